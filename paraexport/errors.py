@@ -1,0 +1,85 @@
+"""What can go wrong, and the exit code of the command line for it.
+
+ParaexportError
+├── CheckFailed            1   the artefact does not answer as PyTorch does
+├── InputError             2   bad usage or bad input (also a ValueError)
+│   ├── CheckpointError        a file that is no checkpoint, or one that contradicts itself
+│   ├── SpecError              a field of the spec is missing, unknown or impossible
+│   ├── DataError              images or labels that cannot be used
+│   ├── OutputError            a path that cannot be written, or must not be
+│   ├── BundleError            a bundle that is incomplete, changed or too new
+│   └── TraceError             a model that cannot be expressed as ONNX
+└── MissingError           3   the target needs something that is not on this machine
+"""
+
+from __future__ import annotations
+
+
+class ParaexportError(Exception):
+    """One line: what happened, where, what was expected, what came instead, and the remedy.
+
+    Every part is an attribute, so that a program can read what a person reads.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        got: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.expected = None if expected is None else str(expected)
+        self.got = None if got is None else str(got)
+        self.remedy = remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        line = self.what if self.where is None else f"{self.where}: {self.what}"
+        facts = [
+            f"{name} {fact}" for name, fact in (("expected", self.expected), ("got", self.got)) if fact is not None
+        ]
+        if facts:
+            line += f" ({', '.join(facts)})"
+        return line if self.remedy is None else f"{line}; {self.remedy}"
+
+
+class CheckFailed(ParaexportError):
+    exit_code = 1
+
+
+class InputError(ParaexportError, ValueError):
+    exit_code = 2
+
+
+class CheckpointError(InputError):
+    pass
+
+
+class SpecError(InputError):
+    pass
+
+
+class DataError(InputError):
+    pass
+
+
+class OutputError(InputError):
+    pass
+
+
+class BundleError(InputError):
+    pass
+
+
+class TraceError(InputError):
+    pass
+
+
+class MissingError(ParaexportError):
+    exit_code = 3

@@ -1,0 +1,187 @@
+"""The frozen dataclasses that pass between stages: what a model is, how its images are prepared, what was found.
+
+Only the standard library is imported here, so that every module may import this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Residual = Literal["input", "normalized", "post"]
+Activation = Literal["gelu", "gelu_tanh", "relu"]
+Pool = Literal["cls", "mean", "patch_mean"]
+NormPlace = Literal["before", "after", "none"]
+PatchProjection = Literal["linear", "conv"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """What every stage after tracing knows of a model, recognised or not.
+
+    The model maps float32 images [N, channels, height, width] to logits [N, classes].
+    """
+
+    image_size: tuple[int, int]
+    """(height, width) in pixels."""
+    channels: int
+    classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec(Classifier):
+    """A Para-Former, whole: `branches` branches of `depth` layers read the same tokens and are summed.
+
+    `residual` says what a layer's skip carries, with LN the norm and f the attention or the feed-forward:
+
+    - ``input``: x + f(LN x), the usual pre-norm.
+    - ``normalized``: u + f(u) with u = LN x, as in the code released with arXiv 2407.21670.
+    - ``post``: LN(x + f(x)), the default of `torch.nn.TransformerEncoderLayer`.
+    """
+
+    patch_size: tuple[int, int]
+    """(height, width) in pixels; divides `image_size`."""
+    dim: int
+    branches: int
+    depth: int
+    """Layers in each branch."""
+    heads: int
+    head_dim: int
+    mlp_dim: int
+    residual: Residual = "input"
+    activation: Activation = "gelu"
+    pool: Pool = "cls"
+    """`cls` reads the class token, `mean` averages all tokens, `patch_mean` all but the class token."""
+    norm: NormPlace = "after"
+    """Where the last LayerNorm stands: before the pool, after it, or nowhere."""
+    eps: float = 1e-5
+    """Of every LayerNorm."""
+    patch_projection: PatchProjection = "linear"
+    """`linear` reads a patch as (row, column, channel); `conv` is a Conv2d with stride = kernel."""
+    patch_norms: bool = False
+    """A LayerNorm on each side of a linear patch projection."""
+    class_token: bool = True
+    qkv_bias: bool = True
+    layer_scale: bool = False
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across."""
+        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that every branch reads, the class token included."""
+        return self.grid[0] * self.grid[1] + int(self.class_token)
+
+    def problems(self) -> list[str]:
+        """Every contradiction between the fields, each as one clause; empty when there is none."""
+        counts = ("channels", "classes", "dim", "branches", "depth", "heads", "head_dim", "mlp_dim")
+        found = [f"{name} is {getattr(self, name)}, expected at least 1" for name in counts if getattr(self, name) < 1]
+        for side, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
+            if patch < 1 or image < 1 or image % patch:
+                found.append(f"image {side} {image} is not a multiple of patch {side} {patch}")
+        if self.pool == "cls" and not self.class_token:
+            found.append("pool=cls needs a class token, and the model has none")
+        if self.patch_norms and self.patch_projection == "conv":
+            found.append("patch_norms needs patch_projection=linear")
+        if not 0 < self.eps < 1:
+            found.append(f"eps is {self.eps}, expected a number between 0 and 1")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes the model's input: convert to `channels`, resize, centre crop, scale to 0..1, normalise."""
+
+    image_size: tuple[int, int]
+    """(height, width) after the crop."""
+    channels: int
+    resize: tuple[int, int] | int
+    """(height, width) exactly, or the length of the shorter side with the aspect ratio kept."""
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, ...] = (0.5,)
+    """One a channel, on the 0..1 scale."""
+    std: tuple[float, ...] = (0.5,)
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A field that neither the checkpoint nor the user settled; printed, and kept in the manifest."""
+
+    field: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of the artefact; a symbolic axis is written by its name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison and its verdict. `passed` is None when it did not run; `reason` then says why."""
+
+    name: str
+    value: float | None
+    limit: float
+    unit: str
+    samples: int
+    passed: bool | None
+    reason: str
+    """Why the limit is what it is, that it was moved, or why the check did not run."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that a bundle was built from."""
+
+    name: str
+    sha256: str
+    convention: str
+    """Whose names the weights carry: `paraformer`, `released`, `timm`, …, or `module` for one traced as it is."""
+    overrides: dict[str, str]
+    """The fields given by `--spec`."""
+    module: str | None = None
+    """`FILE.py:FUNCTION`, where the model came from one."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything a program must know to run a bundle; `docs/bundle.md` explains each field."""
+
+    format: int
+    digest: str
+    """sha256 of this manifest's own bytes, with these 64 digits read as zeros."""
+    paraexport: str
+    key: str
+    """sha256 of everything that decides the bundle's content; equal keys mean that nothing needs rebuilding."""
+    source: Source
+    target: str
+    precision: str
+    layout: str
+    max_batch: int
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    spec: Spec | None
+    """None for a module that was traced as it is."""
+    assumptions: tuple[Assumption, ...]
+    evidence: str
+    """The images that the checks ran on."""
+    checks: tuple[Check, ...]
+    versions: dict[str, str]
+    files: dict[str, FileEntry]

@@ -1,0 +1,227 @@
+"""The training of the example checkpoints: `python -m models.train digits`, or `noisy_digits`.
+
+A cross-entropy on every prefix of branches makes the first k branches alone a usable model for every k. The test images
+are read once, after the last step; `--validate` is for choosing a recipe and leaves them alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from calib import make_digits
+from paraexport.dataset import open_samples
+from paraexport.paraformer import ParaFormer
+from paraexport.preprocess import prepare_batch
+from paraexport.spec import Preprocessing, Spec
+
+HERE = Path(__file__).parent
+CALIB = HERE.parent / "calib"
+LABELS = tuple("0123456789")
+PREPROCESSING = Preprocessing(
+    image_size=(make_digits.SIZE, make_digits.SIZE),
+    channels=1,
+    resize=(make_digits.SIZE, make_digits.SIZE),
+    mean=(0.5,),
+    std=(0.5,),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a checkpoint, up to the versions and the CPU that the card names."""
+
+    spec: Spec
+    test_images: str
+    """In `calib/`: a labelled folder or .npz."""
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    """At its highest; it falls to zero along a half cosine."""
+    warmup_epochs: int = 5
+    weight_decay: float = 0.2
+    max_shift: int
+    """Pixels: each training image is moved by up to so many in either direction, afresh in every epoch."""
+    noise_sigma: float = 0.0
+    """Of the pixel noise on training images, on the 0..1 scale, afresh in every epoch."""
+    seed: int
+
+
+def spec(branches: int) -> Spec:
+    """The shape that both models share."""
+    return Spec(
+        image_size=PREPROCESSING.image_size,
+        channels=PREPROCESSING.channels,
+        classes=len(LABELS),
+        patch_size=(8, 8),
+        dim=64,
+        branches=branches,
+        depth=2,
+        heads=2,
+        head_dim=32,
+        mlp_dim=256,
+        residual="normalized",
+        qkv_bias=False,
+    )
+
+
+RECIPES = {
+    "digits": Recipe(spec=spec(branches=4), test_images="digits/test", epochs=100, max_shift=3, seed=0),
+    "noisy_digits": Recipe(
+        spec=spec(branches=8),
+        test_images="noisy_digits.npz",
+        epochs=80,
+        max_shift=1,
+        noise_sigma=make_digits.NOISE_SIGMA,
+        seed=0,
+    ),
+}
+
+
+def train(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ParaFormer:
+    """A model trained from scratch on uint8 [N, H, W, C] and int64 [N]; the same weights each time on one machine."""
+    torch.set_num_threads(1)  # a sum's order, and so its last bits, changes with the number of threads
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(recipe.seed)
+    stream = np.random.RandomState(recipe.seed)
+    model = ParaFormer(recipe.spec)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    batches = -(-len(images) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        recipe.learning_rate,
+        total_steps=recipe.epochs * batches,
+        pct_start=recipe.warmup_epochs / recipe.epochs,
+        cycle_momentum=False,
+    )
+    model.train()
+    for epoch in range(1, recipe.epochs + 1):
+        losses = []
+        inputs, targets = torch.from_numpy(augment(images, recipe, stream)), torch.from_numpy(labels)
+        order = torch.from_numpy(stream.permutation(len(images)))
+        for start in range(0, len(images), recipe.batch_size):
+            batch = order[start : start + recipe.batch_size]
+            loss = prefix_loss(model.prefix_logits(inputs[batch]), targets[batch])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        click.echo(f"epoch {epoch}/{recipe.epochs}: loss {np.mean(losses):.4f}", err=True)
+    return model.eval()
+
+
+def prefix_loss(prefixes: list[Tensor], targets: Tensor) -> Tensor:
+    """The mean over k of the cross-entropy of the first k branches; L tensors [B, classes] and [B]."""
+    return torch.stack([F.cross_entropy(logits, targets) for logits in prefixes]).mean()
+
+
+def augment(images: NDArray[np.uint8], recipe: Recipe, stream: np.random.RandomState) -> NDArray[np.float32]:
+    """Shifted (black moves in), noisy and preprocessed: uint8 [N, H, W, C] -> float32 [N, C, H, W]."""
+    count, height, width, _ = images.shape
+    reach = recipe.max_shift
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    windows = sliding_window_view(padded, (height, width), axis=(1, 2))  # [N, down, across, C, H, W]
+    down, across = stream.randint(0, 2 * reach + 1, (2, count))
+    shifted = windows[np.arange(count), down, across].transpose(0, 2, 3, 1)
+    if recipe.noise_sigma:
+        shifted = make_digits.add_noise(shifted, recipe.noise_sigma, stream)
+    return prepare_batch(shifted, PREPROCESSING)
+
+
+@torch.no_grad()
+def correct_by_branches(model: ParaFormer, images: NDArray[np.float32], labels: NDArray[np.int64]) -> list[int]:
+    """How many of the images the first k branches alone get right, for k = 1, 2, …, L."""
+    targets = torch.from_numpy(labels)
+    return [int((logits.argmax(1) == targets).sum()) for logits in model.prefix_logits(torch.from_numpy(images))]
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(RECIPES)))
+@click.option(
+    "--validate", is_flag=True, help="Train on 80 % of the training images, measure on the rest, write nothing."
+)
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), default=HERE, help="Folder to write to."
+)
+def main(name: str, validate: bool, output: Path) -> None:
+    """Train the model NAME; write NAME.pt, and its accuracy on the test images as NAME.json."""
+    recipe = RECIPES[name]
+    images, labels = make_digits.digits()
+    kept, _ = make_digits.split(labels)
+    if validate:
+        run_validation(recipe, images[kept], labels[kept])
+        return
+    started = time.perf_counter()
+    model = train(recipe, images[kept], labels[kept])
+    seconds = time.perf_counter() - started
+    checkpoint = output / f"{name}.pt"
+    save(checkpoint, model)
+    samples = open_samples(CALIB / recipe.test_images, PREPROCESSING, LABELS, need_labels=True)
+    assert samples.labels is not None
+    correct = correct_by_branches(model, samples.pick(len(samples)), samples.labels)
+    print_accuracy(correct, len(samples))
+    click.echo(f"{len(kept)} training images, {seconds:.0f} s, {checkpoint.stat().st_size} bytes")
+    card = {
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "test_images": len(samples),
+        "correct_by_branches": correct,
+        "accuracy_by_branches": [count / len(samples) for count in correct],
+        "training": {
+            "images": len(kept),
+            "seconds": round(seconds),
+            "recipe": {key: value for key, value in dataclasses.asdict(recipe).items() if key != "spec"},
+            "versions": {
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("torch", "numpy", "pillow", "scikit-learn")},
+            },
+            "machine": f"one CPU thread, {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
+        },
+    }
+    (output / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def run_validation(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+    """The same training on a part of the training images, measured on eight noisy copies of the others."""
+    kept, held_out = make_digits.split(labels, seed=1)
+    unseen, answers = images[held_out], labels[held_out]
+    if recipe.noise_sigma:
+        unseen, answers = np.tile(unseen, (8, 1, 1, 1)), np.tile(answers, 8)
+        unseen = make_digits.add_noise(unseen, recipe.noise_sigma, np.random.RandomState(0))
+    model = train(recipe, images[kept], labels[kept])
+    print_accuracy(correct_by_branches(model, prepare_batch(unseen, PREPROCESSING), answers), len(answers))
+
+
+def save(path: Path, model: ParaFormer) -> None:
+    """Everything that a native checkpoint holds, in plain types, so that `weights_only=True` reads it."""
+    content = {
+        "spec": dataclasses.asdict(model.spec),
+        "preprocessing": dataclasses.asdict(PREPROCESSING),
+        "labels": list(LABELS),
+        "state_dict": model.state_dict(),
+    }
+    torch.save(content, path)
+
+
+def print_accuracy(correct: list[int], total: int) -> None:
+    for k, count in enumerate(correct, 1):
+        click.echo(f"first {k} of {len(correct)} branches: {count}/{total} = {100 * count / total:.2f} %")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,403 @@
+"""Images and labels for checks, accuracy and calibration: folders, .npy, .npz, or made up.
+
+Every image file is decoded once when a folder is opened. That costs one decoding more than the stream itself, and buys
+that an unreadable file is known by name before anything runs and can shift neither a label nor a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.errors import DataError
+from paraexport.preprocess import prepare_batch, prepare_file
+from paraexport.spec import Preprocessing
+
+SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm"),
+    *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+_CHUNK_BYTES = 1 << 26
+
+
+class _Source(Protocol):
+    """Where the images come from; `identify` feeds everything that decides what `read` returns into a hash."""
+
+    def __len__(self) -> int: ...
+    def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]: ...
+    def identify(self, sha256: Any) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Preprocessed images in a fixed order, read as they are asked for; `labels` int64 [N], one an image."""
+
+    origin: str
+    """As a report names them: `360 labelled images from digits/test`."""
+    labels: NDArray[np.int64] | None
+    made_up: bool
+    unreadable: tuple[str, ...]
+    """One line for each file that was skipped: which, and why."""
+    source: _Source = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batches(self, size: int) -> Iterator[NDArray[np.float32]]:
+        """All images in order, [size, C, H, W] at a time and what is left over last.
+
+        Raises:
+            DataError: a file was damaged after it was opened.
+        """
+        if size < 1:
+            raise ValueError(f"batch size is {size}, expected at least 1")
+        for start in range(0, len(self), size):
+            yield self.source.read(np.arange(start, min(start + size, len(self))))
+
+    def pick(self, count: int) -> NDArray[np.float32]:
+        """`count` images evenly spaced over the order, or all if there are fewer, [n, C, H, W].
+
+        A labelled folder is in the order of its classes, so that these are spread over the classes.
+        """
+        if count < 1:
+            raise ValueError(f"count is {count}, expected at least 1")
+        count = min(count, len(self))
+        return self.source.read(np.arange(count) * len(self) // count)
+
+    def digest(self) -> str:
+        """sha256 of everything here that decides the images, their order and their labels, but not where they lie.
+
+        It reads each byte once and decodes nothing. How Pillow decodes and resizes depends on its version too.
+        """
+        sha256 = hashlib.sha256()
+        self.source.identify(sha256)
+        sha256.update(b"no labels" if self.labels is None else b"labels" + self.labels.astype("<i8").tobytes())
+        return sha256.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Files:
+    paths: tuple[Path, ...]
+    preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        return np.stack([prepare_file(self.paths[index], self.preprocessing) for index in indices])
+
+    def identify(self, sha256: Any) -> None:
+        sha256.update(f"files {len(self)} {self.preprocessing}".encode())
+        for path in self.paths:
+            sha256.update(_file_digest(path))
+
+
+@dataclass(frozen=True, eq=False)
+class _Array:
+    images: NDArray[Any]
+    """uint8 [N, H, W, C], or float32 [N, C, H, W] where `preprocessing` is None."""
+    preprocessing: Preprocessing | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        images = np.asarray(self.images[indices])
+        return images.astype(np.float32) if self.preprocessing is None else prepare_batch(images, self.preprocessing)
+
+    def identify(self, sha256: Any) -> None:
+        sha256.update(f"array {self.images.dtype.str} {self.images.shape} {self.preprocessing}".encode())
+        for chunk in _chunks(self.images):
+            sha256.update(np.ascontiguousarray(chunk).data)
+
+
+def open_samples(path: Path, preprocessing: Preprocessing, labels: Sequence[str], *, need_labels: bool) -> Samples:
+    """A folder, `.npy` or `.npz`; `labels` are the names of all classes, in the order of the logits.
+
+    A folder holds one subfolder a class if labels are needed, else images at any depth. A subfolder's class is told by
+    its name: a label, or a number in 0..classes-1; or, where no name is a label and there are as many subfolders as
+    classes, by its place in sorted order, as in torchvision's ImageFolder. An array comes as `.npy`, or as `images` and
+    `labels` in `.npz`: float32 [N, C, H, W] is preprocessed already; uint8 [N, H, W, C], or [N, H, W] for one channel,
+    is not.
+
+    Raises:
+        DataError: nothing usable at `path`, or it does not fit the model.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path, preprocessing, labels, need_labels)
+    if not path.exists():
+        raise DataError("there is no such file or folder", where=path, remedy="check the path")
+    if path.suffix.lower() not in (".npy", ".npz"):
+        raise DataError(
+            "no data set",
+            where=path,
+            expected="a folder of images, .npy or .npz",
+            got=f"a file {path.suffix or 'without a suffix'}",
+            remedy="give the folder that it lies in",
+        )
+    return _open_array(path, preprocessing, labels, need_labels)
+
+
+def made_up_samples(preprocessing: Preprocessing, count: int = 32, seed: int = 0) -> Samples:
+    """Noise, slopes and blobs over the whole range 0..255, then scaled and normalised as real images are.
+
+    The same numbers on every machine: NumPy keeps the raw stream of a bit generator fixed, and the rest is exact.
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}, expected at least 1")
+    (height, width), channels = preprocessing.image_size, preprocessing.channels
+    stream = np.random.PCG64(seed)
+    down, across = np.mgrid[:height, :width] + 0.5
+    pixels = np.empty((count, height, width, channels), np.uint8)
+    for number, image in enumerate(pixels):
+        raw = stream.random_raw(height * width * channels + 3 * channels)
+        noise, (first, second, third) = raw[3 * channels :] >> 56, (raw[: 3 * channels] >> 11).reshape(3, -1) * 2.0**-53
+        slope = (2 * first - 1) * down[..., None] / height + (2 * second - 1) * across[..., None] / width
+        distance = (down[..., None] / height - first) ** 2 + (across[..., None] / width - second) ** 2
+        blob = np.maximum(0, 1 - distance / (0.05 + third / 5)) ** 2
+        image[:] = noise.reshape(image.shape) if number % 3 == 0 else _full_range(slope if number % 3 == 1 else blob)
+    source = _Array(pixels, replace(preprocessing, resize=preprocessing.image_size))
+    return Samples(f"{_counted(count, 'made-up image')} (seed {seed})", None, True, (), source)
+
+
+def image_files(path: Path) -> list[Path]:
+    """`path` itself, or every image below a folder but hidden ones, in natural order: `2.png` before `10.png`.
+
+    Raises:
+        DataError: nothing there, or no file with an image's suffix.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not path.exists():
+            raise DataError("there is no such file or folder", where=path, remedy="check the path")
+        return [path]
+    files = [file for file in _files_below(path) if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise DataError("no images", where=path, expected=f"files {' '.join(SUFFIXES)}", remedy="check the path")
+    return files
+
+
+def digest_path(path: Path) -> str:
+    """sha256 of a file, or of the sorted relative names and the contents of all files in a folder but hidden ones.
+
+    Raises:
+        DataError: nothing there, or a file cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return _file_digest(path).hex()
+    sha256 = hashlib.sha256()
+    files = {file.relative_to(path).as_posix(): file for file in _files_below(path) if file.is_file()}
+    for name, file in sorted(files.items()):
+        sha256.update(os.fsencode(name) + b"\0" + _file_digest(file))
+    return sha256.hexdigest()
+
+
+def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str], need_labels: bool) -> Samples:
+    files, skipped, numbers = image_files(path), [], []
+    if need_labels:
+        folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        if not folders:
+            raise DataError(
+                "no class folders",
+                where=path,
+                expected="one subfolder a class",
+                got=f"{_counted(len(files), 'image')} and no subfolder",
+                remedy="sort them by class; calibration images need no labels",
+            )
+        classes = _class_numbers(folders, labels, path)
+        loose = {file for file in files if file.parent == path}
+        skipped = [f"{file}: lies in no class folder" for file in files if file in loose]
+        files = [file for file in files if file not in loose]
+        files.sort(key=lambda file: classes[file.relative_to(path).parts[0]])  # stable: natural order within a class
+    readable = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        for file, problem in zip(files, threads.map(lambda file: _problem(file, preprocessing), files), strict=True):
+            if problem is not None:
+                skipped.append(problem)
+                continue
+            readable.append(file)
+            if need_labels:
+                numbers.append(classes[file.relative_to(path).parts[0]])
+    if not readable:
+        raise DataError(
+            f"none of {_counted(len(skipped), 'image')} can be used", where=path, got=skipped[0], remedy="replace them"
+        )
+    origin = f"{_counted(len(readable), 'labelled image' if need_labels else 'image')} from {path}"
+    known = np.array(numbers, np.int64) if need_labels else None
+    return Samples(origin, known, False, tuple(skipped), _Files(tuple(readable), preprocessing))
+
+
+def _problem(file: Path, preprocessing: Preprocessing) -> str | None:
+    try:
+        prepare_file(file, preprocessing)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _class_numbers(folders: Sequence[str], labels: Sequence[str], where: Path) -> dict[str, int]:
+    """Folder name -> class. Sorted order counts only where no name is a label: else it would mix the two in silence."""
+    uses, numbers = Counter(labels), {label: number for number, label in enumerate(labels)}
+    known = [name for name in folders if name in numbers]
+    if len(known) == len(folders):
+        if twice := [name for name in folders if uses[name] > 1]:
+            raise DataError(
+                f"labels that several classes share: {_some(twice)}",
+                where=where,
+                expected="one class a folder name",
+                remedy="name the folders by class number",
+            )
+        return {name: numbers[name] for name in folders}
+    if all(name.isascii() and name.isdigit() and int(name) < len(labels) for name in folders):
+        return {name: int(name) for name in folders}
+    if not known and len(folders) == len(labels):
+        return {name: number for number, name in enumerate(folders)}
+    raise DataError(
+        "class folders that the model does not know",
+        where=where,
+        expected=f"folders named {_some(labels)}, or 0..{len(labels) - 1}",
+        got=f"{_counted(len(folders), 'folder')}, unknown {_some([name for name in folders if name not in numbers])}",
+        remedy="rename the folders or correct the labels",
+    )
+
+
+def _open_array(path: Path, preprocessing: Preprocessing, labels: Sequence[str], need_labels: bool) -> Samples:
+    images, given = _load(path)
+    height, width = preprocessing.image_size
+    channels = preprocessing.channels
+    if images.dtype == np.uint8 and images.ndim == 3 and channels == 1:
+        images = images[..., None]
+    prepared = (images.dtype.kind, images.dtype.itemsize) == ("f", 4) and images.shape[1:] == (channels, height, width)
+    raw = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == channels and 0 not in images.shape[1:]
+    if not (prepared or raw) or len(images) == 0:
+        raise DataError(
+            "images that do not fit the model",
+            where=path,
+            expected=f"at least one of float32 [N, {channels}, {height}, {width}] or uint8 [N, H, W, {channels}]",
+            got=f"{images.dtype} {list(images.shape)}",
+            remedy="convert the array, or correct the image size or channels",
+        )
+    if prepared:
+        _refuse_non_finite(images, path)
+    else:
+        prepare_batch(images[:1], preprocessing, path)  # all have one size, so that the first speaks for the rest
+    numbers = _checked_labels(given, len(images), len(labels), path) if need_labels else None
+    origin = f"{_counted(len(images), 'labelled image' if need_labels else 'image')} from {path}"
+    return Samples(origin, numbers, False, (), _Array(images, None if prepared else preprocessing))
+
+
+def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Images, and labels if the file has them; mapped into memory where the format allows it."""
+    try:
+        with path.open("rb") as file:  # NumPy leaves an archive open when it turns out to be broken
+            if file.read(6) == b"\x93NUMPY":
+                return np.load(path, mmap_mode="r", allow_pickle=False), None
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # ValueError, OSError, EOFError, BadZipFile, zlib.error, …
+        raise DataError(
+            "not a NumPy file of plain arrays",
+            where=path,
+            expected="an array in .npy, or images and labels in .npz",
+            got=" ".join(str(error).split()) or type(error).__name__,
+            remedy="save it again with numpy.save or numpy.savez",
+        ) from error
+    if "images" not in arrays or arrays.keys() - {"images", "labels"}:
+        raise DataError(
+            "wrong arrays in the file",
+            where=path,
+            expected="images, and labels where they are needed",
+            got=", ".join(arrays) or "none",
+            remedy="save it again with numpy.savez(path, images=..., labels=...)",
+        )
+    return arrays["images"], arrays.get("labels")
+
+
+def _refuse_non_finite(images: NDArray[Any], path: Path) -> None:
+    start = 0
+    for chunk in _chunks(images):
+        finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
+        if not finite.all():
+            raise DataError(
+                f"image {start + int(finite.argmin())} has values that are not finite",
+                where=path,
+                expected="finite numbers",
+                got="NaN or infinity",
+                remedy="leave it out, or prepare it again",
+            )
+        start += len(chunk)
+
+
+def _checked_labels(given: NDArray[Any] | None, count: int, classes: int, path: Path) -> NDArray[np.int64]:
+    expected = f"{count} integers in 0..{classes - 1}, one an image"
+    got = "none"
+    if given is not None:
+        got = f"{given.dtype} {list(given.shape)}"
+        if given.dtype.kind in "iu" and given.shape == (count,):
+            if given.min() >= 0 and given.max() < classes:
+                return given.astype(np.int64)
+            got = f"values in {given.min()}..{given.max()}"
+    remedy = "save them as `labels` with numpy.savez(path, images=..., labels=...)"
+    raise DataError(
+        "labels that do not fit the images or the model", where=path, expected=expected, got=got, remedy=remedy
+    )
+
+
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Everything below but hidden entries, in natural order; links to folders are followed, except in a circle."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for entry in sorted(folder.iterdir(), key=lambda entry: _natural(entry.name)):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files_below(entry, (*above, real))
+        else:
+            yield entry
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
+
+
+def _file_digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DataError("cannot be read", where=path, got=error.strerror, remedy="check the path") from error
+
+
+def _chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """A few images at a time, so that a file mapped into memory need not fit there."""
+    step = max(1, _CHUNK_BYTES // images[0].nbytes)
+    for start in range(0, len(images), step):
+        yield images[start : start + step]
+
+
+def _full_range(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    lowest = values.min()
+    return np.rint((values - lowest) / ((values.max() - lowest) or 1.0) * 255).astype(np.uint8)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

@@ -1,0 +1,255 @@
+"""Image file -> float32 [N, C, H, W]; one definition for calibration, Python and C++.
+
+1. Decode, the first frame only. Neither the EXIF orientation nor a colour profile is applied, as in torchvision.
+2. Channels. A palette is expanded to RGB; CMYK, YCbCr and 1-bit become RGB or grey as in Pillow. Transparency is
+   dropped, never blended: the colour that lies under a transparent pixel counts. Grey of 16 or 32 bits becomes 8 bits
+   by round(v·255/65535) = (v + 128) // 257; values outside 0..65535 and floating point are refused. Colour of 16 bits
+   keeps its high byte, as Pillow reads it. RGB to one channel is the luma of ITU-R 601, (19595·R + 38470·G + 7471·B +
+   32768) >> 16; grey to three channels is three copies.
+3. Resize uint8 -> uint8 with Pillow's filter of the same name, which is antialiased except for `nearest`: to (height,
+   width), or the shorter side to n and the longer one to ⌊n·longer/shorter⌋. Skipped where the size already fits.
+4. Crop the centre: top = round((H − h)/2) and left likewise, a half going to the even number (so 1 -> 0, 3 -> 2).
+5. (pixel/255 − mean)/std, each of the three operations rounded to float32.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.errors import DataError, SpecError
+from paraexport.spec import Preprocessing
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Named one by one because Pillow would hand an EPS file to Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
+_FILTERS_LOCK = threading.Lock()  # warning filters belong to the whole process
+
+
+def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
+    """The first frame as [H, W, channels], with 1 (grey) or 3 (RGB) channels.
+
+    Raises:
+        DataError: no image file, one that is damaged or too large, or a number of channels that no image file has.
+    """
+    if channels not in (1, 3):
+        raise DataError(
+            "an image file has no such number of channels",
+            where=path,
+            expected="1 or 3 channels",
+            got=channels,
+            remedy=f"give uint8 [N, H, W, {channels}] or float32 [N, {channels}, h, w] as .npy",
+        )
+    path = Path(path)
+    head = _first_bytes(path)
+    try:
+        with _open(path, head) as image:
+            return _decode(image, channels, path)
+    except DataError:
+        raise
+    except Exception as error:  # decoders fail with OSError, SyntaxError, ValueError, EOFError, struct.error, …
+        raise DataError(
+            "the image is truncated or damaged",
+            where=path,
+            got=" ".join(str(error).split()) or type(error).__name__,
+            remedy="copy or download it again",
+        ) from error
+
+
+def prepare_pixels(
+    pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: object = "pixels"
+) -> NDArray[np.float32]:
+    """[H, W, C] -> [C, h, w]. `where` names the image in an error.
+
+    Raises:
+        DataError: wrong dtype or shape, or too small for the crop after the resize.
+        SpecError: `mean` or `std` do not fit the channels.
+    """
+    return prepare_batch(pixels[None], preprocessing, where)[0]
+
+
+def prepare_batch(
+    pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: object = "pixels"
+) -> NDArray[np.float32]:
+    """[N, H, W, C] -> [N, C, h, w], with the errors of `prepare_pixels`; C may be any number here."""
+    channels = preprocessing.channels
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != channels or 0 in pixels.shape[1:]:
+        raise DataError(
+            "not an image of this model",
+            where=where,
+            expected=f"uint8 [N, H, W, {channels}] with at least one pixel",
+            got=f"{pixels.dtype} {list(pixels.shape)}",
+            remedy="convert it, or correct the channels",
+        )
+    mean, std = _per_channel("mean", preprocessing), _per_channel("std", preprocessing)
+    cropped = _crop(_resize(pixels, preprocessing, where), preprocessing.image_size, where)
+    scaled = np.ascontiguousarray(cropped.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+    scaled -= mean
+    scaled /= std
+    return scaled
+
+
+def prepare_file(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Image file -> [C, h, w], with the errors of `read_image` and `prepare_pixels`."""
+    return prepare_pixels(read_image(path, preprocessing.channels), preprocessing, path)
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Refuses what is not a file with something in it."""
+    try:
+        if path.is_dir():
+            raise DataError("a folder, expected one image file", where=path, remedy="name a file in it")
+        if not path.is_file():
+            raise DataError("there is no such file", where=path, remedy="check the path")
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise DataError("cannot be read", where=path, got=error.strerror, remedy="check its permissions") from error
+    if not head:
+        raise DataError("the file is empty", where=path, got="0 bytes", remedy="copy or download it again")
+    return head
+
+
+def _open(path: Path, head: bytes) -> Image.Image:
+    """The image with only its header read. Pillow's warning about decompression bombs counts as its error does."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with _quiet():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(path, formats=FORMATS)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        pixels = re.search(r"\d+", str(error))
+        raise DataError(
+            "the image is too large to open safely",
+            where=path,
+            expected=f"at most {Image.MAX_IMAGE_PIXELS} pixels",
+            got=f"{pixels[0]} pixels" if pixels else error,
+            remedy="shrink it",
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            "not an image",
+            where=path,
+            expected=f"at least one pixel in one of {', '.join(FORMATS)}",
+            got=f"a file that starts with {head!r}",
+            remedy="convert it, or leave it out",
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of odd metadata, which does not touch the pixels; one thread at a time."""
+    with _FILTERS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _decode(image: Image.Image, channels: int, path: Path) -> NDArray[np.uint8]:
+    """[H, W, channels], steps 1 and 2 of the definition."""
+    with _quiet() if image.format == "TIFF" else nullcontext():  # it reads metadata again while it decodes
+        image.load()
+    image.info.pop("transparency", None)  # else Pillow warns, for some palettes, that it is dropped
+    if image.mode == "F":
+        raise DataError(
+            "floating-point pixels have no known range",
+            where=path,
+            expected="integer pixels",
+            got=f"mode {image.mode}",
+            remedy="save it as 8 or 16 bits, or preprocessed as float32 [N, C, H, W] in .npy",
+        )
+    if image.mode.startswith("I"):
+        grey = _to_eight_bits(np.asarray(image), path)
+    elif image.mode in ("1", "L", "LA"):
+        grey = np.asarray(image.convert("L"))
+    elif channels == 1:
+        grey = np.asarray(image.convert("RGB").convert("L"))
+    else:
+        return np.asarray(image.convert("RGB"))
+    return np.repeat(grey[:, :, None], channels, axis=2)
+
+
+def _to_eight_bits(values: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
+    """Pillow's own conversion clips 16 bits at 255 in some versions and truncates them in others."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise DataError(
+            "grey values outside the range of 16 bits",
+            where=path,
+            expected="0..65535",
+            got=f"{low}..{high}",
+            remedy="save it as 8 or 16 bits",
+        )
+    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
+
+
+def _per_channel(name: str, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """`mean` or `std` as [C or 1, 1, 1]."""
+    numbers = preprocessing.mean if name == "mean" else preprocessing.std
+    values = np.asarray(numbers, np.float32)
+    if len(numbers) not in (1, preprocessing.channels) or not np.isfinite(values).all():
+        expected = f"1 or {preprocessing.channels} finite numbers"
+        raise SpecError(f"{name} does not fit the channels", expected=expected, got=numbers, remedy=f"correct {name}")
+    if name == "std" and (values <= 0).any():
+        raise SpecError("std must be above zero", expected="numbers above 0", got=numbers, remedy="correct std")
+    return values.reshape(-1, 1, 1)
+
+
+def _resize(pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: object) -> NDArray[np.uint8]:
+    """[N, H, W, C] -> [N, h, w, C], step 3."""
+    count, height, width, channels = pixels.shape
+    size = preprocessing.resize
+    if isinstance(size, int):
+        shorter, longer = min(height, width), max(height, width)
+        other = size * longer // shorter
+        size = (other, size) if width <= height else (size, other)
+    if tuple(size) == (height, width):
+        return pixels
+    from PIL import Image
+
+    if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+        raise DataError(
+            f"{width}x{height} pixels would be resized to {size[1]}x{size[0]}",
+            where=where,
+            expected=f"at most {Image.MAX_IMAGE_PIXELS} pixels",
+            remedy="crop it to a less extreme shape",
+        )
+    how = Image.Resampling[preprocessing.interpolation.upper()]
+
+    def resized(band: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(band)).resize((size[1], size[0]), how))
+
+    result = np.empty((count, *size, channels), np.uint8)
+    for source, target in zip(pixels, result, strict=True):
+        if channels == 3:
+            target[:] = resized(source)
+        else:  # band by band: Pillow would weight four bands by the last, as alpha
+            for band in range(channels):
+                target[:, :, band] = resized(source[:, :, band])
+    return result
+
+
+def _crop(pixels: NDArray[np.uint8], size: tuple[int, int], where: object) -> NDArray[np.uint8]:
+    """[N, H, W, C] -> [N, h, w, C], step 4."""
+    height, width = size
+    spare = pixels.shape[1] - height, pixels.shape[2] - width
+    if min(spare) < 0:
+        raise DataError(
+            "the image is smaller than the crop after the resize",
+            where=where,
+            expected=f"at least {height} high and {width} wide",
+            got=f"{pixels.shape[1]} high and {pixels.shape[2]} wide",
+            remedy=f"set resize to ({height}, {width}) or more",
+        )
+    top, left = round(spare[0] / 2), round(spare[1] / 2)
+    return pixels[:, top : top + height, left : left + width]

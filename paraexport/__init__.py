@@ -1,10 +1,6 @@
-"""paraexport: from a trained Para-Former checkpoint to a checked bundle.
+"""paraexport: export and deployment of Para-Former models.
 
-    bundle = paraexport.build("ckpt.pt", "out.bundle")
-    engine = paraexport.load("out.bundle")
-    logits = engine(images)     # float32 [N, C, H, W] -> float32 [N, classes]
-
-The names below are imported when first used, so that running a bundle never imports torch.
+The names below are imported when first used, so that importing the package never imports torch.
 """
 
 from __future__ import annotations
@@ -14,22 +10,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from paraexport import errors as errors
-    from paraexport.engine import Engine as Engine
-    from paraexport.engine import load as load
     from paraexport.paraformer import ParaFormer as ParaFormer
-    from paraexport.pipeline import build as build
     from paraexport.spec import Spec as Spec
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "build": "paraexport.pipeline",
-    "load": "paraexport.engine",
-    "Engine": "paraexport.engine",
-    "ParaFormer": "paraexport.paraformer",
-    "Spec": "paraexport.spec",
-}
-__all__ = ["Engine", "ParaFormer", "Spec", "build", "errors", "load"]
+_HOMES = {"ParaFormer": "paraexport.paraformer", "Spec": "paraexport.spec"}
+__all__ = ["ParaFormer", "Spec", "errors"]
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@ the name of its tap (`paraexport.taps`): so a value of the graph and a value of 
 from __future__ import annotations
 
 import ast
-import os.path
+import itertools
 from collections.abc import Iterator
 
 import onnx_ir as ir
@@ -117,7 +117,8 @@ def initializer_role(node: ir.Node, index: int) -> str:
 
 
 def common_module(paths: list[str]) -> str:
-    return ".".join(os.path.commonprefix([path.split(".") for path in paths]))
+    levels = zip(*(path.split(".") for path in paths), strict=False)
+    return ".".join(level[0] for level in itertools.takewhile(lambda level: len(set(level)) == 1, levels))
 
 
 def enclosing(path: str) -> list[str]:

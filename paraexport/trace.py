@@ -117,7 +117,7 @@ def merge_sums(graph: ir.Graph) -> None:
 
 
 def is_inner_add(value: ir.Value, last: ir.Node) -> bool:
-    """Whether `value` is an interim result of the chain that ends in `last`: an Add of its module and shape, read once."""
+    """Whether `value` is an interim result of the chain ending in `last`: an Add of its module and shape, read once."""
     node = value.producer()
     if node is None or node.op_type != "Add" or len(value.uses()) != 1 or value.is_graph_output():
         return False

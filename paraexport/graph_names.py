@@ -81,7 +81,7 @@ def name_values(graph: ir.Graph, modules: dict[ir.Node, str], names: Names) -> N
 
 
 def module_outputs(modules: dict[ir.Node, str]) -> Iterator[tuple[str, ir.Value]]:
-    """Each module that hands exactly one value to the outside, from the outermost in, so that the innermost comes last."""
+    """Each module that hands exactly one value to the outside, the outermost first and the innermost last."""
     leaving: dict[str, set[ir.Value]] = {}
     for node, path in modules.items():
         for value in node.outputs:
@@ -95,7 +95,7 @@ def module_outputs(modules: dict[ir.Node, str]) -> Iterator[tuple[str, ir.Value]
 
 
 def initializer_name(value: ir.Value, modules: dict[ir.Node, str], order: dict[ir.Node, int]) -> str:
-    """`<module>/weight`, `/bias`, `/shape`, …: a weight has its first reader's module, the rest what holds all readers."""
+    """`<module>/weight`, `/bias`, `/shape`, …: a weight has its first reader's module, the rest all readers'."""
     uses = sorted(value.uses(), key=lambda use: (order[use.node], use.idx))
     readers = [modules[use.node] for use in uses]
     if not readers:

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from paraexport import errors as errors
+    from paraexport.engine import Engine as Engine
+    from paraexport.engine import load as load
     from paraexport.paraformer import ParaFormer as ParaFormer
     from paraexport.spec import Spec as Spec
 
 __version__ = "0.1.0"
 
-_HOMES = {"ParaFormer": "paraexport.paraformer", "Spec": "paraexport.spec"}
-__all__ = ["ParaFormer", "Spec", "errors"]
+_HOMES = {
+    "Engine": "paraexport.engine",
+    "ParaFormer": "paraexport.paraformer",
+    "Spec": "paraexport.spec",
+    "load": "paraexport.engine",
+}
+__all__ = ["Engine", "ParaFormer", "Spec", "errors", "load"]
 
 
 def __getattr__(name: str) -> object:

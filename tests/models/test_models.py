@@ -33,16 +33,16 @@ PREPROCESSING = {
 
 
 @dataclass(frozen=True)
-class Floors:
+class Bounds:
     accuracy: tuple[float, float]
-    """Of all branches: at least and at most."""
+    """Of all branches, at least and at most, as fractions."""
     first_branch: float
     size_bytes: int
 
 
-FLOORS = {
-    "digits": Floors(accuracy=(0.985, 1.0), first_branch=0.98, size_bytes=1_700_000),
-    "noisy_digits": Floors(accuracy=(0.94, 0.96), first_branch=0.88, size_bytes=3_500_000),
+BOUNDS = {
+    "digits": Bounds(accuracy=(0.985, 1.0), first_branch=0.98, size_bytes=1_700_000),
+    "noisy_digits": Bounds(accuracy=(0.94, 0.96), first_branch=0.88, size_bytes=3_500_000),
 }
 
 
@@ -84,7 +84,7 @@ def test_checkpoint_holds_plain_content(name: str) -> None:
     assert shape == (2, 64, 2, 32, 256, (8, 8), 1)
     assert spec.branches == {"digits": 4, "noisy_digits": 8}[name]
     assert (spec.residual, spec.pool, spec.norm, spec.qkv_bias) == ("normalized", "cls", "after", False)
-    assert (MODELS / f"{name}.pt").stat().st_size <= FLOORS[name].size_bytes
+    assert (MODELS / f"{name}.pt").stat().st_size <= BOUNDS[name].size_bytes
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,9 +102,9 @@ def test_accuracy_is_what_the_results_say(name: str) -> None:
     # a last bit that differs between CPUs may turn one image that lies on the fence
     np.testing.assert_allclose(correct, measured["correct_by_branches"], rtol=0, atol=1)
     torch.testing.assert_close(whole, prefixes[-1])
-    low, high = FLOORS[name].accuracy
+    low, high = BOUNDS[name].accuracy
     assert low <= correct[-1] / len(labels) <= high
-    assert correct[0] / len(labels) >= FLOORS[name].first_branch
+    assert correct[0] / len(labels) >= BOUNDS[name].first_branch
 
 
 @pytest.mark.parametrize("name", NAMES)

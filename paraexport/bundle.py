@@ -1,0 +1,217 @@
+"""The bundle: one folder with a model, its manifest and its proofs. `docs/bundle.md` is the format.
+
+A bundle is written beside its final place and renamed, so that a reader sees a whole bundle or none; every file is
+hashed in the manifest, and the manifest in itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from paraexport.errors import BundleError, OutputError
+from paraexport.spec import FileEntry, Manifest
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+NO_DIGEST = "0" * 64
+BUILD = "`paraexport build CKPT -o BUNDLE`"
+REBUILD = f"copy the bundle again, or rebuild it with {BUILD}"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose files are as its manifest says."""
+
+    path: Path
+    manifest: Manifest
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and verify the bundle at `path`: every file is there, and its sha256 is the manifest's.
+
+    Raises:
+        BundleError: it is no bundle, is incomplete or changed, or needs a newer paraexport.
+    """
+    manifest = read_manifest(path)
+    for name, entry in manifest.files.items():
+        verify_file(path, name, entry)
+    return Bundle(path, manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the bundle at `path`, its own digest verified; no other file is read."""
+    file = path / MANIFEST
+    if not path.is_dir():
+        got = "a file" if path.exists() else "nothing"
+        raise BundleError("not a bundle", where=path, expected="a folder", got=got, remedy=f"make one with {BUILD}")
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(
+            "not a bundle", where=path, expected=f"{MANIFEST} in it", remedy=f"make one with {BUILD}"
+        ) from None
+    except OSError as error:
+        raise BundleError("cannot be read", where=file, got=error.strerror) from error
+    raw = parse_json(file, content)
+    if isinstance(version := raw.get("format"), int) and version > FORMAT:
+        raise BundleError(
+            "the bundle has a newer format",
+            where=path,
+            expected=f"at most {FORMAT}",
+            got=version,
+            remedy="update paraexport",
+        )
+    try:
+        manifest = msgspec.convert(raw, Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleError("the manifest is malformed", where=file, got=error, remedy=REBUILD) from error
+    if unknown := raw.keys() - {field.name for field in dataclasses.fields(Manifest)}:
+        raise BundleError("the manifest has unknown fields", where=file, got=", ".join(sorted(unknown)), remedy=REBUILD)
+    if manifest.format != FORMAT:
+        raise BundleError("the bundle has an unknown format", where=path, expected=FORMAT, got=manifest.format)
+    if digest_of(content, manifest.digest) != manifest.digest:
+        raise BundleError("the manifest was changed", where=file, expected=f"sha256 {manifest.digest}", remedy=REBUILD)
+    return manifest
+
+
+def parse_json(file: Path, content: bytes) -> dict[str, object]:
+    try:
+        raw = json.loads(content)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError("the manifest is not JSON", where=file, got=error, remedy=REBUILD) from error
+    if not isinstance(raw, dict):
+        raise BundleError("the manifest is not a JSON object", where=file, got=type(raw).__name__, remedy=REBUILD)
+    return raw
+
+
+def verify_file(path: Path, name: str, entry: FileEntry) -> None:
+    parts = PurePosixPath(name)
+    if (
+        parts.is_absolute()
+        or ".." in parts.parts
+        or "\\" in name
+        or not (path / name).resolve().is_relative_to(path.resolve())
+    ):
+        raise BundleError(
+            "the manifest names a file outside the bundle", where=path / MANIFEST, got=name, remedy=REBUILD
+        )
+    file = path / name
+    if not file.is_file():
+        raise BundleError("a file of the bundle is missing", where=file, remedy=REBUILD)
+    size = file.stat().st_size
+    if size != entry.size_bytes:
+        raise BundleError(
+            "a file of the bundle was changed",
+            where=file,
+            expected=f"{entry.size_bytes} bytes",
+            got=f"{size} bytes",
+            remedy=REBUILD,
+        )
+    if (digest := sha256_of(file)) != entry.sha256:
+        raise BundleError(
+            "a file of the bundle was changed",
+            where=file,
+            expected=f"sha256 {entry.sha256}",
+            got=digest,
+            remedy=REBUILD,
+        )
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash every file in `folder` into `manifest`, hash the manifest itself, and write it; returns what was written."""
+    files = {
+        file.relative_to(folder).as_posix(): FileEntry(sha256_of(file), file.stat().st_size)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    blank = dataclasses.replace(manifest, files=files, digest=NO_DIGEST)
+    final = dataclasses.replace(blank, digest=hashlib.sha256(encode(blank)).hexdigest())
+    (folder / MANIFEST).write_bytes(encode(final))
+    return final
+
+
+def encode(manifest: Manifest) -> bytes:
+    return json.dumps(msgspec.to_builtins(manifest), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def digest_of(content: bytes, digest: str) -> str:
+    """sha256 of a manifest's bytes with its own digest read as zeros."""
+    return hashlib.sha256(content.replace(digest.encode(), NO_DIGEST.encode(), 1)).hexdigest()
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse a place that cannot take a bundle, before any work is done.
+
+    Raises:
+        OutputError: something else is there, or a bundle and not `force`, or the folder cannot be written.
+    """
+    if output.is_symlink() or output.exists():
+        if not (output / MANIFEST).is_file():
+            raise OutputError("the output exists and is no bundle", where=output, remedy="remove it or give another -o")
+        if not force:
+            raise OutputError(
+                "a bundle from other inputs is there", where=output, remedy="give --force to replace it, or another -o"
+            )
+    parent = output.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=f".{output.name}."):
+            pass
+    except OSError as error:
+        raise OutputError(
+            "the output cannot be written", where=parent, got=error.strerror, remedy="give another -o"
+        ) from error
+
+
+@contextlib.contextmanager
+def staging(output: Path) -> Iterator[Path]:
+    """A folder beside `output` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: writing failed, for instance on a full disk.
+    """
+    output = output.absolute()
+    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        replace(folder, output)
+    except OSError as error:
+        raise OutputError(
+            "the bundle cannot be written",
+            where=error.filename or folder,
+            got=error.strerror or error,
+            remedy="free space, or give another -o",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace(folder: Path, output: Path) -> None:
+    """Rename `folder` to `output`; an old bundle there is put aside first and comes back when that fails."""
+    if not output.exists():
+        folder.rename(output)
+        return
+    aside = folder.with_name(f"{folder.name}.old")
+    output.rename(aside)
+    try:
+        folder.rename(output)
+    except BaseException:
+        aside.rename(output)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

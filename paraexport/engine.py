@@ -1,0 +1,62 @@
+"""Bundle -> logits: needs NumPy and the target's runtime, never torch or onnx."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport import targets
+from paraexport.bundle import Bundle, read_bundle
+from paraexport.errors import DataError, InputError
+
+
+class Engine:
+    """A bundle, opened. Call it with images; calls from several threads at once are safe.
+
+    Args:
+        bundle: a verified bundle.
+        threads: threads inside one call; the runtime's default (one a physical core) when None.
+
+    Raises:
+        MissingError: the target's runtime is not installed here.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise InputError("threads is impossible", expected="at least 1", got=threads)
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.session = targets.require(self.manifest.target).open_session(bundle.path, threads)
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 [N, C, H, W] -> float32 logits [N, classes]; more than `max_batch` images run in several batches.
+
+        Raises:
+            DataError: another shape or dtype; nothing is converted in silence.
+        """
+        (_, *shape), (_, classes) = self.manifest.inputs[0].shape, self.manifest.outputs[0].shape
+        if not isinstance(images, np.ndarray) or images.dtype != np.float32 or list(images.shape[1:]) != shape:
+            is_array = isinstance(images, np.ndarray)
+            got = f"{images.dtype} {list(images.shape)}" if is_array else type(images).__name__
+            raise DataError(
+                "wrong input",
+                expected=f"a float32 array [N, {', '.join(map(str, shape))}]",
+                got=got,
+                remedy="paraexport.preprocess turns image files and uint8 pixels into it",
+            )
+        size = self.manifest.max_batch
+        parts = [self.session(np.ascontiguousarray(images[at : at + size])) for at in range(0, len(images), size)]
+        return np.concatenate(parts) if parts else np.zeros((0, int(classes)), np.float32)
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Engine:
+    """Open the bundle at `path`, every file's sha256 verified first.
+
+    Raises:
+        BundleError: the bundle is incomplete or was changed.
+        MissingError: the target's runtime is not installed here.
+    """
+    return Engine(read_bundle(Path(path)), threads)

@@ -1,0 +1,59 @@
+"""Where a graph runs. A target says whether it is available here and opens sessions; `get` finds it by its name."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.errors import MissingError
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target can build and run here; `missing` and `remedy` say what to do where it cannot."""
+
+    version: str | None
+    missing: str = ""
+    remedy: str = ""
+
+
+class Session(Protocol):
+    """An opened model: float32 [N, C, H, W] -> float32 [N, classes]; safe from many threads."""
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+
+class Target(Protocol):
+    """The module of one target."""
+
+    NAME: str
+
+    def availability(self) -> Availability: ...
+
+    def open_session(self, folder: Path, threads: int | None) -> Session: ...
+
+
+MODULES = {"onnxruntime": "paraexport.targets.onnxruntime"}
+
+
+def get(name: str) -> Target:
+    """The target called `name`, whether or not it is available here."""
+    return cast("Target", importlib.import_module(MODULES[name]))
+
+
+def require(name: str) -> Target:
+    """The target called `name`.
+
+    Raises:
+        MissingError: something that it needs is not on this machine.
+    """
+    target = get(name)
+    here = target.availability()
+    if here.version is None:
+        raise MissingError(here.missing, where=f"target {name}", remedy=here.remedy)
+    return target

@@ -1,0 +1,150 @@
+"""Bundles: whole or not at all, and every kind of damage is named."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import paraexport
+from paraexport.bundle import FORMAT, MANIFEST, check_output, read_bundle, staging, write_manifest
+from paraexport.errors import BundleError, DataError, OutputError
+from paraexport.paraformer import ParaFormer
+from paraexport.spec import Manifest, Preprocessing, Source, TensorInfo
+from paraexport.trace import trace
+from tests.test_trace import random_model, small_spec
+
+
+def manifest(**changes: object) -> Manifest:
+    fields: dict[str, object] = {
+        "format": FORMAT, "digest": "", "paraexport": "0.1.0", "key": "0" * 64,
+        "source": Source("a.pt", "1" * 64, "paraformer", {}),
+        "target": "onnxruntime", "precision": "fp32", "layout": "branches", "max_batch": 3,
+        "inputs": (TensorInfo("images", "float32", ("batch", 1, 8, 12)),),
+        "outputs": (TensorInfo("logits", "float32", ("batch", 5)),),
+        "preprocessing": Preprocessing(image_size=(8, 12), channels=1, resize=(8, 12)),
+        "labels": ("a", "b", "c", "d", "e"), "spec": small_spec(), "assumptions": (), "evidence": "none", "checks": (),
+        "versions": {}, "files": {},
+    }  # fmt: skip
+    return Manifest(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ParaFormer]:
+    model = random_model(small_spec())
+    path = tmp_path_factory.mktemp("bundles") / "a.bundle"
+    with staging(path) as folder:
+        trace(model, model.spec, folder / "model.onnx")
+        write_manifest(folder, manifest())
+    return path, model
+
+
+@pytest.fixture
+def copy(made: tuple[Path, ParaFormer], tmp_path: Path) -> Path:
+    target = tmp_path / "copy.bundle"
+    target.mkdir()
+    for file in made[0].iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def test_the_engine_answers_as_pytorch_does_beyond_its_batch_limit(made: tuple[Path, ParaFormer]) -> None:
+    path, model = made
+    engine = paraexport.load(path, threads=1)
+    images = torch.randn(7, 1, 8, 12)
+    with torch.no_grad():
+        expected = model(images).numpy()
+    assert np.abs(engine(images.numpy()) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert engine(images.numpy()[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((1, 1, 12, 8), np.float32), np.zeros((1, 1, 8, 12)), np.zeros((1, 8, 12), np.float32), [[0.0]]]
+)
+def test_a_wrong_input_says_what_is_expected(made: tuple[Path, ParaFormer], images: object) -> None:
+    engine = paraexport.load(made[0], threads=1)
+    with pytest.raises(DataError, match=r"expected a float32 array \[N, 1, 8, 12\], got"):
+        engine(images)  # type: ignore[arg-type]
+
+
+def test_the_digest_is_the_sha256_of_the_manifest_with_zeros_in_its_place(made: tuple[Path, ParaFormer]) -> None:
+    content = (made[0] / MANIFEST).read_text(encoding="utf-8")
+    digest = json.loads(content)["digest"]
+    assert hashlib.sha256(content.replace(digest, "0" * 64).encode()).hexdigest() == digest
+
+
+def flip(name: str) -> Callable[[Path], None]:
+    def damage(bundle: Path) -> None:
+        content = bytearray((bundle / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (bundle / name).write_bytes(content)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip("model.onnx"), "a file of the bundle was changed"),
+        (flip(MANIFEST), "manifest"),
+        (lambda bundle: (bundle / "model.onnx").unlink(), "a file of the bundle is missing"),
+        (lambda bundle: (bundle / MANIFEST).unlink(), "not a bundle"),
+        (lambda bundle: (bundle / MANIFEST).write_text("{"), "not JSON"),
+        (lambda bundle: (bundle / MANIFEST).write_text("[]"), "not a JSON object"),
+        (lambda bundle: (bundle / MANIFEST).write_text('{"format": 99}'), "newer format .*update paraexport"),
+        (lambda bundle: (bundle / MANIFEST).write_text("{}"), "malformed"),
+    ],
+)
+def test_damage_is_named_and_nothing_runs(copy: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(copy)
+    with pytest.raises(BundleError, match=message) as caught:
+        paraexport.load(copy)
+    assert "\n" not in str(caught.value)
+    assert str(copy) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/../../outside"])
+def test_a_path_that_leads_outside_is_refused(copy: Path, name: str) -> None:
+    (copy.parent / "outside").write_text("x")
+    raw = json.loads((copy / MANIFEST).read_text())
+    raw["files"][name] = {"sha256": "0" * 64, "size_bytes": 1}
+    digest = raw["digest"]
+    blank = json.dumps(raw).replace(digest, "0" * 64, 1)
+    new = hashlib.sha256(blank.encode()).hexdigest()
+    (copy / MANIFEST).write_text(json.dumps(raw).replace(digest, new, 1))
+    with pytest.raises(BundleError, match="outside the bundle"):
+        read_bundle(copy)
+
+
+def test_a_failure_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with staging(tmp_path / "out.bundle") as folder:
+            (folder / "half").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No space left on device"), staging(tmp_path / "out.bundle"):
+        Path("/dev/full").write_bytes(b"x" * 100_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_output_is_kept_unless_forced(copy: Path, tmp_path: Path) -> None:
+    other = tmp_path / "photos"
+    other.mkdir()
+    with pytest.raises(OutputError, match="exists and is no bundle"):
+        check_output(other, force=True)
+    with pytest.raises(OutputError, match="--force"):
+        check_output(copy, force=False)
+    check_output(copy, force=True)
+    with staging(copy) as folder:
+        (folder / "new").write_text("x")
+    assert [file.name for file in copy.iterdir()] == ["new"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["copy.bundle", "photos"]

@@ -1,0 +1,149 @@
+"""An engine against PyTorch, on images: every check with its value, its limit and the reason for the limit.
+
+A check passes when its value is at most its limit; a NaN is never at most anything. The limits stand in `LIMITS`
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.errors import CheckFailed, DataError, InputError
+from paraexport.spec import Check
+
+Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""float32 [N, C, H, W] -> float32 [N, classes]."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    value: float
+    unit: str
+    reason: str
+
+
+PARITY_REASON = "float32 sums in another order differ by about 1e-6 of the largest logit; ten times that is a fault"
+LIMITS: dict[str, dict[str, Limit]] = {
+    "fp32": {
+        "parity": Limit(1e-5, "max |Δ logit| / max |logit|", PARITY_REASON),
+        "batches": Limit(1e-5, "max |Δ logit| / max |logit|", f"the same for every batch size: {PARITY_REASON}"),
+        "disagreement": Limit(0.0, "% of images with another top-1", "same numbers, same answers; ties are left out"),
+        "accuracy_drop": Limit(0.0, "percentage points of top-1", "same answers, same accuracy"),
+    }
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one pass over the images found; the counts are images."""
+
+    images: int
+    largest_difference: float
+    largest_logit: float
+    disagreements: int
+    labelled: int
+    reference_correct: int
+    engine_correct: int
+
+    @property
+    def relative_difference(self) -> float:
+        """max |Δ logit| / max |logit|; NaN where either side was not finite."""
+        return self.largest_difference / self.largest_logit if self.largest_logit else self.largest_difference
+
+
+def compare(
+    reference: Logits,
+    engine: Logits,
+    batches: Iterable[NDArray[np.float32]],
+    labels: NDArray[np.int64] | None,
+    *,
+    tie: float,
+) -> Comparison:
+    """Run both on every batch; an image whose two best reference logits are within `tie` · max |logit| is a tie.
+
+    Raises:
+        DataError: there was no image, or the two answer with different shapes.
+    """
+    pairs = []
+    for images in batches:
+        expected, got = reference(images), engine(images)
+        if expected.shape != got.shape:
+            raise DataError(
+                "PyTorch and the engine answer with different shapes", expected=expected.shape, got=got.shape
+            )
+        pairs.append((expected, got))
+    if not sum(len(expected) for expected, _ in pairs):
+        raise DataError("no image to check with", expected="at least one", got=0, remedy="give --data or --calib")
+    wanted, found = (np.concatenate(side).astype(np.float64) for side in zip(*pairs, strict=True))
+    scale = float(np.abs(wanted).max())
+    best, answer = wanted.argmax(1), found.argmax(1)
+    margin = wanted.max(1) - np.take_along_axis(wanted, answer[:, None], 1)[:, 0]
+    return Comparison(
+        images=len(wanted),
+        largest_difference=float(np.abs(found - wanted).max()),
+        largest_logit=scale,
+        disagreements=int(((best != answer) & ~(margin <= tie * scale)).sum()),
+        labelled=0 if labels is None else len(labels),
+        reference_correct=0 if labels is None else int((best == labels).sum()),
+        engine_correct=0 if labels is None else int((answer == labels).sum()),
+    )
+
+
+def checks(
+    precision: str, comparison: Comparison, batches: Comparison, moved: Mapping[str, float] | None = None
+) -> tuple[Check, ...]:
+    """Every check of `precision`, from the comparison on all images and the one on several batch sizes.
+
+    Raises:
+        InputError: `moved` names no check.
+    """
+    moved = moved or {}
+    if unknown := moved.keys() - LIMITS[precision].keys():
+        raise InputError(
+            "unknown check",
+            where="--limit",
+            expected=f"one of {', '.join(LIMITS[precision])}",
+            got=", ".join(sorted(unknown)),
+        )
+    labelled = comparison.labelled
+    lost = 100 * (comparison.reference_correct - comparison.engine_correct) / labelled if labelled else None
+    values = {
+        "parity": (comparison.relative_difference, comparison.images),
+        "batches": (batches.relative_difference, batches.images),
+        "disagreement": (100 * comparison.disagreements / comparison.images, comparison.images),
+        "accuracy_drop": (lost, labelled),
+    }
+    return tuple(check(precision, name, value, samples, moved) for name, (value, samples) in values.items())
+
+
+def check(precision: str, name: str, value: float | None, samples: int, moved: Mapping[str, float]) -> Check:
+    limit = LIMITS[precision][name]
+    bound, reason = limit.value, limit.reason
+    if name in moved:
+        bound, reason = moved[name], f"moved by --limit from {limit.value:g}"
+    if value is None:
+        return Check(name, None, bound, limit.unit, samples, None, "not run: no labelled images; give --data")
+    finite = None if math.isnan(value) else value
+    passed = value <= bound
+    return Check(
+        name, finite, bound, limit.unit, samples, passed, reason if finite is not None else f"not finite; {reason}"
+    )
+
+
+def require_passed(done: Iterable[Check], where: Callable[[], str]) -> None:
+    """Raise for the first failed check.
+
+    Raises:
+        CheckFailed: it names the check, by how much it was missed, and where the first difference appears.
+    """
+    failed = [one for one in done if one.passed is False]
+    if not failed:
+        return
+    facts = "; ".join(f"{one.name} is {'not finite' if one.value is None else f'{one.value:.3g}'}" for one in failed)
+    limits = "; ".join(f"{one.name} at most {one.limit:g} {one.unit}" for one in failed)
+    raise CheckFailed(f"check failed: {facts}", expected=limits, remedy=where())

@@ -1,0 +1,67 @@
+"""Where an exported graph first differs from PyTorch: its values against the module's taps of the same names."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from paraexport.taps import record_taps
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One tap, and how far the graph is from it."""
+
+    name: str
+    relative: float
+    """max |Δ| / max |value|."""
+
+    def __str__(self) -> str:
+        return f"the first difference is at {self.name}: {self.relative:.3g} of its largest value"
+
+
+def differences(module: nn.Module, model: Path, images: NDArray[np.float32]) -> list[Difference]:
+    """Every tap of `module` that `model` has too, in the order of computation.
+
+    The graph runs on ONNX Runtime without its graph optimisations, so that every value exists.
+    """
+    import onnxruntime
+
+    taps = record_taps(module, torch.from_numpy(images))
+    proto = onnx.load(model)
+    values = {name for node in proto.graph.node for name in node.output}
+    shared = [name for name in taps if name in values]
+    if not shared:
+        return []
+    del proto.graph.output[:]
+    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in shared)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        # Through a file, since a model in memory may not pass 2 GiB.
+        path = Path(folder) / "taps.onnx"
+        onnx.save(proto, path, save_as_external_data=proto.ByteSize() > 2**30)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        found = session.run(shared, {proto.graph.input[0].name: images})
+    return [
+        Difference(name, relative_difference(taps[name].numpy(), value))
+        for name, value in zip(shared, found, strict=True)
+    ]
+
+
+def first_difference(module: nn.Module, model: Path, images: NDArray[np.float32], limit: float) -> Difference | None:
+    """The first tap that is further off than `limit`, or None where all that can be compared agree."""
+    return next((one for one in differences(module, model, images) if not one.relative <= limit), None)
+
+
+def relative_difference(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    scale = float(np.abs(expected).max()) or 1.0
+    return float(np.abs(expected - got).max()) / scale if expected.shape == got.shape else float("inf")

@@ -1,0 +1,61 @@
+"""The key of a build: equal keys mean that the bundle would come out the same. Computed without importing torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from paraexport.bundle import FORMAT, Bundle, read_bundle, sha256_of
+from paraexport.dataset import digest_path
+from paraexport.errors import BundleError
+
+LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "numpy", "pillow", "safetensors")
+BESIDE = ("config.json", "preprocessor_config.json")
+"""Files that are read from the checkpoint's folder when they are there."""
+
+
+def library_versions() -> dict[str, str]:
+    """The installed version of every library that has a part in a bundle."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def build_key(checkpoint: Path, settings: Mapping[str, object], files: Mapping[str, Path]) -> str:
+    """sha256 of all that decides a bundle: the checkpoint, files beside it, settings, data, libraries and this code."""
+    beside = {name: checkpoint.parent / name for name in BESIDE if (checkpoint.parent / name).is_file()}
+    parts = {
+        "format": FORMAT,
+        "checkpoint": [checkpoint.name, sha256_of(checkpoint)],
+        "files": {name: digest_path(path) for name, path in {**beside, **files}.items()},
+        "settings": dict(settings),
+        "libraries": library_versions(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "code": [[name, sha256_of(file)] for name, file in sources()],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """Every source file of this package by its name."""
+    root = Path(__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        yield file.relative_to(root).as_posix(), file
+
+
+def up_to_date(output: Path, key: str) -> Bundle | None:
+    """The bundle at `output` when it was built from the same key and is whole."""
+    try:
+        bundle = read_bundle(output)
+    except BundleError:
+        return None
+    return bundle if bundle.manifest.key == key else None

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: test check format lint types env clean
+.PHONY: demo test check format lint types env clean
 
 env: $(VENV)/.installed
 
@@ -11,6 +11,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e '.[cpu,build]' -r requirements-dev.txt
 	touch $@
+
+demo: env
+	$(BIN)/paraexport build models/digits.pt -o demo/digits.bundle --data calib/digits/test --force
+	$(BIN)/paraexport predict demo/digits.bundle $$(for digit in calib/digits/test/*; do ls $$digit/*.png | head -n 1; done) --top 2
+	@echo
+	@echo "The bundle is demo/digits.bundle; open demo/digits.bundle/report.html."
+	@echo "next: $(BIN)/paraexport validate demo/digits.bundle models/digits.pt"
+	@echo "your own: $(BIN)/paraexport build CHECKPOINT --data FOLDER"
 
 test: env
 	$(BIN)/pytest
@@ -29,4 +37,4 @@ format: env
 check: lint types test
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from paraexport.engine import Engine as Engine
     from paraexport.engine import load as load
     from paraexport.paraformer import ParaFormer as ParaFormer
+    from paraexport.pipeline import build as build
     from paraexport.spec import Spec as Spec
 
 __version__ = "0.1.0"
@@ -21,9 +22,10 @@ _HOMES = {
     "Engine": "paraexport.engine",
     "ParaFormer": "paraexport.paraformer",
     "Spec": "paraexport.spec",
+    "build": "paraexport.pipeline",
     "load": "paraexport.engine",
 }
-__all__ = ["Engine", "ParaFormer", "Spec", "errors", "load"]
+__all__ = ["Engine", "ParaFormer", "Spec", "build", "errors", "load"]
 
 
 def __getattr__(name: str) -> object:

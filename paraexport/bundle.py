@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -186,11 +187,13 @@ def staging(output: Path) -> Iterator[Path]:
         OutputError: writing failed, for instance on a full disk.
     """
     output = output.absolute()
-    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    folder, aside = work / "new", work / "old"
     try:
+        folder.mkdir()
         yield folder
-        folder.chmod(0o755)
-        replace(folder, output)
+        open_to_readers(folder)
+        replace(folder, output, aside)
     except OSError as error:
         raise OutputError(
             "the bundle cannot be written",
@@ -199,19 +202,24 @@ def staging(output: Path) -> Iterator[Path]:
             remedy="free space, or give another -o",
         ) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def replace(folder: Path, output: Path) -> None:
-    """Rename `folder` to `output`; an old bundle there is put aside first and comes back when that fails."""
-    if not output.exists():
-        folder.rename(output)
-        return
-    aside = folder.with_name(f"{folder.name}.old")
-    output.rename(aside)
+def open_to_readers(folder: Path) -> None:
+    """Temporary folders, and what some libraries write, are for their owner alone; a bundle is for whoever may read."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+def replace(folder: Path, output: Path, aside: Path) -> None:
+    """Rename `folder` to `output`; an old bundle there goes to `aside` first and comes back when that fails."""
     try:
+        if output.exists():
+            output.rename(aside)
         folder.rename(output)
     except BaseException:
-        aside.rename(output)
+        if aside.exists() and not output.exists():
+            aside.rename(output)
         raise
-    shutil.rmtree(aside, ignore_errors=True)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from paraexport.bundle import FORMAT, Bundle, read_bundle, sha256_of
-from paraexport.dataset import digest_path
-from paraexport.errors import BundleError
+from paraexport.errors import BundleError, CheckpointError
+from paraexport.files import digest_path
 
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "numpy", "pillow", "safetensors")
 BESIDE = ("config.json", "preprocessor_config.json")
@@ -59,3 +59,14 @@ def up_to_date(output: Path, key: str) -> Bundle | None:
     except BundleError:
         return None
     return bundle if bundle.manifest.key == key else None
+
+
+def require_file(checkpoint: Path) -> None:
+    """Raise a `CheckpointError` unless `checkpoint` is a file that can be read."""
+    if not checkpoint.is_file():
+        got = "a folder" if checkpoint.is_dir() else "nothing there"
+        raise CheckpointError("no checkpoint", where=checkpoint, expected="a file", got=got)
+    try:
+        checkpoint.open("rb").close()
+    except OSError as error:
+        raise CheckpointError("cannot be read", where=checkpoint, got=error.strerror) from error

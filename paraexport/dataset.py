@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.arrays import ArraySource, open_array
 from paraexport.errors import DataError
-from paraexport.preprocess import prepare_batch, prepare_file
+from paraexport.files import file_digest, image_files
+from paraexport.preprocess import prepare_file
 from paraexport.spec import Preprocessing
-
-SUFFIXES = (
-    *(".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm"),
-    *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-)
-_CHUNK_BYTES = 1 << 26
 
 
 class _Source(Protocol):
@@ -99,26 +94,7 @@ class _Files:
     def identify(self, sha256: Any) -> None:
         sha256.update(f"files {len(self)} {self.preprocessing}".encode())
         for path in self.paths:
-            sha256.update(_file_digest(path))
-
-
-@dataclass(frozen=True, eq=False)
-class _Array:
-    images: NDArray[Any]
-    """uint8 [N, H, W, C], or float32 [N, C, H, W] where `preprocessing` is None."""
-    preprocessing: Preprocessing | None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
-        images = np.asarray(self.images[indices])
-        return images.astype(np.float32) if self.preprocessing is None else prepare_batch(images, self.preprocessing)
-
-    def identify(self, sha256: Any) -> None:
-        sha256.update(f"array {self.images.dtype.str} {self.images.shape} {self.preprocessing}".encode())
-        for chunk in _chunks(self.images):
-            sha256.update(np.ascontiguousarray(chunk).data)
+            sha256.update(file_digest(path))
 
 
 def open_samples(path: Path, preprocessing: Preprocessing, labels: Sequence[str], *, need_labels: bool) -> Samples:
@@ -146,7 +122,9 @@ def open_samples(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
             got=f"a file {path.suffix or 'without a suffix'}",
             remedy="give the folder that it lies in",
         )
-    return _open_array(path, preprocessing, labels, need_labels)
+    source, numbers = open_array(path, preprocessing, len(labels), need_labels=need_labels)
+    origin = f"{_counted(len(source), 'labelled image' if need_labels else 'image')} from {path}"
+    return Samples(origin, numbers, False, (), source)
 
 
 def made_up_samples(preprocessing: Preprocessing, count: int = 32, seed: int = 0) -> Samples:
@@ -167,41 +145,8 @@ def made_up_samples(preprocessing: Preprocessing, count: int = 32, seed: int = 0
         distance = (down[..., None] / height - first) ** 2 + (across[..., None] / width - second) ** 2
         blob = np.maximum(0, 1 - distance / (0.05 + third / 5)) ** 2
         image[:] = noise.reshape(image.shape) if number % 3 == 0 else _full_range(slope if number % 3 == 1 else blob)
-    source = _Array(pixels, replace(preprocessing, resize=preprocessing.image_size))
+    source = ArraySource(pixels, replace(preprocessing, resize=preprocessing.image_size))
     return Samples(f"{_counted(count, 'made-up image')} (seed {seed})", None, True, (), source)
-
-
-def image_files(path: Path) -> list[Path]:
-    """`path` itself, or every image below a folder but hidden ones, in natural order: `2.png` before `10.png`.
-
-    Raises:
-        DataError: nothing there, or no file with an image's suffix.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        if not path.exists():
-            raise DataError("there is no such file or folder", where=path, remedy="check the path")
-        return [path]
-    files = [file for file in _files_below(path) if file.suffix.lower() in SUFFIXES]
-    if not files:
-        raise DataError("no images", where=path, expected=f"files {' '.join(SUFFIXES)}", remedy="check the path")
-    return files
-
-
-def digest_path(path: Path) -> str:
-    """sha256 of a file, or of the sorted relative names and the contents of all files in a folder but hidden ones.
-
-    Raises:
-        DataError: nothing there, or a file cannot be read.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return _file_digest(path).hex()
-    sha256 = hashlib.sha256()
-    files = {file.relative_to(path).as_posix(): file for file in _files_below(path) if file.is_file()}
-    for name, file in sorted(files.items()):
-        sha256.update(os.fsencode(name) + b"\0" + _file_digest(file))
-    return sha256.hexdigest()
 
 
 def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str], need_labels: bool) -> Samples:
@@ -271,122 +216,6 @@ def _class_numbers(folders: Sequence[str], labels: Sequence[str], where: Path) -
         got=f"{_counted(len(folders), 'folder')}, unknown {_some([name for name in folders if name not in numbers])}",
         remedy="rename the folders or correct the labels",
     )
-
-
-def _open_array(path: Path, preprocessing: Preprocessing, labels: Sequence[str], need_labels: bool) -> Samples:
-    images, given = _load(path)
-    height, width = preprocessing.image_size
-    channels = preprocessing.channels
-    if images.dtype == np.uint8 and images.ndim == 3 and channels == 1:
-        images = images[..., None]
-    prepared = (images.dtype.kind, images.dtype.itemsize) == ("f", 4) and images.shape[1:] == (channels, height, width)
-    raw = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == channels and 0 not in images.shape[1:]
-    if not (prepared or raw) or len(images) == 0:
-        raise DataError(
-            "images that do not fit the model",
-            where=path,
-            expected=f"at least one of float32 [N, {channels}, {height}, {width}] or uint8 [N, H, W, {channels}]",
-            got=f"{images.dtype} {list(images.shape)}",
-            remedy="convert the array, or correct the image size or channels",
-        )
-    if prepared:
-        _refuse_non_finite(images, path)
-    else:
-        prepare_batch(images[:1], preprocessing, path)  # all have one size, so that the first speaks for the rest
-    numbers = _checked_labels(given, len(images), len(labels), path) if need_labels else None
-    origin = f"{_counted(len(images), 'labelled image' if need_labels else 'image')} from {path}"
-    return Samples(origin, numbers, False, (), _Array(images, None if prepared else preprocessing))
-
-
-def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Images, and labels if the file has them; mapped into memory where the format allows it."""
-    try:
-        with path.open("rb") as file:  # NumPy leaves an archive open when it turns out to be broken
-            if file.read(6) == b"\x93NUMPY":
-                return np.load(path, mmap_mode="r", allow_pickle=False), None
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # ValueError, OSError, EOFError, BadZipFile, zlib.error, …
-        raise DataError(
-            "not a NumPy file of plain arrays",
-            where=path,
-            expected="an array in .npy, or images and labels in .npz",
-            got=" ".join(str(error).split()) or type(error).__name__,
-            remedy="save it again with numpy.save or numpy.savez",
-        ) from error
-    if "images" not in arrays or arrays.keys() - {"images", "labels"}:
-        raise DataError(
-            "wrong arrays in the file",
-            where=path,
-            expected="images, and labels where they are needed",
-            got=", ".join(arrays) or "none",
-            remedy="save it again with numpy.savez(path, images=..., labels=...)",
-        )
-    return arrays["images"], arrays.get("labels")
-
-
-def _refuse_non_finite(images: NDArray[Any], path: Path) -> None:
-    start = 0
-    for chunk in _chunks(images):
-        finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
-        if not finite.all():
-            raise DataError(
-                f"image {start + int(finite.argmin())} has values that are not finite",
-                where=path,
-                expected="finite numbers",
-                got="NaN or infinity",
-                remedy="leave it out, or prepare it again",
-            )
-        start += len(chunk)
-
-
-def _checked_labels(given: NDArray[Any] | None, count: int, classes: int, path: Path) -> NDArray[np.int64]:
-    expected = f"{count} integers in 0..{classes - 1}, one an image"
-    got = "none"
-    if given is not None:
-        got = f"{given.dtype} {list(given.shape)}"
-        if given.dtype.kind in "iu" and given.shape == (count,):
-            if given.min() >= 0 and given.max() < classes:
-                return given.astype(np.int64)
-            got = f"values in {given.min()}..{given.max()}"
-    remedy = "save them as `labels` with numpy.savez(path, images=..., labels=...)"
-    raise DataError(
-        "labels that do not fit the images or the model", where=path, expected=expected, got=got, remedy=remedy
-    )
-
-
-def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Everything below but hidden entries, in natural order; links to folders are followed, except in a circle."""
-    real = folder.resolve()
-    if real in above:
-        return
-    for entry in sorted(folder.iterdir(), key=lambda entry: _natural(entry.name)):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _files_below(entry, (*above, real))
-        else:
-            yield entry
-
-
-def _natural(name: str) -> tuple[list[str | int], str]:
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
-
-
-def _file_digest(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise DataError("cannot be read", where=path, got=error.strerror, remedy="check the path") from error
-
-
-def _chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """A few images at a time, so that a file mapped into memory need not fit there."""
-    step = max(1, _CHUNK_BYTES // images[0].nbytes)
-    for start in range(0, len(images), step):
-        yield images[start : start + step]
 
 
 def _full_range(values: NDArray[np.float64]) -> NDArray[np.uint8]:

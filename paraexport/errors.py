@@ -14,6 +14,11 @@ ParaexportError
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paraexport.spec import Check
+
 
 class ParaexportError(Exception):
     """One line: what happened, where, what was expected, what came instead, and the remedy.
@@ -51,6 +56,8 @@ class ParaexportError(Exception):
 
 class CheckFailed(ParaexportError):
     exit_code = 1
+    checks: tuple[Check, ...] = ()
+    """All that ran, passed or not."""
 
 
 class InputError(ParaexportError, ValueError):

@@ -185,3 +185,35 @@ class Manifest:
     checks: tuple[Check, ...]
     versions: dict[str, str]
     files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 on labelled images, in images."""
+
+    images: int
+    pytorch_correct: int
+    engine_correct: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How a build went: `report.json`, and what `report.html` draws."""
+
+    created: str
+    """UTC, ISO 8601."""
+    machine: str
+    stages_s: dict[str, float]
+    """Seconds of each stage, in order."""
+    export_s: float
+    """Of `trace`, what torch's own export took."""
+    total_s: float
+    evidence: str
+    made_up: bool
+    """The images of the checks were made up, since none were given."""
+    unreadable: tuple[str, ...]
+    """One line for each file that was skipped."""
+    accuracy: Accuracy | None
+    """None without labels."""
+    checks: tuple[Check, ...]
+    assumptions: tuple[Assumption, ...]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Graph:
     path: Path
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    export_s: float
+    """Seconds that torch's own export took."""
 
 
 def trace(
@@ -47,7 +50,9 @@ def trace(
     Raises:
         TraceError: torch cannot export the module, the batch did not stay free, or the graph is not valid ONNX.
     """
+    started = time.perf_counter()
     model = export(module, classifier)
+    export_s = time.perf_counter() - started
     merge_sums(model.graph)
     name_after_modules(model.graph, {name for name, _ in module.named_parameters(remove_duplicate=False)})
     common.ClearMetadataAndDocStringPass()(model)
@@ -61,7 +66,7 @@ def trace(
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise TraceError("the traced graph is not valid ONNX", where=path.name, got=one_line(error)) from error
-    return Graph(path, inputs, outputs)
+    return Graph(path, inputs, outputs, export_s)
 
 
 def export(module: nn.Module, classifier: Classifier) -> ir.Model:

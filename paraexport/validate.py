@@ -14,10 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, DataError, InputError
-from paraexport.spec import Check
+from paraexport.spec import Accuracy, Check
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 [N, C, H, W] -> float32 [N, classes]."""
+
+
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Images [N, C, H, W] and PyTorch's logits [N, classes] for them."""
+BATCH_SIZES = (1, 2, 7)
+"""Tried with every engine, beside the largest batch that it takes."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an engine is checked with."""
+
+    pairs: Iterable[Pair]
+    """All images, batch by batch."""
+    labels: NDArray[np.int64] | None
+    """int64 [N], one for each image of `pairs`."""
+    images: NDArray[np.float32]
+    """The golden images, [n, C, H, W]."""
+    logits: NDArray[np.float32]
+    """PyTorch's for the golden images, [n, classes]."""
 
 
 @dataclass(frozen=True)
@@ -56,30 +76,55 @@ class Comparison:
         return self.largest_difference / self.largest_logit if self.largest_logit else self.largest_difference
 
 
-def compare(
-    reference: Logits,
-    engine: Logits,
-    batches: Iterable[NDArray[np.float32]],
-    labels: NDArray[np.int64] | None,
-    *,
-    tie: float,
-) -> Comparison:
-    """Run both on every batch; an image whose two best reference logits are within `tie` · max |logit| is a tie.
+@dataclass(frozen=True)
+class Outcome:
+    checks: tuple[Check, ...]
+    comparison: Comparison
+    """On all images."""
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """None without labels."""
+        found = self.comparison
+        if not found.labelled:
+            return None
+        return Accuracy(found.labelled, found.reference_correct, found.engine_correct)
+
+
+def run_checks(
+    precision: str, engine: Logits, evidence: Evidence, *, max_batch: int, moved: Mapping[str, float] | None = None
+) -> Outcome:
+    """Every check of `precision`: on all images, and on the golden ones in batches of 1, 2, 7 and `max_batch`."""
+    tie = LIMITS[precision]["parity"].value
+    everything = compare(engine, evidence.pairs, evidence.labels, tie=tie)
+    sizes = sorted({*BATCH_SIZES, max_batch})
+    resized = [
+        (
+            np.resize(evidence.images, (size, *evidence.images.shape[1:])),
+            np.resize(evidence.logits, (size, evidence.logits.shape[1])),
+        )
+        for size in sizes
+    ]
+    return Outcome(checks(precision, everything, compare(engine, resized, None, tie=tie), moved), everything)
+
+
+def compare(engine: Logits, pairs: Iterable[Pair], labels: NDArray[np.int64] | None, *, tie: float) -> Comparison:
+    """Run `engine` on every batch; an image whose two best reference logits are within `tie` · max |logit| is a tie.
 
     Raises:
-        DataError: there was no image, or the two answer with different shapes.
+        DataError: there was no image, or the engine answers with another shape.
     """
-    pairs = []
-    for images in batches:
-        expected, got = reference(images), engine(images)
+    answered = []
+    for images, expected in pairs:
+        got = engine(images)
         if expected.shape != got.shape:
             raise DataError(
                 "PyTorch and the engine answer with different shapes", expected=expected.shape, got=got.shape
             )
-        pairs.append((expected, got))
-    if not sum(len(expected) for expected, _ in pairs):
+        answered.append((expected, got))
+    if not sum(len(expected) for expected, _ in answered):
         raise DataError("no image to check with", expected="at least one", got=0, remedy="give --data or --calib")
-    wanted, found = (np.concatenate(side).astype(np.float64) for side in zip(*pairs, strict=True))
+    wanted, found = (np.concatenate(side).astype(np.float64) for side in zip(*answered, strict=True))
     scale = float(np.abs(wanted).max())
     best, answer = wanted.argmax(1), found.argmax(1)
     margin = wanted.max(1) - np.take_along_axis(wanted, answer[:, None], 1)[:, 0]
@@ -128,7 +173,7 @@ def check(precision: str, name: str, value: float | None, samples: int, moved: M
         bound, reason = moved[name], f"moved by --limit from {limit.value:g}"
     if value is None:
         return Check(name, None, bound, limit.unit, samples, None, "not run: no labelled images; give --data")
-    finite = None if math.isnan(value) else value
+    finite = value if math.isfinite(value) else None
     passed = value <= bound
     return Check(
         name, finite, bound, limit.unit, samples, passed, reason if finite is not None else f"not finite; {reason}"
@@ -141,9 +186,12 @@ def require_passed(done: Iterable[Check], where: Callable[[], str]) -> None:
     Raises:
         CheckFailed: it names the check, by how much it was missed, and where the first difference appears.
     """
+    done = tuple(done)
     failed = [one for one in done if one.passed is False]
     if not failed:
         return
     facts = "; ".join(f"{one.name} is {'not finite' if one.value is None else f'{one.value:.3g}'}" for one in failed)
     limits = "; ".join(f"{one.name} at most {one.limit:g} {one.unit}" for one in failed)
-    raise CheckFailed(f"check failed: {facts}", expected=limits, remedy=where())
+    error = CheckFailed(f"check failed: {facts}", expected=limits, remedy=where())
+    error.checks = done
+    raise error

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from paraexport.dataset import Samples, digest_path, image_files, made_up_samples, open_samples
+from paraexport.arrays import ArraySource
+from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import DataError
 from paraexport.spec import Preprocessing
 
@@ -218,8 +215,6 @@ def test_empty_folder(tmp_path: Path, need_labels: bool) -> None:
 
 def test_missing_path(tmp_path: Path) -> None:
     assert "there is no such file or folder; check the path" in refused_unlabelled(tmp_path / "none")
-    assert "there is no such file or folder" in refused(lambda: image_files(tmp_path / "none"), tmp_path / "none")
-    assert "check the path" in refused(lambda: digest_path(tmp_path / "none"), tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -230,15 +225,6 @@ def test_wrong_suffix(tmp_path: Path, name: str, got: str) -> None:
     message = refused_unlabelled(tmp_path / name)
     assert "expected a folder of images, .npy or .npz" in message
     assert got in message
-
-
-def test_image_files(tmp_path: Path) -> None:
-    for name in ["10.png", "9.png", "b/2.jpg", "b/1.jpg", ".hidden.png", ".ipynb_checkpoints/9.png", "a1/x.webp"]:
-        put(tmp_path / name, 0)
-    (tmp_path / "notes.txt").touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)]
-    assert found == ["9.png", "10.png", "a1/x.webp", "b/1.jpg", "b/2.jpg"]
-    assert image_files(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
 
 
 def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
@@ -253,17 +239,6 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
     assert set(samples.labels.tolist()) == {0, 1}
     assert all("broken.png: there is no such file" in line for line in samples.unreadable)
     assert samples.unreadable
-    assert digest_path(tmp_path / "set")
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 2000), min_size=1, max_size=20, unique=True), st.randoms())
-def test_natural_order_is_numeric(numbers: list[int], shuffler: random.Random) -> None:
-    from paraexport.dataset import _natural
-
-    names = [f"img{number}.png" for number in numbers]
-    shuffler.shuffle(names)
-    assert sorted(names, key=_natural) == [f"img{number}.png" for number in sorted(numbers)]
 
 
 # ---- arrays ----
@@ -273,156 +248,27 @@ def numbered(count: int) -> NDArray[np.uint8]:
     return np.repeat(np.arange(count, dtype=np.uint8), 24).reshape(count, 4, 6, 1)
 
 
-def test_npy_of_pixels_is_mapped_and_preprocessed(tmp_path: Path) -> None:
+def test_array_without_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", numbered(5))
     samples = open_samples(tmp_path / "a.npy", GREY, LABELS, need_labels=False)
-    assert isinstance(samples.source.images, np.memmap)  # type: ignore[attr-defined]
     assert all_shades(samples) == [0, 1, 2, 3, 4]
+    assert samples.labels is None
     assert samples.origin == f"5 images from {tmp_path / 'a.npy'}"
-    np.save(tmp_path / "b.npy", numbered(5)[..., 0])
-    assert all_shades(open_samples(tmp_path / "b.npy", GREY, LABELS, need_labels=False)) == [0, 1, 2, 3, 4]
+    assert not samples.made_up
+    assert samples.unreadable == ()
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("dtype", ["<f4", ">f4"])
-def test_float32_is_preprocessed_already(tmp_path: Path, dtype: str, order: str) -> None:
-    images = np.random.default_rng(0).normal(size=(5, 3, 4, 6)).astype(dtype)
-    np.save(tmp_path / "a.npy", np.asfortranarray(images) if order == "F" else images)
-    samples = open_samples(tmp_path / "a.npy", RGB, LABELS, need_labels=False)
-    batches = list(samples.batches(2))
-    assert [len(batch) for batch in batches] == [2, 2, 1]
-    assert all(batch.dtype == np.dtype(np.float32) and batch.dtype.isnative for batch in batches)
-    np.testing.assert_array_equal(np.concatenate(batches), images)
-
-
-def test_pixels_are_resized_and_normalised(tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3), np.uint8)
-    np.save(tmp_path / "a.npy", images)
-    got = open_samples(tmp_path / "a.npy", RGB, LABELS, need_labels=False).pick(2)
-    for image, tensor in zip(images, got, strict=True):
-        resized = np.asarray(Image.fromarray(image).resize((6, 4), Image.Resampling.BILINEAR))
-        np.testing.assert_allclose(tensor, (resized.transpose(2, 0, 1) / 255.0 - 0.5) / 0.5, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.uint64])
-def test_npz_with_labels(tmp_path: Path, dtype: type[np.integer]) -> None:
-    np.savez(tmp_path / "a.npz", images=numbered(4), labels=np.array([2, 0, 1, 1], dtype))
+def test_array_with_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=numbered(4), labels=np.array([2, 0, 1, 1]))
     samples = open_samples(tmp_path / "a.npz", GREY, LABELS, need_labels=True)
     assert samples.labels is not None
-    assert samples.labels.dtype == np.int64
-    assert samples.labels.tolist() == [2, 0, 1, 1]
+    assert (all_shades(samples), samples.labels.tolist()) == ([0, 1, 2, 3], [2, 0, 1, 1])
     assert samples.origin == f"4 labelled images from {tmp_path / 'a.npz'}"
-    assert open_samples(tmp_path / "a.npz", GREY, LABELS, need_labels=False).labels is None
 
 
-@pytest.mark.parametrize(
-    ("labels", "got"),
-    [
-        ([0, 1, 3, 0], "values in 0..3"),
-        ([0, -1, 2, 0], "values in -1..2"),
-        ([0, 1, 2], r"int64 [3]"),
-        ([0.0, 1.0, 2.0, 0.0], "float64 [4]"),
-        ([True, False, True, True], "bool [4]"),
-        (np.eye(4, 3, dtype=np.int64), "int64 [4, 3]"),
-        (None, "got none"),
-    ],
-)
-def test_labels_that_do_not_fit(tmp_path: Path, labels: object, got: str) -> None:
-    arrays = {"images": numbered(4)} | ({} if labels is None else {"labels": np.array(labels)})
-    np.savez(tmp_path / "a.npz", **arrays)
-    message = refused_labelled(tmp_path / "a.npz")
-    assert "expected 4 integers in 0..2, one an image" in message
-    assert got in message
-    assert "numpy.savez" in message
-
-
-def test_npy_has_no_labels(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", numbered(4))
-    assert "got none" in refused_labelled(tmp_path / "a.npy")
-
-
-@pytest.mark.parametrize(
-    ("images", "got"),
-    [
-        (np.zeros((2, 3, 4, 6)), "float64 [2, 3, 4, 6]"),
-        (np.zeros((2, 3, 4, 6), np.float16), "float16"),
-        (np.zeros((2, 3, 5, 6), np.float32), "float32 [2, 3, 5, 6]"),
-        (np.zeros((2, 4, 6, 3), np.float32), "float32 [2, 4, 6, 3]"),
-        (np.zeros((3, 4, 6), np.float32), "float32 [3, 4, 6]"),
-        (np.zeros((2, 3, 4, 6), np.uint8), "uint8 [2, 3, 4, 6]"),
-        (np.zeros((2, 4, 6), np.uint8), "uint8 [2, 4, 6]"),
-        (np.zeros((2, 0, 6, 3), np.uint8), "uint8 [2, 0, 6, 3]"),
-        (np.zeros((2, 4, 6, 3), np.int64), "int64"),
-        (np.zeros((0, 3, 4, 6), np.float32), "float32 [0, 3, 4, 6]"),
-        (np.zeros((0, 4, 6, 3), np.uint8), "uint8 [0, 4, 6, 3]"),
-        (np.float32(1.0), "float32 []"),
-        (np.array(["a"]), "<U1 [1]"),
-    ],
-)
-def test_images_that_do_not_fit(tmp_path: Path, images: NDArray[np.generic], got: str) -> None:
-    np.save(tmp_path / "a.npy", images)
-    message = refused_unlabelled(tmp_path / "a.npy", RGB)
-    assert "expected at least one of float32 [N, 3, 4, 6] or uint8 [N, H, W, 3]" in message
-    assert f"got {got}" in message
-    assert "convert the array" in message
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
-    images = np.zeros((5, 3, 4, 6), np.float32)
-    images[3, 1, 2, 2] = value
-    np.save(tmp_path / "a.npy", images)
-    message = refused_unlabelled(tmp_path / "a.npy", RGB)
-    assert "image 3 has values that are not finite" in message
-    assert "prepare it again" in message
-
-
-def test_non_finite_values_far_into_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paraexport.dataset._CHUNK_BYTES", 1000)
-    images = np.zeros((50, 3, 4, 6), np.float32)
-    images[43] = np.nan
-    np.save(tmp_path / "a.npy", images)
-    assert "image 43 " in refused_unlabelled(tmp_path / "a.npy", RGB)
-
-
-def test_pixels_smaller_than_the_crop(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.zeros((2, 4, 4, 1), np.uint8))
-    small = Preprocessing(image_size=(4, 6), channels=1, resize=4)
-    assert "smaller than the crop" in refused_unlabelled(tmp_path / "a.npy", small)
-
-
-@pytest.mark.parametrize("content", [b"", b"no array", b"PK\x03\x04 no archive", b"\x93NUMPY\x01\x00\xff"])
-@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
-def test_broken_files(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    message = refused_unlabelled(tmp_path / name)
-    assert "not a NumPy file of plain arrays" in message
-    assert "numpy.save or numpy.savez" in message
-
-
-@pytest.mark.parametrize("save", [np.save, lambda path, array: np.savez(path, images=array)])
-@pytest.mark.parametrize("suffix", ["npy", "npz"])
-def test_pickles_are_refused(tmp_path: Path, suffix: str, save: Callable[[Path, object], None]) -> None:
-    with (tmp_path / f"a.{suffix}").open("wb") as file:
-        save(file, np.array([{"a": 1}], object))  # type: ignore[arg-type]
-    assert "not a NumPy file of plain arrays" in refused_unlabelled(tmp_path / f"a.{suffix}")
-
-
-def test_truncated_npy(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", numbered(5))
-    data = (tmp_path / "a.npy").read_bytes()
-    (tmp_path / "a.npy").write_bytes(data[:-7])
-    assert "not a NumPy file" in refused_unlabelled(tmp_path / "a.npy")
-
-
-@pytest.mark.parametrize("names", [("x", "y"), ("labels",), ("images", "labels", "split"), ()])
-def test_wrong_arrays_in_npz(tmp_path: Path, names: tuple[str, ...]) -> None:
-    arrays: dict[str, Any] = {name: numbered(1) for name in names}
-    np.savez(tmp_path / "a.npz", **arrays)
-    message = refused_labelled(tmp_path / "a.npz")
-    assert "wrong arrays in the file" in message
-    assert f"got {', '.join(names) or 'none'}" in message
-    assert "numpy.savez(path, images=..., labels=...)" in message
+def test_array_with_more_labels_than_classes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=numbered(4), labels=np.arange(4))
+    assert "expected 4 integers in 0..2" in refused_labelled(tmp_path / "a.npz")
 
 
 # ---- reading ----
@@ -439,10 +285,7 @@ def test_batches_cover_all_once_in_order(count: int, size: int) -> None:
 
 @given(total=st.integers(1, 60), count=st.integers(1, 80))
 def test_pick_is_evenly_spaced(total: int, count: int) -> None:
-    from paraexport.dataset import _Array
-
-    pixels = np.repeat(np.arange(total, dtype=np.uint8), 24).reshape(total, 4, 6, 1)
-    picked = shades(Samples("", None, True, (), _Array(pixels, GREY)).pick(count))
+    picked = shades(Samples("", None, True, (), ArraySource(numbered(total), GREY)).pick(count))
     gaps = np.diff(picked)
     assert len(picked) == min(total, count)
     assert len(gaps) == 0 or (gaps.min() >= 1 and gaps.max() - gaps.min() <= 1)
@@ -480,33 +323,6 @@ def test_at_least_one(number: int) -> None:
 # ---- digests ----
 
 
-def test_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:
-    (tmp_path / "a.npz").write_bytes(b"abc")
-    # FIPS 180-2, appendix B.1
-    assert digest_path(tmp_path / "a.npz") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-def test_digest_of_a_folder(tmp_path: Path) -> None:
-    for name, content in {"b.png": b"2", "a/c.txt": b"1", ".hidden": b"3"}.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    expected = hashlib.sha256()
-    for name, content in (("a/c.txt", b"1"), ("b.png", b"2")):
-        expected.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
-    assert digest_path(tmp_path) == expected.hexdigest()
-
-
-def test_digest_path_sees_names_and_contents(tmp_path: Path) -> None:
-    put(tmp_path / "x" / "a.png", 1)
-    shutil.copytree(tmp_path / "x", tmp_path / "y")
-    same = digest_path(tmp_path / "x")
-    assert digest_path(tmp_path / "y") == same
-    put(tmp_path / "y" / "a.png", 2)
-    changed = digest_path(tmp_path / "y")
-    (tmp_path / "y" / "a.png").rename(tmp_path / "y" / "b.png")
-    assert len({same, changed, digest_path(tmp_path / "y")}) == 3
-
-
 def test_digest_of_samples_sees_all_that_matters(tmp_path: Path) -> None:
     def folder(name: str, shade: int, label: str = "cat") -> Path:
         put(tmp_path / name / "cat" / "0.png", 5)
@@ -537,14 +353,6 @@ def test_digest_of_samples_sees_all_that_matters(tmp_path: Path) -> None:
     ]
     assert len(set(different)) == len(different)
     assert all(len(value) == 64 for value in different)
-
-
-def test_digest_does_not_depend_on_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.save(tmp_path / "a.npy", numbered(50))
-    samples = open_samples(tmp_path / "a.npy", GREY, LABELS, need_labels=False)
-    whole = samples.digest()
-    monkeypatch.setattr("paraexport.dataset._CHUNK_BYTES", 100)
-    assert samples.digest() == whole
 
 
 # ---- made up ----

@@ -22,8 +22,8 @@ def small_spec(residual: Residual = "normalized", branches: int = 3) -> Spec:
     )  # fmt: skip
 
 
-def random_model(spec: Spec) -> ParaFormer:
-    torch.manual_seed(0)
+def random_model(spec: Spec, seed: int = 0) -> ParaFormer:
+    torch.manual_seed(seed)
     model = ParaFormer(spec).eval()
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)

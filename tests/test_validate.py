@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, DataError, InputError
 from paraexport.spec import Check
-from paraexport.validate import Logits, checks, compare, require_passed
+from paraexport.validate import Evidence, Logits, Pair, checks, compare, require_passed, run_checks
 
 IMAGES = np.random.default_rng(0).normal(size=(20, 1, 2, 3)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
@@ -19,12 +19,15 @@ def right(images: NDArray[np.float32]) -> NDArray[np.float32]:
 LABELS = right(IMAGES).argmax(1)
 
 
+def pairs(*batches: NDArray[np.float32]) -> list[Pair]:
+    return [(images, right(images)) for images in batches]
+
+
 def run(
     engine: Logits, moved: dict[str, float] | None = None, labels: NDArray[np.int64] | None = LABELS
 ) -> dict[str, Check]:
-    halves = [IMAGES[:13], IMAGES[13:]]
-    everything = compare(right, engine, halves, labels, tie=1e-5)
-    sizes = compare(right, engine, [IMAGES[:1], IMAGES[:2], IMAGES[:7]], None, tie=1e-5)
+    everything = compare(engine, pairs(IMAGES[:13], IMAGES[13:]), labels, tie=1e-5)
+    sizes = compare(engine, pairs(IMAGES[:1], IMAGES[:2], IMAGES[:7]), None, tie=1e-5)
     return {check.name: check for check in checks("fp32", everything, sizes, moved)}
 
 
@@ -79,7 +82,7 @@ def test_a_moved_limit_says_so_and_an_unknown_one_is_refused() -> None:
 @pytest.mark.parametrize("batches", [[], [IMAGES[:0]]])
 def test_nothing_checked_is_an_error(batches: list[NDArray[np.float32]]) -> None:
     with pytest.raises(DataError, match="no image to check with"):
-        compare(right, right, batches, None, tie=0)
+        compare(right, pairs(*batches), None, tie=0)
 
 
 @pytest.mark.parametrize(("answer", "disagreements"), [(0, 0), (1, 0), (2, 20)])
@@ -90,4 +93,14 @@ def test_a_tie_is_no_disagreement_but_another_class_is(answer: int, disagreement
     def answers(images: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.tile(np.eye(3, dtype=np.float32)[answer], (len(images), 1))
 
-    assert compare(tied, answers, [IMAGES], None, tie=1e-5).disagreements == disagreements
+    assert compare(answers, [(IMAGES, tied(IMAGES))], None, tie=1e-5).disagreements == disagreements
+
+
+@pytest.mark.parametrize("wrong_size", [1, 2, 5, 7])
+def test_the_checks_of_an_engine_try_one_image_two_seven_and_the_largest_batch(wrong_size: int) -> None:
+    def engine(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return right(images) + np.float32(len(images) == wrong_size)
+
+    evidence = Evidence(pairs(IMAGES), LABELS, IMAGES[:4], right(IMAGES[:4]))
+    done = run_checks("fp32", engine, evidence, max_batch=5).checks
+    assert [check.name for check in done if check.passed is False] == ["batches"]

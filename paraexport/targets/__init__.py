@@ -39,6 +39,8 @@ class Target(Protocol):
 
 
 MODULES = {"onnxruntime": "paraexport.targets.onnxruntime"}
+DEFAULT = "onnxruntime"
+"""What `auto` means."""
 
 
 def get(name: str) -> Target:

@@ -1,0 +1,134 @@
+"""Images and labels from `.npy` and `.npz`, with a refusal for every array that does not fit the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.errors import DataError
+from paraexport.preprocess import prepare_batch
+from paraexport.spec import Preprocessing
+
+_CHUNK_BYTES = 1 << 26
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Images of one array, preprocessed as they are read; the array may be a file mapped into memory."""
+
+    images: NDArray[Any]
+    """uint8 [N, H, W, C], or float32 [N, C, H, W] where `preprocessing` is None."""
+    preprocessing: Preprocessing | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        images = np.asarray(self.images[indices])
+        return images.astype(np.float32) if self.preprocessing is None else prepare_batch(images, self.preprocessing)
+
+    def identify(self, sha256: Any) -> None:
+        sha256.update(f"array {self.images.dtype.str} {self.images.shape} {self.preprocessing}".encode())
+        for chunk in _chunks(self.images):
+            sha256.update(np.ascontiguousarray(chunk).data)
+
+
+def open_array(
+    path: Path, preprocessing: Preprocessing, classes: int, *, need_labels: bool
+) -> tuple[ArraySource, NDArray[np.int64] | None]:
+    """`.npy` or `.npz` as `open_samples` describes them; the labels [N], or None where they are not needed.
+
+    Raises:
+        DataError: no such array in the file, or it does not fit the model.
+    """
+    images, given = _load(path)
+    height, width = preprocessing.image_size
+    channels = preprocessing.channels
+    if images.dtype == np.uint8 and images.ndim == 3 and channels == 1:
+        images = images[..., None]
+    prepared = (images.dtype.kind, images.dtype.itemsize) == ("f", 4) and images.shape[1:] == (channels, height, width)
+    raw = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == channels and 0 not in images.shape[1:]
+    if not (prepared or raw) or len(images) == 0:
+        raise DataError(
+            "images that do not fit the model",
+            where=path,
+            expected=f"at least one of float32 [N, {channels}, {height}, {width}] or uint8 [N, H, W, {channels}]",
+            got=f"{images.dtype} {list(images.shape)}",
+            remedy="convert the array, or correct the image size or channels",
+        )
+    if prepared:
+        _refuse_non_finite(images, path)
+    else:
+        prepare_batch(images[:1], preprocessing, path)  # all have one size, so that the first speaks for the rest
+    labels = _checked_labels(given, len(images), classes, path) if need_labels else None
+    return ArraySource(images, None if prepared else preprocessing), labels
+
+
+def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Images, and labels if the file has them; mapped into memory where the format allows it."""
+    try:
+        with path.open("rb") as file:  # NumPy leaves an archive open when it turns out to be broken
+            if file.read(6) == b"\x93NUMPY":
+                return np.load(path, mmap_mode="r", allow_pickle=False), None
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # ValueError, OSError, EOFError, BadZipFile, zlib.error, …
+        raise DataError(
+            "not a NumPy file of plain arrays",
+            where=path,
+            expected="an array in .npy, or images and labels in .npz",
+            got=" ".join(str(error).split()) or type(error).__name__,
+            remedy="save it again with numpy.save or numpy.savez",
+        ) from error
+    if "images" not in arrays or arrays.keys() - {"images", "labels"}:
+        raise DataError(
+            "wrong arrays in the file",
+            where=path,
+            expected="images, and labels where they are needed",
+            got=", ".join(arrays) or "none",
+            remedy="save it again with numpy.savez(path, images=..., labels=...)",
+        )
+    return arrays["images"], arrays.get("labels")
+
+
+def _refuse_non_finite(images: NDArray[Any], path: Path) -> None:
+    start = 0
+    for chunk in _chunks(images):
+        finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
+        if not finite.all():
+            raise DataError(
+                f"image {start + int(finite.argmin())} has values that are not finite",
+                where=path,
+                expected="finite numbers",
+                got="NaN or infinity",
+                remedy="leave it out, or prepare it again",
+            )
+        start += len(chunk)
+
+
+def _checked_labels(given: NDArray[Any] | None, count: int, classes: int, path: Path) -> NDArray[np.int64]:
+    expected = f"{count} integers in 0..{classes - 1}, one an image"
+    got = "none"
+    if given is not None:
+        got = f"{given.dtype} {list(given.shape)}"
+        if given.dtype.kind in "iu" and given.shape == (count,):
+            if given.min() >= 0 and given.max() < classes:
+                return given.astype(np.int64)
+            got = f"values in {given.min()}..{given.max()}"
+    remedy = "save them as `labels` with numpy.savez(path, images=..., labels=...)"
+    raise DataError(
+        "labels that do not fit the images or the model", where=path, expected=expected, got=got, remedy=remedy
+    )
+
+
+def _chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """A few images at a time, so that a file mapped into memory need not fit there."""
+    step = max(1, _CHUNK_BYTES // images[0].nbytes)
+    for start in range(0, len(images), step):
+        yield images[start : start + step]

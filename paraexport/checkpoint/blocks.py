@@ -1,0 +1,194 @@
+"""Which convention names the blocks, and which of the numbers in their names count branches and layers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from paraexport.checkpoint.conventions import CONVENTIONS, QKV, RELEASED, VIT_PYTORCH_OLD, Convention, is_index
+from paraexport.checkpoint.given import Given, Guesses
+from paraexport.errors import CheckpointError
+
+BRANCH_WORD = re.compile(r"branch|para", re.IGNORECASE)
+DEPTH_WORD = re.compile(r"layer|block|depth", re.IGNORECASE)
+NUMBER = "\0"
+"""Stands for a number in a template; no name has it."""
+MOST_ABSENT = 9
+"""Blocks that may be missing for each that is there: a wild index in a name must not fill the memory."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """L · M blocks: their prefixes by (branch, layer), and what each key is a part of."""
+
+    convention: Convention
+    branches: int
+    depth: int
+    prefixes: Mapping[tuple[int, int], str]
+    """Of every block of the grid, present in the checkpoint or not."""
+    parts: Mapping[str, tuple[tuple[int, int], str]]
+    """Key in the checkpoint -> ((branch, layer), name of the part in the convention)."""
+    words: frozenset[str]
+    """The words of the prefixes, which may stand before the stem's and the head's names too."""
+
+
+def find_blocks(keys: Iterable[str], given: Given, guesses: Guesses) -> Blocks:
+    """Read the blocks out of the names alone.
+
+    Raises:
+        CheckpointError: no known convention names an attention in them.
+    """
+    names = list(keys)
+    convention, found = choose_convention(names, given, guesses)
+    templates = Counter(template(prefix) for prefix, _ in found.values())
+    most_common = templates.most_common(1)[0][0]
+    inside = {key: split for key, split in found.items() if template(split[0]) == most_common}
+    branch_axis, depth_axis = choose_axes(
+        convention, most_common, [prefix for prefix, _ in inside.values()], given, guesses
+    )
+
+    def place(prefix: str) -> tuple[int, int]:
+        steps = prefix.split(".")
+        return tuple(int(steps[axis]) if axis is not None else 0 for axis in (branch_axis, depth_axis))  # type: ignore[return-value]
+
+    places = {place(prefix) for prefix, _ in inside.values()}
+    (first_branch, branches), (first_layer, depth) = (span({at[axis] for at in places}) for axis in (0, 1))
+    if branches * depth > len(places) * (1 + MOST_ABSENT):
+        last = max((prefix for prefix, _ in inside.values()), key=place)
+        raise CheckpointError(
+            f"the names count {branches} branches of {depth} layers and have {len(places)} of these {branches * depth}",
+            expected="consecutive numbers",
+            got=last,
+        )
+
+    def prefix_at(branch: int, layer: int) -> str:
+        steps = next(iter(inside.values()))[0].split(".")
+        for axis, number in ((branch_axis, branch + first_branch), (depth_axis, layer + first_layer)):
+            if axis is not None:
+                steps[axis] = str(number)
+        return ".".join(steps)
+
+    def index(prefix: str) -> tuple[int, int]:
+        branch, layer = place(prefix)
+        return branch - first_branch, layer - first_layer
+
+    return Blocks(
+        convention=convention,
+        branches=branches,
+        depth=depth,
+        prefixes={(b, m): prefix_at(b, m) for b in range(branches) for m in range(depth)},
+        parts={key: (index(prefix), part) for key, (prefix, part) in inside.items()},
+        words=frozenset(step for step in most_common if step != NUMBER),
+    )
+
+
+def choose_convention(
+    names: list[str], given: Given, guesses: Guesses
+) -> tuple[Convention, dict[str, tuple[str, str]]]:
+    """The convention that explains most names, with each such name split into (block, part)."""
+    splits = {
+        convention.name: {key: split for key in names if (split := convention.split(key)) is not None}
+        for convention in CONVENTIONS
+    }
+    best = max(CONVENTIONS, key=lambda convention: len(splits[convention.name]))
+    found = splits[best.name]
+    if not any(best.parts[part] in (f"{QKV}.weight", "attention.query.weight") for _, part in found.values()):
+        raise CheckpointError(
+            f"no Transformer blocks of a known convention found in {len(names)} tensors",
+            expected=f"the names of {', '.join(convention.name for convention in CONVENTIONS)}",
+            got=", ".join(names[:6]) + (", …" if len(names) > 6 else ""),
+            remedy="give a function that builds the model with --module FILE.py:FUNCTION",
+        )
+    if best is RELEASED and len(splits[VIT_PYTORCH_OLD.name]) == len(found):
+        best = released_or_old(found, given, guesses)
+    return best, splits[best.name]
+
+
+def released_or_old(found: Mapping[str, tuple[str, str]], given: Given, guesses: Guesses) -> Convention:
+    """`….{i}.0.fn.to_qkv` is branch i with one layer in the released code, and layer i in old vit-pytorch."""
+    steps = template(next(iter(found.values()))[0])
+    outer = steps[:-1]  # without the layer that `halves` counts
+    if outer.count(NUMBER) > 1:
+        return VIT_PYTORCH_OLD
+    if any(BRANCH_WORD.search(step) for step in outer):
+        return RELEASED
+    if any(re.search("layer|transformer", step, re.IGNORECASE) for step in outer):
+        return VIT_PYTORCH_OLD
+    count = len({prefix for prefix, _ in found.values()})
+    if given.residual == "normalized" and given.branches in (None, count) and given.depth in (None, 1):
+        return RELEASED
+    if given.residual is None:
+        guesses.assume(
+            "residual",
+            VIT_PYTORCH_OLD.residual,
+            "the names fit old vit-pytorch and the released Para-Former code with one layer a branch;"
+            " for the latter give --spec residual=normalized",
+        )
+    return VIT_PYTORCH_OLD
+
+
+def template(prefix: str) -> tuple[str, ...]:
+    """`branches.3.blocks.0` -> (branches, NUMBER, blocks, NUMBER)."""
+    return tuple(NUMBER if is_index(step) else step for step in prefix.split(".")) if prefix else ()
+
+
+def choose_axes(
+    convention: Convention, steps: tuple[str, ...], prefixes: list[str], given: Given, guesses: Guesses
+) -> tuple[int | None, int | None]:
+    """Which steps of the prefixes count branches and layers; None for what is not counted, i.e. one."""
+    axes = [axis for axis, step in enumerate(steps) if step == NUMBER]
+    numbers = {axis: {prefix.split(".")[axis] for prefix in prefixes} for axis in axes}
+    if len(axes) > 2:
+        axes = [axis for axis in axes if len(numbers[axis]) > 1]
+    if len(axes) > 2:
+        raise CheckpointError(
+            f"blocks are numbered {len(axes)} times over, as in {prefixes[0]}", expected="a branch and a layer"
+        )
+    counts = [len(numbers[axis]) for axis in axes]
+    roles = [role(steps[axis - 1] if axis else "") for axis in axes]
+    if not axes:
+        return None, None
+    if convention.halves:
+        return (axes[0] if len(axes) == 2 else None), axes[-1]
+    if len(axes) == 1:
+        return one_axis(axes[0], roles[0], counts[0], given, guesses)
+    outer, inner = axes
+    if roles in (["depth", "branch"], [None, "branch"]):
+        return inner, outer
+    if roles in (["branch", "depth"], ["branch", None], [None, "depth"]):
+        return outer, inner
+    said = (given.branches, given.depth)
+    if counts[0] != counts[1] and fits(said, (counts[1], counts[0])):
+        return inner, outer
+    if not fits(said, (counts[0], counts[1])):
+        guesses.assume("branches", counts[0], f"the outer number in {prefixes[0]} is taken to count branches")
+    return outer, inner
+
+
+def one_axis(axis: int, named: str | None, count: int, given: Given, guesses: Guesses) -> tuple[int | None, int | None]:
+    said = (given.branches, given.depth)
+    if named == "branch" or (named is None and count > 1 and fits(said, (count, 1))):
+        return axis, None
+    if named is None and count > 1 and not fits(said, (1, count)):
+        guesses.assume("depth", count, "the names do not say whether their number counts branches or layers")
+    return None, axis
+
+
+def fits(said: tuple[int | None, int | None], counted: tuple[int, int]) -> bool:
+    """Whether something was said about (branches, layers), and nothing that contradicts these counts."""
+    return said != (None, None) and all(word in (None, count) for word, count in zip(said, counted, strict=True))
+
+
+def role(word: str) -> str | None:
+    if BRANCH_WORD.search(word):
+        return "branch"
+    return "depth" if DEPTH_WORD.search(word) else None
+
+
+def span(numbers: set[int]) -> tuple[int, int]:
+    """Where counting starts, and to how many; a lone number counts one, whatever it is."""
+    if len(numbers) == 1:
+        return next(iter(numbers)), 1
+    return 0, max(numbers) + 1

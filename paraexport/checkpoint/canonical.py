@@ -1,0 +1,99 @@
+"""Names of any known convention -> the names of `paraexport.paraformer.ParaFormer`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from paraexport.checkpoint.blocks import Blocks
+from paraexport.checkpoint.conventions import QKV
+from paraexport.checkpoint.stem import NORM_AFTER_POOL, aliases, as_row, stem_names
+
+ATTENTION_PARTS = ("query", "key", "value")
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The checkpoint's tensors under canonical names, and how those came about."""
+
+    tensors: dict[str, Tensor]
+    sources: Mapping[str, str]
+    """Canonical name -> key in the checkpoint; one key for three names where query, key and value are packed."""
+    unexpected: Mapping[str, Tensor]
+    """Keys that have no place in a Para-Former, or claim a place that is taken."""
+    contradictions: tuple[str, ...]
+    blocks: Blocks
+    stem_aliases: frozenset[str]
+    """The names by which the stem and the head were recognised, e.g. `fc_norm`."""
+
+    @property
+    def norm_after_pool(self) -> bool:
+        return bool(self.stem_aliases & NORM_AFTER_POOL)
+
+    def source(self, name: str) -> str:
+        """The key that `name` has in the checkpoint or, where it is missing, should have had."""
+        if name in self.sources:
+            return self.sources[name]
+        if not name.startswith("branches."):
+            known = aliases(name)
+            return f"{known[0]} (or {', '.join(known[1:4])})" if len(known) > 1 else name
+        _, branch, _, layer, part = name.split(".", 4)
+        wanted = {part, part.replace("query", "qkv").replace("key", "qkv").replace("value", "qkv")}
+        spelled = [old for old, new in self.blocks.convention.parts.items() if new in wanted]
+        prefix = self.blocks.prefixes[int(branch), int(layer)]
+        return self.blocks.convention.key(prefix, spelled[0]) if spelled else name
+
+
+def canonicalise(tensors: Mapping[str, Tensor], blocks: Blocks) -> Canonical:
+    """Give every tensor its canonical name; what has none, or claims one that is taken, is kept apart."""
+    stem = stem_names({key: tensor for key, tensor in tensors.items() if key not in blocks.parts}, blocks.words)
+    canonical: dict[str, Tensor] = {}
+    sources: dict[str, str] = {}
+    unexpected: dict[str, Tensor] = {}
+    contradictions = []
+    for key, tensor in tensors.items():
+        if key in blocks.parts:
+            (branch, layer), part = blocks.parts[key]
+            name = f"branches.{branch}.layers.{layer}.{blocks.convention.parts[part]}"
+        elif key in stem:
+            name = stem[key][0]
+        else:
+            unexpected[key] = tensor
+            continue
+        if QKV in name and (not tensor.ndim or tensor.shape[0] % 3):
+            contradictions.append(f"{key} {shape(tensor)} does not hold query, key and value in equal parts")
+            continue
+        pieces = unpack(name, tensor)
+        if taken := [sources[piece] for piece in pieces if piece in sources]:
+            contradictions.append(f"{key} and {taken[0]} both are {name}")
+            continue
+        canonical.update(pieces)
+        sources.update(dict.fromkeys(pieces, key))
+    return Canonical(
+        tensors=canonical,
+        sources=sources,
+        unexpected=unexpected,
+        contradictions=tuple(contradictions),
+        blocks=blocks,
+        stem_aliases=frozenset(alias for _, alias in stem.values()),
+    )
+
+
+def unpack(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Packed [3 · inner, …] -> views of query, key and value; everything else under its own name."""
+    if QKV not in name:
+        return {name: as_row(tensor, name)}
+    chunks = tensor.chunk(3)
+    return {name.replace(QKV, f"attention.{part}"): chunk for part, chunk in zip(ATTENTION_PARTS, chunks, strict=True)}
+
+
+def numberless(name: str) -> str:
+    """`branches.1.layers.0.attention.key.bias` -> `branches.#.layers.#.attention.key.bias`."""
+    return re.sub(r"\.\d+\.", ".#.", name)
+
+
+def shape(tensor: Tensor) -> list[int]:
+    return list(tensor.shape)

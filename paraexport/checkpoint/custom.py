@@ -1,0 +1,104 @@
+"""`--module FILE.py:FUNCTION`: the one place where a user's own code is run, because the user named it."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from paraexport.errors import InputError
+
+Function = Callable[..., Any]
+
+
+def split_name(name: str) -> tuple[Path, str]:
+    """`FILE.py:FUNCTION` -> (file, function); InputError where it is nothing of the kind."""
+    file, colon, function = name.rpartition(":")
+    if not colon or not file or not function.isidentifier():
+        raise InputError("--module cannot be read", expected="FILE.py:FUNCTION", got=name)
+    path = Path(file)
+    if not path.is_file():
+        raise InputError("no such file", where=f"--module {name}", expected=f"a Python file at {file}")
+    return path, function
+
+
+def module_function(name: str) -> tuple[Function, bool]:
+    """The function that `FILE.py:FUNCTION` names, and whether it takes the checkpoint's path.
+
+    Raises:
+        InputError: there is no such file or function, or the file raises.
+    """
+    path, function = split_name(name)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError("not a Python file", where=f"--module {name}", expected="FILE.py:FUNCTION")
+    module = importlib.util.module_from_spec(spec)
+    with beside(path), explained(name, path):
+        spec.loader.exec_module(module)
+    found = getattr(module, function, None)
+    if not callable(found):
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise InputError(
+            f"there is no function {function}", where=f"--module {name}", expected=f"one of {', '.join(functions)}"
+        )
+    parameters = [
+        parameter
+        for parameter in inspect.signature(found).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    if len(parameters) > 1:
+        raise InputError(
+            f"{function} wants {len(parameters)} arguments",
+            where=f"--module {name}",
+            expected="none, or the path alone",
+        )
+    return found, bool(parameters)
+
+
+def call_function(make: Function, name: str, *arguments: Path) -> nn.Module:
+    """The module that `make` returns; what it raises is told with its own line."""
+    path, _ = split_name(name)
+    with beside(path), explained(name, path):
+        made = make(*(str(argument) for argument in arguments))
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            "the function returned no module",
+            where=f"--module {name}",
+            expected="a torch.nn.Module",
+            got=type(made).__name__,
+        )
+    return made
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[None]:
+    """Let the file import its neighbours, as it may when it is run."""
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+@contextmanager
+def explained(name: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"--module {name}" + (f", line {lines[-1]}" if lines else "")
+        text = str(error).strip().splitlines()
+        raise InputError(
+            f"it raised {type(error).__name__}" + (f": {text[0]}" if text else ""),
+            where=where,
+            remedy=f"correct {path}",
+        ) from error

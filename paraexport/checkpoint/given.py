@@ -1,0 +1,103 @@
+"""What is said about a model in words rather than in weights: by the options, or by a config beside the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar, get_args
+
+from paraexport.errors import SpecError
+from paraexport.spec import Activation, Assumption, Interpolation, NormPlace, PatchProjection, Pool, Residual
+
+Value = TypeVar("Value")
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "residual": get_args(Residual),
+    "activation": get_args(Activation),
+    "pool": get_args(Pool),
+    "norm": get_args(NormPlace),
+    "patch_projection": get_args(PatchProjection),
+    "interpolation": get_args(Interpolation),
+}
+Size: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Every field that words can settle, as in `Spec` and `Preprocessing`; None where nothing was said."""
+
+    image_size: Size | None = None
+    channels: int | None = None
+    classes: int | None = None
+    patch_size: Size | None = None
+    dim: int | None = None
+    branches: int | None = None
+    depth: int | None = None
+    heads: int | None = None
+    head_dim: int | None = None
+    mlp_dim: int | None = None
+    residual: Residual | None = None
+    activation: Activation | None = None
+    pool: Pool | None = None
+    norm: NormPlace | None = None
+    eps: float | None = None
+    patch_projection: PatchProjection | None = None
+    patch_norms: bool | None = None
+    class_token: bool | None = None
+    qkv_bias: bool | None = None
+    layer_scale: bool | None = None
+    resize: Size | int | None = None
+    interpolation: Interpolation | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    labels: tuple[str, ...] | None = None
+
+    def settled(self) -> dict[str, object]:
+        """The fields that were said, by name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def over(self, other: Given) -> Given:
+        """This, and what `other` says where this says nothing."""
+        return dataclasses.replace(other, **self.settled())  # type: ignore[arg-type]
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Given))
+
+
+class Guesses:
+    """Collects what had to be assumed, and which fields nothing settles."""
+
+    def __init__(self) -> None:
+        self.assumptions: list[Assumption] = []
+        self.missing: list[str] = []
+
+    def assume(self, field: str, value: Value, reason: str) -> Value:
+        self.assumptions.append(Assumption(field, as_option(value), reason))
+        return value
+
+    def settle(self, field: str, known: Value | None, otherwise: Value, reason: str) -> Value:
+        """`known`, or `otherwise` aloud."""
+        return self.assume(field, otherwise, reason) if known is None else known
+
+    def ask(self, field: str, why: str, example: object) -> None:
+        self.missing.append(f"{field}: {why} (give it as --spec {field}={as_option(example)})")
+
+    def raise_missing(self) -> None:
+        """Raise a `SpecError` that names every field still open."""
+        if self.missing:
+            raise SpecError("the weights leave open " + "; ".join(self.missing))
+
+
+def as_option(value: object) -> str:
+    """How a value is written after `--spec FIELD=`: (32, 48) -> `32x48`, (0.5, 0.4) -> `0.5,0.4`."""
+    if isinstance(value, tuple):
+        sized = len(value) == 2 and all(isinstance(item, int) for item in value)
+        return ("x" if sized else ",").join(str(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def truncated(items: list[str] | tuple[str, ...], most: int = 20) -> str:
+    more = f", and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

@@ -1,0 +1,241 @@
+"""The way from a checkpoint file to a Checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paraexport.checkpoint.blocks import find_blocks
+from paraexport.checkpoint.build import build, keep_branches
+from paraexport.checkpoint.canonical import canonicalise
+from paraexport.checkpoint.config import parse_config
+from paraexport.checkpoint.custom import call_function, module_function
+from paraexport.checkpoint.files import Kind, configs_beside, file_kind, read_file
+from paraexport.checkpoint.given import Given, Guesses, as_option
+from paraexport.checkpoint.infer import check_agreement, first_branches, infer_spec
+from paraexport.checkpoint.native import Recorded, recorded
+from paraexport.checkpoint.overrides import parse_overrides
+from paraexport.checkpoint.preparation import name_classes, prepare
+from paraexport.checkpoint.pt2 import read_program
+from paraexport.checkpoint.recognise import Known, Opaque, recognise
+from paraexport.checkpoint.weights import as_float32
+from paraexport.checkpoint.wrappers import Weights, unwrap
+from paraexport.errors import CheckpointError, InputError, SpecError
+from paraexport.paraformer import ParaFormer
+from paraexport.spec import Assumption, Classifier, Preprocessing, Spec
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in eval mode, float32 on the CPU, and everything that is known of it."""
+
+    module: nn.Module
+    """A ParaFormer where the checkpoint was recognised as one."""
+    classifier: Classifier
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    convention: str
+    """Whose names the weights carry; `module` for a module that is traced as it is."""
+    assumptions: tuple[Assumption, ...]
+
+    @property
+    def spec(self) -> Spec | None:
+        return self.classifier if isinstance(self.classifier, Spec) else None
+
+
+def load_checkpoint(
+    path: Path, *, overrides: Mapping[str, str] | None = None, module: str | None = None, branches: int | None = None
+) -> Checkpoint:
+    """Read the checkpoint at `path` without running code from it.
+
+    Args:
+        overrides: fields that the checkpoint leaves open, as text: `{"heads": "3", "image_size": "32x48"}`.
+        module: `FILE.py:FUNCTION`, which returns the module; this code is run. It is called with `path` if it takes
+            an argument; if not, the weights at `path` are loaded into what it returns.
+        branches: keep the first so many branches only.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, would run code, or its tensors are not those of one model.
+        SpecError: a field that nothing settles, or options that are unknown, impossible or contradict the file.
+    """
+    option = parse_overrides(overrides or {})
+    guesses = Guesses()
+    with located(path):
+        if module is not None:
+            model, weights = module_from_function(path, module, guesses)
+            found = from_module(Opaque(model), {**configs_beside(path), **weights}, option, guesses)
+        elif file_kind(path) is Kind.PROGRAM:
+            program = read_program(path)
+            opaque = Opaque(program.module, program.tensors, program.image_shape, program.batch)
+            found = from_module(opaque, configs_beside(path), option, guesses)
+        else:
+            content = read_file(path)
+            found = from_weights(unwrap(content.value, guesses), content.config, option, guesses)
+        return found if branches is None else cut(found, branches)
+
+
+@contextmanager
+def located(path: Path) -> Iterator[None]:
+    """Give every error the path it is about."""
+    try:
+        yield
+    except InputError as error:
+        if error.where is not None:
+            raise
+        raise type(error)(
+            error.what, where=path, expected=error.expected, got=error.got, remedy=error.remedy
+        ) from error.__cause__
+
+
+def from_weights(weights: Weights, beside: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:
+    record = recorded(weights.config)
+    said = option if record else option.over(parse_config({**beside, **weights.config}, already=option))
+    blocks = find_blocks(weights.tensors, said, guesses)
+    canonical = canonicalise(as_float32(weights.tensors, guesses), blocks)
+    if record is None:
+        spec = infer_spec(canonical, said, guesses)
+        check_agreement(spec, option, settled_by="the weights")
+    else:
+        spec, said = record.spec, option.over(of_record(record))
+        check_agreement(spec, option, settled_by="the checkpoint")
+    known = Known(build(canonical, spec), spec, blocks.convention.name, blocks.convention.mean_std)
+    return finish(known, said, guesses)
+
+
+def of_record(record: Recorded) -> Given:
+    images = record.preprocessing
+    if images is None:
+        return Given(labels=record.labels)
+    return Given(
+        labels=record.labels,
+        resize=images.resize,
+        interpolation=images.interpolation,
+        mean=images.mean,
+        std=images.std,
+    )
+
+
+def from_module(opaque: Opaque, config: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:
+    said = option.over(parse_config(config, already=option))
+    known = recognise(opaque, said)
+    if known is not None:
+        check_agreement(known.classifier, option, settled_by="the module")
+        return finish(known, said, guesses)
+    classifier = run_once(opaque, said)
+    check_agreement(classifier, option, settled_by="the module")
+    refuse_unused(option)
+    return finish(Known(opaque.module, classifier, "module", None), said, guesses)
+
+
+def refuse_unused(option: Given) -> None:
+    """An option that says something of the inside of a module that is traced as it is would change nothing."""
+    own = {field.name for field in dataclasses.fields(Spec)} - {field.name for field in dataclasses.fields(Classifier)}
+    if unused := [field for field in option.settled() if field in own]:
+        raise SpecError(
+            f"--spec {', '.join(unused)} would change nothing: no Para-Former answers as this module does",
+            remedy="leave them out, and the module is traced as it is",
+        )
+
+
+def run_once(opaque: Opaque, said: Given) -> Classifier:
+    """What a module that is no known Para-Former maps to what, found by running it."""
+    shape = opaque.image_shape
+    channels = said.channels or (shape[0] if shape else None)
+    image_size = said.image_size or (shape[1:] if shape else None)
+    if channels is None or image_size is None:
+        raise SpecError(
+            "the module does not tell which images it takes",
+            expected="image_size and channels",
+            remedy="give --spec image_size=HEIGHTxWIDTH --spec channels=3",
+        )
+    if opaque.batch is not None:
+        raise CheckpointError(
+            f"the program takes {opaque.batch} images at a time, no more and no fewer",
+            expected="a number of images that is not fixed",
+            remedy="export it with torch.export.Dim for the batch",
+        )
+    images = torch.zeros(2, channels, *image_size)
+    try:
+        with torch.no_grad():
+            logits = opaque.module(images)
+    except Exception as error:
+        raise SpecError(
+            f"the module does not run on images {as_option(image_size)} with {channels} channels",
+            got=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+            remedy="give --spec image_size=HEIGHTxWIDTH --spec channels=N as it was trained",
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2 or not logits.is_floating_point():
+        got = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise CheckpointError(
+            "the module is no image classifier",
+            expected="logits [N, classes] for images [N, C, H, W]",
+            got=got,
+            remedy="return a module whose forward returns the logits alone",
+        )
+    return Classifier(image_size=image_size, channels=channels, classes=logits.shape[1])
+
+
+def module_from_function(path: Path, function: str, guesses: Guesses) -> tuple[nn.Module, dict[str, Any]]:
+    """The module that `FILE.py:FUNCTION` makes of the checkpoint, and the words that came with its weights."""
+    make, takes_path = module_function(function)
+    if takes_path:
+        model, config = call_function(make, function, path), {}
+    else:
+        weights = unwrap(read_file(path).value, guesses)
+        model, config = call_function(make, function), weights.config
+        load_strictly(model, weights.tensors)
+    model = model.eval().to("cpu").requires_grad_(requires_grad=False)
+    as_float32({name: value for name, value in model.state_dict().items() if value.is_floating_point()}, guesses)
+    return model.float(), config
+
+
+def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    expected = model.state_dict()
+    listed = {
+        "missing": [name for name in expected if name not in tensors],
+        "unexpected": [name for name in tensors if name not in expected],
+        "misshaped": [
+            f"{name} expected {list(expected[name].shape)}, got {list(tensor.shape)}"
+            for name, tensor in tensors.items()
+            if name in expected and expected[name].shape != tensor.shape
+        ],
+    }
+    if any(listed.values()):
+        raise CheckpointError(
+            "the weights do not fit the module: "
+            + "; ".join(f"{len(names)} {kind}: {', '.join(names[:20])}" for kind, names in listed.items() if names),
+            remedy="load them in the function, which is called with the checkpoint's path if it takes an argument",
+        )
+    model.load_state_dict(dict(tensors))
+
+
+def finish(known: Known, said: Given, guesses: Guesses) -> Checkpoint:
+    return Checkpoint(
+        module=known.model,
+        classifier=known.classifier,
+        preprocessing=prepare(known.classifier, said, guesses, mean_std=known.mean_std),
+        labels=name_classes(known.classifier, said.labels),
+        convention=known.convention,
+        assumptions=tuple(guesses.assumptions),
+    )
+
+
+def cut(found: Checkpoint, branches: int) -> Checkpoint:
+    if found.spec is None or not isinstance(found.module, ParaFormer):
+        raise SpecError("branches cannot be left out of a module that was not recognised as a Para-Former")
+    spec = first_branches(found.spec, branches)
+    return Checkpoint(
+        keep_branches(found.module, branches),
+        spec,
+        found.preprocessing,
+        found.labels,
+        found.convention,
+        found.assumptions,
+    )

@@ -1,0 +1,86 @@
+"""The checkpoints that paraexport's own training scripts write: weights with everything that is to know about them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import torch
+
+from paraexport.checkpoint.overrides import as_labels
+from paraexport.errors import CheckpointError, SpecError
+from paraexport.paraformer import ParaFormer
+from paraexport.spec import Preprocessing, Spec
+
+Record = TypeVar("Record", Spec, Preprocessing)
+
+
+def save_checkpoint(path: Path, model: ParaFormer, preprocessing: Preprocessing, labels: tuple[str, ...]) -> None:
+    """Write `model` so that `load_checkpoint` needs no option and assumes nothing.
+
+    Raises:
+        SpecError: not one label a class.
+    """
+    if len(labels) != model.spec.classes:
+        raise SpecError("labels do not fit the model", expected=f"{model.spec.classes} of them", got=len(labels))
+    content = {
+        "spec": dataclasses.asdict(model.spec),
+        "preprocessing": dataclasses.asdict(preprocessing),
+        "labels": list(labels),
+        "state_dict": model.state_dict(),
+    }
+    torch.save(content, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """What a checkpoint of our own says of itself."""
+
+    spec: Spec
+    preprocessing: Preprocessing | None
+    labels: tuple[str, ...] | None
+
+
+def recorded(config: Mapping[str, Any]) -> Recorded | None:
+    """The record in a checkpoint, or None where another program wrote it.
+
+    Raises:
+        CheckpointError: a record with unknown, missing or impossible fields.
+    """
+    if not isinstance(config.get("spec"), Mapping):
+        return None
+    spec = read_record(Spec, config["spec"], "spec")
+    if problems := spec.problems():
+        raise CheckpointError(f"the recorded spec contradicts itself: {'; '.join(problems)}")
+    preprocessing, labels = config.get("preprocessing"), config.get("labels")
+    try:
+        names = as_labels(labels) if labels is not None else None
+    except ValueError as error:
+        raise CheckpointError(f"the recorded labels cannot be read: {error}") from error
+    return Recorded(
+        spec=spec,
+        preprocessing=read_record(Preprocessing, preprocessing, "preprocessing") if preprocessing is not None else None,
+        labels=names,
+    )
+
+
+def read_record(kind: type[Record], record: object, name: str) -> Record:
+    if not isinstance(record, Mapping):
+        raise CheckpointError(f"the recorded {name} is no mapping", got=type(record).__name__)
+    known = [field.name for field in dataclasses.fields(kind)]
+    unknown = [str(key) for key in record if key not in known]
+    if unknown:
+        near = [match for key in unknown for match in difflib.get_close_matches(key, known, 1)]
+        raise CheckpointError(
+            f"unknown fields in the recorded {name}: {', '.join(unknown)}",
+            expected=", ".join(known),
+            remedy=f"did you mean {', '.join(near)}?" if near else "remove them",
+        )
+    try:
+        return msgspec.convert(dict(record), kind)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"the recorded {name} cannot be read: {error}") from error

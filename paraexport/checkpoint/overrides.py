@@ -1,0 +1,156 @@
+"""The `--spec FIELD=VALUE` options, parsed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from paraexport.checkpoint.given import CHOICES, FIELDS, Given, Size
+from paraexport.errors import SpecError
+
+COUNTS = ("channels", "classes", "dim", "branches", "depth", "heads", "head_dim", "mlp_dim")
+
+
+def parse_overrides(overrides: Mapping[str, str]) -> Given:
+    """Read option strings, e.g. {"heads": "4", "image_size": "32x48", "mean": "0.5,0.4,0.3"}.
+
+    Raises:
+        SpecError: unknown fields or impossible values, all of them at once.
+    """
+    problems: list[str] = []
+    values: dict[str, object] = {}
+    for field, text in overrides.items():
+        if field not in FIELDS:
+            problems.append(unknown(field))
+            continue
+        try:
+            values[field] = parser(field)(text.strip())
+        except ValueError as error:
+            problems.append(f"{field}={text}: {error}")
+    if problems:
+        raise SpecError("--spec " + "; ".join(problems))
+    return Given(**values)  # type: ignore[arg-type]
+
+
+def unknown(field: str) -> str:
+    near = difflib.get_close_matches(field, FIELDS, 1)
+    guess = f", did you mean {near[0]}?" if near else ","
+    return f"{field}: no such field{guess} expected one of {', '.join(FIELDS)}"
+
+
+def parser(field: str) -> Callable[[str], object]:
+    if field in COUNTS:
+        return count
+    if field in CHOICES:
+        return lambda text: choice(text, CHOICES[field])
+    return PARSERS.get(field, truth)
+
+
+def count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError("expected a whole number, 1 or more")
+    return int(text)
+
+
+def choice(text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise ValueError(f"expected one of {', '.join(allowed)}")
+    return text
+
+
+def truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("expected true or false")
+    return text.lower() == "true"
+
+
+def size(text: str) -> Size:
+    parts = text.lower().split("x")
+    if len(parts) > 2:
+        raise ValueError("expected one number of pixels or HEIGHTxWIDTH")
+    sides = [count(part) for part in parts]
+    return sides[0], sides[-1]
+
+
+def resize(text: str) -> Size | int:
+    return size(text) if "x" in text.lower() else count(text)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(math.isfinite(number) for number in found):
+        raise ValueError("expected one number, or one a channel with commas between")
+    return found
+
+
+def mean(text: str) -> tuple[float, ...]:
+    return check_mean(numbers(text))
+
+
+def std(text: str) -> tuple[float, ...]:
+    return check_std(numbers(text))
+
+
+def check_mean(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(abs(value) > 1 for value in values):
+        raise ValueError("expected a mean on the 0..1 scale")
+    return values
+
+
+def check_std(values: tuple[float, ...]) -> tuple[float, ...]:
+    # the inverse, 1 / 255, is the smallest that a scaled 8-bit image asks for
+    if any(not 0.001 < value <= 16 for value in values):
+        raise ValueError("expected positive numbers on the 0..1 scale")
+    return values
+
+
+def eps(text: str) -> float:
+    (value,) = numbers(text) if "," not in text else (0.0,)
+    if not 0 < value < 1:
+        raise ValueError("expected a number between 0 and 1")
+    return value
+
+
+def labels(text: str) -> tuple[str, ...]:
+    """The labels in a file: one a line, a JSON list, or JSON {"0": name, …}."""
+    try:
+        content = Path(text).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("expected a text file in UTF-8") from error
+    if content.lstrip().startswith(("[", "{")):
+        try:
+            return as_labels(json.loads(content))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error}") from error
+    return as_labels(content.splitlines())
+
+
+def as_labels(value: object) -> tuple[str, ...]:
+    """["cat", "dog"] or {"0": "cat", "1": "dog"} (also with int keys) -> ("cat", "dog"); ValueError otherwise."""
+    if isinstance(value, Mapping):
+        by_class = {str(index): name for index, name in value.items()}
+        if set(by_class) != {str(index) for index in range(len(by_class))}:
+            raise ValueError(f"expected the classes 0..{len(by_class) - 1} as keys")
+        value = [by_class[str(index)] for index in range(len(by_class))]
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) and name for name in value):
+        raise ValueError("expected one name a class")
+    return tuple(value)
+
+
+PARSERS: Mapping[str, Callable[[str], object]] = {
+    "image_size": size,
+    "patch_size": size,
+    "resize": resize,
+    "mean": mean,
+    "std": std,
+    "eps": eps,
+    "labels": labels,
+}

@@ -1,0 +1,45 @@
+"""How images are prepared, and what the classes are called: said, known of the convention, or assumed aloud."""
+
+from __future__ import annotations
+
+from paraexport.checkpoint.given import Given, Guesses
+from paraexport.errors import SpecError
+from paraexport.spec import Classifier, Interpolation, Preprocessing
+
+CHECK = "check the transforms of your training"
+
+
+def prepare(
+    classifier: Classifier, said: Given, guesses: Guesses, *, mean_std: tuple[float, float] | None
+) -> Preprocessing:
+    """Settle the preprocessing; `mean_std` is what the convention's own training scripts use, where known.
+
+    Raises:
+        SpecError: mean or std are not one number, or one a channel.
+    """
+    mean, std, why = (0.5, 0.5, CHECK) if mean_std is None else (*mean_std, "the default of the released training code")
+    interpolation: Interpolation = "bilinear"
+    resize: tuple[int, int] | int = classifier.image_size
+    return Preprocessing(
+        image_size=classifier.image_size,
+        channels=classifier.channels,
+        resize=guesses.settle("resize", said.resize, resize, CHECK),
+        interpolation=guesses.settle("interpolation", said.interpolation, interpolation, CHECK),
+        mean=per_channel("mean", guesses.settle("mean", said.mean, (mean,), why), classifier.channels),
+        std=per_channel("std", guesses.settle("std", said.std, (std,), why), classifier.channels),
+    )
+
+
+def per_channel(field: str, values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    if len(values) not in (1, channels):
+        raise SpecError(f"{field} has {len(values)} numbers", expected=f"one, or one for each of {channels} channels")
+    return values * channels if len(values) == 1 else values
+
+
+def name_classes(classifier: Classifier, labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    """One label a class; "0", "1", … where there are none. SpecError where there are more or fewer."""
+    if labels is None:
+        return tuple(str(index) for index in range(classifier.classes))
+    if len(labels) != classifier.classes:
+        raise SpecError("the labels do not fit the model", expected=f"{classifier.classes} of them", got=len(labels))
+    return labels

@@ -1,0 +1,80 @@
+"""Reads `torch.export` programs, once `pt2_screen` has found no code in them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export.pt2_archive._package import load_pt2
+
+from paraexport.checkpoint.pt2_screen import first_line, screen
+from paraexport.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Program:
+    """An exported program, as tensors and as a module that runs it."""
+
+    tensors: dict[str, Tensor]
+    module: nn.Module
+    image_shape: tuple[int, int, int] | None
+    """(channels, height, width) of its only input, where they are fixed."""
+    batch: int | None
+    """Images of its only input, where their number is fixed."""
+
+
+def read_program(path: Path) -> Program:
+    """Load a `.pt2` file.
+
+    Raises:
+        CheckpointError: it holds anything that could run code, or is broken.
+    """
+    data = path.read_bytes()
+    if problems := list(screen(data)):
+        raise CheckpointError(
+            f"loading this program would run code or libraries from it: {'; '.join(problems[:5])}",
+            expected="tensors and standard operators",
+            remedy="export it again without custom objects, or save model.state_dict()",
+        )
+    try:
+        program = load_quietly(data)
+        module = program.module(check_guards=False)  # guards are Python source
+    except Exception as error:  # the loader raises anything at all on a damaged file
+        raise CheckpointError(f"the program cannot be loaded: {first_line(error)}", remedy="export it again") from error
+    # torch.export replaces both by functions that raise; the mode of a program is fixed by its export
+    for name in ("train", "eval"):
+        vars(module).pop(name, None)
+    shape = input_shape(program)
+    image_shape = (shape[1], shape[2], shape[3]) if all(isinstance(size, int) for size in shape[1:]) else None
+    batch = shape[0] if isinstance(shape[0], int) else None
+    return Program(dict(program.state_dict), module.eval(), image_shape, batch)
+
+
+def load_quietly(data: bytes) -> torch.export.ExportedProgram:
+    logger = logging.getLogger("torch.export")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # not torch.export.load: when this fails it tries an older format, which was not screened
+            return load_pt2(io.BytesIO(data)).exported_programs["model"]
+    finally:
+        logger.setLevel(level)
+
+
+def input_shape(program: torch.export.ExportedProgram) -> list[Any]:
+    """[N, C, H, W] of the only input; a size that is not fixed is no int."""
+    names = program.graph_signature.user_inputs
+    found = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    shapes = [list(value.shape) for value in found if isinstance(value, Tensor)]
+    if len(found) != 1 or len(shapes) != 1 or len(shapes[0]) != 4:
+        inputs = ", ".join(str(shape) for shape in shapes)
+        raise CheckpointError("the program is no image classifier", expected="one input [N, C, H, W]", got=inputs)
+    return shapes[0]

@@ -1,0 +1,183 @@
+"""Makes sure that no part of a `torch.export` archive is code.
+
+`torch.export.load` unpickles some payloads, evaluates symbolic expressions as Python, generates Python from names, and
+links compiled libraries. So every part is compared with a list of what is allowed, through the same archive reader and
+on the same bytes that are loaded afterwards.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from torch.export.pt2_archive import PT2ArchiveReader
+
+from paraexport.checkpoint.files import load_safely
+from paraexport.errors import CheckpointError
+
+MODEL = "models/model.json"
+CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
+ENTRIES = re.compile(
+    r"models/model\.json|data/weights/weight_\d+|data/constants/tensor_\d+|data/sample_inputs/model\.pt|extra/.*"
+    r"|archive_format|archive_version|byteorder|\.data/.*|\.format_version|\.storage_alignment"
+)
+NAME = re.compile(r"[\w.:]*", re.ASCII)
+OPERATOR = re.compile(
+    r"torch\.ops\.aten\.(?!from_file)\w+\.\w+|torch\.ops\.higher_order\.wrap_with_set_grad_enabled"
+    r"|torch\.sym_\w+|math\.(?:trunc|ceil|floor|sqrt)"
+    r"|_operator\.(?:getitem|add|sub|mul|truediv|floordiv|mod|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_)"
+)
+SYMBOLS = re.compile(r"[a-z]+\d+")
+FUNCTIONS = frozenset({
+    "Integer", "Rational", "Add", "Mul", "FloorDiv", "Mod", "PythonMod", "CleanDiv", "CeilDiv", "Max", "Min", "And",
+    "Or", "Not", "Eq", "Ne", "Gt", "Ge", "Lt", "Le", "Equality", "Unequality", "GreaterThan", "LessThan",
+    "StrictGreaterThan", "StrictLessThan",
+})  # fmt: skip
+TRUE_OR_FALSE = ("true", "false")
+OPERATORS = (ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare)
+COSTLY = (ast.Pow, ast.LShift)
+"""A few of these make a number that no memory holds."""
+FREE_TEXT = frozenset({"metadata", "torch_version", "as_string", "as_strings"})
+"""Never evaluated: comments, and strings that become quoted arguments."""
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def screen(data: bytes) -> Iterator[str]:
+    """Everything in the archive that is not known to be harmless."""
+    try:
+        archive = PT2ArchiveReader(io.BytesIO(data))
+        names = archive.get_file_names()
+        foreign = [name for name in names if name not in CONFIGS and not ENTRIES.fullmatch(name)]
+        yield from (f"entry {name}" for name in foreign)
+        records = {name: json.loads(archive.read_string(name)) for name in (MODEL, *CONFIGS)}
+        samples = archive.read_bytes("data/sample_inputs/model.pt")
+    except (RuntimeError, AssertionError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"not a whole program: {first_line(error)}", remedy="export it again") from error
+    for name in CONFIGS:
+        yield from payload_problems(records[name])
+    yield from model_problems(records[MODEL], "")
+    if samples:
+        try:
+            load_safely(io.BytesIO(samples))
+        except CheckpointError as error:
+            yield f"example inputs ({error.what})"
+
+
+def payload_problems(record: Any) -> Iterator[str]:
+    config = record.get("config") if isinstance(record, dict) else None
+    if not isinstance(config, dict):
+        yield "payloads that are no mapping"
+        return
+    for name, payload in config.items():
+        plain = isinstance(payload, dict) and payload.get("use_pickle") is False
+        if not plain or not re.fullmatch(r"(weight|tensor)_\d+", str(payload.get("path_name"))):
+            yield f"pickled or custom object {name!r}"
+        elif not NAME.fullmatch(name):
+            yield f"name {name!r}"
+        else:
+            yield from model_problems(payload["tensor_meta"], "tensor_meta")
+
+
+def model_problems(record: Any, key: str) -> Iterator[str]:
+    """Walk the program's JSON: expressions, operators, trees and names, each against its own list."""
+    if key in FREE_TEXT:
+        return
+    if isinstance(record, dict):
+        for name, value in record.items():
+            # of a node in the graph; other targets are names
+            operator = name == "target" and "inputs" in record
+            yield from operator_problems(value) if operator else entry_problems(name, value)
+    elif isinstance(record, list):
+        for item in record:
+            yield from model_problems(item, key)
+    elif isinstance(record, str):
+        yield from string_problems(record, key)
+
+
+def entry_problems(name: str, value: Any) -> Iterator[str]:
+    if not NAME.fullmatch(name):
+        yield f"name {name!r}"
+    elif name in ("as_custom_obj", "custom_obj_values", "custom_obj") and value:
+        yield "a custom object"
+    elif name != "guards_code":  # which is read back as a list of strings and, without guards, never compiled
+        yield from model_problems(value, name)
+
+
+def string_problems(text: str, key: str) -> Iterator[str]:
+    if key == "expr_str":
+        yield from expression_problems(text)
+    elif key == "as_operator":
+        yield from operator_problems(text)
+    elif key in ("in_spec", "out_spec"):
+        yield from tree_problems(text)
+    elif not NAME.fullmatch(text):
+        yield f"name {text[:80]!r}"
+
+
+def operator_problems(target: object) -> Iterator[str]:
+    if not isinstance(target, str) or not OPERATOR.fullmatch(target):
+        yield f"operator {target!r}"
+
+
+def expression_problems(text: str) -> Iterator[str]:
+    """Sizes such as `Mul(Integer(2), Symbol('s0', positive=True))`, or `2*s0`, which sympy evaluates as Python."""
+    try:
+        plain = is_size(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        plain = False
+    if not plain:
+        yield f"expression {text[:80]!r}"
+
+
+def is_size(node: ast.expr) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, int | float)
+    if isinstance(node, ast.Name):
+        return node.id in TRUE_OR_FALSE or bool(SYMBOLS.fullmatch(node.id))
+    if isinstance(node, OPERATORS):
+        parts = list(ast.iter_child_nodes(node))
+        return all(is_size(part) if isinstance(part, ast.expr) else not isinstance(part, COSTLY) for part in parts)
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return False
+    if node.func.id == "Symbol":
+        return is_symbol(node)
+    return node.func.id in FUNCTIONS and not node.keywords and all(is_size(argument) for argument in node.args)
+
+
+def is_symbol(node: ast.Call) -> bool:
+    """`Symbol('s0', positive=True, integer=True)`"""
+    match node.args:
+        case [ast.Constant(value=str(name))] if SYMBOLS.fullmatch(name):
+            values = [keyword.value for keyword in node.keywords if keyword.arg is not None]
+            flags = [isinstance(value, ast.Constant) and isinstance(value.value, bool) for value in values]
+            return len(flags) == len(node.keywords) and all(flags)
+    return False
+
+
+def tree_problems(text: str) -> Iterator[str]:
+    """How arguments are nested: tuples, lists and dicts only, since other kinds import their class."""
+    if not text:
+        return
+    try:
+        _, tree = json.loads(text)
+        pending = [tree]
+        while pending:
+            node = pending.pop()
+            context = node["context"]
+            if isinstance(context, str):
+                context = json.loads(context)
+            plain = node["type"] in (None, "builtins.tuple", "builtins.list", "builtins.dict")
+            if not plain or not (context is None or all(isinstance(item, str) for item in context)):
+                yield f"argument type {node['type']!r}"
+                return
+            pending += node["children_spec"]
+    except (ValueError, TypeError, KeyError):
+        yield f"argument tree {text[:80]!r}"

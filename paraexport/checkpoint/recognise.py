@@ -1,0 +1,163 @@
+"""Is this module a Para-Former? Its weights say what may be, its own answers which of these it is.
+
+What names and shapes leave open is searched: every candidate is built as a reference model and run beside the module on
+the same images. Only one that agrees is taken for the module; where none does, the module is traced as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from paraexport.checkpoint.blocks import find_blocks
+from paraexport.checkpoint.build import build
+from paraexport.checkpoint.canonical import Canonical, canonicalise
+from paraexport.checkpoint.given import Given, Guesses
+from paraexport.checkpoint.infer import infer_spec
+from paraexport.checkpoint.sizes import QUERY
+from paraexport.checkpoint.stem import CLASS_TOKEN, NORM
+from paraexport.checkpoint.weights import as_float32
+from paraexport.checkpoint.wrappers import strip_common_prefix
+from paraexport.errors import InputError
+from paraexport.paraformer import ParaFormer
+from paraexport.spec import Classifier, Spec
+
+AGREEMENT = 1e-5
+"""max |Δ logit| / max |logit|: float32 sums in another order reach about 1e-6."""
+SECONDS = 60.0
+"""A search that takes longer ends; the module is then traced as it is."""
+HEAD_ATTRIBUTES = ("num_heads", "heads", "nhead", "n_heads", "num_attention_heads")
+EPSILONS = (1e-5, 1e-6, 1e-12)
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A module of which nothing is known but its tensors and, perhaps, its input."""
+
+    module: nn.Module
+    tensors: Mapping[str, Tensor] | None = None
+    """Its state dict, where the module's own has other names."""
+    image_shape: tuple[int, int, int] | None = None
+    """(channels, height, width)."""
+    batch: int | None = None
+    """The only number of images that it takes, where it takes only one."""
+    state: dict[str, Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        tensors = self.module.state_dict(keep_vars=True) if self.tensors is None else self.tensors
+        object.__setattr__(self, "state", {name: tensor.detach() for name, tensor in tensors.items()})
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model and what is known of it: its spec where it is a Para-Former, else its input and output alone."""
+
+    model: nn.Module
+    classifier: Classifier
+    convention: str
+    mean_std: tuple[float, float] | None
+    """Of the training script that the convention comes from."""
+
+
+def recognise(opaque: Opaque, said: Given) -> Known | None:
+    """The reference model that answers as the module does, or None. What the user said is not searched over."""
+    if isinstance(opaque.module, ParaFormer):
+        return Known(opaque.module, opaque.module.spec, "paraformer", None)
+    if opaque.image_shape is not None:
+        channels, *size = opaque.image_shape
+        said = said.over(Given(channels=channels, image_size=(size[0], size[1])))
+    try:
+        tensors = as_float32(strip_common_prefix(opaque.state), Guesses())
+        blocks = find_blocks(tensors, said, Guesses())
+        canonical = canonicalise(tensors, blocks)
+    except InputError:
+        return None
+    model = closest(opaque, canonical, said)
+    return None if model is None else Known(model, model.spec, blocks.convention.name, blocks.convention.mean_std)
+
+
+def closest(opaque: Opaque, canonical: Canonical, said: Given) -> ParaFormer | None:
+    """The closest model of the first group of candidates in which one agrees."""
+    reference: tuple[Tensor, Tensor] | None = None
+    deadline = time.monotonic() + SECONDS
+    for group in candidates(opaque.module, canonical, said):
+        found: list[tuple[float, ParaFormer]] = []
+        for choice in group:
+            try:
+                model = build(canonical, infer_spec(canonical, choice.over(said), Guesses()))
+            except InputError:
+                continue
+            reference = reference or run(opaque, model.spec)
+            if reference is None:
+                return None
+            found.append((distance(model, *reference), model))
+        error, best = min(found, key=lambda one: one[0], default=(math.inf, None))
+        if error <= AGREEMENT:
+            return best
+        if time.monotonic() > deadline:
+            return None
+    return None
+
+
+def candidates(module: nn.Module, canonical: Canonical, said: Given) -> Iterator[list[Given]]:
+    """All that is open, the likely first; those that differ by eps alone are one group, of which the closest counts."""
+    convention = canonical.blocks.convention
+    tokens = CLASS_TOKEN in canonical.tensors
+    norms: list[object] = ["after", "before"] if f"{NORM}.weight" in canonical.tensors else [None]
+    own_epsilons = list(dict.fromkeys(layer.eps for layer in module.modules() if isinstance(layer, nn.LayerNorm)))
+    open_fields: dict[str, list[object]] = {
+        "heads": list(possible_heads(module, canonical)),
+        "residual": first(convention.residual, ["input", "post", "normalized"]),
+        "activation": first(convention.activation, ["gelu", "relu", "gelu_tanh"]),
+        "pool": ["cls", "patch_mean", "mean"] if tokens else ["mean"],
+        "norm": norms,
+    }
+    choices = {name: values for name, values in open_fields.items() if getattr(said, name) is None}
+    if said.head_dim is not None:
+        choices.pop("heads", None)
+    epsilons = [None] if said.eps is not None else (own_epsilons or list(EPSILONS))
+    for values in itertools.product(*choices.values()):
+        fields = dict(zip(choices, values, strict=True))
+        yield [Given(**fields, eps=eps) for eps in epsilons]  # type: ignore[arg-type]
+
+
+def first(value: object, values: list[object]) -> list[object]:
+    return [value, *(other for other in values if other != value)] if value is not None else values
+
+
+def possible_heads(module: nn.Module, canonical: Canonical) -> list[int]:
+    """Divisors of heads × head_dim: what the module's own attributes say, then head_dim 64, 32, … downwards."""
+    query = canonical.tensors.get(QUERY)
+    inner = query.shape[0] if query is not None and query.ndim else 0
+    noted = [
+        value
+        for part in module.modules()
+        for name in HEAD_ATTRIBUTES
+        if isinstance(value := getattr(part, name, None), int) and value > 0 and inner % value == 0
+    ]
+    divisors = [count for count in range(1, inner + 1) if inner % count == 0]
+    return list(dict.fromkeys([*noted, *sorted(divisors, key=lambda count: abs(inner // count - 64))]))
+
+
+def run(opaque: Opaque, spec: Spec) -> tuple[Tensor, Tensor] | None:
+    """Seeded images [N, C, H, W] and the module's logits for them; None where it does not take or give such."""
+    batch = opaque.batch or 4
+    images = torch.randn(batch, spec.channels, *spec.image_size, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            logits = opaque.module(images)
+    except Exception:  # a foreign module may raise anything; it is then no Para-Former of these sizes
+        return None
+    return (images, logits) if isinstance(logits, Tensor) and logits.shape == (batch, spec.classes) else None
+
+
+def distance(model: ParaFormer, images: Tensor, logits: Tensor) -> float:
+    with torch.no_grad():
+        difference = (model(images) - logits).abs().max()
+    return float(difference / logits.abs().max().clamp_min(1e-30))

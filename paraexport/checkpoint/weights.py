@@ -1,0 +1,53 @@
+"""Tensors as they are stored -> finite float32 tensors on the CPU, tied where they were tied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from paraexport.checkpoint.build import identity
+from paraexport.checkpoint.given import Guesses, truncated
+from paraexport.errors import CheckpointError
+
+CONVERTED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def as_float32(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[str, Tensor]:
+    """Convert half, bfloat16 and (aloud) float64.
+
+    Raises:
+        CheckpointError: integer, quantised, complex or sparse tensors, or values that are not finite; all at once.
+    """
+    foreign = [
+        f"{key} {kind(tensor)}"
+        for key, tensor in tensors.items()
+        if tensor.dtype not in CONVERTED or tensor.layout != torch.strided or tensor.is_meta
+    ]
+    if foreign:
+        raise CheckpointError(
+            f"weights that are no plain floating-point numbers: {truncated(foreign)}",
+            expected="dense float32, float16, bfloat16 or float64",
+            remedy="save the model before quantisation or packing",
+        )
+    if doubles := [key for key, tensor in tensors.items() if tensor.dtype == torch.float64]:
+        guesses.assume("dtype", "float32", f"{len(doubles)} float64 tensors are rounded, {doubles[0]} first")
+    converted: dict[object, Tensor] = {}
+    plain = {
+        key: converted.setdefault(identity(tensor), tensor.detach().to("cpu", torch.float32))
+        for key, tensor in tensors.items()
+    }
+    infinite = {key: int((~tensor.isfinite()).sum()) for key, tensor in plain.items()}
+    if bad := [f"{count} of {plain[key].numel()} in {key}" for key, count in infinite.items() if count]:
+        raise CheckpointError(
+            f"weights that are NaN or infinite: {truncated(bad)}", remedy="take an earlier checkpoint"
+        )
+    return plain
+
+
+def kind(tensor: Tensor) -> str:
+    """`float32`, `sparse_coo float32`, `meta float32`."""
+    words = [] if tensor.layout == torch.strided else [str(tensor.layout)]
+    words += ["meta"] if tensor.is_meta else []
+    return " ".join([*words, str(tensor.dtype)]).replace("torch.", "")

@@ -1,0 +1,118 @@
+"""The command line `paraexport`: its commands, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from paraexport import __version__
+from paraexport.cli.failure import describe, report
+from paraexport.cli.signals import interruptible
+
+COMMANDS = ("build", "inspect", "validate", "predict", "doctor")
+CLOSED_PIPE = 141
+
+
+class Commands(click.Group):
+    """Commands that are imported when they are asked for: `paraexport.cli.NAME.command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"paraexport.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    "paraexport",
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done; 1 a check failed; 2 bad usage or bad input; 3 something missing on this machine.",
+)
+@click.version_option(__version__, prog_name="paraexport", message="%(prog)s %(version)s")
+@click.pass_context
+def program(ctx: click.Context) -> None:
+    """Take a trained Para-Former checkpoint to a checked bundle that runs anywhere.
+
+    A bundle is one folder: the model, how its images are prepared, its labels, and the checks that it passed.
+
+    \b
+    Examples:
+      paraexport doctor                      what this machine can do
+      paraexport inspect model.pt            what is in a checkpoint
+      paraexport build model.pt              make model.bundle, checked against PyTorch
+      paraexport predict model.bundle cat.jpg
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `args` are the process's own when None."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    # torch's idle threads would spin while ONNX Runtime's compute, and the reverse: the slower, the fewer the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    open_streams()
+    try:
+        with interruptible():
+            return run(arguments)
+    except BrokenPipeError:
+        abandon_stdout()
+        return CLOSED_PIPE
+    except (Exception, KeyboardInterrupt) as error:
+        return fail(error, as_json=wants_json(arguments))
+
+
+def open_streams() -> None:
+    """Make both streams take every text: they may be closed, and a file name need not be text."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
+        elif reconfigure := getattr(getattr(sys, name), "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+def run(arguments: list[str]) -> int:
+    code = 0
+    try:
+        with program.make_context("paraexport", arguments) as ctx:
+            program.invoke(ctx)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    sys.stdout.flush()
+    return code
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether `--json` was given, told without a parser: an error of usage is printed as JSON too."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in options
+
+
+def fail(error: BaseException, *, as_json: bool) -> int:
+    failure = describe(error)
+    try:
+        report(failure, error, as_json=as_json)
+        sys.stdout.flush()
+    except OSError:
+        abandon_stdout()
+    return failure.exit_code
+
+
+def abandon_stdout() -> None:
+    """Nobody reads it: else Python would say so once more when it flushes at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return

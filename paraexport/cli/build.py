@@ -1,0 +1,191 @@
+"""`paraexport build`: a checkpoint to a checked bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from paraexport import targets
+from paraexport.bundle import MANIFEST, Bundle
+from paraexport.cli.options import PATH, limit_option, output_options, reading_options
+from paraexport.cli.output import Stages, emit_json, print_checks, size_text, text_of, warn, warn_of_assumptions
+from paraexport.cli.signals import leaving
+from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options
+from paraexport.spec import Accuracy, Report, Spec
+
+
+@click.command("build")
+@click.argument("checkpoint", metavar="CKPT", type=PATH)
+@click.option("-o", "--output", metavar="BUNDLE", type=PATH, help="The bundle's folder. [default: CKPT's name .bundle]")
+@click.option(
+    "--target",
+    type=click.Choice([*targets.MODULES, AUTO]),
+    default=targets.DEFAULT,
+    show_default=True,
+    help="Where it is to run; auto takes the default.",
+)
+@click.option("--precision", type=click.Choice(PRECISIONS), default=PRECISIONS[0], show_default=True)
+@click.option(
+    "--layout",
+    type=click.Choice([*LAYOUTS, AUTO]),
+    default=LAYOUTS[0],
+    show_default=True,
+    help="branches: the traced graph as it is, its branches side by side.",
+)
+@click.option("--branches", metavar="K", type=click.IntRange(min=1), help="Keep the first K branches only.")
+@reading_options
+@click.option(
+    "--max-batch",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=Options.max_batch,
+    show_default=True,
+    help="Images in one run of the model.",
+)
+@click.option("--calib", metavar="PATH", type=PATH, help="Images without labels to check on: a folder, .npy or .npz.")
+@click.option(
+    "--data",
+    metavar="PATH",
+    type=PATH,
+    help="Labelled images to check on and to measure accuracy: a folder with one subfolder a class, or .npz with "
+    "images and labels.",
+)
+@click.option(
+    "--max-drop",
+    metavar="PP",
+    type=click.FloatRange(0, 100),
+    help="The top-1 accuracy on --data that may be lost, in percentage points.",
+)
+@limit_option
+@click.option("--force", is_flag=True, help="Build again, and replace a bundle that is there.")
+@output_options
+def command(
+    *,
+    checkpoint: Path,
+    output: Path | None,
+    target: str,
+    precision: str,
+    layout: str,
+    branches: int | None,
+    spec: dict[str, str],
+    module: str | None,
+    max_batch: int,
+    calib: Path | None,
+    data: Path | None,
+    max_drop: float | None,
+    limits: dict[str, float],
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Build a bundle from a checkpoint, checked against PyTorch.
+
+    CKPT is a state dict of torch.save, a .safetensors file or a .pt2 program; no code from it is run. The bundle
+    appears only when every check has passed. With neither --data nor --calib the checks run on made-up images. Where
+    nothing has changed since the last build, the bundle that is there is kept as it is.
+
+    \b
+    Examples:
+      paraexport build model.pt
+      paraexport build model.pt -o out/model.bundle --data photos/test
+      paraexport build model.pt --spec heads=3 --spec labels=classes.txt
+      paraexport build model.pt --module mymodel.py:make --calib photos/any
+    """
+    if max_drop is not None and limits.get("accuracy_drop", max_drop) != max_drop:
+        raise click.UsageError(
+            f"--max-drop {max_drop:g} contradicts --limit accuracy_drop={limits['accuracy_drop']:g}",
+            click.get_current_context(),
+        )
+    with leaving("nothing was written"), Stages(quiet=quiet) as stages:
+        from paraexport import pipeline, report
+
+        built = pipeline.build(
+            checkpoint, output, target=target, precision=precision, layout=layout, branches=branches, spec=spec,
+            module=module, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop, limits=limits, force=force,
+            progress=stages,
+        )  # fmt: skip
+    reused = pipeline.UNCHANGED in stages.names
+    show(Result(built, report.read(built.path), reused, stages.seconds()), as_json=as_json)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a build has to tell."""
+
+    bundle: Bundle
+    report: Report
+    reused: bool
+    stages_s: dict[str, float]
+
+    @property
+    def size_bytes(self) -> int:
+        files = self.bundle.manifest.files.values()
+        return sum(file.size_bytes for file in files) + (self.bundle.path / MANIFEST).stat().st_size
+
+    @property
+    def following(self) -> str:
+        return f"paraexport predict {shlex.quote(str(self.bundle.path))} IMAGE"
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    manifest, report = result.bundle.manifest, result.report
+    warn_of_assumptions(manifest.assumptions)
+    for line in report.unreadable:
+        warn(f"skipped {line}")
+    if report.made_up:
+        warn("the checks ran on made-up images, which no model was trained for; give --data or --calib")
+    if as_json:
+        emit_json(as_object(result))
+        return
+    print(f"{'unchanged: reused' if result.reused else 'built'} {result.bundle.path}, {size_text(result.size_bytes)}")
+    print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
+    print(describe(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former, traced")
+    print(f"\nchecked on {manifest.evidence}")
+    print_checks(manifest.checks)
+    if report.accuracy is not None:
+        print(f"\ntop-1: {percent(report.accuracy, 'pytorch')} in PyTorch, {percent(report.accuracy, 'engine')} here")
+    if not result.reused:
+        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items())
+        print(f"\nseconds: {stages}; {sum(result.stages_s.values()):.1f} in all")
+    print(f"\nnext: {result.following}")
+
+
+def as_object(result: Result) -> dict[str, object]:
+    manifest, report = result.bundle.manifest, result.report
+    return {
+        "bundle": str(result.bundle.path),
+        "reused": result.reused,
+        "size_bytes": result.size_bytes,
+        "target": manifest.target,
+        "precision": manifest.precision,
+        "layout": manifest.layout,
+        "max_batch": manifest.max_batch,
+        "key": manifest.key,
+        "spec": manifest.spec,
+        "assumptions": manifest.assumptions,
+        "evidence": manifest.evidence,
+        "made_up": report.made_up,
+        "unreadable": report.unreadable,
+        "accuracy": report.accuracy,
+        "checks": manifest.checks,
+        "stages_s": result.stages_s,
+        "next": result.following,
+    }
+
+
+def percent(accuracy: Accuracy, side: Literal["pytorch", "engine"]) -> str:
+    correct = accuracy.pytorch_correct if side == "pytorch" else accuracy.engine_correct
+    return f"{100 * correct / accuracy.images:.2f} % ({correct} of {accuracy.images})"
+
+
+def describe(spec: Spec) -> str:
+    """The spec on one line."""
+    return (
+        f"{spec.branches} branches of {spec.depth} layers: dim {spec.dim}, {spec.heads} heads of {spec.head_dim}, "
+        f"MLP {spec.mlp_dim}, residual {spec.residual}, {spec.activation}, pool {spec.pool}; images "
+        f"{spec.channels}x{text_of(spec.image_size)} in patches of {text_of(spec.patch_size)}, {spec.classes} classes"
+    )

@@ -1,0 +1,88 @@
+"""An exception as one line for people, one object for programs and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from dataclasses import asdict, dataclass
+
+import click
+
+from paraexport.cli.output import emit_json, line_of, print_checks, say
+from paraexport.cli.signals import Interrupted
+from paraexport.errors import InputError, MissingError, ParaexportError
+from paraexport.spec import Check
+
+TRACEBACK = "PARAEXPORT_TRACEBACK"
+EXTRAS = {"onnxruntime": "cpu", "torch": "build", "onnx": "build", "onnx_ir": "build", "onnxscript": "build"}
+"""Which extra brings a module that may be missing."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What `--json` says of an error."""
+
+    kind: str
+    what: str
+    where: str | None = None
+    expected: str | None = None
+    got: str | None = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    problem: Problem
+    line: str
+    exit_code: int
+    checks: tuple[Check, ...] = ()
+    """All checks, where one of them failed."""
+
+
+def problem_of(error: ParaexportError) -> Problem:
+    return Problem(type(error).__name__, error.what, error.where, error.expected, error.got, error.remedy)
+
+
+def describe(error: BaseException) -> Failure:
+    """What to say of `error`: what it is about where it is ours or the user's, else that it is a bug."""
+    known = translated(error)
+    if isinstance(known, ParaexportError):
+        return Failure(problem_of(known), str(known), known.exit_code, tuple(getattr(known, "checks", ())))
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        what = "; ".join(["interrupted", *getattr(error, "__notes__", ())])
+        return Failure(Problem("Interrupted", what), what, getattr(error, "exit_code", 130))
+    if isinstance(error, click.ClickException):
+        what = error.format_message().rstrip(".")
+        ctx = getattr(error, "ctx", None)
+        remedy = f"see `{ctx.command_path} --help`" if ctx else None
+        return Failure(
+            Problem("UsageError", what, remedy=remedy), f"{what}; {remedy}" if remedy else what, error.exit_code
+        )
+    what = f"this is a bug in paraexport: {type(error).__name__}: {error}".rstrip(": ")
+    remedy = f"run it again with {TRACEBACK}=1 to see where, and report that"
+    return Failure(Problem("InternalError", what, remedy=remedy), f"{what}; {remedy}", 1)
+
+
+def translated(error: BaseException) -> BaseException:
+    """A library that is not installed, or a file that the system refuses, as an error of ours."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        module = error.name.partition(".")[0]
+        if module in EXTRAS:
+            return MissingError(f"{module} is not installed", remedy=f"pip install 'paraexport[{EXTRAS[module]}]'")
+    if isinstance(error, OSError) and error.strerror:
+        return InputError(error.strerror, where=error.filename)
+    return error
+
+
+def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
+    """One line on stderr; on stdout the checks where one failed, or the object with `as_json`."""
+    if os.environ.get(TRACEBACK, "0") not in ("", "0"):
+        traceback.print_exception(error, file=sys.stderr)
+    if failure.checks and not as_json:
+        print_checks(failure.checks)
+    prefix = "" if failure.problem.kind == "Interrupted" else "error: "
+    say(f"{prefix}{line_of(failure.line)}")
+    if as_json:
+        checks = {"checks": failure.checks} if failure.checks else {}
+        emit_json({"error": asdict(failure.problem), "exit_code": failure.exit_code, **checks})

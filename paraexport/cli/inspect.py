@@ -1,0 +1,191 @@
+"""`paraexport inspect`: what is in a checkpoint, a bundle or an ONNX file."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from paraexport.cache import require_file
+from paraexport.cli.options import PATH, output_options, reading_options
+from paraexport.cli.output import (
+    Stages,
+    emit_json,
+    print_checks,
+    print_table,
+    size_text,
+    text_of,
+    warn_of_assumptions,
+)
+from paraexport.errors import BundleError, InputError
+from paraexport.spec import Assumption, Classifier, Manifest, Preprocessing, TensorInfo
+
+if TYPE_CHECKING:
+    from paraexport.checkpoint import Checkpoint
+
+NATIVE = "paraformer"
+
+
+@click.command("inspect")
+@click.argument("path", type=PATH, metavar="CKPT|BUNDLE|MODEL.onnx")
+@reading_options
+@output_options
+def command(*, path: Path, spec: dict[str, str], module: str | None, as_json: bool, quiet: bool) -> None:
+    """Show what is in a checkpoint, a bundle or an ONNX file.
+
+    Of a checkpoint: its spec, and which fields had to be assumed. Of a bundle, every file verified: its manifest and
+    checks. Of an ONNX file: inputs, operators, weights and parallel branches. No code from the file is run.
+
+    \b
+    Examples:
+      paraexport inspect model.pt
+      paraexport inspect model.pt --spec heads=3 --spec residual=normalized
+      paraexport inspect model.bundle --json
+      paraexport inspect model.bundle/model.onnx
+    """
+    is_onnx = path.suffix.lower() == ".onnx"
+    if (spec or module) and (path.is_dir() or is_onnx):
+        raise click.UsageError("--spec and --module are for checkpoints", click.get_current_context())
+    if path.is_dir():
+        inspect_bundle(path, as_json=as_json)
+    elif is_onnx:
+        inspect_onnx(path, as_json=as_json)
+    else:
+        inspect_checkpoint(path, spec, module, as_json=as_json, quiet=quiet)
+
+
+def inspect_checkpoint(path: Path, given: dict[str, str], module: str | None, *, as_json: bool, quiet: bool) -> None:
+    require_file(path)
+    with Stages(quiet=quiet) as stages:
+        stages("reading")
+        from paraexport.checkpoint import load_checkpoint
+
+        found = load_checkpoint(path, overrides=given, module=module)
+    size_bytes, parameters = path.stat().st_size, parameter_count(found)
+    options = [*(f"--spec {shlex.quote(f'{name}={value}')}" for name, value in given.items())]
+    options += [f"--module {shlex.quote(module)}"] if module else []
+    following = " ".join(["paraexport build", shlex.quote(str(path)), *options])
+    warn_of_assumptions(found.assumptions)
+    if as_json:
+        emit_json(
+            {
+                "kind": "checkpoint",
+                "path": str(path),
+                "size_bytes": size_bytes,
+                "convention": found.convention,
+                "parameters": parameters,
+                "spec": found.spec,
+                "classifier": found.classifier,
+                "preprocessing": found.preprocessing,
+                "labels": found.labels,
+                "assumptions": found.assumptions,
+                "next": following,
+            }
+        )
+        return
+    print(f"{path}: a checkpoint, {size_text(size_bytes)}, {parameters:,} parameters")
+    print(f"{origin(found.convention)}\n")
+    print_fields(found.classifier, found.preprocessing, found.labels, found.assumptions, given)
+    print(f"\nnext: {following}")
+
+
+def parameter_count(found: Checkpoint) -> int:
+    """Numbers that were trained; what two names share counts once."""
+    return sum(parameter.numel() for parameter in found.module.parameters())
+
+
+def inspect_bundle(path: Path, *, as_json: bool) -> None:
+    from paraexport.bundle import MANIFEST, read_bundle
+
+    if not (path / MANIFEST).exists():
+        raise BundleError(
+            "nothing to inspect in this folder",
+            where=path,
+            expected=f"a bundle, with {MANIFEST} in it",
+            remedy="of a checkpoint in a folder, name the file of weights",
+        )
+    manifest = read_bundle(path).manifest
+    size_bytes = sum(file.size_bytes for file in manifest.files.values()) + (path / MANIFEST).stat().st_size
+    following = f"paraexport predict {shlex.quote(str(path))} IMAGE"
+    if as_json:
+        facts = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": size_bytes}
+        emit_json({**facts, "manifest": manifest, "next": following})
+        return
+    print(f"{path}: a bundle, {size_text(size_bytes)}, every file as its sha256 says")
+    print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
+    print(
+        f"built by paraexport {manifest.paraexport} from {manifest.source.name}; {origin(manifest.source.convention)}"
+    )
+    print(", ".join(f"{name} {version}" for name, version in manifest.versions.items()) + "\n")
+    print_manifest(manifest)
+    print(f"\nnext: {following}")
+
+
+def print_manifest(manifest: Manifest) -> None:
+    what = manifest.spec or Classifier(
+        image_size=manifest.preprocessing.image_size,
+        channels=manifest.preprocessing.channels,
+        classes=int(manifest.outputs[0].shape[-1]),
+    )
+    print_fields(what, manifest.preprocessing, manifest.labels, manifest.assumptions, manifest.source.overrides)
+    print()
+    print_tensors(manifest.inputs, manifest.outputs)
+    print(f"\nchecks on {manifest.evidence}")
+    print_checks(manifest.checks)
+    print()
+    rows = [(name, size_text(file.size_bytes), file.sha256) for name, file in manifest.files.items()]
+    print_table(("file", "size", "sha256"), rows)
+
+
+def inspect_onnx(path: Path, *, as_json: bool) -> None:
+    if not path.is_file():
+        raise InputError("there is no such file", where=path, remedy="check the path")
+    from paraexport.onnx_summary import summarise
+
+    found = summarise(path)
+    if as_json:
+        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(found)})
+        return
+    operators = sorted(found.operators.items(), key=lambda pair: (-pair[1], pair[0]))
+    opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
+    print(f"{path}: an ONNX model, {size_text(found.size_bytes)}, opset {opsets}")
+    print(f"weights: {size_text(found.weights_bytes)} in {found.weights} initializers")
+    print(f"dynamic axes: {', '.join(found.dynamic_axes) or 'none'}")
+    if found.branches:
+        print(f"parallel branches: {found.branches}, in nodes named branches.N/\n")
+    else:
+        print("parallel branches: none to be seen, no node is named branches.N/\n")
+    print_tensors(found.inputs, found.outputs)
+    print()
+    print_table(("operator", "nodes"), operators)
+
+
+def origin(convention: str) -> str:
+    if convention == "module":
+        return "a module that was not recognised as a Para-Former: it is traced as it is"
+    return "weights in paraexport's own names" if convention == NATIVE else f"weights in the names of {convention}"
+
+
+def print_fields(
+    what: Classifier,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    assumptions: Iterable[Assumption],
+    given: Mapping[str, str],
+) -> None:
+    """Every field with its value, and those marked that the checkpoint did not settle."""
+    fields = {**dataclasses.asdict(what), **dataclasses.asdict(preprocessing)}
+    marks = {one.field: "assumed" for one in assumptions} | dict.fromkeys(given, "given by --spec")
+    rows = [(name, text_of(value), marks.get(name, "")) for name, value in fields.items()]
+    names = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+    print_table(("field", "value", ""), [*rows, ("labels", names, marks.get("labels", ""))])
+
+
+def print_tensors(inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo]) -> None:
+    sides = [("input", tensor) for tensor in inputs] + [("output", tensor) for tensor in outputs]
+    rows = [(side, one.name, one.dtype, f"[{', '.join(map(str, one.shape))}]") for side, one in sides]
+    print_table(("", "name", "dtype", "shape"), rows)

@@ -1,0 +1,79 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+def pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """`("heads=4", "pool=mean")` -> `{"heads": "4", "pool": "mean"}`."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        if found.setdefault(name, value) != value:
+            raise click.BadParameter(f"{name} is given twice, as {found[name]} and as {value}")
+    return found
+
+
+def limits(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, float]:
+    """`("parity=1e-4",)` -> `{"parity": 1e-4}`."""
+    found = {}
+    for name, text in pairs(ctx, param, given).items():
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value >= 0):
+            raise click.BadParameter(f"{name}={text} is no number, 0 or more")
+        found[name] = value
+    return found
+
+
+def output_options(command: Command) -> Command:
+    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress; warnings and errors are still printed.")
+    as_json = click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, in place of text; also for an error."
+    )
+    return as_json(quiet(command))
+
+
+def reading_options(command: Command) -> Command:
+    """How a checkpoint is to be read."""
+    spec = click.option(
+        "--spec",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        callback=pairs,
+        help="Set a field that the checkpoint leaves open, such as heads=4, residual=input, activation=gelu, "
+        "pool=mean, image_size=32, eps=1e-6, mean=0.5, std=0.2 or labels=FILE. May be repeated.",
+    )
+    module = click.option(
+        "--module",
+        metavar="FILE.py:FUNCTION",
+        help="Take the model from this function, which returns a torch.nn.Module. It is called with the path of the "
+        "checkpoint if it takes an argument. The file's code is run.",
+    )
+    return spec(module(command))
+
+
+def limit_option(command: Command) -> Command:
+    option = click.option(
+        "--limit",
+        "limits",
+        multiple=True,
+        metavar="CHECK=VALUE",
+        callback=limits,
+        help="Move the limit of a check, such as parity=1e-4; the bundle says that it was moved. May be repeated.",
+    )
+    return option(command)

@@ -1,0 +1,163 @@
+"""What the commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from paraexport.spec import Assumption, Check, Preprocessing, Spec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+WIDE = 10_000
+"""Columns of what is no terminal: nothing is wrapped there."""
+
+
+def emit_json(value: object) -> None:
+    """Print `value`, of dataclasses, mappings, sequences, text and numbers, as one JSON object on stdout."""
+    import msgspec
+
+    print(json.dumps(finite(msgspec.to_builtins(value)), indent=2, allow_nan=False))
+
+
+def finite(value: object) -> object:
+    """`value` with null for every infinity and NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def say(line: str) -> None:
+    """Print one line on stderr; where nobody listens there, the work goes on."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def warn(line: str) -> None:
+    say(f"warning: {line_of(line)}")
+
+
+def line_of(text: object) -> str:
+    """`text` on one line, with what could steer a terminal written out as an escape."""
+    joined = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in joined)
+
+
+def console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=None if stream.isatty() else WIDE)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on stdout without lines; an empty `header` leaves the heads out."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=any(header), pad_edge=False, header_style="bold")
+    width = len(header)
+    for index, title in enumerate(header):
+        table.add_column(title, overflow="fold", no_wrap=index == 0 and width > 1)
+    for row in rows:
+        table.add_row(*map(line_of, row))
+    screen = console(sys.stdout)
+    with screen.capture() as captured:
+        screen.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """One row a check; the reason is shown for what did not pass and for a limit that was moved."""
+    verdicts = {True: "passed", False: "FAILED", None: "not run"}
+    rows = [
+        (
+            check.name,
+            verdicts[check.passed],
+            "-" if check.value is None else f"{check.value:.3g}",
+            f"{check.limit:g}",
+            check.unit,
+            check.samples,
+            check.reason if not check.passed or check.reason.startswith("moved") else "",
+        )
+        for check in checks
+    ]
+    print_table(("check", "verdict", "value", "limit", "unit", "samples", "note"), rows)
+
+
+def warn_of_assumptions(assumptions: Iterable[Assumption]) -> None:
+    """What had to be assumed, and how to say it where that can be said."""
+    settable = {field.name for kind in (Spec, Preprocessing) for field in dataclasses.fields(kind)}
+    for one in assumptions:
+        remedy = f"; to set it, give --spec {one.field}=VALUE" if one.field in settable else ""
+        warn(f"assumed {one.field} = {one.value}: {one.reason}{remedy}")
+
+
+def text_of(value: object) -> str:
+    """A field's value as `--spec` takes it: (32, 48) -> `32x48`, True -> `true`, (0.5, 0.4) -> `0.5,0.4`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        sides = len(value) == 2 and all(isinstance(side, int) for side in value)
+        return ("x" if sides else ",").join(map(str, value))
+    return str(value)
+
+
+def size_text(size_bytes: int) -> str:
+    """1536 -> `1.5 kB`, in powers of 1000."""
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+class Stages:
+    """Shows each stage on stderr as it begins, and keeps its seconds; call it with the stage's name.
+
+    What a stage prints goes to stderr as well: a user's own module may print anything, and stdout is for results.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.names: list[str] = []
+        self.starts: list[float] = []
+        self.status: Status | None = None
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if not self.quiet and sys.stderr.isatty():
+            self.status = self.stack.enter_context(console(sys.stderr).status(""))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.starts.append(time.perf_counter())
+        self.stack.close()
+
+    def __call__(self, name: str) -> None:
+        self.starts.append(time.perf_counter())
+        self.names.append(name)
+        if self.status is not None:
+            if len(self.names) > 1:
+                self.status.console.print(f"{self.names[-2]:12} {self.starts[-1] - self.starts[-2]:6.1f} s")
+            self.status.update(name)
+        elif not self.quiet:
+            say(f"{name}...")
+
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took, once all are over."""
+        ends = self.starts[1:]
+        return {name: end - start for name, start, end in zip(self.names, self.starts, ends, strict=False)}

@@ -1,0 +1,104 @@
+"""Ctrl-C and SIGTERM as one exception, so that what is half done is taken away."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""By name, since not every system has them all."""
+REPEAT_S, RETRY_S, PATIENCE_S = 1.0, 0.05, 5.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked to stop; a note says what became of the work."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__("interrupted")
+
+
+class Listener:
+    """The handler of signals: raises `Interrupted` where that does no harm."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        """The last signal that was raised."""
+        self.raised_s = -math.inf
+        self.timers: list[threading.Timer] = []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if len(self.timers) < PATIENCE_S / RETRY_S and is_importing(frame):
+            self.timers.append(threading.Timer(RETRY_S, signal_main_thread, [number]))
+            self.timers[-1].start()
+            return
+        # A second Ctrl-C right after the first must not stop the tidying up.
+        if (now_s := time.monotonic()) - self.raised_s >= REPEAT_S:
+            self.number, self.raised_s = number, now_s
+            raise Interrupted(number)
+
+    def close(self) -> None:
+        for timer in self.timers:
+            timer.cancel()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise `Interrupted` for every signal that asks to stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    listener = Listener()
+    wanted = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in wanted}
+    # What is ignored stays ignored: `nohup` asks for that.
+    replaced = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in replaced:
+        signal.signal(number, listener)
+    try:
+        yield
+    except Exception as error:
+        if listener.number is None:
+            raise
+        # A library in C may swallow the interrupt and fail in its own words.
+        interrupted = Interrupted(listener.number)
+        for note in getattr(error, "__notes__", ()):
+            interrupted.add_note(note)
+        raise interrupted from error
+    finally:
+        listener.close()
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+
+
+def signal_main_thread(number: int) -> None:
+    """Send the signal again; to the main thread, so that it wakes even from sleep."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Whether an import is under way: an exception in the midst of a library in C may end the whole process."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def leaving(left: str) -> Iterator[None]:
+    """Note on whatever ends the block early what became of the work."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(left)
+        raise

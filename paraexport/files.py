@@ -1,0 +1,80 @@
+"""Image files and digests: what lies below a folder, and in which order."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from paraexport.errors import DataError
+
+SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm"),
+    *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)
+
+
+def image_files(path: Path) -> list[Path]:
+    """`path` itself, or every image below a folder but hidden ones, in natural order: `2.png` before `10.png`.
+
+    Raises:
+        DataError: nothing there, or no file with an image's suffix.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        if not path.exists():
+            raise DataError("there is no such file or folder", where=path, remedy="check the path")
+        return [path]
+    files = [file for file in _files_below(path) if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise DataError("no images", where=path, expected=f"files {' '.join(SUFFIXES)}", remedy="check the path")
+    return files
+
+
+def digest_path(path: Path) -> str:
+    """sha256 of a file, or of the sorted relative names and the contents of all files in a folder but hidden ones.
+
+    Raises:
+        DataError: nothing there, or a file cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return file_digest(path).hex()
+    sha256 = hashlib.sha256()
+    files = {file.relative_to(path).as_posix(): file for file in _files_below(path) if file.is_file()}
+    for name, file in sorted(files.items()):
+        sha256.update(os.fsencode(name) + b"\0" + file_digest(file))
+    return sha256.hexdigest()
+
+
+def file_digest(path: Path) -> bytes:
+    """The 32 bytes of a file's sha256.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DataError("cannot be read", where=path, got=error.strerror, remedy="check the path") from error
+
+
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Everything below but hidden entries, in natural order; links to folders are followed, except in a circle."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for entry in sorted(folder.iterdir(), key=lambda entry: _natural(entry.name)):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files_below(entry, (*above, real))
+        else:
+            yield entry
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name

@@ -1,0 +1,71 @@
+"""What checks start from: the checkpoint, the images, and PyTorch's answers to them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.dataset import Samples, made_up_samples, open_samples
+from paraexport.errors import MissingError
+from paraexport.options import Options
+from paraexport.spec import Assumption, Preprocessing
+from paraexport.validate import LIMITS, Logits, Pair
+
+LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from paraexport.checkpoint import Checkpoint
+
+
+def require_libraries() -> None:
+    """Raise a `MissingError` that names every library which a build needs and which is not installed."""
+    if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
+        raise MissingError(
+            f"a build needs {', '.join(missing)}, not installed here", remedy="pip install 'paraexport[build]'"
+        )
+
+
+def load(source: Path, options: Options) -> Checkpoint:
+    """The checkpoint at `source`, read as the options say."""
+    from paraexport.checkpoint import load_checkpoint
+
+    return load_checkpoint(source, overrides=options.spec, module=options.module, branches=options.branches)
+
+
+def open_images(options: Options, preprocessing: Preprocessing, labels: Sequence[str]) -> Samples:
+    """The images of `data`, else those of `calib`, else made-up ones."""
+    path = options.data or options.calib
+    if path is None:
+        return made_up_samples(preprocessing)
+    return open_samples(path, preprocessing, labels, need_labels=options.data is not None)
+
+
+def unused(options: Options) -> tuple[Assumption, ...]:
+    """Said aloud where an option has no effect."""
+    if options.calib is None or options.data is None:
+        return ()
+    reason = f"{options.precision} needs no calibration, and the checks run on the images of --data"
+    return (Assumption("calib", "unused", reason),)
+
+
+def with_logits(samples: Samples, pytorch: Logits, size: int) -> Iterator[Pair]:
+    """Every image of `samples`, `size` at a time, with PyTorch's answers."""
+    for images in samples.batches(size):
+        yield images, pytorch(images)
+
+
+def blame(module: nn.Module, folder: Path, images: NDArray[np.float32]) -> str:
+    """One clause on where the graph of the bundle at `folder` first differs from `module`."""
+    from paraexport.locate import first_difference
+
+    found = first_difference(module, folder / "model.onnx", images, LIMITS["fp32"]["parity"].value)
+    if found is not None:
+        return str(found)
+    return "no named value of the graph differs on the golden images: the fault is at the output, or in the runtime"

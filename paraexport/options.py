@@ -1,0 +1,91 @@
+"""What the user asked of a build, checked before any work is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paraexport import targets
+from paraexport.errors import InputError
+from paraexport.validate import LIMITS
+
+PRECISIONS = tuple(LIMITS)
+LAYOUTS = ("branches",)
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `paraexport.build`, which documents them; creating one checks it.
+
+    Raises:
+        InputError: an option that does not exist, or a value that it cannot have.
+    """
+
+    target: str = targets.DEFAULT
+    precision: str = "fp32"
+    layout: str = LAYOUTS[0]
+    branches: int | None = None
+    spec: Mapping[str, str] = field(default_factory=dict)
+    module: str | None = None
+    max_batch: int = 64
+    calib: Path | None = None
+    data: Path | None = None
+    max_drop: float | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        choices = {"target": tuple(targets.MODULES), "precision": PRECISIONS, "layout": LAYOUTS}
+        for name, known in choices.items():
+            if (got := getattr(self, name)) not in known:
+                raise InputError(f"unknown {name}", where=f"--{name}", expected=f"one of {', '.join(known)}", got=got)
+        for name in ("branches", "max_batch"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise InputError("impossible", where=option_name(name), expected="at least 1", got=count)
+        for name, path in self.paths().items():
+            if not path.exists():
+                raise InputError("there is no such file or folder", where=f"--{name} {path}", remedy="check the path")
+        self.check_limits()
+
+    def check_limits(self) -> None:
+        known = LIMITS[self.precision]
+        if self.max_drop is not None and self.limits.get("accuracy_drop", self.max_drop) != self.max_drop:
+            raise InputError("--max-drop and --limit accuracy_drop say different things", remedy="give one of them")
+        for name, value in self.moved_limits().items():
+            if name not in known:
+                raise InputError("no such check", where="--limit", expected=f"one of {', '.join(known)}", got=name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"the limit of {name} is impossible", expected="a number of at least 0", got=value)
+        if self.max_drop is not None and self.data is None:
+            raise InputError(
+                "accuracy is measured on labelled images", where="--max-drop", remedy="give --data as well"
+            )
+
+    def moved_limits(self) -> dict[str, float]:
+        """The limits that are not the usual ones, by the check's name."""
+        return {**self.limits, **({} if self.max_drop is None else {"accuracy_drop": self.max_drop})}
+
+    def paths(self) -> dict[str, Path]:
+        """The images that were given."""
+        return {name: path for name in ("calib", "data") if (path := getattr(self, name)) is not None}
+
+    def files(self) -> dict[str, Path]:
+        """Every file and folder besides the checkpoint whose content decides the bundle."""
+        labels = self.spec.get("labels")
+        return {**self.paths(), **({"labels": Path(labels)} if labels and Path(labels).is_file() else {})}
+
+    def settings(self) -> dict[str, object]:
+        """Every option that decides the bundle and is no file."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        return {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in values.items()
+            if name not in ("calib", "data")
+        }
+
+
+def option_name(field_name: str) -> str:
+    return f"--{field_name.replace('_', '-')}"

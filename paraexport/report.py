@@ -1,0 +1,156 @@
+"""What a build found, for programs (`report.json`) and for people (`report.html`, one self-contained page)."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import io
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.clock import Clock
+from paraexport.dataset import Samples
+from paraexport.spec import Accuracy, Check, Manifest, Preprocessing, Report
+
+JSON, HTML = "report.json", "report.html"
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem; border-bottom: 1px solid #ddd }
+table { border-collapse: collapse } th, td { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
+th { font-weight: 600 } td.number { text-align: right; font-variant-numeric: tabular-nums }
+.passed { color: #17663a } .failed { color: #a11 } .open, .note { color: #8a5a00 }
+figure { display: inline-block; margin: 0 1rem 1rem 0; text-align: center; font-size: .85rem }
+img { width: 96px; image-rendering: pixelated; border: 1px solid #ccc }
+"""
+
+
+def summarise(manifest: Manifest, samples: Samples, accuracy: Accuracy | None, clock: Clock, export_s: float) -> Report:
+    """The report of the build that made `manifest`."""
+    return Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
+        stages_s=dict(clock.seconds),
+        export_s=export_s,
+        total_s=clock.total,
+        evidence=samples.origin,
+        made_up=samples.made_up,
+        unreadable=samples.unreadable,
+        accuracy=accuracy,
+        checks=manifest.checks,
+        assumptions=manifest.assumptions,
+    )
+
+
+def write(
+    folder: Path, manifest: Manifest, report: Report, images: NDArray[np.float32], logits: NDArray[np.float32]
+) -> None:
+    """Write both files into `folder`; `images` [n, C, H, W] are shown with the answers of `logits` [n, classes]."""
+    content = json.dumps(msgspec.to_builtins(report), indent=2, ensure_ascii=False)
+    (folder / JSON).write_text(content + "\n", encoding="utf-8")
+    (folder / HTML).write_text(page(manifest, report, images, logits), encoding="utf-8")
+
+
+def read(folder: Path) -> Report:
+    """The report of the bundle at `folder`."""
+    return msgspec.json.decode((folder / JSON).read_bytes(), type=Report)
+
+
+def page(manifest: Manifest, report: Report, images: NDArray[np.float32], logits: NDArray[np.float32]) -> str:
+    title = f"paraexport: {manifest.source.name}"
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>",
+        f"<h1>{html.escape(title)}</h1>",
+        paragraph(f"{manifest.target}, {manifest.precision}, layout {manifest.layout}; built {report.created}"),
+        "<h2>Checks against PyTorch</h2>",
+        paragraph(f"On {report.evidence}.", "note" if report.made_up else ""),
+        paragraph("These images were made up: give --data or --calib to check on real ones.", "note")
+        if report.made_up
+        else "",
+        table(["check", "value", "limit", "unit", "images", "", "reason"], map(check_row, manifest.checks)),
+        *accuracies(report.accuracy),
+        listing("Files that could not be read", report.unreadable),
+        listing("Assumed", (f"{one.field} = {one.value}: {one.reason}" for one in manifest.assumptions)),
+        "<h2>Model</h2>",
+        fields(dataclasses.asdict(manifest.spec)) if manifest.spec else paragraph("Traced as it is."),
+        "<h2>Preprocessing</h2>",
+        fields(dataclasses.asdict(manifest.preprocessing)),
+        "<h2>Golden images, with PyTorch's answers</h2>",
+        *pictures(images, logits, manifest),
+        "<h2>Seconds</h2>",
+        table(["stage", "s"], ([cell(name), number(seconds)] for name, seconds in report.stages_s.items())),
+        paragraph(
+            f"{report.total_s:.2f} s in all, of which torch's own export {report.export_s:.2f} s, on {report.machine}"
+        ),
+        "<h2>Versions</h2>",
+        fields(manifest.versions),
+        "</html>",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def accuracies(accuracy: Accuracy | None) -> Iterator[str]:
+    if accuracy is not None:
+        for name, correct in (("PyTorch", accuracy.pytorch_correct), ("This bundle", accuracy.engine_correct)):
+            percent = 100 * correct / accuracy.images
+            yield paragraph(f"{name}: {correct} of {accuracy.images} images right, {percent:.2f} %.")
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    return f'<p class="{kind}">{html.escape(text)}</p>' if kind else f"<p>{html.escape(text)}</p>"
+
+
+def cell(value: object, kind: str = "") -> str:
+    return f'<td class="{kind}">{html.escape(str(value))}</td>' if kind else f"<td>{html.escape(str(value))}</td>"
+
+
+def number(value: float | None) -> str:
+    return cell("" if value is None else f"{value:.3g}", "number")
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
+    return f"<table><tr>{titles}</tr>" + "".join(f"<tr>{''.join(row)}</tr>" for row in rows) + "</table>"
+
+
+def check_row(check: Check) -> list[str]:
+    kind = {True: "passed", False: "failed", None: "open"}[check.passed]
+    verdict = {True: "passed", False: "failed", None: "not run"}[check.passed]
+    values = [number(check.value), number(check.limit), cell(check.unit), cell(check.samples, "number")]
+    return [cell(check.name), *values, cell(verdict, kind), cell(check.reason)]
+
+
+def fields(values: dict[str, object] | dict[str, str]) -> str:
+    return table([], ([cell(name), cell(value)] for name, value in values.items()))
+
+
+def listing(title: str, lines: Iterable[str]) -> str:
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f"<h2>{html.escape(title)}</h2><ul>{items}</ul>" if items else ""
+
+
+def pictures(images: NDArray[np.float32], logits: NDArray[np.float32], manifest: Manifest) -> Iterator[str]:
+    for image, answer in zip(images, logits, strict=True):
+        data = base64.b64encode(png(image, manifest.preprocessing)).decode()
+        name = html.escape(manifest.labels[int(answer.argmax())])
+        yield f'<figure><img alt="" src="data:image/png;base64,{data}"><figcaption>{name}</figcaption></figure>'
+
+
+def png(image: NDArray[np.float32], preprocessing: Preprocessing) -> bytes:
+    """float32 [C, H, W] as it goes into the model -> the PNG of what it shows."""
+    from PIL import Image
+
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+    pixels = np.clip(np.rint((image * std + mean) * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    shown = pixels if pixels.shape[2] in (1, 3) else pixels[:, :, :1]
+    stream = io.BytesIO()
+    Image.fromarray(shown.squeeze(2) if shown.shape[2] == 1 else shown).save(stream, "png")
+    return stream.getvalue()

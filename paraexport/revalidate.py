@@ -1,0 +1,113 @@
+"""revalidate(): the checks of a bundle again, with or without PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paraexport import bundle, cache, golden, inputs, validate
+from paraexport.clock import Clock, Progress, silent
+from paraexport.engine import Engine
+from paraexport.errors import InputError
+from paraexport.options import Options
+from paraexport.spec import Check, Manifest
+
+if TYPE_CHECKING:
+    from paraexport.checkpoint import Checkpoint
+
+AnyPath = str | os.PathLike[str]
+
+
+def revalidate(
+    path: AnyPath,
+    checkpoint: AnyPath | None = None,
+    *,
+    spec: Mapping[str, str] | None = None,
+    module: str | None = None,
+    data: AnyPath | None = None,
+    limits: Mapping[str, float] | None = None,
+    progress: Progress = silent,
+) -> tuple[Check, ...]:
+    """Check the bundle at `path` again: against the stored logits of its golden images, or PyTorch's own now.
+
+    Args:
+        checkpoint: what the bundle was built from. Without it neither torch nor onnx is needed.
+        spec: as in `build`; by default what the bundle was built with.
+        module: as in `build`; by default what the bundle was built with.
+        data: labelled images to compare on, instead of the golden ones; needs `checkpoint`.
+        limits: as in `build`.
+        progress: as in `build`.
+
+    Raises:
+        InputError: the bundle, the checkpoint, an option or the images cannot be used.
+        CheckFailed: the bundle does not answer as PyTorch does; `checks` holds all of them.
+        MissingError: the target is not installed here.
+    """
+    clock = Clock(progress)
+    with clock.stage("bundle"):
+        opened = bundle.read_bundle(Path(path))
+        manifest = opened.manifest
+        engine = Engine(opened)
+        images, logits = golden.read(opened.path)
+    options = Options(
+        precision=manifest.precision,
+        branches=manifest.spec.branches if manifest.spec else None,
+        spec={**built_with(manifest), **(spec or {})},
+        module=module or manifest.source.module,
+        data=None if data is None else Path(data),
+        limits=limits or {},
+    )
+    evidence = validate.Evidence([(images, logits)], None, images, logits)
+    loaded: Checkpoint | None = None
+    if checkpoint is not None:
+        with clock.stage("checkpoint"):
+            cache.require_file(Path(checkpoint))
+            inputs.require_libraries()
+            loaded = inputs.load(Path(checkpoint), options)
+            require_same_shapes(loaded, manifest, Path(checkpoint))
+            pytorch = golden.answers(loaded.module)
+            logits = pytorch(images)
+            evidence = validate.Evidence([(images, logits)], None, images, logits)
+            if options.data is not None:
+                samples = inputs.open_images(options, manifest.preprocessing, manifest.labels)
+                pairs = inputs.with_logits(samples, pytorch, manifest.max_batch)
+                evidence = dataclasses.replace(evidence, pairs=pairs, labels=samples.labels)
+    elif options.data is not None:
+        raise InputError(
+            "PyTorch's answers are needed to compare with", where="--data", remedy="give the checkpoint too"
+        )
+    with clock.stage("checks"):
+        checks = validate.run_checks(
+            manifest.precision, engine, evidence, max_batch=manifest.max_batch, moved=options.moved_limits()
+        ).checks
+
+    def where() -> str:
+        if loaded is None:
+            return "give the checkpoint too, to see where the first difference is"
+        if bundle.sha256_of(Path(str(checkpoint))) != manifest.source.sha256:
+            return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
+        return inputs.blame(loaded.module, opened.path, images)
+
+    validate.require_passed(checks, where)
+    return checks
+
+
+def built_with(manifest: Manifest) -> dict[str, str]:
+    """The `--spec` options of the build, but for the file of labels: these are in the manifest, and it may be gone."""
+    return {name: value for name, value in manifest.source.overrides.items() if name != "labels"}
+
+
+def require_same_shapes(loaded: Checkpoint, manifest: Manifest, checkpoint: Path) -> None:
+    model = loaded.classifier
+    got = ([model.channels, *model.image_size], model.classes)
+    expected = (list(manifest.inputs[0].shape[1:]), manifest.outputs[0].shape[1])
+    if got != expected:
+        raise InputError(
+            "the checkpoint is of another model than the bundle",
+            where=checkpoint,
+            expected=f"images {expected[0]} and {expected[1]} classes",
+            got=f"images {got[0]} and {got[1]} classes",
+        )

@@ -1,0 +1,207 @@
+"""What is wrapped around a state dict is seen through, and which of several copies is taken is said aloud."""
+
+from __future__ import annotations
+
+import argparse
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from paraexport.checkpoint import Checkpoint, load_checkpoint
+from paraexport.errors import CheckpointError, SpecError
+from paraexport.spec import Spec
+from tests import reference
+from tests.checkpoint.writers import RELEASED, TIMM, random_weights, saved, state_dict
+
+SPEC = Spec(
+    image_size=(8, 8), channels=3, classes=5, patch_size=(4, 4), dim=12, branches=2, depth=2, heads=1, head_dim=64,
+    mlp_dim=24, residual="normalized", qkv_bias=False,
+)  # fmt: skip
+WEIGHTS = random_weights(SPEC)
+OTHER = random_weights(SPEC, seed=1)
+IMAGES = np.random.default_rng(2).standard_normal((2, 3, 8, 8)).astype(np.float32)
+
+
+def released(weights: Mapping[str, Any] = WEIGHTS, prefix: str = "") -> dict[str, Tensor]:
+    written = state_dict(RELEASED.write(dict(weights), SPEC))
+    return {prefix + name: tensor for name, tensor in written.items()}
+
+
+def answers_as(loaded: Checkpoint, weights: Mapping[str, Any]) -> bool:
+    """Whether the loaded module is the one with these weights."""
+    expected = reference.logits(weights, SPEC, IMAGES)
+    with torch.no_grad():
+        logits = loaded.module(torch.from_numpy(IMAGES)).numpy()
+    return float(np.abs(logits - expected).max()) <= 1e-5 * float(np.abs(expected).max())
+
+
+def load(folder: Path, content: object, **overrides: str) -> Checkpoint:
+    return load_checkpoint(saved(folder / "model.pt", content), overrides=overrides)
+
+
+def said_of_weights(loaded: Checkpoint) -> str:
+    return "; ".join(f"{item.value}: {item.reason}" for item in loaded.assumptions if item.field == "weights")
+
+
+WRAPPED: dict[str, Callable[[], object]] = {
+    "bare": released,
+    "state_dict": lambda: {"state_dict": released()},
+    "model": lambda: {"model": released(), "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}},
+    "net": lambda: {"net": released(prefix="module."), "acc": 93.5, "epoch": 199},
+    "model_state_dict": lambda: {"model_state_dict": released(), "loss": torch.tensor(0.5), "epoch": torch.tensor(3)},
+    "twice": lambda: {"state_dict": {"model": released()}},
+    "module.": lambda: released(prefix="module."),
+    "_orig_mod.": lambda: released(prefix="_orig_mod."),
+    "model.": lambda: {"state_dict": released(prefix="model.")},
+    "compiled under DataParallel": lambda: released(prefix="module._orig_mod."),
+    "compiled DataParallel in Lightning": lambda: {"state_dict": released(prefix="model._orig_mod.module.")},
+    "any name": lambda: {"classifier_weights": released(), "rng": torch.zeros(4, dtype=torch.uint8)},
+    "scheduler and scaler": lambda: {
+        "model": released(),
+        "scheduler": {"last_epoch": 3, "base_lrs": [0.1], "_last_lr": torch.tensor(0.1)},
+        "scaler": {"scale": torch.tensor(65536.0), "growth_factor": 2.0},
+    },
+    "namespace": lambda: {"net": released(), "args": argparse.Namespace(lr=0.1, batch_size=128, net="paraformer")},
+    "numpy scalars": lambda: {"net": released(), "acc": np.float64(93.5), "epoch": np.int64(7), "cm": np.zeros((2, 2))},
+    "simple namespace": lambda: {"model": released(), "cfg": types.SimpleNamespace(lr=0.1)},
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPED)
+def test_a_wrapped_state_dict_is_found(wrapping: str, tmp_path: Path) -> None:
+    loaded = load(tmp_path, WRAPPED[wrapping]())
+    assert loaded.spec == SPEC
+    assert answers_as(loaded, WEIGHTS)
+
+
+def test_parameters_of_a_training_run_are_frozen_and_the_module_is_in_eval_mode(tmp_path: Path) -> None:
+    loaded = load(tmp_path, {name: torch.nn.Parameter(tensor) for name, tensor in released().items()})
+    assert not loaded.module.training
+    assert not any(parameter.requires_grad for parameter in loaded.module.parameters())
+
+
+@pytest.mark.parametrize("averaged", ["model_ema", "ema", "state_dict_ema", "ema_state_dict"])
+@pytest.mark.parametrize("plain", ["model", "state_dict", "net"])
+@pytest.mark.parametrize("plain_first", [True, False])
+def test_the_plain_weights_win_over_an_averaged_copy_aloud(
+    plain: str, averaged: str, plain_first: bool, tmp_path: Path
+) -> None:
+    content = {plain: released(), averaged: released(OTHER, "module.")}
+    loaded = load(tmp_path, content if plain_first else dict(reversed(content.items())))
+    assert answers_as(loaded, WEIGHTS)
+    assert said_of_weights(loaded) == f"{plain}: the averaged copy under '{averaged}' is left out"
+
+
+def test_an_averaged_copy_alone_is_taken_aloud(tmp_path: Path) -> None:
+    loaded = load(tmp_path, {"model_ema": released(OTHER), "epoch": 3})
+    assert answers_as(loaded, OTHER)
+    assert said_of_weights(loaded) == "model_ema: only an averaged copy is in the file"
+
+
+def test_an_averaged_copy_with_its_own_wrapper_is_taken(tmp_path: Path) -> None:
+    loaded = load(tmp_path, {"ema": {"module": released(OTHER), "decay": 0.999}, "epoch": 3})
+    assert answers_as(loaded, OTHER)
+
+
+def test_a_plain_wrapper_goes_without_saying(tmp_path: Path) -> None:
+    assert not said_of_weights(load(tmp_path, {"state_dict": released(), "epoch": 3}))
+
+
+def test_several_state_dicts_of_unknown_use_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="teacher, student"):
+        load(tmp_path, {"teacher": released(), "student": released(OTHER)})
+
+
+def test_lightning_hyper_parameters_are_read(tmp_path: Path) -> None:
+    other = {"heads": 4, "head_dim": 4, "patch_projection": "conv", "residual": "input", "eps": 1e-6, "norm": "before"}
+    names, spec = TIMM, Spec(**{**vars(SPEC), **other})
+    content = {
+        "state_dict": {
+            f"model.{name}": tensor for name, tensor in state_dict(names.write(random_weights(spec), spec)).items()
+        },
+        "hyper_parameters": {"num_heads": 4, "global_pool": "token", "lr": 1e-3},
+        "pytorch-lightning_version": "2.5.0",
+        "callbacks": {"ModelCheckpoint{'monitor': 'loss'}": {"best_model_score": torch.tensor(0.1)}},
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "optimizer_states": [{"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": [{"lr": 1e-3}]}],
+        "lr_schedulers": [],
+    }
+    loaded = load(tmp_path, content)
+    assert loaded.spec == spec
+    assert not {"heads", "pool"} & {item.field for item in loaded.assumptions}
+
+
+def test_a_namespace_of_arguments_is_read(tmp_path: Path) -> None:
+    content = {"net": released(), "args": argparse.Namespace(pool="mean", num_classes=5, lr=np.float64(0.1))}
+    loaded = load(tmp_path, content)
+    assert loaded.spec is not None
+    assert loaded.spec.pool == "mean"
+
+
+def test_an_option_wins_over_a_config(tmp_path: Path) -> None:
+    loaded = load(
+        tmp_path, {"net": released(), "config": {"pool": "mean", "image_mean": [0.1] * 3}}, pool="cls", mean="0.3"
+    )
+    assert loaded.spec == SPEC
+    assert loaded.preprocessing.mean == (0.3, 0.3, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"num_heads": 0}, "num_heads=0 is not a whole number, 1 or more"),
+        ({"hidden_act": "quick_gelu"}, "hidden_act='quick_gelu' is not supported"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps='small'"),
+        ({"num_heads": 7}, "heads=7 cannot be"),
+    ],
+)
+def test_a_config_that_no_paraformer_can_have_is_refused(config: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=message) as caught:
+        load(tmp_path, {"net": released(), "config": config})
+    assert "\n" not in str(caught.value)
+
+
+def test_tied_weights_stay_one_parameter(tmp_path: Path) -> None:
+    written = released()
+    tied = "paraformerbranches.branches.{}.0.fn.to_out.0.weight"
+    written[tied.format(1)] = written[tied.format(0)]
+    module = load(tmp_path, {"net": written}).module
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    first, second = (parameters[f"branches.{branch}.layers.0.attention.output.weight"] for branch in (0, 1))
+    assert first is second
+    assert first is not parameters["branches.0.layers.1.attention.output.weight"]
+
+
+def test_branches_that_share_packed_weights_stay_tied(tmp_path: Path) -> None:
+    written = released()
+    for name in [name for name in written if ".branches.1." in name]:
+        written[name] = written[name.replace(".branches.1.", ".branches.0.")]
+    names = [name for name, _ in load(tmp_path, written).module.named_parameters()]
+    assert any(name.startswith("branches.0.") for name in names)
+    assert not any(name.startswith("branches.1.") for name in names)
+
+
+@pytest.mark.parametrize(("dtype", "coarse"), [(torch.float16, 1e-2), (torch.bfloat16, 1e-1)])
+def test_half_weights_become_float32(dtype: torch.dtype, coarse: float, tmp_path: Path) -> None:
+    loaded = load(tmp_path, {name: tensor.to(dtype) for name, tensor in released().items()})
+    assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.float32}
+    rounded = {name: torch.from_numpy(value).to(dtype).float().numpy() for name, value in WEIGHTS.items()}
+    assert answers_as(loaded, rounded)
+    assert not answers_as(loaded, WEIGHTS)
+
+
+def test_double_weights_are_rounded_aloud(tmp_path: Path) -> None:
+    loaded = load(tmp_path, {name: tensor.double() for name, tensor in released().items()})
+    assert answers_as(loaded, WEIGHTS)
+    assert [item.value for item in loaded.assumptions if item.field == "dtype"] == ["float32"]
+
+
+def test_views_and_strides_are_read_as_they_are(tmp_path: Path) -> None:
+    written = {name: tensor.t().contiguous().t() if tensor.ndim == 2 else tensor for name, tensor in released().items()}
+    assert answers_as(load(tmp_path, written), WEIGHTS)

@@ -1,0 +1,146 @@
+"""`inspect` on checkpoints, bundles and ONNX files, against what these were made of."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from paraexport.bundle import Bundle
+from tests.cli.conftest import Run
+from tests.conftest import LABELS
+
+
+def test_a_checkpoint_shows_its_spec_and_the_next_command(run: Run, small: Path) -> None:
+    done = run("inspect", small)
+    assert done.code == 0
+    state = torch.load(small, weights_only=True)["state_dict"]
+    count = sum(tensor.numel() for tensor in state.values())
+    assert f"{count:,} parameters" in done.out
+    rows = {line.split()[0]: line.split()[1:] for line in done.out.splitlines() if line}
+    assert (rows["branches"], rows["image_size"], rows["qkv_bias"]) == (["3"], ["8x12"], ["false"])
+    assert rows["labels"] == [*(f"{name}," for name in LABELS[:-1]), LABELS[-1]]
+    assert f"next: paraexport build {small}" in done.out
+    told = run("inspect", small, "--json").json
+    assert (told["kind"], told["convention"], told["parameters"]) == ("checkpoint", "paraformer", count)
+    assert (told["spec"]["depth"], told["labels"]) == (2, list(LABELS))
+    assert told["size_bytes"] == small.stat().st_size
+
+
+def test_what_was_assumed_and_what_was_given_is_marked(run: Run, tmp_path: Path) -> None:
+    torch.save({"1.weight": torch.randn(3, 12), "1.bias": torch.zeros(3)}, tmp_path / "a b.pt")
+    (tmp_path / "mine.py").write_text(
+        "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))\n"
+    )
+    module = f"{tmp_path}/mine.py:make"
+    done = run(
+        "inspect", tmp_path / "a b.pt", "--module", module, "--spec", "image_size=2", "--spec", "channels=3",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line}
+    assert rows["image_size"].split() == ["image_size", "2x2", "given", "by", "--spec"]
+    assert rows["mean"].endswith("assumed")
+    assert not rows["classes"].endswith("assumed")
+    assert "not recognised as a Para-Former" in done.out
+    assert f"build '{tmp_path}/a b.pt' --spec image_size=2 --spec channels=3 --module {module}" in rows["next:"]
+
+
+def test_a_bundle_is_verified_and_shown_whole(run: Run, small_bundle: Bundle, tmp_path: Path) -> None:
+    done = run("inspect", small_bundle.path)
+    assert done.code == 0
+    assert "batches up to 5" in done.out
+    assert "[batch, 1, 8, 12]" in done.out
+    for name, entry in small_bundle.manifest.files.items():
+        assert any(line.split()[0] == name and entry.sha256 in line for line in done.out.splitlines() if line)
+    told = run("inspect", small_bundle.path, "--json").json
+    assert (told["kind"], told["verified"]) == ("bundle", True)
+    assert told["manifest"]["key"] == small_bundle.manifest.key
+
+    damaged = tmp_path / "damaged.bundle"
+    damaged.mkdir()
+    for file in small_bundle.path.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    (damaged / "model.onnx").write_bytes(b"other")
+    refused = run("inspect", damaged)
+    assert refused.code == 2
+    assert "model.onnx" in refused.err
+    assert refused.out == ""
+
+
+def test_a_folder_that_is_no_bundle_says_what_to_name(run: Run, tmp_path: Path) -> None:
+    done = run("inspect", tmp_path)
+    assert done.code == 2
+    assert "name the file of weights" in done.err
+
+
+def test_an_onnx_file_is_counted(run: Run, tmp_path: Path) -> None:
+    weights = [
+        numpy_helper.from_array(np.zeros((4, 5), np.float32), "float"),
+        numpy_helper.from_array(np.zeros(7, np.int64), "int"),
+        numpy_helper.from_array(np.zeros(3, np.float16), "half"),
+        numpy_helper.from_array(np.zeros(2, np.float64), "double"),
+        numpy_helper.from_array(np.zeros(9, bool), "bool"),
+        helper.make_tensor("bfloat", TensorProto.BFLOAT16, [3], [0.0] * 3),
+        helper.make_tensor("four", TensorProto.INT4, [5], [0] * 5),
+        numpy_helper.from_array(np.array(["ab", "cde"], object), "text"),
+    ]
+    then = helper.make_graph(
+        [helper.make_node("Relu", ["images"], ["then"])], "then", [], [helper.make_empty_tensor_value_info("then")]
+    )
+    nodes = [
+        helper.make_node("Relu", ["images"], ["a"], name="branches.0/layers.0/Relu"),
+        helper.make_node("Relu", ["images"], ["b"], name="/branches.1/Relu"),
+        helper.make_node("Sum", ["a", "b"], ["c"], name="Sum"),
+        helper.make_node("If", ["yes"], ["d"], then_branch=then, else_branch=then),
+        helper.make_node("Own", ["c"], ["logits"], domain="my.domain"),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, None]),
+        helper.make_tensor_value_info("yes", TensorProto.BOOL, []),
+    ]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 5])]
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, weights)
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("my.domain", 2)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets), tmp_path / "a.onnx")
+
+    told = run("inspect", tmp_path / "a.onnx", "--json").json
+    assert told["opsets"] == {"ai.onnx": 21, "my.domain": 2}
+    assert told["operators"] == {"Relu": 4, "Sum": 1, "If": 1, "my.domain.Own": 1}
+    assert told["inputs"][0] == {"name": "images", "dtype": "float32", "shape": ["batch", 3, "?"]}
+    assert told["dynamic_axes"] == ["batch", "?"]
+    assert told["branches"] == 2
+    assert told["weights"] == len(weights)
+    assert told["weights_bytes"] == 4 * 20 + 8 * 7 + 2 * 3 + 8 * 2 + 9 + 2 * 3 + 3 + 5
+    done = run("inspect", tmp_path / "a.onnx")
+    assert "parallel branches: 2" in done.out
+    assert "opset ai.onnx 21, my.domain 2" in done.out
+
+
+def test_weights_beside_the_file_are_counted_without_being_there(run: Run, tmp_path: Path) -> None:
+    weights = numpy_helper.from_array(np.zeros((100, 100), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 100])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 100])],
+        [weights],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "a.onnx", save_as_external_data=True, location="a.data")
+    (tmp_path / "a.data").unlink()
+    told = run("inspect", tmp_path / "a.onnx", "--json").json
+    assert (told["external_data"], told["weights_bytes"], told["branches"]) == (True, 40_000, 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk that is no protobuf", b"\x08\x07"])
+def test_a_file_that_only_bears_the_name_is_refused(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.onnx").write_bytes(content)
+    done = run("inspect", tmp_path / "a.onnx")
+    assert done.code == 2
+    assert done.err.startswith(f"error: {tmp_path / 'a.onnx'}: not an ONNX model")
+    assert done.err.count("\n") == 1
+
+
+def test_the_model_of_a_bundle_has_its_branches(run: Run, small_bundle: Bundle) -> None:
+    assert run("inspect", small_bundle.path / "model.onnx", "--json").json["branches"] == 3

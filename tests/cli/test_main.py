@@ -1,0 +1,258 @@
+"""Help, exit codes, one-line errors, JSON for every outcome, pipes that close and signals."""
+
+import errno
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from paraexport.bundle import Bundle
+from paraexport.cli.output import line_of, size_text, text_of
+from tests.cli.conftest import Run
+from tests.conftest import DIGITS, ROOT, TEST_IMAGES
+
+PROGRAM = (sys.executable, "-m", "paraexport")
+COMMANDS = ("build", "inspect", "validate", "predict", "doctor")
+
+
+def test_help_names_every_command_with_a_whole_sentence_and_the_exit_codes(run: Run) -> None:
+    done = run("--help")
+    assert done.code == 0
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +[A-Z].*\.$", done.out, re.MULTILINE)
+    assert "..." not in done.out.partition("Commands:")[2]
+    assert "0 done; 1 a check failed; 2 bad usage or bad input; 3 something" in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_explains_itself_with_examples_of_its_own_options(run: Run, name: str) -> None:
+    done = run(name, "-h")
+    assert done.code == 0
+    assert f"  paraexport {name}" in done.out.partition("Examples:")[2]
+    for option in ("--json", "--quiet"):
+        assert option in done.out
+    options, examples = done.out.partition("Options:")[2], done.out.partition("Examples:")[2].partition("Options:")[0]
+    assert all(option in options for option in re.findall(r"--\w[\w-]*", examples))
+
+
+def test_build_offers_the_options_of_the_contract_and_none_that_does_not_exist_yet(run: Run) -> None:
+    offered = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", run("build", "--help").out, re.MULTILINE))
+    assert offered == {
+        "--output", "--target", "--precision", "--layout", "--branches", "--spec", "--module", "--max-batch", "--calib",
+        "--data", "--max-drop", "--limit", "--force", "--json", "--quiet", "--help",
+    }  # fmt: skip
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert run("--version").out == f"paraexport {project['version']}\n"
+    assert project["scripts"] == {"paraexport": "paraexport.cli:main"}
+
+
+def test_without_a_command_it_says_how_it_is_used(run: Run) -> None:
+    done = run()
+    assert done.code == 2
+    assert done.out == ""
+    assert "Usage: paraexport" in done.err
+
+
+def test_importing_the_command_line_imports_neither_numpy_nor_rich() -> None:
+    code = "import sys, paraexport.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "rich", "torch", "onnx", "onnxruntime", "PIL"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["biuld"], "No such command 'biuld'"),
+        (["build"], "Missing argument 'CKPT'"),
+        (["build", "a.pt", "--forec"], "No such option"),
+        (["build", "a.pt", "--target", "tensorrt"], "'tensorrt' is not one of 'onnxruntime', 'auto'"),
+        (["build", "a.pt", "--precision", "int8"], "'int8' is not "),
+        (["build", "a.pt", "--layout", "stacked"], "'stacked' is not one of 'branches', 'auto'"),
+        (["build", "a.pt", "--max-batch", "0"], "0 is not in the range"),
+        (["build", "a.pt", "--branches", "two"], "'two' is not a valid integer"),
+        (["build", "a.pt", "--max-drop", "-1"], "is not in the range"),
+        (["build", "a.pt", "--spec", "heads"], "'heads' is not NAME=VALUE"),
+        (["build", "a.pt", "--spec", "=4"], "'=4' is not NAME=VALUE"),
+        (["build", "a.pt", "--spec", "heads="], "'heads=' is not NAME=VALUE"),
+        (["build", "a.pt", "--spec", "heads=3", "--spec", "heads=4"], "heads is given twice, as 3 and as 4"),
+        (["build", "a.pt", "--limit", "parity=small"], "parity=small is no number"),
+        (["build", "a.pt", "--limit", "parity=nan"], "parity=nan is no number"),
+        (["build", "a.pt", "--limit", "parity=-1"], "parity=-1 is no number"),
+        (["build", "a.pt", "--limit", "parity=1", "--limit", "parity=2"], "parity is given twice, as 1 and as 2"),
+        (["build", "a.pt", "--max-drop", "1", "--limit", "accuracy_drop=2"], "--max-drop 1 contradicts"),
+        (["validate", "a.bundle", "--spec", "heads=3"], "--spec and --module need CKPT"),
+        (["inspect", "a.onnx", "--spec", "heads=3"], "--spec and --module are for checkpoints"),
+        (["predict", "a.bundle"], "Missing argument"),
+        (["predict", "a.bundle", "a.png", "--top", "0"], "0 is not in the range"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(run: Run, arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert re.match(rf"error: .*({message}).*\n\Z", done.err)
+    assert done.out == ""
+    told = run(*arguments, "--json")
+    assert told.code == told.json["exit_code"] == 2
+    assert re.search(message, told.json["error"]["what"])
+    assert told.json["error"]["remedy"].startswith("see `paraexport")
+
+
+@pytest.mark.parametrize("name", ["build", "inspect"])
+def test_an_error_of_a_stage_keeps_its_parts_in_json(run: Run, tmp_path: Path, name: str) -> None:
+    done = run(name, tmp_path / "none.pt", "--json")
+    assert done.code == 2
+    assert done.json["exit_code"] == 2
+    error = done.json["error"]
+    assert error.keys() == {"kind", "what", "where", "expected", "got", "remedy"}
+    assert (error["kind"], error["where"]) == ("CheckpointError", str(tmp_path / "none.pt"))
+    assert done.err.splitlines()[-1].startswith(f"error: {tmp_path}")
+
+
+def test_what_stands_after_two_dashes_is_no_option(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run("build", "--", "--json")
+    assert done.code == 2
+    assert done.out == ""
+    assert "--json: no checkpoint" in done.err
+
+
+def test_a_missing_library_is_exit_code_3_and_says_what_to_install(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    done = run("inspect", tmp_path / "a.onnx")
+    assert done.code == 3
+    assert done.err == "error: onnx is not installed; pip install 'paraexport[build]'\n"
+
+
+def test_what_nobody_expected_is_called_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr("paraexport.cli.doctor.diagnose", broken)
+    done = run("doctor", "-q")
+    assert done.code == 1
+    assert re.match(r"error: this is a bug in paraexport: ZeroDivisionError: two lines; .*\n\Z", done.err)
+    monkeypatch.setenv("PARAEXPORT_TRACEBACK", "1")
+    assert "Traceback" in run("doctor", "-q").err
+    assert run("doctor", "-q", "--json").json["error"]["kind"] == "InternalError"
+
+
+def test_a_refusal_of_the_system_names_the_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/a/file")
+
+    monkeypatch.setattr("paraexport.cli.doctor.diagnose", refused)
+    done = run("doctor", "-q")
+    assert (done.code, done.err) == (2, "error: /a/file: Permission denied\n")
+
+
+def test_a_reader_that_goes_away_is_no_error(digits: Bundle) -> None:
+    command = [*PROGRAM, "predict", str(digits.path), *[str(TEST_IMAGES)] * 30]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_a_full_disk_behind_stdout_is_one_line(digits: Bundle) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*PROGRAM, "inspect", str(digits.path)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: No space left on device\n")
+
+
+def test_closed_streams_do_not_matter(digits: Bundle) -> None:
+    script = f"{sys.executable} -m paraexport inspect {digits.path} >&- 2>&-"
+    assert subprocess.run(["sh", "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "stage"),
+    [
+        (signal.SIGINT, 130, "checkpoint"),
+        (signal.SIGINT, 130, "trace"),
+        (signal.SIGTERM, 143, "trace"),
+        (signal.SIGHUP, 129, "checkpoint"),
+    ],
+)
+def test_a_signal_ends_a_build_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, code: int, stage: str
+) -> None:
+    output = tmp_path / "out" / "a.bundle"
+    command = [*PROGRAM, "build", str(DIGITS), "-o", str(output), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while process.stderr.readline() != f"{stage}...\n":
+            assert process.poll() is None
+        if stage == "trace":
+            time.sleep(0.3)
+            assert [path.name[:10] for path in output.parent.iterdir()] == [".a.bundle."]
+        process.send_signal(number)
+        process.send_signal(number)
+        told, said = process.stdout.read(), process.stderr.read()
+    assert process.returncode == code
+    assert said.splitlines()[-1] == "interrupted; nothing was written"
+    assert "Traceback" not in said
+    assert json.loads(told)["exit_code"] == code
+    assert not output.parent.exists() or list(output.parent.iterdir()) == []
+
+
+def test_what_was_asked_to_be_ignored_stays_ignored(tmp_path: Path) -> None:
+    script = f"trap '' HUP; exec {' '.join(PROGRAM)} doctor -q"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.DEVNULL) as process:
+        time.sleep(0.7)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait() == 0
+
+
+def test_on_a_terminal_a_stage_is_shown_live_and_its_seconds_stay(small_bundle: Bundle) -> None:
+    master, slave = pty.openpty()
+    command = [*PROGRAM, "validate", str(small_bundle.path)]
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave, text=True, env=environment) as process:
+        os.close(slave)
+        shown = b""
+        try:
+            while part := os.read(master, 4096):
+                shown += part
+        except OSError:  # how a terminal says that the other side has closed it
+            os.close(master)
+        assert process.stdout is not None
+        out = process.stdout.read()
+    assert process.returncode == 0
+    assert re.search(rb"bundle +\d+\.\d s", shown)
+    assert "\x1b" not in out
+
+
+def test_text_from_outside_stays_on_its_line_and_cannot_steer_a_terminal() -> None:
+    assert line_of("a\nb\x1b[31mc\udcff ä") == "a b\\x1b[31mc\\udcff ä"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [((32, 48), "32x48"), ((0.5, 0.4), "0.5,0.4"), ((0.5,), "0.5"), (True, "true"), (1e-6, "1e-06")]
+)
+def test_values_are_shown_as_spec_takes_them(value: object, text: str) -> None:
+    assert text_of(value) == text
+
+
+def test_sizes_are_in_powers_of_a_thousand() -> None:
+    assert [size_text(size) for size in (0, 999, 1500, 2_000_000, 3_210_000_000)] == [
+        "0 bytes", "999 bytes", "1.5 kB", "2.0 MB", "3.2 GB",
+    ]  # fmt: skip

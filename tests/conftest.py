@@ -1,0 +1,35 @@
+"""What several tests start from: bundles that are built once."""
+
+from pathlib import Path
+
+import pytest
+
+import paraexport
+from paraexport.bundle import Bundle
+from paraexport.checkpoint import save_checkpoint
+from paraexport.spec import Preprocessing
+from tests.test_trace import random_model, small_spec
+
+ROOT = Path(__file__).parent.parent
+DIGITS, TEST_IMAGES = ROOT / "models/digits.pt", ROOT / "calib/digits/test"
+LABELS = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a small model with random weights."""
+    path = tmp_path_factory.mktemp("checkpoints") / "small.pt"
+    spec = small_spec()
+    images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
+    save_checkpoint(path, random_model(spec), images, LABELS)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return paraexport.build(small, tmp_path_factory.mktemp("bundles") / "small.bundle", max_batch=5)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return paraexport.build(DIGITS, tmp_path_factory.mktemp("bundles") / "digits.bundle", data=TEST_IMAGES)

@@ -1,0 +1,228 @@
+"""Builds from end to end: the same answers as PyTorch, or no bundle and a reason."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import paraexport
+from paraexport.bundle import Bundle, read_bundle
+from paraexport.checkpoint import save_checkpoint
+from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError
+from paraexport.revalidate import revalidate
+from paraexport.spec import Preprocessing
+from tests.conftest import DIGITS, LABELS, TEST_IMAGES
+from tests.test_trace import random_model, small_spec
+
+
+def listing(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_example_answers_as_pytorch_does_image_by_image(digits: Bundle) -> None:
+    content = torch.load(DIGITS, weights_only=True)
+    model = paraexport.ParaFormer(paraexport.Spec(**content["spec"]))
+    model.load_state_dict(content["state_dict"])
+    files = sorted(TEST_IMAGES.glob("*/*.png"))
+    pixels = np.stack([np.asarray(Image.open(file), np.float32) for file in files])
+    images = ((pixels / 255 - 0.5) / 0.5)[:, None].astype(np.float32)
+    with torch.no_grad():
+        expected = model.eval()(torch.from_numpy(images)).numpy()
+    got = paraexport.load(digits.path)(images)
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert (got.argmax(1) == expected.argmax(1)).all()
+    right = np.array(
+        [file.parent.name == content["labels"][answer] for file, answer in zip(files, got.argmax(1), strict=True)]
+    )
+    assert right.mean() >= 0.985
+    checks = {check.name: check for check in digits.manifest.checks}
+    assert all(check.passed for check in checks.values())
+    assert checks["accuracy_drop"].samples == len(files) == 359
+
+
+def test_the_report_of_the_example_tells_both_accuracies(digits: Bundle) -> None:
+    page = (digits.path / "report.html").read_text(encoding="utf-8")
+    assert page.count("of 359 images right") == 2
+    assert "made up" not in page
+
+
+def test_a_build_without_images_says_that_they_were_made_up(small_bundle: Bundle) -> None:
+    assert "made-up" in small_bundle.manifest.evidence
+    assert "made up" in (small_bundle.path / "report.html").read_text(encoding="utf-8")
+    verdicts = {check.name: check.passed for check in small_bundle.manifest.checks}
+    assert verdicts == {"parity": True, "batches": True, "disagreement": True, "accuracy_drop": None}
+
+
+def test_everybody_who_may_read_the_folder_may_read_the_files(small_bundle: Bundle) -> None:
+    for path in (small_bundle.path, *small_bundle.path.iterdir()):
+        assert path.stat().st_mode & 0o044 == 0o044
+
+
+def test_unchanged_inputs_reuse_the_bundle_and_force_does_not(
+    small: Path, small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "again.bundle"
+    first = paraexport.build(small, copied, max_batch=5)
+    assert hash_of(first, "model.onnx") == hash_of(small_bundle, "model.onnx"), "the same bytes each time"
+    stages: list[str] = []
+    assert paraexport.build(small, copied, max_batch=5, progress=stages.append).manifest == first.manifest
+    assert stages == ["unchanged"]
+    forced = paraexport.build(small, copied, max_batch=5, force=True, progress=stages.append)
+    assert "trace" in stages
+    assert hash_of(forced, "model.onnx") == hash_of(first, "model.onnx")
+    assert listing(tmp_path) == {"again.bundle"}
+
+
+def hash_of(bundle: Bundle, name: str) -> str:
+    return hashlib.sha256((bundle.path / name).read_bytes()).hexdigest()
+
+
+def test_other_inputs_do_not_replace_a_bundle_in_silence(small: Path, small_bundle: Bundle) -> None:
+    before = hash_of(small_bundle, "manifest.json")
+    with pytest.raises(OutputError, match="--force"):
+        paraexport.build(small, small_bundle.path, max_batch=6)
+    assert hash_of(small_bundle, "manifest.json") == before
+
+
+def test_a_damaged_bundle_is_not_reused(small: Path, tmp_path: Path) -> None:
+    made = paraexport.build(small, tmp_path / "a.bundle")
+    (made.path / "golden.safetensors").write_bytes(b"")
+    with pytest.raises(OutputError, match="--force"):
+        paraexport.build(small, made.path)
+    paraexport.build(small, made.path, force=True)
+    assert read_bundle(made.path).manifest.checks
+
+
+WRONG = """
+import torch, paraexport
+from paraexport.checkpoint import load_checkpoint
+from pathlib import Path
+
+class Wrong(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, tokens):
+        tokens = self.inner(tokens)
+        return tokens * 1.01 if torch.compiler.is_exporting() else tokens
+
+def make(path):
+    model = load_checkpoint(Path(path)).module
+    model.branches[1].layers[0].feed_forward.fc2 = Wrong(model.branches[1].layers[0].feed_forward.fc2)
+    return model
+"""
+
+
+def test_a_graph_that_differs_leaves_nothing_and_names_branch_and_layer(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    with pytest.raises(CheckFailed, match=r"parity is 0\.\d+.*at most 1e-05.*branches\.1/layers\.0/feed_forward/fc2"):
+        paraexport.build(small, tmp_path / "a.bundle", module=f"{tmp_path / 'wrong.py'}:make")
+    assert listing(tmp_path) <= {"wrong.py", "__pycache__"}
+
+
+def test_a_failed_build_keeps_the_bundle_that_was_there(small: Path, small_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    before = hash_of(small_bundle, "manifest.json")
+    with pytest.raises(CheckFailed):
+        paraexport.build(small, small_bundle.path, module=f"{tmp_path / 'wrong.py'}:make", force=True)
+    assert hash_of(small_bundle, "manifest.json") == before
+    assert listing(small_bundle.path.parent) == {"small.bundle"}
+
+
+def test_a_limit_can_be_moved_and_the_manifest_says_so(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(WRONG)
+    limits = {"parity": 1.0, "batches": 1.0, "disagreement": 100.0}
+    made = paraexport.build(small, tmp_path / "a.bundle", module=f"{tmp_path / 'wrong.py'}:make", limits=limits)
+    assert [check.reason.startswith("moved") for check in made.manifest.checks] == [True, True, True, False]
+
+
+def test_the_first_branches_alone_are_the_model_of_these(small: Path, tmp_path: Path) -> None:
+    made = paraexport.build(small, tmp_path / "two.bundle", branches=2)
+    content = torch.load(small, weights_only=True)
+    model = paraexport.ParaFormer(paraexport.Spec(**content["spec"])).eval()
+    model.load_state_dict(content["state_dict"])
+    images = torch.randn(3, 1, 8, 12)
+    with torch.no_grad():
+        expected = model.prefix_logits(images)[1].numpy()
+    assert made.manifest.spec is not None
+    assert made.manifest.spec.branches == 2
+    assert np.abs(paraexport.load(made.path)(images.numpy()) - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_foreign_module_is_traced_as_it_is(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "def make(path):\n"
+        "    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 6))\n"
+    )
+    function, options = f"{tmp_path / 'net.py'}:make", {"image_size": "8", "channels": "3"}
+    made = paraexport.build(small, tmp_path / "a.bundle", module=function, spec=options)
+    assert made.manifest.spec is None
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 6))
+    images = torch.randn(5, 3, 8, 8)
+    with torch.no_grad():
+        expected = net(images).numpy()
+    assert np.abs(paraexport.load(made.path)(images.numpy()) - expected).max() <= 1e-5
+
+
+def test_validate_replays_the_golden_images_and_compares_with_the_checkpoint(small: Path, small_bundle: Bundle) -> None:
+    for checkpoint in (None, small):
+        assert [check.passed for check in revalidate(small_bundle.path, checkpoint)] == [True, True, True, None]
+
+
+def test_validate_fails_on_another_checkpoint(small_bundle: Bundle, tmp_path: Path) -> None:
+    spec = small_spec()
+    images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
+    save_checkpoint(tmp_path / "other.pt", random_model(spec, seed=5), images, LABELS)
+    with pytest.raises(CheckFailed, match=r"parity.*built from another file"):
+        revalidate(small_bundle.path, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="another model"):
+        revalidate(small_bundle.path, DIGITS)
+
+
+def test_validate_needs_the_checkpoint_for_accuracy(small_bundle: Bundle) -> None:
+    with pytest.raises(InputError, match="give the checkpoint too"):
+        revalidate(small_bundle.path, data=TEST_IMAGES)
+    with pytest.raises(BundleError):
+        revalidate(TEST_IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "tensorflow"}, "--target: unknown target .*onnxruntime"),
+        ({"precision": "fp4"}, "--precision: unknown precision .*fp32"),
+        ({"layout": "round"}, "--layout: unknown layout .*branches"),
+        ({"max_batch": 0}, "--max-batch: impossible .*at least 1"),
+        ({"branches": 0}, "--branches: impossible"),
+        ({"branches": 9}, "9 branches"),
+        ({"limits": {"partiy": 1.0}}, "no such check .*parity.*partiy"),
+        ({"limits": {"parity": float("nan")}}, "limit of parity is impossible"),
+        ({"max_drop": 0.5}, "give --data"),
+        ({"data": "nowhere"}, "--data nowhere: there is no such file"),
+        ({"spec": {"hedas": "3"}}, "did you mean heads"),
+        ({"spec": {"heads": "5"}}, "heads"),
+        ({"module": "nowhere.py:make"}, "no such file"),
+        ({"module": "nowhere"}, "FILE.py:FUNCTION"),
+    ],
+)
+def test_an_impossible_option_is_one_clear_error_and_leaves_nothing(
+    options: dict[str, object], message: str, small: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        paraexport.build(small, tmp_path / "a.bundle", **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    assert not listing(tmp_path)
+
+
+def test_no_checkpoint_is_an_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere.pt"):
+        with pytest.raises(CheckpointError, match="expected a file"):
+            paraexport.build(path, tmp_path / "a.bundle")
+    assert not listing(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paraexport.checkpoint import Checkpoint, load_checkpoint
@@ -19,6 +18,7 @@ from paraexport.errors import SpecError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Spec
 from tests import reference
+from tests.checkpoint.cases import Case, cases, options
 from tests.checkpoint.writers import (
     CONVENTIONS,
     RELEASED,
@@ -39,69 +39,6 @@ FLOAT32 = 1e-5
 """max |Δ logit| / max |logit| between float32 and float64."""
 FLOAT64 = 1e-10
 """The same with the loaded module run in float64: only a different function is further away."""
-
-
-@dataclass(frozen=True)
-class Case:
-    convention: str
-    spec: Spec
-    numbering: int
-    seed: int
-
-    @property
-    def names(self) -> Names:
-        return CONVENTIONS[self.convention][0]
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    convention = draw(st.sampled_from(sorted(CONVENTIONS)))
-    patch, grid = (
-        draw(st.tuples(st.integers(*down), st.integers(*across)))
-        for down, across in (((2, 5), (2, 5)), ((1, 3), (1, 4)))
-    )
-    fields: dict[str, Any] = {
-        "image_size": (patch[0] * grid[0], patch[1] * grid[1]),
-        "patch_size": patch,
-        "channels": draw(st.sampled_from([1, 3])),
-        "classes": draw(st.integers(1, 7)),
-        "dim": draw(st.sampled_from([8, 12, 24])),
-        "branches": draw(st.sampled_from([1, 2, 5, 16])),
-        "depth": draw(st.integers(1, 3)),
-        "heads": draw(st.integers(1, 4)),
-        "head_dim": draw(st.sampled_from([2, 3, 8])),
-        "mlp_dim": draw(st.integers(4, 40)),
-        "residual": draw(st.sampled_from(["input", "normalized", "post"])),
-        "activation": draw(st.sampled_from(["gelu", "gelu_tanh", "relu"])),
-        "pool": draw(st.sampled_from(["cls", "mean", "patch_mean"])),
-        "norm": draw(st.sampled_from(["before", "after", "none"])),
-        "eps": draw(st.sampled_from([1e-5, 1e-6, 1e-12, 1e-3])),
-        "patch_projection": draw(st.sampled_from(["linear", "conv"])),
-        "patch_norms": draw(st.booleans()),
-        "class_token": draw(st.booleans()),
-        "qkv_bias": draw(st.booleans()),
-        "layer_scale": draw(st.booleans()),
-        **CONVENTIONS[convention][0].fixed,
-    }
-    if not fields["class_token"] and fields["pool"] == "cls":
-        fields["pool"] = "mean"
-    if fields["patch_projection"] == "conv":
-        fields["patch_norms"] = False
-    if convention == "torch":
-        fields["head_dim"] = fields["dim"] // fields["heads"]
-        fields["heads"] = fields["dim"] // fields["head_dim"]
-    return Case(convention, Spec(**fields), draw(st.integers(0, 3)), draw(st.integers(0, 2**32)))
-
-
-def options(spec: Spec) -> dict[str, str]:
-    """Everything that names and shapes may leave open."""
-    words = ("residual", "activation", "pool", "norm", "heads", "depth", "branches")
-    sizes = {
-        "image_size": "{}x{}".format(*spec.image_size),
-        "patch_size": "{}x{}".format(*spec.patch_size),
-        "eps": str(spec.eps),
-    }
-    return {**sizes, **{word: str(getattr(spec, word)) for word in words}}
 
 
 def images_for(spec: Spec, seed: int = 1) -> NDArray[np.float32]:

@@ -1,0 +1,87 @@
+"""Checkpoint file to engine: ONNX Runtime's float32 logits are PyTorch's, whatever the model and its names.
+
+A few drawn models by default. `pytest -m sweep` builds every convention × residual × activation × pool, other fields
+drawn, which takes about twenty minutes, and prints the largest difference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from paraexport.checkpoint import load_checkpoint
+from paraexport.golden import answers
+from paraexport.targets.onnxruntime import open_session
+from paraexport.trace import trace
+from tests.checkpoint.cases import Case, cases, options, pick_case
+from tests.checkpoint.writers import CONVENTIONS, random_weights, saved, state_dict
+
+LIMIT = 1e-5
+"""max |Δ logit| / max |logit|, as in docs/bundle.md."""
+
+
+def difference(case: Case) -> float:
+    """The largest of batches 1, 2 and 7, from a checkpoint file on."""
+    spec = case.spec
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        written = state_dict(case.names.write(random_weights(spec, case.seed), spec, case.numbering))
+        loaded = load_checkpoint(saved(folder / "model.pt", written), overrides=options(spec))
+        assert loaded.spec == spec
+        trace(loaded.module, loaded.classifier, folder / "model.onnx")
+        engine, pytorch = open_session(folder, threads=1), answers(loaded.module)
+        found = []
+        for batch in (1, 2, 7):
+            shape = (batch, spec.channels, *spec.image_size)
+            images = np.random.default_rng(case.seed).standard_normal(shape).astype(np.float32)
+            expected = pytorch(images)
+            assert expected.shape == (batch, spec.classes)
+            found.append(float(np.abs(engine(images) - expected).max() / np.abs(expected).max()))
+    return max(found)
+
+
+@settings(max_examples=5, deadline=None)
+@given(cases().filter(lambda case: case.spec.branches * case.spec.depth <= 6))
+def test_any_model_under_any_names_runs_as_in_pytorch(case: Case) -> None:
+    assert difference(case) <= LIMIT
+
+
+def test_sixteen_branches_run_as_in_pytorch() -> None:
+    case = pick_case(random.Random(0).choice, convention="released", branches=16, depth=1, residual="normalized")
+    assert difference(case) <= LIMIT
+
+
+COMBINATIONS = list(
+    itertools.product(
+        CONVENTIONS, ("input", "normalized", "post"), ("gelu", "gelu_tanh", "relu"), ("cls", "mean", "patch_mean")
+    )
+)
+
+
+@pytest.mark.sweep
+def test_every_combination_runs_as_in_pytorch(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.set_num_threads(1)
+    found: dict[str, float] = {}
+    for number, (convention, residual, activation, pool) in enumerate(COMBINATIONS):
+        case = pick_case(
+            random.Random(number).choice,
+            convention=convention,
+            residual=residual,
+            activation=activation,
+            pool=pool,
+            branches=(1, 2, 5, 16)[number % 4],
+            depth=(1, 2, 3)[number // 4 % 3],
+        )
+        found[str(case)] = difference(case)
+    worst = max(found, key=lambda case: found[case])
+    with capsys.disabled():
+        values = np.array(list(found.values()))
+        print(f"\n{len(found)} models: largest {values.max():.2g}, median {np.median(values):.2g}; largest in {worst}")
+    assert found[worst] <= LIMIT

@@ -35,16 +35,16 @@ class Canonical:
 
     def source(self, name: str) -> str:
         """The key that `name` has in the checkpoint or, where it is missing, should have had."""
-        if name in self.sources:
-            return self.sources[name]
+        if name in self.sources or self.blocks.convention.is_complete:
+            return self.sources.get(name, name)
         if not name.startswith("branches."):
             known = aliases(name)
             return f"{known[0]} (or {', '.join(known[1:4])})" if len(known) > 1 else name
         _, branch, _, layer, part = name.split(".", 4)
         wanted = {part, part.replace("query", "qkv").replace("key", "qkv").replace("value", "qkv")}
         spelled = [old for old, new in self.blocks.convention.parts.items() if new in wanted]
-        prefix = self.blocks.prefixes[int(branch), int(layer)]
-        return self.blocks.convention.key(prefix, spelled[0]) if spelled else name
+        prefix = self.blocks.prefixes.get((int(branch), int(layer)))
+        return self.blocks.convention.key(prefix, spelled[0]) if spelled and prefix is not None else name
 
 
 def canonicalise(tensors: Mapping[str, Tensor], blocks: Blocks) -> Canonical:

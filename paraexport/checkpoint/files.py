@@ -132,7 +132,7 @@ def configs_beside(path: Path) -> dict[str, Any]:
             continue
         try:
             read = as_mapping(json.loads(beside.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{beside} beside it is no JSON: {error}") from error
         if read is None:
             raise CheckpointError(f"{beside} beside it is no JSON object")

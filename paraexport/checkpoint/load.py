@@ -26,7 +26,7 @@ from paraexport.checkpoint.preparation import name_classes, prepare
 from paraexport.checkpoint.pt2 import read_program
 from paraexport.checkpoint.recognise import Known, Opaque, recognise
 from paraexport.checkpoint.weights import as_float32
-from paraexport.checkpoint.wrappers import Weights, unwrap
+from paraexport.checkpoint.wrappers import Weights, strip_common_prefix, unwrap
 from paraexport.errors import CheckpointError, InputError, SpecError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Assumption, Classifier, Preprocessing, Spec
@@ -198,6 +198,9 @@ def module_from_function(path: Path, function: str, guesses: Guesses) -> tuple[n
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     expected = model.state_dict()
+    # `tensors` are without the words before every name, and all of the module's names may begin with such
+    own_names = dict(zip(strip_common_prefix(expected), expected, strict=True)) if expected else {}
+    tensors = {own_names.get(name, name): tensor for name, tensor in tensors.items()}
     listed = {
         "missing": [name for name in expected if name not in tensors],
         "unexpected": [name for name in tensors if name not in expected],

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from paraexport.checkpoint.overrides import as_labels
+from paraexport.checkpoint.given import as_option
+from paraexport.checkpoint.overrides import as_labels, check_mean, check_std
 from paraexport.errors import CheckpointError, SpecError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec
@@ -56,16 +57,27 @@ def recorded(config: Mapping[str, Any]) -> Recorded | None:
     spec = read_record(Spec, config["spec"], "spec")
     if problems := spec.problems():
         raise CheckpointError(f"the recorded spec contradicts itself: {'; '.join(problems)}")
-    preprocessing, labels = config.get("preprocessing"), config.get("labels")
+    images, labels = config.get("preprocessing"), config.get("labels")
+    preprocessing = read_record(Preprocessing, images, "preprocessing") if images is not None else None
     try:
-        names = as_labels(labels) if labels is not None else None
+        if preprocessing is not None:
+            check_preprocessing(preprocessing, spec)
+        return Recorded(spec, preprocessing, as_labels(labels) if labels is not None else None)
     except ValueError as error:
-        raise CheckpointError(f"the recorded labels cannot be read: {error}") from error
-    return Recorded(
-        spec=spec,
-        preprocessing=read_record(Preprocessing, preprocessing, "preprocessing") if preprocessing is not None else None,
-        labels=names,
-    )
+        raise CheckpointError(f"the recorded preprocessing or labels cannot be used: {error}") from error
+
+
+def check_preprocessing(preprocessing: Preprocessing, spec: Spec) -> None:
+    """Raise a ValueError where the images are not those of the model, or cannot be prepared so."""
+    for field in ("image_size", "channels"):
+        if getattr(preprocessing, field) != getattr(spec, field):
+            made, taken = getattr(preprocessing, field), getattr(spec, field)
+            raise ValueError(f"{field} is {as_option(made)} after preprocessing and {as_option(taken)} in the spec")
+    check_mean(preprocessing.mean)
+    check_std(preprocessing.std)
+    sides = (preprocessing.resize,) if isinstance(preprocessing.resize, int) else preprocessing.resize
+    if min(sides) < 1:
+        raise ValueError(f"resize is {as_option(preprocessing.resize)}")
 
 
 def read_record(kind: type[Record], record: object, name: str) -> Record:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from paraexport.checkpoint.conventions.convention import is_index
 from paraexport.checkpoint.given import CHOICES, FIELDS, Given, Size
 from paraexport.errors import SpecError
 
@@ -29,16 +30,18 @@ def parse_overrides(overrides: Mapping[str, str]) -> Given:
         try:
             values[field] = parser(field)(text.strip())
         except ValueError as error:
-            problems.append(f"{field}={text}: {error}")
+            problems.append(f"{field}={text[:200]}: {error}")
     if problems:
-        raise SpecError("--spec " + "; ".join(problems))
+        listed = any(field not in FIELDS for field in overrides)
+        raise SpecError(
+            "--spec " + "; ".join(problems), remedy=f"the fields are {', '.join(FIELDS)}" if listed else None
+        )
     return Given(**values)  # type: ignore[arg-type]
 
 
 def unknown(field: str) -> str:
     near = difflib.get_close_matches(field, FIELDS, 1)
-    guess = f", did you mean {near[0]}?" if near else ","
-    return f"{field}: no such field{guess} expected one of {', '.join(FIELDS)}"
+    return f"{field}: no such field" + (f", did you mean {near[0]}?" if near else "")
 
 
 def parser(field: str) -> Callable[[str], object]:
@@ -50,7 +53,7 @@ def parser(field: str) -> Callable[[str], object]:
 
 
 def count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if not is_index(text) or int(text) < 1:
         raise ValueError("expected a whole number, 1 or more")
     return int(text)
 
@@ -111,7 +114,10 @@ def check_std(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def eps(text: str) -> float:
-    (value,) = numbers(text) if "," not in text else (0.0,)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 < value < 1:
         raise ValueError("expected a number between 0 and 1")
     return value
@@ -120,7 +126,7 @@ def eps(text: str) -> float:
 def labels(text: str) -> tuple[str, ...]:
     """The labels in a file: one a line, a JSON list, or JSON {"0": name, …}."""
     try:
-        content = Path(text).read_text(encoding="utf-8")
+        content = Path(text).read_text(encoding="utf-8-sig").rstrip()
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -128,9 +134,12 @@ def labels(text: str) -> tuple[str, ...]:
     if content.lstrip().startswith(("[", "{")):
         try:
             return as_labels(json.loads(content))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"not JSON: {error}") from error
-    return as_labels(content.splitlines())
+    lines = [line.strip() for line in content.splitlines()]
+    if "" in lines:
+        raise ValueError(f"line {lines.index('') + 1} is empty, expected one name a line")
+    return as_labels(lines)
 
 
 def as_labels(value: object) -> tuple[str, ...]:
@@ -141,7 +150,7 @@ def as_labels(value: object) -> tuple[str, ...]:
             raise ValueError(f"expected the classes 0..{len(by_class) - 1} as keys")
         value = [by_class[str(index)] for index in range(len(by_class))]
     if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) and name for name in value):
-        raise ValueError("expected one name a class")
+        raise ValueError("expected one name a class, as text")
     return tuple(value)
 
 

@@ -41,5 +41,10 @@ def name_classes(classifier: Classifier, labels: tuple[str, ...] | None) -> tupl
     if labels is None:
         return tuple(str(index) for index in range(classifier.classes))
     if len(labels) != classifier.classes:
-        raise SpecError("the labels do not fit the model", expected=f"{classifier.classes} of them", got=len(labels))
+        raise SpecError(
+            "the labels do not fit the model",
+            expected=f"{classifier.classes} of them",
+            got=len(labels),
+            remedy="give a file with one name a line as --spec labels=FILE",
+        )
     return labels

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export.pt2_archive._package import load_pt2
 
-from paraexport.checkpoint.pt2_screen import first_line, screen
+from paraexport.checkpoint.pt2_screen import screen
 from paraexport.errors import CheckpointError
 
 
@@ -36,7 +36,11 @@ def read_program(path: Path) -> Program:
         CheckpointError: it holds anything that could run code, or is broken.
     """
     data = path.read_bytes()
-    if problems := list(screen(data)):
+    try:
+        problems = list(screen(data))
+    except Exception as error:
+        raise CheckpointError(f"not a whole program: {first_line(error)}", remedy="export it again") from error
+    if problems:
         raise CheckpointError(
             f"loading this program would run code or libraries from it: {'; '.join(problems[:5])}",
             expected="tensors and standard operators",
@@ -54,6 +58,11 @@ def read_program(path: Path) -> Program:
     image_shape = (shape[1], shape[2], shape[3]) if all(isinstance(size, int) for size in shape[1:]) else None
     batch = shape[0] if isinstance(shape[0], int) else None
     return Program(dict(program.state_dict), module.eval(), image_shape, batch)
+
+
+def first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def load_quietly(data: bytes) -> torch.export.ExportedProgram:

@@ -27,9 +27,9 @@ def as_float32(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[str, Ten
     ]
     if foreign:
         raise CheckpointError(
-            f"weights that are no plain floating-point numbers: {truncated(foreign)}",
+            f"tensors that are no plain floating-point numbers: {truncated(foreign)}",
             expected="dense float32, float16, bfloat16 or float64",
-            remedy="save the model before quantisation or packing",
+            remedy="save the model before quantisation or packing, and nothing but the model",
         )
     if doubles := [key for key, tensor in tensors.items() if tensor.dtype == torch.float64]:
         guesses.assume("dtype", "float32", f"{len(doubles)} float64 tensors are rounded, {doubles[0]} first")

@@ -49,7 +49,7 @@ def unwrap(content: object, guesses: Guesses) -> Weights:
         if inner is None or (len(tensors) > 1 and inner not in PLAIN):
             if not tensors:
                 break
-            return Weights(strip_common_prefix(checked_names(tensors)), config)
+            return Weights(without_averaged(strip_common_prefix(checked_names(tensors)), guesses), config)
         content = level[inner]
     raise CheckpointError(
         "there are no named tensors in this checkpoint",
@@ -105,6 +105,16 @@ def holds_tensors(value: object, depth: int = DEEPEST) -> bool:
 def is_training_state(value: object) -> bool:
     level = as_mapping(value)
     return level is not None and bool({"param_groups", "last_epoch", "state", "scale", "_scale"} & level.keys())
+
+
+def without_averaged(tensors: dict[str, Tensor], guesses: Guesses) -> dict[str, Tensor]:
+    """Leave out, aloud, an averaged copy that stands beside the model in one state dict: `ema_model.` and `model.`."""
+    kept = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in EMA}
+    if not kept or len(kept) == len(tensors):
+        return tensors
+    copy = next(name.partition(".")[0] for name in tensors if name not in kept)
+    guesses.assume("weights", "plain", f"the averaged copy under '{copy}.' is left out")
+    return strip_common_prefix(kept)
 
 
 def strip_common_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ PURPOSES = {
     "": "everything",
     "cpu": "running bundles on the CPU",
     "gpu": "running bundles on an NVIDIA GPU",
+    "openvino": "running bundles with OpenVINO",
     "build": "building bundles",
 }
 REQUIREMENT = re.compile(

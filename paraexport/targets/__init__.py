@@ -38,7 +38,7 @@ class Target(Protocol):
     def open_session(self, folder: Path, threads: int | None) -> Session: ...
 
 
-MODULES = {"onnxruntime": "paraexport.targets.onnxruntime"}
+MODULES = {name: f"paraexport.targets.{name}" for name in ("onnxruntime", "openvino")}
 DEFAULT = "onnxruntime"
 """What `auto` means."""
 

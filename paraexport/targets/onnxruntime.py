@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,6 @@ def availability() -> Availability:
         remedy = "pip install 'paraexport[cpu]'"
         return Availability(None, f"onnxruntime cannot be imported: {error}", remedy)
     return Availability(str(onnxruntime.__version__))
-
-
-def versions() -> dict[str, str]:
-    return {"onnxruntime": importlib.metadata.version("onnxruntime")}
 
 
 class OnnxRuntimeSession:

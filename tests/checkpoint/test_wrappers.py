@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -109,6 +110,15 @@ def test_an_averaged_copy_with_its_own_wrapper_is_taken(tmp_path: Path) -> None:
     assert answers_as(loaded, OTHER)
 
 
+@pytest.mark.parametrize(
+    ("plain", "averaged"), [("model.", "ema_model."), ("", "ema."), ("ema.model.", "ema.ema_model.")]
+)
+def test_an_averaged_copy_in_the_same_state_dict_is_left_out_aloud(plain: str, averaged: str, tmp_path: Path) -> None:
+    loaded = load(tmp_path, {"state_dict": {**released(OTHER, averaged), **released(prefix=plain)}})
+    assert answers_as(loaded, WEIGHTS)
+    assert f"the averaged copy under '{averaged.split('.')[-2]}.' is left out" in said_of_weights(loaded)
+
+
 def test_a_plain_wrapper_goes_without_saying(tmp_path: Path) -> None:
     assert not said_of_weights(load(tmp_path, {"state_dict": released(), "epoch": 3}))
 
@@ -205,3 +215,32 @@ def test_double_weights_are_rounded_aloud(tmp_path: Path) -> None:
 def test_views_and_strides_are_read_as_they_are(tmp_path: Path) -> None:
     written = {name: tensor.t().contiguous().t() if tensor.ndim == 2 else tensor for name, tensor in released().items()}
     assert answers_as(load(tmp_path, written), WEIGHTS)
+
+
+def test_the_format_before_zip_is_read(tmp_path: Path) -> None:
+    loaded = load_checkpoint(
+        saved(tmp_path / "model.t7", {"net": released(prefix="module."), "acc": 90.0}, legacy=True)
+    )
+    assert answers_as(loaded, WEIGHTS)
+
+
+def test_a_safetensors_model_with_tied_weights_is_read(tmp_path: Path) -> None:
+    """`save_model` stores what is tied once, under one of its names."""
+    written = released()
+    holder = torch.nn.Module()
+    for name, tensor in written.items():
+        place = holder
+        *path, leaf = name.split(".")
+        for step in path:
+            if step not in dict(place.named_children()):
+                place.add_module(step, torch.nn.Module())
+            place = place.get_submodule(step)
+        place.register_parameter(leaf, torch.nn.Parameter(tensor))
+    tied = "paraformerbranches.branches.{}.0.fn.to_out.0"
+    first, second = (holder.get_submodule(tied.format(branch)) for branch in (0, 1))
+    second.register_parameter("weight", first.get_parameter("weight"))
+    safetensors.torch.save_model(holder, str(tmp_path / "model.safetensors"))
+    parameters = dict(load_checkpoint(tmp_path / "model.safetensors").module.named_parameters(remove_duplicate=False))
+    output = "branches.{}.layers.0.attention.output.weight"
+    assert parameters[output.format(0)] is parameters[output.format(1)]
+    assert torch.equal(parameters[output.format(0)], first.get_parameter("weight"))

@@ -1,0 +1,46 @@
+"""OpenVINO on the CPU: reads `model.onnx` as it is."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.targets import Availability
+
+NAME = "openvino"
+
+
+def availability() -> Availability:
+    try:
+        import openvino
+    except ImportError as error:
+        return Availability(None, f"openvino cannot be imported: {error}", "pip install 'paraexport[openvino]'")
+    return Availability(str(openvino.__version__).partition("-")[0])
+
+
+class OpenVinoSession:
+    """One compiled model, and one request of it for each thread that calls."""
+
+    def __init__(self, model: Path, threads: int | None) -> None:
+        import openvino
+
+        # Without the hint OpenVINO computes in bfloat16 or half wherever the CPU has them.
+        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self.compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self.local = threading.local()
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        request = getattr(self.local, "request", None)
+        if request is None:
+            request = self.local.request = self.compiled.create_infer_request()
+        # The request's own memory is written again by its next call.
+        return np.array(request.infer({0: images}, share_inputs=True)[0], np.float32)
+
+
+def open_session(folder: Path, threads: int | None) -> OpenVinoSession:
+    return OpenVinoSession(folder / "model.onnx", threads)

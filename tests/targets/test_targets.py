@@ -1,0 +1,60 @@
+"""Every target runs the same bundle with the same answers, from one thread and from many."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import paraexport
+from paraexport import targets
+from paraexport.bundle import Bundle
+from paraexport.golden import read
+
+
+def skip_where_missing(name: str) -> None:
+    here = targets.get(name).availability()
+    if here.version is None:
+        pytest.skip(f"{here.missing}; {here.remedy}")
+
+
+@pytest.mark.parametrize("name", targets.MODULES)
+@pytest.mark.parametrize("threads", [None, 1])
+def test_a_session_answers_as_pytorch_did(name: str, threads: int | None, small_bundle: Bundle) -> None:
+    skip_where_missing(name)
+    images, expected = read(small_bundle.path)
+    session = targets.get(name).open_session(small_bundle.path, threads)
+    for batch in (1, 2, 7):
+        got = session(images[:batch])
+        assert got.dtype == np.float32
+        assert np.abs(got - expected[:batch]).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", targets.MODULES)
+def test_many_threads_share_a_session_and_an_answer_stays_as_it_is(name: str, small_bundle: Bundle) -> None:
+    skip_where_missing(name)
+    images, expected = read(small_bundle.path)
+    session = targets.get(name).open_session(small_bundle.path, 1)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: session(images[number % len(images)][None]), range(200)))
+    for number, answer in enumerate(answers):
+        assert np.abs(answer[0] - expected[number % len(images)]).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", targets.MODULES)
+def test_a_build_for_a_target_is_checked_on_it(name: str, small: Path, tmp_path: Path) -> None:
+    skip_where_missing(name)
+    made = paraexport.build(small, tmp_path / "a.bundle", target=name)
+    assert made.manifest.target == name
+    assert [check.passed for check in made.manifest.checks] == [True, True, True, None]
+    shutil.move(made.path, tmp_path / "b.bundle")
+    content = torch.load(small, weights_only=True)
+    model = paraexport.ParaFormer(paraexport.Spec(**content["spec"])).eval()
+    model.load_state_dict(content["state_dict"])
+    images = torch.randn(3, 1, 8, 12)
+    with torch.no_grad():
+        expected = model(images).numpy()
+    got = paraexport.load(tmp_path / "b.bundle")(images.numpy())
+    assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()

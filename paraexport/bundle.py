@@ -24,6 +24,7 @@ from paraexport.spec import FileEntry, Manifest
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+MODEL = "model.onnx"
 NO_DIGEST = "0" * 64
 BUILD = "`paraexport build CKPT -o BUNDLE`"
 REBUILD = f"copy the bundle again, or rebuild it with {BUILD}"
@@ -82,13 +83,30 @@ def read_manifest(path: Path) -> Manifest:
         raise BundleError("the bundle has an unknown format", where=path, expected=FORMAT, got=manifest.format)
     if digest_of(content, manifest.digest) != manifest.digest:
         raise BundleError("the manifest was changed", where=file, expected=f"sha256 {manifest.digest}", remedy=REBUILD)
+    if problems := list(contradictions(manifest)):
+        raise BundleError(f"the manifest contradicts itself: {'; '.join(problems)}", where=file, remedy=REBUILD)
     return manifest
+
+
+def contradictions(manifest: Manifest) -> Iterator[str]:
+    """What a manifest of the right form may still say wrongly, each as one clause."""
+    images, logits = ([len(value.shape) for value in side] for side in (manifest.inputs, manifest.outputs))
+    if images != [4] or logits != [2]:
+        yield "expected one input [N, C, H, W] and one output [N, classes]"
+    elif manifest.outputs[0].shape[1] != len(manifest.labels):
+        yield f"{len(manifest.labels)} labels for {manifest.outputs[0].shape[1]} classes"
+    elif list(manifest.inputs[0].shape[1:]) != [manifest.preprocessing.channels, *manifest.preprocessing.image_size]:
+        yield f"images {list(manifest.inputs[0].shape[1:])} are prepared as another size"
+    if manifest.max_batch < 1:
+        yield f"max_batch is {manifest.max_batch}"
+    if MODEL not in manifest.files:
+        yield f"{MODEL} is not among its files"
 
 
 def parse_json(file: Path, content: bytes) -> dict[str, object]:
     try:
         raw = json.loads(content)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError("the manifest is not JSON", where=file, got=error, remedy=REBUILD) from error
     if not isinstance(raw, dict):
         raise BundleError("the manifest is not a JSON object", where=file, got=type(raw).__name__, remedy=REBUILD)
@@ -101,6 +119,7 @@ def verify_file(path: Path, name: str, entry: FileEntry) -> None:
         parts.is_absolute()
         or ".." in parts.parts
         or "\\" in name
+        or "\0" in name
         or not (path / name).resolve().is_relative_to(path.resolve())
     ):
         raise BundleError(
@@ -156,21 +175,14 @@ def sha256_of(file: Path) -> str:
 
 
 def check_output(output: Path, *, force: bool) -> None:
-    """Refuse a place that cannot take a bundle, before any work is done.
+    """Refuse a place that cannot take a bundle, before any work is done; nothing is written.
 
     Raises:
         OutputError: something else is there, or a bundle and not `force`, or the folder cannot be written.
     """
-    if output.is_symlink() or output.exists():
-        if not (output / MANIFEST).is_file():
-            raise OutputError("the output exists and is no bundle", where=output, remedy="remove it or give another -o")
-        if not force:
-            raise OutputError(
-                "a bundle from other inputs is there", where=output, remedy="give --force to replace it, or another -o"
-            )
-    parent = output.absolute().parent
+    check_replaceable(output, force=force)
+    parent = next(folder for folder in output.absolute().parents if folder.exists())
     try:
-        parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix=f".{output.name}."):
             pass
     except OSError as error:
@@ -179,30 +191,71 @@ def check_output(output: Path, *, force: bool) -> None:
         ) from error
 
 
+def check_replaceable(output: Path, *, force: bool) -> None:
+    """Raise an `OutputError` unless nothing is at `output`, or a bundle and nothing besides it, and `force`."""
+    if output.is_symlink():
+        raise OutputError("the output is a symbolic link", where=output, remedy="give the folder itself, or another -o")
+    if not output.exists():
+        return
+    if (own := own_files(output)) is None:
+        raise OutputError("the output exists and is no bundle", where=output, remedy="remove it or give another -o")
+    there = {file.relative_to(output).as_posix() for file in output.rglob("*") if not file.is_dir()}
+    if others := sorted(there - own):
+        raise OutputError(
+            f"there are files in the bundle that are not its own: {', '.join(others[:3])}",
+            where=output,
+            remedy="move them away, or give another -o",
+        )
+    if not force:
+        raise OutputError(
+            "a bundle from other inputs is there", where=output, remedy="give --force to replace it, or another -o"
+        )
+
+
+def own_files(folder: Path) -> set[str] | None:
+    """The files that a bundle's manifest names, itself included, though they may be damaged; None for no bundle."""
+    try:
+        raw = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict) or not {"format", "digest", "paraexport"} <= raw.keys():
+        return None
+    files = raw.get("files")
+    return {MANIFEST, *(files if isinstance(files, dict) else ())}
+
+
 @contextlib.contextmanager
-def staging(output: Path) -> Iterator[Path]:
+def staging(output: Path, *, force: bool = False) -> Iterator[Path]:
     """A folder beside `output` that takes its place when the block ends well, and vanishes when it does not.
 
     Raises:
-        OutputError: writing failed, for instance on a full disk.
+        OutputError: writing failed, for instance on a full disk, or something has come to `output` meanwhile.
     """
     output = output.absolute()
-    work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    folder, aside = work / "new", work / "old"
+    created = [folder for folder in output.parents if not folder.exists()]
+    work = None
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+        folder = work / "new"
         folder.mkdir()
         yield folder
         open_to_readers(folder)
-        replace(folder, output, aside)
+        check_replaceable(output, force=force)
+        replace(folder, output, work / "old")
     except OSError as error:
         raise OutputError(
             "the bundle cannot be written",
-            where=error.filename or folder,
+            where=error.filename or output,
             got=error.strerror or error,
             remedy="free space, or give another -o",
         ) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+        for folder in created:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only where it is empty: the build failed
 
 
 def open_to_readers(folder: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import Bundle, read_bundle
-from paraexport.errors import DataError, InputError
+from paraexport.errors import BundleError, DataError, InputError
 
 
 class Engine:
@@ -22,6 +22,7 @@ class Engine:
 
     Raises:
         MissingError: the target's runtime is not installed here.
+        BundleError: the runtime cannot open the model.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
@@ -29,7 +30,13 @@ class Engine:
             raise InputError("threads is impossible", expected="at least 1", got=threads)
         self.bundle = bundle
         self.manifest = bundle.manifest
-        self.session = targets.require(self.manifest.target).open_session(bundle.path, threads)
+        target = targets.require(self.manifest.target)
+        try:
+            self.session = target.open_session(bundle.path, threads)
+        except Exception as error:  # each runtime has errors of its own
+            raise BundleError(
+                f"{target.NAME} cannot open the model", where=bundle.path, got=" ".join(str(error).split())[:300]
+            ) from error
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N, C, H, W] -> float32 logits [N, classes]; more than `max_batch` images run in several batches.
@@ -45,7 +52,7 @@ class Engine:
                 "wrong input",
                 expected=f"a float32 array [N, {', '.join(map(str, shape))}]",
                 got=got,
-                remedy="paraexport.preprocess turns image files and uint8 pixels into it",
+                remedy="paraexport.preprocess.prepare_file and prepare_batch make it from image files and pixels",
             )
         size = self.manifest.max_batch
         parts = [self.session(np.ascontiguousarray(images[at : at + size])) for at in range(0, len(images), size)]

@@ -19,8 +19,6 @@ from paraexport.validate import LIMITS, Logits, Pair
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from paraexport.checkpoint import Checkpoint
 
 
@@ -61,11 +59,18 @@ def with_logits(samples: Samples, pytorch: Logits, size: int) -> Iterator[Pair]:
         yield images, pytorch(images)
 
 
-def blame(module: nn.Module, folder: Path, images: NDArray[np.float32]) -> str:
-    """One clause on where the graph of the bundle at `folder` first differs from `module`."""
-    from paraexport.locate import first_difference
+def blame(loaded: Checkpoint, folder: Path, images: NDArray[np.float32]) -> str:
+    """One clause on where the graph of the bundle at `folder` first differs from PyTorch."""
+    from paraexport.golden import answers
+    from paraexport.locate import first_difference, relative_difference
 
-    found = first_difference(module, folder / "model.onnx", images, LIMITS["fp32"]["parity"].value)
-    if found is not None:
+    limit = LIMITS["fp32"]["parity"].value
+    original = answers(loaded.original)
+    logits = original(images)
+    if not relative_difference(logits, original(images)) <= limit:
+        return "PyTorch itself does not answer the same twice: is there randomness in the module?"
+    if not relative_difference(logits, answers(loaded.module)(images)) <= limit:
+        return "the module answers otherwise than the Para-Former of its weights: it decides on values, or clips them"
+    if found := first_difference(loaded.module, folder / "model.onnx", images, limit):
         return str(found)
     return "no named value of the graph differs on the golden images: the fault is at the output, or in the runtime"

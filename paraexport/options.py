@@ -15,6 +15,8 @@ from paraexport.validate import LIMITS
 PRECISIONS = tuple(LIMITS)
 LAYOUTS = ("branches",)
 AUTO = "auto"
+MOST = 4096
+"""Images in one run, and branches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,10 @@ class Options:
             if (got := getattr(self, name)) not in known:
                 raise InputError(f"unknown {name}", where=f"--{name}", expected=f"one of {', '.join(known)}", got=got)
         for name in ("branches", "max_batch"):
-            if (count := getattr(self, name)) is not None and count < 1:
-                raise InputError("impossible", where=option_name(name), expected="at least 1", got=count)
+            if (count := getattr(self, name)) is not None and not 1 <= count <= MOST:
+                raise InputError(
+                    "impossible", where=option_name(name), expected=f"at least 1, at most {MOST}", got=count
+                )
         for name, path in self.paths().items():
             if not path.exists():
                 raise InputError("there is no such file or folder", where=f"--{name} {path}", remedy="check the path")
@@ -52,13 +56,13 @@ class Options:
 
     def check_limits(self) -> None:
         known = LIMITS[self.precision]
-        if self.max_drop is not None and self.limits.get("accuracy_drop", self.max_drop) != self.max_drop:
-            raise InputError("--max-drop and --limit accuracy_drop say different things", remedy="give one of them")
         for name, value in self.moved_limits().items():
             if name not in known:
                 raise InputError("no such check", where="--limit", expected=f"one of {', '.join(known)}", got=name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"the limit of {name} is impossible", expected="a number of at least 0", got=value)
+        if self.max_drop is not None and self.limits.get("accuracy_drop", self.max_drop) != self.max_drop:
+            raise InputError("--max-drop and --limit accuracy_drop say different things", remedy="give one of them")
         if self.max_drop is not None and self.data is None:
             raise InputError(
                 "accuracy is measured on labelled images", where="--max-drop", remedy="give --data as well"

@@ -91,7 +91,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         loaded = inputs.load(source, options)
     with clock.stage("images"):
         samples = inputs.open_images(options, loaded.preprocessing, loaded.labels)
-    with bundle.staging(output) as folder:
+    with bundle.staging(output, force=force) as folder:
         with clock.stage("trace"):
             from paraexport.trace import trace
 
@@ -118,7 +118,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             files={},
         )
         with clock.stage("golden"):
-            pytorch = golden.answers(loaded.module)
+            pytorch = golden.answers(loaded.original)
             images = samples.pick(GOLDEN_IMAGES)
             logits = pytorch(images)
             golden.write(folder, images, logits, samples.origin)
@@ -129,7 +129,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             outcome = validate.run_checks(
                 options.precision, engine, evidence, max_batch=options.max_batch, moved=options.moved_limits()
             )
-            validate.require_passed(outcome.checks, lambda: inputs.blame(loaded.module, folder, images))
+            validate.require_passed(outcome.checks, lambda: inputs.blame(loaded, folder, images))
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
             made = report.summarise(manifest, samples, outcome.accuracy, clock, graph.export_s)

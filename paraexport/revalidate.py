@@ -68,7 +68,7 @@ def revalidate(
             inputs.require_libraries()
             loaded = inputs.load(Path(checkpoint), options)
             require_same_shapes(loaded, manifest, Path(checkpoint))
-            pytorch = golden.answers(loaded.module)
+            pytorch = golden.answers(loaded.original)
             logits = pytorch(images)
             evidence = validate.Evidence([(images, logits)], None, images, logits)
             if options.data is not None:
@@ -89,7 +89,7 @@ def revalidate(
             return "give the checkpoint too, to see where the first difference is"
         if bundle.sha256_of(Path(str(checkpoint))) != manifest.source.sha256:
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
-        return inputs.blame(loaded.module, opened.path, images)
+        return inputs.blame(loaded, opened.path, images)
 
     validate.require_passed(checks, where)
     return checks

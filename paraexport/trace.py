@@ -7,6 +7,7 @@ symbolic axis, one `Sum` where the branches meet, the same bytes for the same mo
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import time
 import warnings
@@ -164,11 +165,18 @@ def quiet_exporter() -> Iterator[None]:
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
+        disabled = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
         try:
             yield
         finally:
+            logging.disable(disabled)
             logger.setLevel(level)
 
 

@@ -132,7 +132,7 @@ def compare(engine: Logits, pairs: Iterable[Pair], labels: NDArray[np.int64] | N
         images=len(wanted),
         largest_difference=float(np.abs(found - wanted).max()),
         largest_logit=scale,
-        disagreements=int(((best != answer) & ~(margin <= tie * scale)).sum()),
+        disagreements=int(((best != answer) & ~(margin <= tie * scale) | ~np.isfinite(found).all(1)).sum()),
         labelled=0 if labels is None else len(labels),
         reference_correct=0 if labels is None else int((best == labels).sum()),
         engine_correct=0 if labels is None else int((answer == labels).sum()),

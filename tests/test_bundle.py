@@ -11,7 +11,7 @@ import torch
 
 import paraexport
 from paraexport.bundle import FORMAT, MANIFEST, check_output, read_bundle, staging, write_manifest
-from paraexport.errors import BundleError, DataError, OutputError
+from paraexport.errors import BundleError, DataError, MissingError, OutputError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Manifest, Preprocessing, Source, TensorInfo
 from paraexport.trace import trace
@@ -144,7 +144,80 @@ def test_an_existing_output_is_kept_unless_forced(copy: Path, tmp_path: Path) ->
     with pytest.raises(OutputError, match="--force"):
         check_output(copy, force=False)
     check_output(copy, force=True)
-    with staging(copy) as folder:
+    with staging(copy, force=True) as folder:
         (folder / "new").write_text("x")
     assert [file.name for file in copy.iterdir()] == ["new"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["copy.bundle", "photos"]
+
+
+def test_force_replaces_no_folder_that_merely_has_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "my web app"}')
+    with pytest.raises(OutputError, match="exists and is no bundle"):
+        check_output(tmp_path, force=True)
+
+
+def test_force_deletes_no_file_that_is_not_the_bundles_own(copy: Path) -> None:
+    (copy / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"not its own: notes\.txt"):
+        check_output(copy, force=True)
+
+
+def test_force_replaces_no_link(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(copy)
+    with pytest.raises(OutputError, match="symbolic link"):
+        check_output(tmp_path / "link", force=True)
+
+
+def test_what_comes_to_the_output_meanwhile_is_kept(tmp_path: Path) -> None:
+    output = tmp_path / "a.bundle"
+
+    def build() -> None:
+        with staging(output) as folder:
+            (folder / "new").write_text("x")
+            output.mkdir()
+            (output / "mine").write_text("mine")
+
+    with pytest.raises(OutputError, match="exists and is no bundle"):
+        build()
+    assert [file.name for file in output.iterdir()] == ["mine"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bundle"]
+
+
+def test_a_failure_takes_the_folders_away_that_it_made(tmp_path: Path) -> None:
+    def fail() -> None:
+        with staging(tmp_path / "a" / "b" / "c.bundle") as folder:
+            assert folder.is_relative_to(tmp_path / "a" / "b")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": ()}, "expected one input"),
+        ({"labels": ("a", "b")}, "2 labels for 5 classes"),
+        ({"max_batch": 0}, "max_batch is 0"),
+        ({"preprocessing": Preprocessing(image_size=(8, 8), channels=1, resize=(8, 8))}, "another size"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(copy: Path, changes: dict[str, object], message: str) -> None:
+    write_manifest(copy, manifest(**changes))
+    with pytest.raises(BundleError, match=message):
+        read_bundle(copy)
+
+
+def test_a_bundle_without_its_model_or_for_an_unknown_target_does_not_open(copy: Path) -> None:
+    write_manifest(copy, manifest(target="tpu"))
+    with pytest.raises(MissingError, match=r"unknown target .*tpu"):
+        paraexport.load(copy)
+    (copy / "model.onnx").write_bytes(b"no model")
+    write_manifest(copy, manifest())
+    with pytest.raises(BundleError, match="onnxruntime cannot open the model"):
+        paraexport.load(copy)
+    (copy / "model.onnx").unlink()
+    write_manifest(copy, manifest())
+    with pytest.raises(BundleError, match=r"model\.onnx is not among its files"):
+        read_bundle(copy)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from paraexport.checkpoint import load_checkpoint
 from paraexport.golden import answers
@@ -27,8 +27,8 @@ LIMIT = 1e-5
 """max |Δ logit| / max |logit|, as in docs/bundle.md."""
 
 
-def difference(case: Case) -> float:
-    """The largest of batches 1, 2 and 7, from a checkpoint file on."""
+def worst(case: Case) -> float:
+    """max |Δ logit| / max |logit| over batches of 1, 2 and 7, from a checkpoint file on."""
     spec = case.spec
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -37,25 +37,26 @@ def difference(case: Case) -> float:
         assert loaded.spec == spec
         trace(loaded.module, loaded.classifier, folder / "model.onnx")
         engine, pytorch = open_session(folder, threads=1), answers(loaded.module)
-        found = []
+        difference = largest = 0.0
         for batch in (1, 2, 7):
             shape = (batch, spec.channels, *spec.image_size)
             images = np.random.default_rng(case.seed).standard_normal(shape).astype(np.float32)
             expected = pytorch(images)
             assert expected.shape == (batch, spec.classes)
-            found.append(float(np.abs(engine(images) - expected).max() / np.abs(expected).max()))
-    return max(found)
+            difference = max(difference, float(np.abs(engine(images) - expected).max()))
+            largest = max(largest, float(np.abs(expected).max()))
+    return difference / largest
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases().filter(lambda case: case.spec.branches * case.spec.depth <= 6))
 def test_any_model_under_any_names_runs_as_in_pytorch(case: Case) -> None:
-    assert difference(case) <= LIMIT
+    assert worst(case) <= LIMIT
 
 
 def test_sixteen_branches_run_as_in_pytorch() -> None:
     case = pick_case(random.Random(0).choice, convention="released", branches=16, depth=1, residual="normalized")
-    assert difference(case) <= LIMIT
+    assert worst(case) <= LIMIT
 
 
 COMBINATIONS = list(
@@ -79,9 +80,9 @@ def test_every_combination_runs_as_in_pytorch(capsys: pytest.CaptureFixture[str]
             branches=(1, 2, 5, 16)[number % 4],
             depth=(1, 2, 3)[number // 4 % 3],
         )
-        found[str(case)] = difference(case)
-    worst = max(found, key=lambda case: found[case])
+        found[str(case)] = worst(case)
+    last = max(found, key=lambda case: found[case])
     with capsys.disabled():
         values = np.array(list(found.values()))
-        print(f"\n{len(found)} models: largest {values.max():.2g}, median {np.median(values):.2g}; largest in {worst}")
-    assert found[worst] <= LIMIT
+        print(f"\n{len(found)} models: largest {values.max():.2g}, median {np.median(values):.2g}; largest in {last}")
+    assert found[last] <= LIMIT

@@ -11,11 +11,13 @@ from PIL import Image
 import paraexport
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.checkpoint import save_checkpoint
-from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError
+from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
 from paraexport.revalidate import revalidate
 from paraexport.spec import Preprocessing
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.test_trace import random_model, small_spec
+
+SIZE = {"image_size": "8x12", "channels": "1"}
 
 
 def listing(folder: Path) -> set[str]:
@@ -169,6 +171,53 @@ def test_a_foreign_module_is_traced_as_it_is(small: Path, tmp_path: Path) -> Non
     with torch.no_grad():
         expected = net(images).numpy()
     assert np.abs(paraexport.load(made.path)(images.numpy()) - expected).max() <= 1e-5
+
+
+DECIDES = """
+import torch
+from pathlib import Path
+from paraexport.checkpoint import load_checkpoint
+
+class Decides(torch.nn.Module):
+    def __init__(self, inner, limit):
+        super().__init__()
+        self.inner, self.limit = inner, limit
+
+    def forward(self, images):
+        logits = self.inner(images)
+        return logits * 2 if float(images.mean()) > self.limit else logits
+
+def often(path):
+    return Decides(load_checkpoint(Path(path)).module, 0.0)
+
+def rarely(path):
+    return Decides(load_checkpoint(Path(path)).module, 2.0)
+"""
+
+
+def test_a_module_that_decides_on_values_is_never_taken_for_one_that_does_not(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(DECIDES)
+    with pytest.raises(TraceError, match="control flow on values"):
+        paraexport.build(small, tmp_path / "a.bundle", module=f"{tmp_path / 'own.py'}:often", spec=SIZE)
+    bright = np.full((4, 1, 8, 12), 3, np.float32) + np.random.default_rng(0).normal(size=(4, 1, 8, 12))
+    np.save(tmp_path / "bright.npy", bright.astype(np.float32))
+    with pytest.raises(CheckFailed, match=r"parity is 0\.5.*decides on values"):
+        paraexport.build(
+            small, tmp_path / "a.bundle", module=f"{tmp_path / 'own.py'}:rarely", spec=SIZE,
+            calib=tmp_path / "bright.npy",
+        )  # fmt: skip
+    assert not (tmp_path / "a.bundle").exists()
+
+
+def test_a_module_that_ends_the_program_is_an_error(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def make():\n    raise SystemExit(0)\n")
+    with pytest.raises(InputError, match="it raised SystemExit"):
+        paraexport.build(small, tmp_path / "a.bundle", module=f"{tmp_path / 'own.py'}:make")
+
+
+def test_a_resize_that_leaves_too_little_is_refused(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="resize=6x12 leaves less than the image of 8x12"):
+        paraexport.build(small, tmp_path / "a.bundle", spec={"resize": "6x12"})
 
 
 def test_validate_replays_the_golden_images_and_compares_with_the_checkpoint(small: Path, small_bundle: Bundle) -> None:

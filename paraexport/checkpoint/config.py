@@ -72,13 +72,33 @@ def parse_config(config: Mapping[str, Any], *, already: Given) -> Given:
         except (ValueError, TypeError) as error:
             if field not in WORDY:
                 problems.append(f"{name}={value!r} {error} (settle it with --spec {field}=…)")
+    problems += unsupported(levels, taken)
+    if any(level.get("do_normalize") is False for level in levels):
+        values |= {name: value for name, value in (("mean", (0.0,)), ("std", (1.0,))) if name not in taken}
     if problems:
         raise SpecError("the checkpoint's config: " + "; ".join(problems))
     return cropped(Given(**values), levels)  # type: ignore[arg-type]
 
 
+def unsupported(levels: list[Mapping[str, Any]], taken: Mapping[str, object]) -> Iterator[str]:
+    """Steps of Hugging Face's preprocessing that ours has not, unless the options settle what they would do."""
+    said = {name: value for level in reversed(levels) for name, value in level.items()}
+    if not {"mean", "std"} <= taken.keys() and (
+        said.get("do_rescale") is False or not is_255th(said.get("rescale_factor"))
+    ):
+        yield "pixels on another scale than 0..1 (settle it with --spec mean=… --spec std=… on the 0..1 scale)"
+    if "resize" not in taken and said.get("do_resize") is False:
+        yield "do_resize=false (settle it with --spec resize=…)"
+
+
+def is_255th(factor: object) -> bool:
+    return factor is None or (isinstance(factor, float | int) and abs(factor * 255 - 1) < 1e-3)
+
+
 def cropped(given: Given, levels: list[Mapping[str, Any]]) -> Given:
     """timm's crop_pct: the shorter side becomes image_size / crop_pct, then the centre is cut out."""
+    if any(level.get("crop_mode") == "squash" for level in levels) and given.resize is None:
+        return Given(resize=given.image_size).over(given)
     fractions = [level["crop_pct"] for level in levels if isinstance(level.get("crop_pct"), float | int)]
     if given.resize is not None or given.image_size is None or not fractions or not 0 < fractions[0] <= 1:
         return given

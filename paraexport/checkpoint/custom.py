@@ -36,10 +36,11 @@ def module_function(name: str) -> tuple[Function, bool]:
         InputError: there is no such file or function, or the file raises.
     """
     path, function = split_name(name)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"paraexport_module_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError("not a Python file", where=f"--module {name}", expected="FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses, for one, look their module up
     with beside(path), explained(name, path):
         spec.loader.exec_module(module)
     found = getattr(module, function, None)
@@ -52,13 +53,14 @@ def module_function(name: str) -> tuple[Function, bool]:
         parameter
         for parameter in inspect.signature(found).parameters.values()
         if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY)
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
-    if len(parameters) > 1:
+    if len(parameters) > 1 or any(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters):
+        names = ", ".join(parameter.name for parameter in parameters)
         raise InputError(
-            f"{function} wants {len(parameters)} arguments",
+            f"{function} wants the arguments {names}",
             where=f"--module {name}",
-            expected="none, or the path alone",
+            expected="none without a default, or the path alone",
         )
     return found, bool(parameters)
 
@@ -93,7 +95,7 @@ def beside(path: Path) -> Iterator[None]:
 def explained(name: str, path: Path) -> Iterator[None]:
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"--module {name}" + (f", line {lines[-1]}" if lines else "")
         text = str(error).strip().splitlines()

@@ -38,6 +38,8 @@ class Checkpoint:
 
     module: nn.Module
     """A ParaFormer where the checkpoint was recognised as one."""
+    original: nn.Module
+    """What it is compared with: the user's own module where there is one, else `module`."""
     classifier: Classifier
     preprocessing: Preprocessing
     labels: tuple[str, ...]
@@ -222,6 +224,7 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 def finish(known: Known, said: Given, guesses: Guesses) -> Checkpoint:
     return Checkpoint(
         module=known.model,
+        original=known.original or known.model,
         classifier=known.classifier,
         preprocessing=prepare(known.classifier, said, guesses, mean_std=known.mean_std),
         labels=name_classes(known.classifier, said.labels),
@@ -234,11 +237,5 @@ def cut(found: Checkpoint, branches: int) -> Checkpoint:
     if found.spec is None or not isinstance(found.module, ParaFormer):
         raise SpecError("branches cannot be left out of a module that was not recognised as a Para-Former")
     spec = first_branches(found.spec, branches)
-    return Checkpoint(
-        keep_branches(found.module, branches),
-        spec,
-        found.preprocessing,
-        found.labels,
-        found.convention,
-        found.assumptions,
-    )
+    first = keep_branches(found.module, branches)
+    return dataclasses.replace(found, module=first, original=first, classifier=spec)

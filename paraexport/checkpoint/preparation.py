@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from paraexport.checkpoint.given import Given, Guesses
+from paraexport.checkpoint.given import Given, Guesses, as_option
 from paraexport.errors import SpecError
 from paraexport.spec import Classifier, Interpolation, Preprocessing
 
+MOST_PIXELS = 89_478_485
+"""Pillow's own bound for one image."""
 CHECK = "check the transforms of your training"
 
 
@@ -20,6 +22,8 @@ def prepare(
     mean, std, why = (0.5, 0.5, CHECK) if mean_std is None else (*mean_std, "the default of the released training code")
     interpolation: Interpolation = "bilinear"
     resize: tuple[int, int] | int = classifier.image_size
+    if said.resize is not None:
+        check_resize(said.resize, classifier.image_size)
     return Preprocessing(
         image_size=classifier.image_size,
         channels=classifier.channels,
@@ -28,6 +32,20 @@ def prepare(
         mean=per_channel("mean", guesses.settle("mean", said.mean, (mean,), why), classifier.channels),
         std=per_channel("std", guesses.settle("std", said.std, (std,), why), classifier.channels),
     )
+
+
+def check_resize(size: tuple[int, int] | int, crop: tuple[int, int]) -> None:
+    """Refuse a resize that leaves too little of every image, or too much."""
+    sides = (size, size) if isinstance(size, int) else size
+    # With the shorter side alone given, an image of another shape may be larger on the other side.
+    least = (min(crop), min(crop)) if isinstance(size, int) else crop
+    if sides[0] < least[0] or sides[1] < least[1]:
+        raise SpecError(
+            f"resize={as_option(size)} leaves less than the image of {as_option(crop)} that is then cropped",
+            remedy="give a larger --spec resize=…",
+        )
+    if sides[0] * sides[1] > MOST_PIXELS:
+        raise SpecError(f"resize={as_option(size)} is too large", expected=f"at most {MOST_PIXELS} pixels")
 
 
 def per_channel(field: str, values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -63,6 +63,8 @@ class Known:
     convention: str
     mean_std: tuple[float, float] | None
     """Of the training script that the convention comes from."""
+    original: nn.Module | None = None
+    """The foreign module that `model` was found equal to, where it takes batches of any size."""
 
 
 def recognise(opaque: Opaque, said: Given) -> Known | None:
@@ -79,12 +81,15 @@ def recognise(opaque: Opaque, said: Given) -> Known | None:
     except InputError:
         return None
     model = closest(opaque, canonical, said)
-    return None if model is None else Known(model, model.spec, blocks.convention.name, blocks.convention.mean_std)
+    if model is None:
+        return None
+    original = opaque.module if opaque.batch is None else None
+    return Known(model, model.spec, blocks.convention.name, blocks.convention.mean_std, original)
 
 
 def closest(opaque: Opaque, canonical: Canonical, said: Given) -> ParaFormer | None:
     """The closest model of the first group of candidates in which one agrees."""
-    reference: tuple[Tensor, Tensor] | None = None
+    reference: list[tuple[Tensor, Tensor]] | None = None
     deadline = time.monotonic() + SECONDS
     for group in candidates(opaque.module, canonical, said):
         found: list[tuple[float, ParaFormer]] = []
@@ -93,10 +98,10 @@ def closest(opaque: Opaque, canonical: Canonical, said: Given) -> ParaFormer | N
                 model = build(canonical, infer_spec(canonical, choice.over(said), Guesses()))
             except InputError:
                 continue
-            reference = reference or run(opaque, model.spec)
+            reference = run(opaque, model.spec) if reference is None else reference
             if reference is None:
                 return None
-            found.append((distance(model, *reference), model))
+            found.append((max(distance(model, *pair) for pair in reference), model))
         error, best = min(found, key=lambda one: one[0], default=(math.inf, None))
         if error <= AGREEMENT:
             return best
@@ -145,16 +150,25 @@ def possible_heads(module: nn.Module, canonical: Canonical) -> list[int]:
     return list(dict.fromkeys([*noted, *sorted(divisors, key=lambda count: abs(inner // count - 64))]))
 
 
-def run(opaque: Opaque, spec: Spec) -> tuple[Tensor, Tensor] | None:
-    """Seeded images [N, C, H, W] and the module's logits for them; None where it does not take or give such."""
-    batch = opaque.batch or 4
-    images = torch.randn(batch, spec.channels, *spec.image_size, generator=torch.Generator().manual_seed(0))
-    try:
-        with torch.no_grad():
-            logits = opaque.module(images)
-    except Exception:  # a foreign module may raise anything; it is then no Para-Former of these sizes
-        return None
-    return (images, logits) if isinstance(logits, Tensor) and logits.shape == (batch, spec.classes) else None
+def run(opaque: Opaque, spec: Spec) -> list[tuple[Tensor, Tensor]] | None:
+    """Seeded images [N, C, H, W] and the module's logits for them; None where it does not take or give such.
+
+    Small and large, bright and dark, several and one at a time, so that control flow on values and clipping are seen.
+    """
+    generator = torch.Generator().manual_seed(0)
+    pairs = []
+    for scale, offset in ((1.0, 0.0), (0.1, 1.0), (0.1, -1.0), (10.0, 0.0)):
+        for batch in [opaque.batch] if opaque.batch else [4, 1]:
+            images = scale * torch.randn(batch, spec.channels, *spec.image_size, generator=generator) + offset
+            try:
+                with torch.no_grad():
+                    logits = opaque.module(images)
+            except Exception:  # a foreign module may raise anything; it is then no Para-Former of these sizes
+                return None
+            if not isinstance(logits, Tensor) or logits.shape != (batch, spec.classes):
+                return None
+            pairs.append((images, logits))
+    return pairs
 
 
 def distance(model: ParaFormer, images: Tensor, logits: Tensor) -> float:

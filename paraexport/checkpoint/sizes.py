@@ -39,7 +39,9 @@ def image_fields(
     for count in counts:
         side = math.isqrt(max(count, 0))
         if side and side * side == count:
-            return (side * patch_size[0], side * patch_size[1]), channels, patch_size
+            square = side * patch_size[0], side * patch_size[1]
+            guesses.assume("image_size", square, f"{count} patches are taken as a square")
+            return square, channels, patch_size
     why = f"the {counts[0]} patches that {canonical.source(POSITION)} has positions for are no square"
     if not tokens and math.isqrt(positions - 1) ** 2 == positions - 1:
         why += f" ({positions - 1} would be, with a class token, but no name is that of one)"
@@ -103,9 +105,8 @@ def assumed_heads(canonical: Canonical, inner: int, dim: int, guesses: Guesses) 
         return 1, None  # vit-pytorch leaves the output projection out in this case only
     if convention.head_dim is None or inner % convention.head_dim:
         return None, None
-    if convention.head_dim_is_certain:
-        return None, convention.head_dim
-    return guesses.assume("heads", inner // convention.head_dim, f"dim_head {convention.head_dim} is its default"), None
+    why = f"dim_head {convention.head_dim} is the default of {convention.name}"
+    return guesses.assume("heads", inner // convention.head_dim, why), None
 
 
 def lacks_output(canonical: Canonical) -> bool:

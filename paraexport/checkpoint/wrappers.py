@@ -78,6 +78,11 @@ def choose(level: Mapping[str, Any], guesses: Guesses) -> str | None:
     holders = [key for key, value in level.items() if key not in CONFIG_KEYS and holds_tensors(value)]
     plain = [key for key in PLAIN if key in holders]
     averaged = [key for key in EMA if key in holders]
+    if len(plain) > 1:
+        raise CheckpointError(
+            f"several state dicts are in this checkpoint: {', '.join(plain)}",
+            remedy="save the one that is meant on its own",
+        )
     if plain and averaged:
         guesses.assume("weights", plain[0], f"the averaged copy under {averaged[0]!r} is left out")
     elif averaged:

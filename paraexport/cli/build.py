@@ -95,11 +95,6 @@ def command(
       paraexport build model.pt --spec heads=3 --spec labels=classes.txt
       paraexport build model.pt --module mymodel.py:make --calib photos/any
     """
-    if max_drop is not None and limits.get("accuracy_drop", max_drop) != max_drop:
-        raise click.UsageError(
-            f"--max-drop {max_drop:g} contradicts --limit accuracy_drop={limits['accuracy_drop']:g}",
-            click.get_current_context(),
-        )
     with leaving("nothing was written"), Stages(quiet=quiet) as stages:
         from paraexport import pipeline, report
 
@@ -110,6 +105,11 @@ def command(
         )  # fmt: skip
     reused = pipeline.UNCHANGED in stages.names
     show(Result(built, report.read(built.path), reused, stages.seconds()), as_json=as_json)
+
+
+def argument(path: Path) -> str:
+    """A path that no command takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Result:
 
     @property
     def following(self) -> str:
-        return f"paraexport predict {shlex.quote(str(self.bundle.path))} IMAGE"
+        return f"paraexport predict {shlex.quote(argument(self.bundle.path))} IMAGE"
 
 
 def show(result: Result, *, as_json: bool) -> None:

@@ -44,7 +44,14 @@ DEFAULT = "onnxruntime"
 
 
 def get(name: str) -> Target:
-    """The target called `name`, whether or not it is available here."""
+    """The target called `name`, whether or not it is available here.
+
+    Raises:
+        MissingError: this version knows no such target.
+    """
+    if name not in MODULES:
+        known = ", ".join(MODULES)
+        raise MissingError("unknown target", expected=f"one of {known}", got=name, remedy="update paraexport")
     return cast("Target", importlib.import_module(MODULES[name]))
 
 

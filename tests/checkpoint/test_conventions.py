@@ -92,7 +92,7 @@ def load(folder: Path, written: Any, **overrides: str) -> Checkpoint:
 
 def assumed(loaded: Checkpoint) -> dict[str, str]:
     """What was assumed of the model, by field; how its images are prepared is left out."""
-    images = ("mean", "std", "resize", "interpolation")
+    images = ("mean", "std", "resize", "interpolation", "image_size")
     return {item.field: item.value for item in loaded.assumptions if item.field not in images}
 
 
@@ -100,7 +100,7 @@ def assumed(loaded: Checkpoint) -> dict[str, str]:
     ("convention", "said", "aloud"),
     [
         ("paraformer", {"heads": "2"}, {"residual": "input", "activation": "gelu", "eps": "1e-05", "pool": "cls"}),
-        ("released", {}, {"pool": "cls"}),
+        ("released", {}, {"heads": "2", "pool": "cls"}),
         ("timm", {"heads": "2"}, {"pool": "cls"}),
         ("vit-pytorch", {"heads": "2"}, {"pool": "cls"}),
         ("vit-pytorch-old", {"heads": "2"}, {"pool": "cls"}),

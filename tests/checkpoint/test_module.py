@@ -83,7 +83,7 @@ def test_a_function_may_read_the_checkpoint_itself(tmp_path: Path) -> None:
         ("def make(): raise ValueError('no\\nluck')", "it raised ValueError: no;"),
         ("def make(", "it raised SyntaxError"),
         ("def make(): return 3", "the function returned no module (expected a torch.nn.Module, got int)"),
-        ("def make(a, b): pass", "make wants 2 arguments"),
+        ("def make(a, b): pass", "make wants the arguments a, b"),
         (WRAPPED, "the module does not tell which images it takes"),
     ],
 )

@@ -27,7 +27,6 @@ class Convention:
     activation: Activation | None = None
     pool: Pool | None = None
     head_dim: int | None = None
-    head_dim_is_certain: bool = False
     output_is_optional: bool = False
     """Without an output projection the heads' output is the attention's, as where there is one head of size D."""
     is_complete: bool = False

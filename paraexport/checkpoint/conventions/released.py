@@ -17,7 +17,6 @@ RELEASED = Convention(
     residual="normalized",
     activation="gelu",
     head_dim=64,
-    head_dim_is_certain=True,
     mean_std=(0.5, 0.2),
     output_is_optional=True,
     patches_by_channel_last=True,

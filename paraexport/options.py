@@ -13,7 +13,7 @@ from paraexport.errors import InputError
 from paraexport.validate import LIMITS
 
 PRECISIONS = tuple(LIMITS)
-LAYOUTS = ("branches",)
+LAYOUTS = ("branches", "folded", "stacked")
 AUTO = "auto"
 MOST = 4096
 """Images in one run, and branches."""

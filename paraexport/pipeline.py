@@ -96,6 +96,10 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             from paraexport.trace import trace
 
             graph = trace(loaded.module, loaded.classifier, folder / "model.onnx")
+        with clock.stage("rewrite"):
+            from paraexport.rewrite import rewrite
+
+            rewrites = rewrite(graph.path, options.layout)
         manifest = Manifest(
             format=bundle.FORMAT,
             digest=bundle.NO_DIGEST,
@@ -105,6 +109,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             target=options.target,
             precision=options.precision,
             layout=options.layout,
+            rewrites=rewrites,
             max_batch=options.max_batch,
             inputs=graph.inputs,
             outputs=graph.outputs,

@@ -139,6 +139,17 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """What one pass over the graph did."""
+
+    name: str
+    times: int
+    """How often its identity was applied."""
+    refusals: tuple[str, ...]
+    """`node: reason`, one line for each place where it nearly applied."""
+
+
+@dataclass(frozen=True)
 class Source:
     """The file that a bundle was built from."""
 
@@ -172,6 +183,8 @@ class Manifest:
     target: str
     precision: str
     layout: str
+    rewrites: tuple[Rewrite, ...]
+    """What made the layout of the traced graph, in order."""
     max_batch: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
@@ -23,11 +22,11 @@ from torch import nn
 
 from paraexport.errors import TraceError
 from paraexport.graph_names import module_path, name_after_modules
+from paraexport.onnx_file import PROTOBUF_LIMIT_BYTES, save
 from paraexport.spec import Classifier, TensorInfo
 
 OPSET = 23
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
-PROTOBUF_LIMIT_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,7 @@ def trace(
     model.producer_name, model.producer_version = "paraexport", None
     model.graph.name = "paraformer"
     inputs, outputs = signature(model.graph, classifier)
-    weights_bytes = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    external = f"{path.name}.data" if weights_bytes > external_data_above_bytes else None
-    ir.save(model, path, external_data=external)
-    try:
-        onnx.checker.check_model(path, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise TraceError("the traced graph is not valid ONNX", where=path.name, got=one_line(error)) from error
+    save(model, path, external_data_above_bytes=external_data_above_bytes)
     return Graph(path, inputs, outputs, export_s)
 
 

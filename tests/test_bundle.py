@@ -22,7 +22,7 @@ def manifest(**changes: object) -> Manifest:
     fields: dict[str, object] = {
         "format": FORMAT, "digest": "", "paraexport": "0.1.0", "key": "0" * 64,
         "source": Source("a.pt", "1" * 64, "paraformer", {}),
-        "target": "onnxruntime", "precision": "fp32", "layout": "branches", "max_batch": 3,
+        "target": "onnxruntime", "precision": "fp32", "layout": "branches", "rewrites": (), "max_batch": 3,
         "inputs": (TensorInfo("images", "float32", ("batch", 1, 8, 12)),),
         "outputs": (TensorInfo("logits", "float32", ("batch", 5)),),
         "preprocessing": Preprocessing(image_size=(8, 12), channels=1, resize=(8, 12)),

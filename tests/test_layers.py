@@ -12,7 +12,7 @@ ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
     ("spec",),
-    ("taps", "clock", "files", "preprocess", "onnx_summary"),
+    ("taps", "clock", "files", "preprocess", "onnx_summary", "onnx_file"),
     ("arrays", "paraformer", "graph_names"),
     ("dataset", "bundle"),
     ("golden", "targets"),
@@ -34,6 +34,7 @@ MAY_IMPORT_BUILD_ONLY = {
     "trace",
     "locate",
     "onnx_summary",
+    "onnx_file",
     "rewrite",
 }
 SOURCES = sorted(file.relative_to(ROOT) for file in ROOT.rglob("*.py"))

@@ -34,7 +34,8 @@ from paraexport.spec import Accuracy, Report, Spec
     type=click.Choice([*LAYOUTS, AUTO]),
     default=LAYOUTS[0],
     show_default=True,
-    help="branches: the traced graph as it is, its branches side by side.",
+    help="branches: the traced graph as it is; folded: rewritten exactly, branches side by side; stacked: all branches"
+    " as one, for runtimes that like few large operators; auto takes the default.",
 )
 @click.option("--branches", metavar="K", type=click.IntRange(min=1), help="Keep the first K branches only.")
 @reading_options

@@ -1,1 +1,41 @@
-"""Exact rewrites of an ONNX graph: one pass a file, each with its identity, its count and its refusals."""
+"""Exact rewrites of an ONNX graph: one pass a file, each with its identity, its count and its refusals.
+
+A layout is a choice from the passes, in their order. Folding and early selection come before stacking: in the stacked
+graph there is no token axis left to select from.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+
+from paraexport.onnx_file import save
+from paraexport.rewrite import biases, deep, norms, offsets, pool, scales, select, stack, tidy, wide
+from paraexport.rewrite.edit import Applied
+from paraexport.spec import Rewrite
+
+Pass = Callable[[ir.Graph], Applied]
+FOLDING: tuple[Pass, ...] = (offsets.apply, scales.apply, biases.apply, select.apply, pool.apply)
+LAYOUTS: Mapping[str, tuple[Pass, ...]] = {
+    "branches": (),
+    "folded": (norms.apply, *FOLDING, deep.apply, tidy.apply),
+    "stacked": (functools.partial(norms.apply, everywhere=True), *FOLDING, stack.apply, wide.apply, tidy.apply),
+}
+"""`wide` is left out of `folded`: on CPUs, one product as wide as all branches is no faster than theirs in turn."""
+
+
+def rewrite(path: Path, layout: str) -> tuple[Rewrite, ...]:
+    """Rewrite the ONNX file at `path` in place, and say what each pass did.
+
+    Raises:
+        TraceError: the rewritten graph is not valid ONNX.
+    """
+    if not LAYOUTS[layout]:
+        return ()
+    model = ir.load(path)
+    done = [apply(model.graph) for apply in LAYOUTS[layout]]
+    save(model, path)
+    return tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)

@@ -85,13 +85,23 @@ def weight_of(node: ir.Node | None) -> NDArray[Any] | None:
 
 def bias_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
     """(activation, constant) of an Add of a constant that is at most as large as the activation, or None."""
-    if not is_op(node, "Add"):
+    return with_constant(node, "Add")
+
+
+def scale_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
+    """(activation, constant) of a Mul by a constant that is at most as large as the activation, or None."""
+    return with_constant(node, "Mul")
+
+
+def with_constant(node: ir.Node | None, op_type: str) -> tuple[ir.Value, NDArray[Any]] | None:
+    if not is_op(node, op_type):
         return None
     assert node is not None
     for activation, other in itertools.permutations(operands(node), 2):
-        bias = const(other)
-        if bias is not None and const(activation) is None and dims(activation) == dims(result(node)):
-            return activation, bias
+        array = const(other)
+        known = const(activation) is None and dims(activation) is not None
+        if array is not None and known and dims(activation) == dims(result(node)):
+            return activation, array
     return None
 
 
@@ -107,10 +117,19 @@ def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
         name=free,
         shape=ir.Shape(array.shape),
         type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        const_value=ir.tensor(np.ascontiguousarray(array), name=free),
+        const_value=ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=free),
     )
     graph.register_initializer(value)
     return value
+
+
+def replace_constant(node: ir.Node, index: int, new: ir.Value) -> None:
+    """Let input `index` be the constant `new`, which takes over the name of the old one if that has no other reader."""
+    old = node.inputs[index]
+    node.replace_input_with(index, new)
+    if old is not None and old.is_initializer() and not old.uses() and old.graph is not None and old.name:
+        del old.graph.initializers[old.name]
+        new.name = old.name
 
 
 def add_node(
@@ -147,6 +166,24 @@ def substitute(old: ir.Value, new: ir.Value) -> None:
         old.name, new.name = f"{name}.before", name
         new.shape, new.type = old.shape, old.type
     old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+
+def take_name(new: ir.Value, old: ir.Value) -> None:
+    """Call `new` what `old` is called, since it is the same number now; `old` is about to go or has changed."""
+    if new.is_graph_output() or old.is_graph_output():
+        return
+    name = old.name
+    old.name, new.name = f"{name}.before", name
+
+
+def rename(value: ir.Value, name: str) -> None:
+    """Call a value, unless the graph returns it, `name` or a name like it that is free."""
+    node = value.producer()
+    if node is None or node.graph is None or value.is_graph_output():
+        return
+    graph = node.graph
+    taken = {other.name for node in graph for other in node.outputs} | {*graph.initializers}
+    value.name = fresh(name, taken | {other.name for other in graph.inputs})
 
 
 def clean(graph: ir.Graph) -> None:

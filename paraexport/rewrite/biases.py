@@ -1,0 +1,81 @@
+"""Biases around attention: the key's is dropped, the value's goes into the output projection.
+
+Key: q·(k_j + b) = q·k_j + q·b adds one number to the whole row of scores, and softmax(s + c) = softmax(s).
+Value: Σ_j a_j (v_j + b) = Σ_j a_j v_j + b, since the weights a_j of a row sum to one; hence b_out ← b_out + b W_out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from paraexport.rewrite.edit import Applied, Refused, bias_of, clean, dims, is_op, operands, substitute
+from paraexport.rewrite.heads import (
+    KEY,
+    VALUE,
+    channels_after,
+    channels_in_heads,
+    check_plain,
+    result_of,
+    views_after,
+    views_before,
+)
+from paraexport.rewrite.products import channels, products_reading, set_bias
+
+NAME = "biases"
+
+
+def apply(graph: ir.Graph) -> Applied:
+    """Do both at every Attention node; a bias counts as one."""
+    applied = Applied(NAME)
+    for node in list(graph):
+        if is_op(node, "Attention"):
+            for rule in (drop_key_bias, move_value_bias):
+                try:
+                    applied.times += rule(node)
+                except Refused as reason:
+                    applied.refuse(node, f"{rule.__name__}: {reason}")
+    clean(graph)
+    return applied
+
+
+def drop_key_bias(attention: ir.Node) -> bool:
+    """Let the node read its keys without their bias."""
+    key, views = views_before(operands(attention)[KEY])
+    added = bias_of(key.producer())
+    if added is None:
+        return False
+    check_plain(attention)
+    channels(added[1], width(key))
+    channels_in_heads(key, views, attention)
+    substitute(key, added[0])
+    return True
+
+
+def move_value_bias(attention: ir.Node) -> bool:
+    """Let the node read its values without their bias, which the products after it add instead."""
+    value, views = views_before(operands(attention)[VALUE])
+    added = bias_of(value.producer())
+    if added is None:
+        return False
+    check_plain(attention)
+    bias = channels(added[1], width(value))
+    heads = channels_in_heads(value, views, attention)
+    mixed, views = views_after(result_of(attention))
+    products, others = products_reading(mixed)
+    if others or not products:
+        raise Refused(f"{', '.join(others) or 'nothing'} reads its result, and not products alone")
+    sources = channels_after(heads, attention, views)
+    for product in products:
+        moved = bias[sources] @ product.weight.astype(np.float64)
+        set_bias(product, moved if product.bias is None else moved + product.bias)
+    substitute(value, added[0])
+    return True
+
+
+def width(value: ir.Value) -> int:
+    """The number of channels of a value [B, N, C]."""
+    *_, size = dims(value) or (None,)
+    if size is None:
+        raise Refused(f"the shape of {value.name} is not known")
+    return size

@@ -1,0 +1,86 @@
+"""How many multiply-adds a graph needs: those of its products, convolutions and attentions; every other node counts 0.
+
+A multiply-add is one multiplication and one addition, so twice as many floating-point operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from paraexport.onnx_summary import BRANCH
+from paraexport.rewrite.edit import attribute, dims, is_op, operands
+
+COUNTED = ("MatMul", "Gemm", "Conv", "Attention")
+IR_VERSION = 10
+
+
+def multiply_adds(graph: ir.Graph, batch: int = 1) -> int:
+    """Of one run on `batch` images.
+
+    Raises:
+        ValueError: a shape is not known; every node that cannot be counted is listed.
+    """
+    return sum(by_branch(graph, batch).values())
+
+
+def by_branch(graph: ir.Graph, batch: int = 1) -> dict[int | None, int]:
+    """The multiply-adds of each branch, told by the name of the node; None is what belongs to no branch, or to several.
+
+    Raises:
+        ValueError: a shape is not known; every node that cannot be counted is listed.
+    """
+    totals: Counter[int | None] = Counter()
+    unknown = []
+    for node, count in by_node(graph, batch):
+        found = BRANCH.search(node.name or "")
+        if count is None:
+            unknown.append(node.name or node.op_type)
+        else:
+            totals[int(found[1]) if found else None] += count
+    if unknown:
+        raise ValueError(f"no shape to count multiply-adds from: {', '.join(unknown)}")
+    return dict(totals)
+
+
+def by_node(graph: ir.Graph, batch: int = 1) -> Iterator[tuple[ir.Node, int | None]]:
+    """Each node with its multiply-adds on `batch` images, or None where a shape is not known."""
+    fixed = with_batch(graph, batch)
+    return ((node, node_multiply_adds(twin)) for node, twin in zip(graph, fixed, strict=True))
+
+
+def with_batch(graph: ir.Graph, batch: int) -> ir.Graph:
+    """A copy in which a free axis 0 of an input has length `batch`, with all shapes that follow from it."""
+    copy = graph.clone()
+    inputs = [value for value in copy.inputs if value.shape]
+    free = {value.shape[0] for value in inputs if value.shape and isinstance(value.shape[0], ir.SymbolicDim)}
+    named = {size for size in free if size.value is not None}
+    for value in (*inputs, *(value for node in copy for value in node.outputs if value.shape)):
+        sizes = [batch if size in named else size for size in value.shape or ()]
+        if value in inputs and not isinstance(sizes[0], int):
+            sizes[0] = batch
+        value.shape = ir.Shape(sizes)
+    common.ShapeInferencePass(strict_mode=False)(ir.Model(copy, ir_version=IR_VERSION))
+    return copy
+
+
+def node_multiply_adds(node: ir.Node) -> int | None:
+    """The multiply-adds of one node whose shapes are all known, else None."""
+    if not is_op(node, *COUNTED):
+        return 0
+    shapes = [dims(value) for value in (*operands(node)[:2], node.outputs[0])]
+    known = [tuple(size for size in shape or () if size is not None) for shape in shapes]
+    if any(shape is None or len(sizes) < len(shape) for shape, sizes in zip(shapes, known, strict=True)):
+        return None
+    first, second, out = known
+    if node.op_type == "Attention":
+        # q kᵀ has d terms for each query and key, its product by v as many terms as there are keys.
+        cached = len(node.inputs) > 4 and node.inputs[4] is not None
+        return None if cached else (math.prod(first) + math.prod(out)) * second[-2]
+    if node.op_type == "Conv":
+        return math.prod(out) * math.prod(second[1:])
+    return math.prod(out) * first[0 if node.op_type == "Gemm" and attribute(node, "transA", 0) else -1]

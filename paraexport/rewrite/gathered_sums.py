@@ -1,0 +1,47 @@
+"""ReduceSum over stacked values -> Sum of them: stack([y_1, …, y_L], axis).sum(axis) = y_1 + … + y_L."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from paraexport.rewrite.edit import add_node, attribute, const, dims, is_op, operands, result, substitute, take_name
+from paraexport.rewrite.naming import beside
+from paraexport.rewrite.views import sizes_of
+
+
+def apply(graph: ir.Graph) -> int:
+    """Rewrite every such ReduceSum; how many there were."""
+    found = [(node, terms) for node in graph if (terms := stacked_terms(node))]
+    for node, terms in found:
+        name = beside(node.name or "", "Sum")
+        new = add_node(node, "Sum", terms, name=name, shape=sizes_of(result(node)))
+        take_name(new, result(node))
+        substitute(result(node), new)
+    return len(found)
+
+
+def stacked_terms(node: ir.Node) -> list[ir.Value]:
+    """The values that a ReduceSum adds up along the axis on which they were stacked, or none."""
+    if not is_op(node, "ReduceSum") or len(operands(node)) != 2:
+        return []
+    concat, whole = operands(node)[0].producer(), dims(result(node))
+    if concat is None or not is_op(concat, "Concat") or attribute(node, "keepdims", 1) or whole is None:
+        return []
+    axis = attribute(concat, "axis")
+    assert isinstance(axis, int)
+    axis %= len(whole) + 1
+    pieces = [value.producer() for value in operands(concat)]
+    if not is_only_axis(operands(node)[1], axis, len(whole)):
+        return []
+    terms: list[ir.Value] = []
+    for piece in pieces:
+        if piece is None or not is_op(piece, "Unsqueeze") or not is_only_axis(operands(piece)[1], axis, len(whole)):
+            return []
+        terms.append(operands(piece)[0])
+    return terms if all(dims(term) == whole for term in terms) and len(terms) > 1 else []
+
+
+def is_only_axis(axes: ir.Value, axis: int, rank: int) -> bool:
+    """Whether the constant names this one axis, of rank + 1."""
+    array = const(axes)
+    return array is not None and array.size == 1 and int(array.ravel()[0]) % (rank + 1) == axis

@@ -1,0 +1,137 @@
+"""What feeds an Attention node and what reads it, and which channel of the one is which channel of the other.
+
+Between a projection and the node stand only views: a Reshape and a Transpose that cut the channels into heads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from paraexport.rewrite.edit import Refused, attribute, const, dims, is_op, operands, read_once, readers, result
+
+QUERY, KEY, VALUE = 0, 1, 2
+TWO = 2
+"""A batch that stands for every batch: with one sample, an axis of samples could pass for another."""
+
+
+def check_plain(attention: ir.Node) -> None:
+    """Whether the node is softmax(q kᵀ · scale) v and nothing more, so that each row of weights sums to one.
+
+    Raises:
+        Refused: it has a mask, a cap of the scores, a cache, or gives out more than its result.
+    """
+    if len(operands(attention)) > VALUE + 1:
+        raise Refused("it has a mask or a cache")
+    if attribute(attention, "is_causal", 0):
+        raise Refused("it is causal")
+    if attribute(attention, "softcap", 0.0):
+        raise Refused("its scores are capped")
+    if any(value.uses() or value.is_graph_output() for value in attention.outputs[1:]):
+        raise Refused("its scores or its cache are read")
+
+
+def views_before(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
+    """The value that `value` is a view of, and the views from there on, all read by one node only.
+
+    Raises:
+        Refused: something else reads one of them.
+    """
+    views: list[ir.Node] = []
+    while True:
+        if not read_once(value):
+            raise Refused(f"{value.name} is read elsewhere as well")
+        node = value.producer()
+        if node is None or not is_view(node):
+            return value, views[::-1]
+        views.append(node)
+        value = operands(node)[0]
+
+
+def views_after(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
+    """The last view of `value`, and the views up to there, each the only reader of what is before it."""
+    views: list[ir.Node] = []
+    while read_once(value) and is_view(node := readers(value)[0]) and operands(node)[0] is value:
+        views.append(node)
+        value = result(node)
+    return value, views
+
+
+def is_view(node: ir.Node) -> bool:
+    return is_op(node, "Transpose") or (is_op(node, "Reshape") and const(operands(node)[1]) is not None)
+
+
+def channels_in_heads(source: ir.Value, views: list[ir.Node], attention: ir.Node) -> NDArray[np.intp]:
+    """Which channel of `source` [B, N, C] stands where in an input of the node: [h, d], or [h·d] without heads.
+
+    Raises:
+        Refused: the views do not keep batch and tokens apart from the channels.
+    """
+    sizes = sizes_of(source)
+    seen = through(np.broadcast_to(np.arange(sizes[-1]), sizes), views)
+    token_axis = 1 if attribute(attention, "q_num_heads") else 2
+    if seen.ndim != (3 if token_axis == 1 else 4):
+        raise Refused(f"its input has {seen.ndim} axes")
+    return constant_along(seen, (0, token_axis))
+
+
+def channels_after(heads: NDArray[np.intp], attention: ir.Node, views: list[ir.Node]) -> NDArray[np.intp]:
+    """Which channel of the value projection each channel of the attention's result [B, N, C] is a mix of.
+
+    Raises:
+        Refused: heads of queries and values differ in number, or the views mix channels and tokens.
+    """
+    sizes = sizes_of(result_of(attention))
+    if heads.ndim == 2:
+        if sizes[1] != heads.shape[0]:
+            raise Refused(f"{sizes[1]} heads of queries share {heads.shape[0]} heads of values")
+        heads = heads[:, None]
+    elif attribute(attention, "q_num_heads") != attribute(attention, "kv_num_heads"):
+        raise Refused("several heads of queries share one of values")
+    seen = through(np.broadcast_to(heads, sizes), views)
+    return constant_along(seen, tuple(range(seen.ndim - 1)))
+
+
+def result_of(attention: ir.Node) -> ir.Value:
+    return attention.outputs[0]
+
+
+def sizes_of(value: ir.Value) -> tuple[int, ...]:
+    """The sizes of a value whose first axis alone may be free."""
+    first, *rest = dims(value) or (None,)
+    known = [size for size in rest if size is not None]
+    if not rest or len(known) < len(rest):
+        raise Refused(f"the shape of {value.name} is not known")
+    return (TWO if first is None else first, *known)
+
+
+def through(array: NDArray[Any], views: list[ir.Node]) -> NDArray[Any]:
+    for node in views:
+        if is_op(node, "Transpose"):
+            perm = attribute(node, "perm")
+            array = array.transpose(perm if isinstance(perm, list | tuple) else None)
+        else:
+            array = reshaped(array, node)
+    return array
+
+
+def reshaped(array: NDArray[Any], node: ir.Node) -> NDArray[Any]:
+    shape = const(operands(node)[1])
+    assert shape is not None
+    copies = not attribute(node, "allowzero", 0)
+    sizes = [array.shape[axis] if size == 0 and copies else int(size) for axis, size in enumerate(shape)]
+    try:
+        return array.reshape(sizes)
+    except ValueError as error:
+        raise Refused(f"{node.name} reshapes to {sizes}, which ties the batch") from error
+
+
+def constant_along(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[np.intp]:
+    """The array without `axes`, along which it must not vary."""
+    first = array[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))]
+    if (array != first).any():
+        raise Refused("the views before or after it mix channels with tokens")
+    return first.squeeze(axes)

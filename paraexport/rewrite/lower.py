@@ -1,0 +1,69 @@
+"""Opset 23 and later -> 20, which every target reads: `Attention` is written out, the rest is relabelled.
+
+Attention(q, k, v) = softmax(s q kᵀ) v with s = 1/√d (ONNX operators, `Attention`-23). s is a factor of q or of k, so it
+goes into the constants of the product that one of them comes from, s (x W + b) = x (s W) + s b, where what lies between
+only moves numbers. Where neither comes from such a product, q is multiplied: it is never larger than the scores.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx import defs
+
+from paraexport.rewrite.decompose import WrittenOut
+from paraexport.rewrite.edit import Applied, Refused, clean, is_op, operands
+
+NAME = "lower"
+OPSET = 20
+NEW_TYPES = frozenset({"INT2", "UINT2", "INT4", "UINT4", "FLOAT4E2M1", "FLOAT8E8M0"})
+MEANS_SOMETHING_ELSE = frozenset({"GroupNormalization"})
+"""Has the same name and attributes at opset 20, but a scale of another shape."""
+
+
+def apply(model: ir.Model) -> Applied:
+    """Bring the model to opset 20, or leave it whole and say what keeps it from there."""
+    applied = Applied(NAME)
+    graph = model.graph
+    attentions: list[WrittenOut] = []
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        try:
+            if is_op(node, "Attention"):
+                attentions.append(WrittenOut(node))
+            else:
+                check_node(node)
+        except Refused as reason:
+            applied.refuse(node, reason)
+    version = model.opset_imports.get("", OPSET)
+    if version < OPSET:
+        applied.refusals.append(f"{graph.name}: it is of opset {version}, older than {OPSET}")
+    if model.functions:
+        applied.refusals.append(f"{graph.name}: it has functions of its own")
+    if applied.refusals:
+        return applied
+    for attention in attentions:
+        attention.write(graph)
+    clean(graph)
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        node.version = None
+    model.opset_imports[""] = graph.opset_imports[""] = OPSET
+    applied.times = len(attentions)
+    return applied
+
+
+def check_node(node: ir.Node) -> None:
+    """Raise unless the node means the same at opset 20, or is of another domain."""
+    if node.domain not in {"", "ai.onnx"}:
+        return
+    try:
+        schema = defs.get_schema(node.op_type, OPSET)
+    except defs.SchemaError:
+        raise Refused(f"{node.op_type} is newer than opset {OPSET}") from None
+    if node.op_type in MEANS_SOMETHING_ELSE or schema.deprecated:
+        raise Refused(f"{node.op_type} is another operator at opset {OPSET}")
+    if unknown := sorted(set(node.attributes) - set(schema.attributes)):
+        raise Refused(f"{node.op_type} has no {unknown[0]} at opset {OPSET}")
+    if len(node.inputs) > schema.max_input or len(node.outputs) > schema.max_output:
+        raise Refused(f"{node.op_type} has fewer inputs or outputs at opset {OPSET}")
+    for value in (*operands(node), *node.outputs):
+        if value.dtype is not None and value.dtype.name in NEW_TYPES:
+            raise Refused(f"{value.dtype.name} is newer than opset {OPSET}")

@@ -1,0 +1,49 @@
+"""Names for a node that stands for several: `branches.*/fc1` for `branches.0/fc1` and `branches.1/fc1`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+BRANCHES = "branches.*"
+
+
+def shared_scope(names: Sequence[str | None]) -> str:
+    """What the names have in common from the left, level by level, with `*` for an index in which they differ."""
+    levels = []
+    for parts in zip(*((name or "").split("/") for name in names), strict=False):
+        level = shared_level(parts)
+        if level is None:
+            break
+        levels.append(level)
+    return "/".join(levels)
+
+
+def shared_level(parts: Sequence[str]) -> str | None:
+    """`branches.*` of `branches.0` and `branches.1`; None where more than an index differs."""
+    pieces = []
+    for same in itertools.zip_longest(*(part.split(".") for part in parts)):
+        if len(set(same)) == 1:
+            pieces.append(same[0])
+        elif all(piece is not None and piece.isdecimal() for piece in same):
+            pieces.append("*")
+        else:
+            return None
+    return ".".join(pieces)
+
+
+def stacked_name(names: Sequence[str | None], last: str) -> str:
+    """The name of what stands for all of `names`, ending in `last`: `branches.*/layers.1/fc1/MatMul`."""
+    scope = shared_scope(names)
+    if scope.rpartition("/")[2].partition("_")[0] != last:
+        scope = joined(scope, last)
+    return scope if "*" in scope.partition("/")[0] else f"{BRANCHES}/{scope}"
+
+
+def joined(scope: str, name: str) -> str:
+    return f"{scope}/{name}" if scope else name
+
+
+def beside(name: str, last: str) -> str:
+    """The name of a node in the scope of the node `name`."""
+    return joined(name.rpartition("/")[0], last)

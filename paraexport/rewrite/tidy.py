@@ -1,0 +1,124 @@
+"""What is left to do after the other rewrites: nothing is computed twice, moved back and forth, or kept unread.
+
+Transpose_p(Transpose_q(x)) = Transpose_{q∘p}(x); Reshape(Reshape(x)) = Reshape(x), since both keep the order of the
+numbers; a Transpose or Reshape to the same shape, and an Identity, is x. Equal nodes of equal inputs are one node, and
+equal initializers one initializer: that two weights are one tensor here says nothing about the model having tied them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from paraexport.rewrite.alike import RANDOM
+from paraexport.rewrite.edit import Applied, attribute, clean, const, is_op, operands, result, substitute
+
+NAME = "tidy"
+RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+
+
+def apply(graph: ir.Graph) -> Applied:
+    """Simplify until nothing changes; `times` counts the nodes that went."""
+    applied = Applied(NAME)
+    before = len(graph)
+    clean(graph)
+    merge_initializers(graph)
+    model = ir.Model(graph, ir_version=10)
+    random = [node for node in graph if node.op_type in RANDOM]
+    if random:
+        applied.refuse(random[0], "it draws random numbers, so equal nodes were not merged")
+    changed = True
+    while changed:
+        moved = [simplify(node) for node in list(graph)]
+        merged = not random and common.CommonSubexpressionEliminationPass()(model).modified
+        clean(graph)
+        changed = any(moved) or bool(merged)
+    applied.times = before - len(graph)
+    return applied
+
+
+def merge_initializers(graph: ir.Graph) -> None:
+    """Let the readers of equal initializers read the first of them; inputs and outputs of the graph stay."""
+    first: dict[Hashable, ir.Value] = {}
+    for name, value in list(graph.initializers.items()):
+        array = const(value)
+        if array is None or array.dtype.kind == "O" or value.is_graph_input() or value.is_graph_output():
+            continue
+        kept = first.setdefault((value.dtype, array.shape, array.tobytes()), value)
+        if kept is not value:
+            value.replace_all_uses_with(kept)
+            graph.initializers.pop(name)
+
+
+def simplify(node: ir.Node) -> bool:
+    """Simplify one node that only moves numbers; whether there was anything to do."""
+    if not is_op(node, "Identity", "Reshape", "Transpose") or not is_wanted(result(node)):
+        return False
+    skipped = is_op(node, "Transpose") and skip_transpose(node)
+    skipped = skipped or (is_op(node, "Reshape") and skip_reshape(node))
+    source = operands(node)[0]
+    if moves_nothing(node) and can_stand_for(source, result(node)):
+        substitute(result(node), source)
+        return True
+    return skipped
+
+
+def skip_transpose(node: ir.Node) -> bool:
+    """Read what the Transpose before this one reads."""
+    inner = operands(node)[0].producer()
+    if inner is None or not is_op(inner, "Transpose"):
+        return False
+    outer_order, inner_order = order_of(node), order_of(inner)
+    if outer_order is None or inner_order is None:
+        return False
+    node.replace_input_with(0, operands(inner)[0])
+    node.attributes["perm"] = ir.AttrInt64s("perm", [inner_order[axis] for axis in outer_order])
+    return True
+
+
+def skip_reshape(node: ir.Node) -> bool:
+    """Read what the reshaping node before this one reads; a 0 in the target would copy a size from elsewhere."""
+    inner = operands(node)[0].producer()
+    target = const(node.inputs[1])
+    if inner is None or not is_op(inner, *RESHAPES) or target is None or not target.all():
+        return False
+    node.replace_input_with(0, operands(inner)[0])
+    return True
+
+
+def moves_nothing(node: ir.Node) -> bool:
+    """Whether the result is the input: an unknown size is the same where every other one is."""
+    if is_op(node, "Transpose"):
+        order = order_of(node)
+        return order is not None and list(order) == sorted(order)
+    if is_op(node, "Identity"):
+        return True
+    before, after = operands(node)[0].shape, result(node).shape
+    if before is None or after is None or len(before) != len(after):
+        return False
+    pairs = list(zip(before, after, strict=True))
+    other = [pair for pair in pairs if pair[0] != pair[1] or not is_certain(pair[0])]
+    return not other or (len(other) == 1 and not all(isinstance(size, int) for size in other[0]))
+
+
+def is_certain(size: int | ir.SymbolicDim) -> bool:
+    return isinstance(size, int) or size.value is not None
+
+
+def order_of(node: ir.Node) -> Sequence[int] | None:
+    order = attribute(node, "perm")
+    if isinstance(order, Sequence):
+        return [int(axis) for axis in order]
+    shape = operands(node)[0].shape
+    return None if shape is None else list(reversed(range(len(shape))))
+
+
+def is_wanted(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
+
+
+def can_stand_for(source: ir.Value, value: ir.Value) -> bool:
+    """Whether the source may take the place of `value`; an output of the graph needs a node, and a name, of its own."""
+    return not value.is_graph_output() or (source.producer() is not None and not source.is_graph_output())

@@ -59,8 +59,8 @@ def load_checkpoint(
 
     Args:
         overrides: fields that the checkpoint leaves open, as text: `{"heads": "3", "image_size": "32x48"}`.
-        module: `FILE.py:FUNCTION`, which returns the module; this code is run. It is called with `path` if it takes
-            an argument; if not, the weights at `path` are loaded into what it returns.
+        module: `FILE.py:FUNCTION`, which returns the module; this code is run. It is called with `path` if it has
+            a parameter without a default; if not, the weights at `path` are loaded into what it returns.
         branches: keep the first so many branches only.
 
     Raises:

@@ -62,7 +62,7 @@ def reading_options(command: Command) -> Command:
         "--module",
         metavar="FILE.py:FUNCTION",
         help="Take the model from this function, which returns a torch.nn.Module. It is called with the path of the "
-        "checkpoint if it takes an argument. The file's code is run.",
+        "checkpoint if it has a parameter without a default. The file's code is run.",
     )
     return spec(module(command))
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from calib import make_digits
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.dataset import open_samples
 from paraexport.paraformer import ParaFormer
 from paraexport.preprocess import prepare_batch
@@ -56,6 +57,8 @@ class Recipe:
     weight_decay: float = 0.2
     max_shift: int
     """Pixels: each training image is moved by up to so many in either direction, afresh in every epoch."""
+    whole_pixels: bool = True
+    """Whether those moves are of whole pixels, or of any length, interpolated."""
     noise_sigma: float = 0.0
     """Of the pixel noise on training images, on the 0..1 scale, afresh in every epoch."""
     seed: int
@@ -80,7 +83,9 @@ def spec(branches: int) -> Spec:
 
 
 RECIPES = {
-    "digits": Recipe(spec=spec(branches=4), test_images="digits/test", epochs=100, max_shift=3, seed=0),
+    "digits": Recipe(
+        spec=spec(branches=4), test_images="digits/test", epochs=100, max_shift=3, whole_pixels=False, seed=0
+    ),
     "noisy_digits": Recipe(
         spec=spec(branches=8),
         test_images="noisy_digits.npz",
@@ -133,15 +138,29 @@ def prefix_loss(prefixes: list[Tensor], targets: Tensor) -> Tensor:
 
 def augment(images: NDArray[np.uint8], recipe: Recipe, stream: np.random.RandomState) -> NDArray[np.float32]:
     """Shifted (black moves in), noisy and preprocessed: uint8 [N, H, W, C] -> float32 [N, C, H, W]."""
-    count, height, width, _ = images.shape
-    reach = recipe.max_shift
-    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    windows = sliding_window_view(padded, (height, width), axis=(1, 2))  # [N, down, across, C, H, W]
-    down, across = stream.randint(0, 2 * reach + 1, (2, count))
-    shifted = windows[np.arange(count), down, across].transpose(0, 2, 3, 1)
+    shift = shift_by_pixels if recipe.whole_pixels else shift_between_pixels
+    shifted = shift(images, recipe.max_shift, stream)
     if recipe.noise_sigma:
         shifted = make_digits.add_noise(shifted, recipe.noise_sigma, stream)
     return prepare_batch(shifted, PREPROCESSING)
+
+
+def shift_by_pixels(images: NDArray[np.uint8], reach: int, stream: np.random.RandomState) -> NDArray[np.uint8]:
+    count, height, width, _ = images.shape
+    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    windows = sliding_window_view(padded, (height, width), axis=(1, 2))  # [N, down, across, C, H, W]
+    down, across = stream.randint(0, 2 * reach + 1, (2, count))
+    return windows[np.arange(count), down, across].transpose(0, 2, 3, 1)
+
+
+def shift_between_pixels(images: NDArray[np.uint8], reach: int, stream: np.random.RandomState) -> NDArray[np.uint8]:
+    count, height, width, _ = images.shape
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    moves = torch.from_numpy(stream.uniform(-reach, reach, (count, 2))).float() * 2 / torch.tensor([width, height])
+    matrices = torch.cat([torch.eye(2).expand(count, 2, 2), moves[..., None]], dim=2)  # [N, 2, 3]
+    grid = F.affine_grid(matrices, list(pixels.shape), align_corners=False)
+    shifted = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return shifted.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 @torch.no_grad()
@@ -169,7 +188,7 @@ def main(name: str, validate: int | None, output: Path) -> None:
     model = train(recipe, images[kept], labels[kept])
     seconds = time.perf_counter() - started
     checkpoint = output / f"{name}.pt"
-    save(checkpoint, model)
+    save_checkpoint(checkpoint, model, preprocessing=PREPROCESSING, labels=LABELS)
     samples = open_samples(CALIB / recipe.test_images, PREPROCESSING, LABELS, need_labels=True)
     assert samples.labels is not None
     correct = correct_by_branches(model, samples.pick(len(samples)), samples.labels)
@@ -206,17 +225,6 @@ def run_validation(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np
         unseen = make_digits.add_noise(unseen, recipe.noise_sigma, np.random.RandomState(recipe.seed))
     model = train(recipe, images[kept], labels[kept])
     print_accuracy(correct_by_branches(model, prepare_batch(unseen, PREPROCESSING), answers), len(answers))
-
-
-def save(path: Path, model: ParaFormer) -> None:
-    """The native format: plain types only, so that `torch.load(weights_only=True)` reads it."""
-    content = {
-        "spec": dataclasses.asdict(model.spec),
-        "preprocessing": dataclasses.asdict(PREPROCESSING),
-        "labels": list(LABELS),
-        "state_dict": model.state_dict(),
-    }
-    torch.save(content, path)
 
 
 def print_accuracy(correct: list[int], total: int) -> None:

@@ -20,7 +20,7 @@ def image_files(path: Path) -> list[Path]:
     """`path` itself, or every image below a folder but hidden ones, in natural order: `2.png` before `10.png`.
 
     Raises:
-        DataError: nothing there, or no file with an image's suffix.
+        DataError: nothing there, a folder that cannot be read, or no file with an image's suffix.
     """
     path = Path(path)
     if not path.is_dir():
@@ -37,7 +37,7 @@ def digest_path(path: Path) -> str:
     """sha256 of a file, or of the sorted relative names and the contents of all files in a folder but hidden ones.
 
     Raises:
-        DataError: nothing there, or a file cannot be read.
+        DataError: nothing there, or a file or folder cannot be read.
     """
     path = Path(path)
     if not path.is_dir():
@@ -67,13 +67,20 @@ def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     real = folder.resolve()
     if real in above:
         return
-    for entry in sorted(folder.iterdir(), key=lambda entry: _natural(entry.name)):
+    for entry in sorted(_entries(folder), key=lambda entry: _natural(entry.name)):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             yield from _files_below(entry, (*above, real))
         else:
             yield entry
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise DataError("cannot be read", where=folder, got=error.strerror, remedy="check its permissions") from error
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -89,3 +92,18 @@ def test_digest_path_sees_names_and_contents(tmp_path: Path) -> None:
     changed = digest_path(tmp_path / "y")
     (tmp_path / "y" / "a.png").rename(tmp_path / "y" / "b.png")
     assert len({same, changed, digest_path(tmp_path / "y")}) == 3
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    entries = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder == closed:  # root may read everything, so that permissions prove nothing
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return entries(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(DataError, match=re.escape(f"{closed}: cannot be read")):
+        image_files(tmp_path)

@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
 
+STDOUT, STDERR = 1, 2
 WIDE = 10_000
 """Columns of what is no terminal: nothing is wrapped there."""
 
@@ -122,6 +124,23 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} GB"
 
 
+@contextlib.contextmanager
+def descriptor_redirected(descriptor: int, other: int) -> Iterator[None]:
+    """Send what libraries in C and other processes write to `descriptor` to `other`; either may be closed."""
+    try:
+        kept = os.dup(descriptor)
+    except OSError:
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.dup2(other, descriptor)
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
+
+
 class Stages:
     """Shows each stage on stderr as it begins, and keeps its seconds; call it with the stage's name.
 
@@ -137,6 +156,7 @@ class Stages:
 
     def __enter__(self) -> Self:
         self.stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        self.stack.enter_context(descriptor_redirected(STDOUT, STDERR))
         if not self.quiet and sys.stderr.isatty():
             self.status = self.stack.enter_context(console(sys.stderr).status(""))
         return self

@@ -263,3 +263,13 @@ def test_sizes_are_in_powers_of_a_thousand() -> None:
     assert [size_text(size) for size in (0, 999, 1500, 2_000_000, 3_210_000_000)] == [
         "0 bytes", "999 bytes", "1.5 kB", "2.0 MB", "3.2 GB",
     ]  # fmt: skip
+
+
+def test_what_a_library_writes_to_descriptor_1_does_not_mix_with_results() -> None:
+    code = (
+        "import os; from paraexport.cli.output import Stages\n"
+        "with Stages(quiet=True): os.write(1, b'noise')\n"
+        "print('result')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("result\n", "noise")

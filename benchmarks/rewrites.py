@@ -32,14 +32,13 @@ def main() -> None:
     for branches, depth, pool in cases:
         model = ParaFormer(released(branches, depth, pool)).eval()
         with tempfile.TemporaryDirectory() as folder:
-            plain = Path(folder) / "branches.onnx"
+            plain = Path(folder) / "plain" / "model.onnx"
+            plain.parent.mkdir()
             trace(model, model.spec, plain)
             before = multiply_adds(ir.load(plain).graph)
             for layout in LAYOUTS:
-                path = Path(folder) / f"{layout}.onnx"
-                path.write_bytes(plain.read_bytes())
-                rewrite(path, layout)
-                graph = ir.load(path).graph
+                rewrite(plain, layout, Path(folder) / layout)
+                graph = ir.load(Path(folder) / layout / plain.name).graph
                 cost = multiply_adds(graph)
                 shown = f"{len(graph):6} {cost / 1e9:8.3f} {cost / before:12.3f}"
                 print(f"{branches:3} {depth:3} {pool:11} {layout:10} {shown}", flush=True)

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paraexport import targets
+from paraexport import choose, targets
 from paraexport.errors import InputError
 from paraexport.validate import LIMITS
 
 PRECISIONS = tuple(LIMITS)
 LAYOUTS = ("branches", "folded", "stacked")
+DEFAULT_LAYOUT = "folded"
+"""Less work on every target, and the branches still apart."""
 AUTO = "auto"
 MOST = 4096
 """Images in one run, and branches."""
@@ -29,7 +31,7 @@ class Options:
 
     target: str = targets.DEFAULT
     precision: str = "fp32"
-    layout: str = LAYOUTS[0]
+    layout: str = DEFAULT_LAYOUT
     branches: int | None = None
     spec: Mapping[str, str] = field(default_factory=dict)
     module: str | None = None
@@ -40,7 +42,7 @@ class Options:
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        choices = {"target": tuple(targets.MODULES), "precision": PRECISIONS, "layout": LAYOUTS}
+        choices = {"target": (*targets.MODULES, AUTO), "precision": PRECISIONS, "layout": (*LAYOUTS, AUTO)}
         for name, known in choices.items():
             if (got := getattr(self, name)) not in known:
                 raise InputError(f"unknown {name}", where=f"--{name}", expected=f"one of {', '.join(known)}", got=got)
@@ -67,6 +69,22 @@ class Options:
             raise InputError(
                 "accuracy is measured on labelled images", where="--max-drop", remedy="give --data as well"
             )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What to choose from.
+
+        Raises:
+            MissingError: the target, or with `auto` every target, is not installed here.
+        """
+        if self.target == AUTO:
+            return choose.installed_targets()
+        return (targets.require(self.target).NAME,)
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """What to choose from."""
+        return LAYOUTS if self.layout == AUTO else (self.layout,)
 
     def moved_limits(self) -> dict[str, float]:
         """The limits that are not the usual ones, by the check's name."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from paraexport import __version__, bundle, cache, golden, inputs, report, targets, validate
+from paraexport import __version__, bundle, cache, choose, golden, inputs, report, targets, validate
 from paraexport.bundle import Bundle
 from paraexport.clock import Clock, Progress, silent
 from paraexport.engine import Engine
-from paraexport.options import AUTO, LAYOUTS, Options
-from paraexport.spec import Manifest, Source
+from paraexport.options import DEFAULT_LAYOUT, Options
+from paraexport.spec import Candidate, Manifest, Source
 
 AnyPath = str | os.PathLike[str]
 GOLDEN_IMAGES = 16
@@ -26,7 +27,7 @@ def build(
     *,
     target: str = targets.DEFAULT,
     precision: str = "fp32",
-    layout: str = LAYOUTS[0],
+    layout: str = DEFAULT_LAYOUT,
     branches: int | None = None,
     spec: Mapping[str, str] | None = None,
     module: str | None = None,
@@ -42,7 +43,8 @@ def build(
 
     Args:
         output: the bundle's folder; by default the checkpoint's name with `.bundle`, in the current folder.
-        target: where it is to run; `auto` takes the default.
+        target: where it is to run; `auto` times those that are installed and takes the fastest.
+        layout: how the graph is arranged, with the same answers; `auto` times all on the target.
         branches: keep the first so many branches only.
         spec: fields of the spec that the checkpoint leaves open, as text: `{"heads": "3"}`.
         module: `FILE.py:FUNCTION`, which returns the module to export; its code is run.
@@ -60,9 +62,9 @@ def build(
         MissingError: the target is not installed here.
     """
     options = Options(
-        target=targets.DEFAULT if target == AUTO else target,
+        target=target,
         precision=precision,
-        layout=LAYOUTS[0] if layout == AUTO else layout,
+        layout=layout,
         branches=branches,
         spec=spec or {},
         module=module,
@@ -85,7 +87,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         progress(UNCHANGED)
         return ready
     bundle.check_output(output, force=force)
-    targets.require(options.target)
+    possible = options.targets
     inputs.require_libraries()
     with clock.stage("checkpoint"):
         loaded = inputs.load(source, options)
@@ -95,21 +97,34 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         with clock.stage("trace"):
             from paraexport.trace import trace
 
-            graph = trace(loaded.module, loaded.classifier, folder / "model.onnx")
+            traced = folder.with_name("traced")
+            traced.mkdir()
+            graph = trace(loaded.module, loaded.classifier, traced / bundle.MODEL)
         with clock.stage("rewrite"):
             from paraexport.rewrite import rewrite
 
-            rewrites = rewrite(graph.path, options.layout)
+            drafts = {layout: folder.with_name(layout) for layout in options.layouts}
+            rewrites = {layout: rewrite(graph.path, layout, draft) for layout, draft in drafts.items()}
+        candidates = [(target, layout, draft) for target in possible for layout, draft in drafts.items()]
+        timed: tuple[Candidate, ...] = ()
+        target, layout, draft = candidates[0]
+        if len(candidates) > 1:
+            with clock.stage("timing"):
+                image = (loaded.classifier.channels, *loaded.classifier.image_size)
+                timed = choose.time_candidates(candidates, image, choose.batches_up_to(options.max_batch))
+                target, layout, draft = candidates[[one.chosen for one in timed].index(True)]
+        shutil.copytree(draft, folder, dirs_exist_ok=True)
         manifest = Manifest(
             format=bundle.FORMAT,
             digest=bundle.NO_DIGEST,
             paraexport=__version__,
             key=key,
             source=Source(source.name, bundle.sha256_of(source), loaded.convention, dict(options.spec), options.module),
-            target=options.target,
+            target=target,
             precision=options.precision,
-            layout=options.layout,
-            rewrites=rewrites,
+            layout=layout,
+            rewrites=rewrites[layout],
+            candidates=timed,
             max_batch=options.max_batch,
             inputs=graph.inputs,
             outputs=graph.outputs,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from paraexport.clock import Clock
 from paraexport.dataset import Samples
-from paraexport.spec import Accuracy, Check, Manifest, Preprocessing, Report
+from paraexport.spec import Accuracy, Candidate, Check, Manifest, Preprocessing, Report
 
 JSON, HTML = "report.json", "report.html"
 STYLE = """
@@ -77,6 +77,7 @@ def page(manifest: Manifest, report: Report, images: NDArray[np.float32], logits
         else "",
         table(["check", "value", "limit", "unit", "images", "", "reason"], map(check_row, manifest.checks)),
         *accuracies(report.accuracy),
+        *candidates(manifest.candidates),
         listing("Files that could not be read", report.unreadable),
         listing("Assumed", (f"{one.field} = {one.value}: {one.reason}" for one in manifest.assumptions)),
         "<h2>Model</h2>",
@@ -95,6 +96,25 @@ def page(manifest: Manifest, report: Report, images: NDArray[np.float32], logits
         "</html>",
     ]
     return "\n".join(part for part in parts if part) + "\n"
+
+
+def candidates(timed: Iterable[Candidate]) -> Iterator[str]:
+    if not (timed := tuple(timed)):
+        return
+    batches = list(dict.fromkeys(batch for one in timed for batch in one.latency_ms))
+    yield "<h2>Candidates</h2>"
+    yield paragraph("Timed in turns on the machine of the build; ms of one call, the median over bursts.")
+    yield table(
+        ["target", "layout", *(f"batch {batch}" for batch in batches), ""],
+        (
+            [
+                *(cell(one.target), cell(one.layout)),
+                *(number(one.latency_ms.get(batch)) for batch in batches),
+                cell("chosen" if one.chosen else one.failure, "passed" if one.chosen else "note"),
+            ]
+            for one in timed
+        ),
+    )
 
 
 def accuracies(accuracy: Accuracy | None) -> Iterator[str]:

@@ -150,6 +150,19 @@ class Rewrite:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A target with a layout that `auto` timed on the machine of the build."""
+
+    target: str
+    layout: str
+    latency_ms: dict[str, float]
+    """Of one call, by batch size: the median over bursts in turn with the other candidates'."""
+    chosen: bool
+    failure: str = ""
+    """Why it cannot run; then it has no latency."""
+
+
+@dataclass(frozen=True)
 class Source:
     """The file that a bundle was built from."""
 
@@ -185,6 +198,8 @@ class Manifest:
     layout: str
     rewrites: tuple[Rewrite, ...]
     """What made the layout of the traced graph, in order."""
+    candidates: tuple[Candidate, ...] = ()
+    """What `auto` chose from; empty where there was no choice."""
     max_batch: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]

@@ -12,11 +12,11 @@ ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
     ("spec",),
-    ("taps", "clock", "files", "preprocess", "onnx_summary", "onnx_file"),
+    ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file"),
     ("arrays", "paraformer", "graph_names"),
     ("dataset", "bundle"),
     ("golden", "targets"),
-    ("checkpoint", "trace", "rewrite", "locate", "validate", "engine", "cache"),
+    ("checkpoint", "trace", "rewrite", "locate", "validate", "engine", "cache", "choose"),
     ("report", "options"),
     ("inputs",),
     ("pipeline", "revalidate"),

@@ -12,9 +12,18 @@ import click
 from paraexport import targets
 from paraexport.bundle import MANIFEST, Bundle
 from paraexport.cli.options import PATH, limit_option, output_options, reading_options
-from paraexport.cli.output import Stages, emit_json, print_checks, size_text, text_of, warn, warn_of_assumptions
+from paraexport.cli.output import (
+    Stages,
+    emit_json,
+    print_candidates,
+    print_checks,
+    size_text,
+    text_of,
+    warn,
+    warn_of_assumptions,
+)
 from paraexport.cli.signals import leaving
-from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options
+from paraexport.options import AUTO, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
 from paraexport.spec import Accuracy, Report, Spec
 
 
@@ -26,16 +35,16 @@ from paraexport.spec import Accuracy, Report, Spec
     type=click.Choice([*targets.MODULES, AUTO]),
     default=targets.DEFAULT,
     show_default=True,
-    help="Where it is to run; auto takes the default.",
+    help="Where it is to run; auto times those that are installed here and takes the fastest.",
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default=PRECISIONS[0], show_default=True)
 @click.option(
     "--layout",
     type=click.Choice([*LAYOUTS, AUTO]),
-    default=LAYOUTS[0],
+    default=DEFAULT_LAYOUT,
     show_default=True,
-    help="branches: the traced graph as it is; folded: rewritten exactly, branches side by side; stacked: all branches"
-    " as one, for runtimes that like few large operators; auto takes the default.",
+    help="branches: the traced graph as it is; folded: rewritten exactly, with less to compute; stacked: the same, all "
+    "branches as one, for runtimes that like few large operators; auto times all three and takes the fastest.",
 )
 @click.option("--branches", metavar="K", type=click.IntRange(min=1), help="Keep the first K branches only.")
 @reading_options
@@ -145,6 +154,7 @@ def show(result: Result, *, as_json: bool) -> None:
     print(f"{'unchanged: reused' if result.reused else 'built'} {result.bundle.path}, {size_text(result.size_bytes)}")
     print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
     print(describe(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former, traced")
+    print_candidates(manifest.candidates)
     print(f"\nchecked on {manifest.evidence}")
     print_checks(manifest.checks)
     if report.accuracy is not None:
@@ -164,6 +174,7 @@ def as_object(result: Result) -> dict[str, object]:
         "target": manifest.target,
         "precision": manifest.precision,
         "layout": manifest.layout,
+        "candidates": manifest.candidates,
         "max_batch": manifest.max_batch,
         "key": manifest.key,
         "spec": manifest.spec,

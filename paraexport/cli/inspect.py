@@ -15,6 +15,7 @@ from paraexport.cli.options import PATH, output_options, reading_options
 from paraexport.cli.output import (
     Stages,
     emit_json,
+    print_candidates,
     print_checks,
     print_table,
     size_text,
@@ -134,6 +135,7 @@ def print_manifest(manifest: Manifest) -> None:
     print_fields(what, manifest.preprocessing, manifest.labels, manifest.assumptions, manifest.source.overrides)
     print()
     print_tensors(manifest.inputs, manifest.outputs)
+    print_candidates(manifest.candidates)
     print(f"\nchecks on {manifest.evidence}")
     print_checks(manifest.checks)
     print()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from paraexport.spec import Assumption, Check, Preprocessing, Spec
+from paraexport.spec import Assumption, Candidate, Check, Preprocessing, Spec
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -94,6 +94,24 @@ def print_checks(checks: Sequence[Check]) -> None:
         for check in checks
     ]
     print_table(("check", "verdict", "value", "limit", "unit", "samples", "note"), rows)
+
+
+def print_candidates(candidates: Sequence[Candidate]) -> None:
+    """What `auto` chose from, one row each; nothing where there was no choice."""
+    if not candidates:
+        return
+    print("\ntimed on the machine of the build, in turns: median ms a call")
+    batches = list(dict.fromkeys(batch for one in candidates for batch in one.latency_ms))
+    rows = [
+        (
+            one.target,
+            one.layout,
+            *(f"{one.latency_ms[batch]:.3g}" if batch in one.latency_ms else "-" for batch in batches),
+            "chosen" if one.chosen else one.failure,
+        )
+        for one in candidates
+    ]
+    print_table(("target", "layout", *(f"batch {batch}" for batch in batches), ""), rows)
 
 
 def warn_of_assumptions(assumptions: Iterable[Assumption]) -> None:

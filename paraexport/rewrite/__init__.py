@@ -7,6 +7,7 @@ graph there is no token axis left to select from.
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,15 +28,17 @@ LAYOUTS: Mapping[str, tuple[Pass, ...]] = {
 """`wide` is left out of `folded`: on CPUs, one product as wide as all branches is no faster than theirs in turn."""
 
 
-def rewrite(path: Path, layout: str) -> tuple[Rewrite, ...]:
-    """Rewrite the ONNX file at `path` in place, and say what each pass did.
+def rewrite(source: Path, layout: str, folder: Path) -> tuple[Rewrite, ...]:
+    """Write the ONNX file at `source`, rewritten, into the new `folder` under its name; returns what each pass did.
 
     Raises:
         TraceError: the rewritten graph is not valid ONNX.
     """
     if not LAYOUTS[layout]:
+        shutil.copytree(source.parent, folder)
         return ()
-    model = ir.load(path)
+    folder.mkdir()
+    model = ir.load(source)
     done = [apply(model.graph) for apply in LAYOUTS[layout]]
-    save(model, path)
+    save(model, folder / source.name)
     return tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)

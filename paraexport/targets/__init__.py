@@ -40,7 +40,7 @@ class Target(Protocol):
 
 MODULES = {name: f"paraexport.targets.{name}" for name in ("onnxruntime", "openvino")}
 DEFAULT = "onnxruntime"
-"""What `auto` means."""
+"""Runs everywhere that Python does."""
 
 
 def get(name: str) -> Target:

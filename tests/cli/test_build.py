@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from paraexport import choose
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.engine import Engine
+from paraexport.spec import Candidate
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, TEST_IMAGES
 
@@ -131,3 +134,29 @@ def test_an_answer_that_is_not_finite_is_null_in_json(
     done = run("build", small, "-o", tmp_path / "a.bundle", "--json")
     assert done.code == 1
     assert {check["name"]: check["value"] for check in done.json["checks"]}["parity"] is None
+
+
+def test_what_auto_chose_from_is_shown_at_once_and_later(
+    run: Run, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def figures(candidates: Sequence[tuple[str, str, Path]], *_: object) -> tuple[Candidate, ...]:
+        assert [layout for _, layout, _ in candidates] == ["branches", "folded", "stacked"]
+        return (
+            Candidate("onnxruntime", "branches", {"1": 2.0, "8": 9.0}, chosen=False),
+            Candidate("onnxruntime", "folded", {"1": 1.25, "8": 7.5}, chosen=True),
+            Candidate("onnxruntime", "stacked", {}, chosen=False, failure="no such operator"),
+        )
+
+    monkeypatch.setattr(choose, "time_candidates", figures)
+    output = tmp_path / "a.bundle"
+    built = run("build", small, "-o", output, "--layout", "auto")
+    assert "timing..." in built.err
+    assert "onnxruntime fp32, layout folded" in built.out
+    for shown in (built, run("inspect", output)):
+        rows = [line.split() for line in shown.out.splitlines()]
+        assert ["onnxruntime", "folded", "1.25", "7.5", "chosen"] in rows
+        assert ["onnxruntime", "stacked", "-", "-", "no", "such", "operator"] in rows
+    told = run("build", small, "-o", output, "--layout", "auto", "--json").json
+    assert told["reused"] is True
+    assert [one["chosen"] for one in told["candidates"]] == [False, True, False]
+    assert "no such operator" in (output / "report.html").read_text()

@@ -1,0 +1,100 @@
+"""`auto`: the candidates, targets × layouts, timed on this machine, and the one that is fastest here.
+
+Run as a program it is the contestant: `python -m paraexport.choose TARGET FOLDER SHAPE`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport import contest, targets
+from paraexport.errors import MissingError
+from paraexport.spec import Candidate
+
+BATCHES = (1, 8)
+"""One image as it comes, and a small queue."""
+
+
+def installed_targets() -> tuple[str, ...]:
+    """The targets that can run here.
+
+    Raises:
+        MissingError: none can.
+    """
+    here = {name: targets.get(name).availability() for name in targets.MODULES}
+    found = tuple(name for name, one in here.items() if one.version is not None)
+    if not found:
+        remedies = " or ".join(one.remedy for one in here.values())
+        raise MissingError("no target is installed", where="target auto", remedy=remedies)
+    return found
+
+
+def batches_up_to(max_batch: int) -> tuple[int, ...]:
+    return tuple(sorted({min(batch, max_batch) for batch in BATCHES}))
+
+
+def time_candidates(
+    candidates: Sequence[tuple[str, str, Path]],
+    image: tuple[int, ...],
+    batches: Sequence[int],
+) -> tuple[Candidate, ...]:
+    """Time (target, layout, folder with the model) in turns on images [C, H, W]; the fastest is marked as chosen.
+
+    The fastest is the one with the lowest geometric mean, over the batch sizes, of its latency relative to the best.
+
+    Raises:
+        MissingError: not one of them runs here.
+    """
+    contestants = [
+        contest.Contestant(
+            f"{target}, {layout}", [sys.executable, "-m", "paraexport.choose", target, str(folder), json.dumps(image)]
+        )
+        for target, layout, folder in candidates
+    ]
+    timings = list(contest.run(contestants, batches).values())
+    running = [one for one in timings if not one.failure]
+    if not running:
+        reasons = "; ".join(f"{entry.name}: {one.failure}" for entry, one in zip(contestants, timings, strict=True))
+        raise MissingError(f"no candidate runs here: {reasons}", where="auto", remedy="paraexport doctor")
+    best_ms = {batch: min(one.median_ms(batch) for one in running) for batch in batches}
+
+    def slowness(timing: contest.Timing) -> float:
+        return math.prod(timing.median_ms(batch) / best_ms[batch] for batch in batches)
+
+    chosen = min(running, key=slowness)
+    return tuple(
+        Candidate(
+            target,
+            layout,
+            {str(batch): round(one.median_ms(batch), 4) for batch in one.bursts_ms},
+            one is chosen,
+            one.failure,
+        )
+        for (target, layout, _), one in zip(candidates, timings, strict=True)
+    )
+
+
+def serve(target: str, folder: str, shape: str) -> None:
+    try:
+        session = targets.get(target).open_session(Path(folder), None)
+    except Exception as error:  # each runtime has errors of its own
+        print(json.dumps({"error": " ".join(str(error).split())[:300]}), flush=True)
+        return
+
+    @functools.cache
+    def images(batch: int) -> NDArray[np.float32]:
+        return np.random.default_rng(0).standard_normal((batch, *json.loads(shape)), np.float32)
+
+    contest.serve(lambda batch: session(images(batch)))
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

@@ -59,8 +59,8 @@ def with_logits(samples: Samples, pytorch: Logits, size: int) -> Iterator[Pair]:
         yield images, pytorch(images)
 
 
-def blame(loaded: Checkpoint, folder: Path, images: NDArray[np.float32]) -> str:
-    """One clause on where the graph of the bundle at `folder` first differs from PyTorch."""
+def blame(loaded: Checkpoint, model: Path, images: NDArray[np.float32], traced: Path | None = None) -> str:
+    """One clause on where the graph at `model` first differs from PyTorch; `traced` is what it was rewritten from."""
     from paraexport.golden import answers
     from paraexport.locate import first_difference, relative_difference
 
@@ -71,6 +71,9 @@ def blame(loaded: Checkpoint, folder: Path, images: NDArray[np.float32]) -> str:
         return "PyTorch itself does not answer the same twice: is there randomness in the module?"
     if not relative_difference(logits, answers(loaded.module)(images)) <= limit:
         return "the module answers otherwise than the Para-Former of its weights: it decides on values, or clips them"
-    if found := first_difference(loaded.module, folder / "model.onnx", images, limit):
+    if traced and (found := first_difference(loaded.module, traced, images, limit)):
         return str(found)
-    return "no named value of the graph differs on the golden images: the fault is at the output, or in the runtime"
+    if found := first_difference(loaded.module, model, images, limit):
+        rewriting = "; the traced graph agrees, so the rewriting is at fault: build with --layout branches"
+        return f"{found}{rewriting if traced else ''}"
+    return "no named value of the graph differs on the golden images: the fault is at the output, in the layout, or in the runtime"

@@ -149,7 +149,9 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             outcome = validate.run_checks(
                 options.precision, engine, evidence, max_batch=options.max_batch, moved=options.moved_limits()
             )
-            validate.require_passed(outcome.checks, lambda: inputs.blame(loaded, folder, images))
+            validate.require_passed(
+                outcome.checks, lambda: inputs.blame(loaded, folder / bundle.MODEL, images, graph.path)
+            )
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
             made = report.summarise(manifest, samples, outcome.accuracy, clock, graph.export_s)

@@ -89,7 +89,7 @@ def revalidate(
             return "give the checkpoint too, to see where the first difference is"
         if bundle.sha256_of(Path(str(checkpoint))) != manifest.source.sha256:
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
-        return inputs.blame(loaded, opened.path, images)
+        return inputs.blame(loaded, opened.path / bundle.MODEL, images)
 
     validate.require_passed(checks, where)
     return checks

@@ -4,15 +4,18 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 from PIL import Image
 
 import paraexport
+from paraexport import rewrite
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
 from paraexport.revalidate import revalidate
+from paraexport.rewrite.edit import Applied
 from paraexport.spec import Preprocessing
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.test_trace import random_model, small_spec
@@ -124,6 +127,22 @@ def test_a_graph_that_differs_leaves_nothing_and_names_branch_and_layer(small: P
     with pytest.raises(CheckFailed, match=r"parity is 0\.\d+.*at most 1e-05.*branches\.1/layers\.0/feed_forward/fc2"):
         paraexport.build(small, tmp_path / "a.bundle", module=f"{tmp_path / 'wrong.py'}:make")
     assert listing(tmp_path) <= {"wrong.py", "__pycache__"}
+
+
+def test_a_wrong_rewrite_is_told_from_a_wrong_trace(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def halve_a_bias(graph: ir.Graph) -> Applied:
+        value = graph.initializers["branches.1/layers.0/feed_forward/fc2/bias"]
+        value.const_value = ir.tensor(value.const_value.numpy() / 2, name=value.name)  # type: ignore[union-attr]
+        return Applied("halve_a_bias", 1)
+
+    monkeypatch.setattr(rewrite, "LAYOUTS", {"folded": (halve_a_bias,)})
+    with pytest.raises(
+        CheckFailed, match=r"first difference is at branches.1/layers.0/feed_forward.*--layout branches"
+    ):
+        paraexport.build(small, tmp_path / "a.bundle", layout="folded")
+    assert listing(tmp_path) == set()
 
 
 def test_a_failed_build_keeps_the_bundle_that_was_there(small: Path, small_bundle: Bundle, tmp_path: Path) -> None:

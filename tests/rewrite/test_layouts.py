@@ -1,5 +1,6 @@
 """Whole layouts: exact in float64, the same answers in float32, and one count of nodes for every L when stacked."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 import paraexport
 from paraexport.bundle import Bundle
+from paraexport.locate import differences
 from paraexport.options import LAYOUTS as OFFERED
 from paraexport.rewrite import LAYOUTS
 from paraexport.spec import Spec
 from tests.conftest import DIGITS, TEST_IMAGES
 from tests.rewrite.exact import EXACT, difference
-from tests.rewrite.graphs import SMALL, graph64, images, traced
+from tests.rewrite.graphs import SMALL, graph64, images, model_of, traced
 
 FIELDS: list[dict[str, Any]] = [
     {},
@@ -43,6 +45,16 @@ def test_a_layout_is_exact(layout: str, fields: dict[str, Any]) -> None:
     for batch in (1, 7):
         seen = images(batch=batch)
         assert difference(graph64(**fields), apply(graph64(**fields), layout), seen) <= EXACT
+
+
+@pytest.mark.parametrize("fields", FIELDS, ids=str)
+@pytest.mark.parametrize("layout", ["folded", "stacked"])
+def test_a_value_that_keeps_the_name_of_a_tap_is_that_tap(layout: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    spec = Spec(**{**vars(SMALL), **fields})
+    onnx.save(ir.to_proto(apply(ir.from_proto(traced(spec)), layout)), tmp_path / "model.onnx")
+    found = differences(model_of(spec), tmp_path / "model.onnx", images(spec).astype(np.float32))
+    assert len(found) >= 3
+    assert [one for one in found if not one.relative <= 1e-5] == []
 
 
 def answers(model: onnx.ModelProto, seen: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -76,4 +76,4 @@ def blame(loaded: Checkpoint, model: Path, images: NDArray[np.float32], traced: 
     if found := first_difference(loaded.module, model, images, limit):
         rewriting = "; the traced graph agrees, so the rewriting is at fault: build with --layout branches"
         return f"{found}{rewriting if traced else ''}"
-    return "no named value of the graph differs on the golden images: the fault is at the output, in the layout, or in the runtime"
+    return "no named value differs on the golden images: the fault is at the output, in the layout, or in the runtime"

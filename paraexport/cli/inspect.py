@@ -27,6 +27,7 @@ from paraexport.spec import Assumption, Classifier, Manifest, Preprocessing, Ten
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
+    from paraexport.rewrite.cost import Part
 
 NATIVE = "paraformer"
 
@@ -39,7 +40,7 @@ def command(*, path: Path, spec: dict[str, str], module: str | None, as_json: bo
     """Show what is in a checkpoint, a bundle or an ONNX file.
 
     Of a checkpoint: its spec, and which fields had to be assumed. Of a bundle, every file verified: its manifest and
-    checks. Of an ONNX file: inputs, operators, weights and parallel branches. No code from the file is run.
+    checks. Of an ONNX file: inputs, operators, and what each branch needs to run. No code from the file is run.
 
     \b
     Examples:
@@ -148,9 +149,9 @@ def inspect_onnx(path: Path, *, as_json: bool) -> None:
         raise InputError("there is no such file", where=path, remedy="check the path")
     from paraexport.onnx_summary import summarise
 
-    found = summarise(path)
+    found, needed = summarise(path), parts_of(path)
     if as_json:
-        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(found)})
+        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(found), "parts": needed})
         return
     operators = sorted(found.operators.items(), key=lambda pair: (-pair[1], pair[0]))
     opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
@@ -162,8 +163,32 @@ def inspect_onnx(path: Path, *, as_json: bool) -> None:
     else:
         print("parallel branches: none to be seen, no node is named branches.N/\n")
     print_tensors(found.inputs, found.outputs)
+    print_parts(needed)
     print()
     print_table(("operator", "nodes"), operators)
+
+
+def parts_of(path: Path) -> list[Part]:
+    import onnx_ir
+
+    from paraexport.rewrite.cost import parts
+
+    return parts(onnx_ir.load(path).graph)
+
+
+def print_parts(needed: list[Part]) -> None:
+    """What each branch needs, and the sum of all."""
+    columns = [
+        [getattr(part, name) for part in needed] for name in ("nodes", "parameters", "multiply_adds", "activations")
+    ]
+    names = [*(part.name for part in needed), "in all"]
+    cells = [[*column, None if None in column else sum(column)] for column in columns]
+    rows = [
+        (name, *("-" if count is None else f"{count:,}" for count in counts))
+        for name, *counts in zip(names, *cells, strict=True)
+    ]
+    print("\nfor one image")
+    print_table(("part", "nodes", "parameters", "multiply-adds", "activations"), rows)
 
 
 def origin(convention: str) -> str:

@@ -1,13 +1,16 @@
-"""How many multiply-adds a graph needs: those of its products, convolutions and attentions; every other node counts 0.
+"""What a graph needs to run, by branch: nodes, parameters, activations and multiply-adds.
 
-A multiply-add is one multiplication and one addition, so twice as many floating-point operations.
+Multiply-adds are those of products, convolutions and attentions; every other node counts 0. A multiply-add is one
+multiplication and one addition, so twice as many floating-point operations.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -15,8 +18,67 @@ from onnx_ir.passes import common
 from paraexport.onnx_summary import BRANCH
 from paraexport.rewrite.edit import attribute, dims, is_op, operands
 
+SHARED, STACKED = "shared", "all branches"
+"""What belongs to no branch, or to several; what computes all of them at once."""
+STACKED_NAME = re.compile(r"(?:^|/)branches\.\*/")
 COUNTED = ("MatMul", "Gemm", "Conv", "Attention")
 IR_VERSION = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one branch, or what is shared, needs to run on one image."""
+
+    name: str
+    """`branch 0`, …, `all branches` or `shared`."""
+    nodes: int
+    parameters: int
+    """Floating-point constants, each told by its own name; what branches share counts once."""
+    multiply_adds: int | None
+    """None where a shape is not known."""
+    activations: int | None
+    """Elements that the nodes write; None where a shape is not known."""
+
+
+def parts(graph: ir.Graph) -> list[Part]:
+    """The graph by branch, as the names of nodes and constants tell; branches in order, what is shared last."""
+    fixed = with_batch(graph, 1)
+    nodes: dict[str, list[ir.Node]] = defaultdict(list)
+    constants: dict[str, list[ir.Value]] = defaultdict(list)
+    for node in fixed:
+        nodes[part_of(node.name)].append(node)
+    for value in graph.initializers.values():
+        if value.dtype is not None and value.dtype.is_floating_point():
+            constants[part_of(value.name)].append(value)
+    names = sorted(nodes.keys() | constants.keys(), key=lambda name: (name == SHARED, len(name), name))
+    return [
+        Part(
+            name,
+            len(nodes[name]),
+            sum(size(value) or 0 for value in constants[name]),
+            total(map(node_multiply_adds, nodes[name])),
+            total(size(value) for node in nodes[name] for value in node.outputs),
+        )
+        for name in names
+    ]
+
+
+def part_of(name: str | None) -> str:
+    if found := BRANCH.search(name or ""):
+        return f"branch {found[1]}"
+    return STACKED if STACKED_NAME.search(name or "") else SHARED
+
+
+def size(value: ir.Value) -> int | None:
+    shape = dims(value)
+    known = [length for length in shape or () if length is not None]
+    return math.prod(known) if shape is not None and len(known) == len(shape) else None
+
+
+def total(counts: Iterable[int | None]) -> int | None:
+    found = list(counts)
+    known = [count for count in found if count is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def multiply_adds(graph: ir.Graph, batch: int = 1) -> int:

@@ -143,4 +143,11 @@ def test_a_file_that_only_bears_the_name_is_refused(run: Run, tmp_path: Path, co
 
 
 def test_the_model_of_a_bundle_has_its_branches(run: Run, small_bundle: Bundle) -> None:
-    assert run("inspect", small_bundle.path / "model.onnx", "--json").json["branches"] == 3
+    told = run("inspect", small_bundle.path / "model.onnx", "--json").json
+    assert told["branches"] == 3
+    parts = {part["name"]: part for part in told["parts"]}
+    assert {"branch 0", "branch 1", "branch 2", "shared"} <= parts.keys()
+    assert sum(part["nodes"] for part in parts.values()) == sum(told["operators"].values())
+    shown = run("inspect", small_bundle.path / "model.onnx").out
+    row = next(line.split() for line in shown.splitlines() if line.startswith("branch 1"))
+    assert row[3] == f"{parts['branch 1']['parameters']:,}"

@@ -6,8 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from paraexport.rewrite.cost import by_branch, by_node, multiply_adds
-from tests.rewrite.graphs import SMALL, graph64, traced
+from paraexport.rewrite import stack
+from paraexport.rewrite.cost import by_branch, by_node, multiply_adds, parts
+from tests.rewrite.graphs import SMALL, graph64, model_of, traced
 from tests.rewrite.little import Little, outputs_of
 
 TOKENS, DIM, MLP, HEADS, HEAD_DIM = 9, 12, 20, 3, 4
@@ -25,6 +26,32 @@ def test_a_traced_model_is_counted_by_branch(batch: int) -> None:
     assert counts.pop(None) == batch * (embedding + head)
     assert counts == dict.fromkeys(range(3), batch * BRANCH_MULTIPLY_ADDS)
     assert multiply_adds(graph64().graph, batch) == batch * (embedding + head + 3 * BRANCH_MULTIPLY_ADDS)
+
+
+def test_parts_have_the_parameters_that_pytorch_counts() -> None:
+    model, found = model_of(SMALL), {part.name: part for part in parts(graph64().graph)}
+    assert list(found) == ["branch 0", "branch 1", "branch 2", "shared"]
+    for index, branch in enumerate(model.branches):
+        part = found[f"branch {index}"]
+        assert part.parameters == sum(parameter.numel() for parameter in branch.parameters())
+        assert part.multiply_adds == BRANCH_MULTIPLY_ADDS
+    assert sum(part.parameters for part in found.values()) == sum(one.numel() for one in model.parameters())
+    assert sum(part.nodes for part in found.values()) == len(graph64().graph)
+
+
+def test_activations_are_as_many_numbers_as_the_nodes_write() -> None:
+    (part,) = parts(graph64(branches=1, depth=1).graph)[:1]
+    attention = TOKENS * DIM * (1 + 3 + 3 + 3 + 3 + 1 + 1 + 1 + 1 + 1 + 1)  # norm, q k v with bias, in heads, out, skip
+    feed_forward = TOKENS * (DIM + 3 * MLP + 3 * DIM)  # norm; fc1, its bias, GELU; fc2, its bias, skip
+    assert part.activations == attention + feed_forward
+
+
+def test_stacked_branches_are_one_part_with_as_much_work() -> None:
+    model = graph64(pool="mean", norm="before")
+    stack.apply(model.graph)
+    found = {part.name: part for part in parts(model.graph)}
+    assert found["all branches"].multiply_adds == 3 * BRANCH_MULTIPLY_ADDS
+    assert not any(name.startswith("branch ") for name in found)
 
 
 def test_counting_leaves_the_graph_as_it_is() -> None:

@@ -20,6 +20,7 @@ import torch
 from onnx_ir.passes import common
 from torch import nn
 
+from paraexport.attention import separate_attention
 from paraexport.errors import TraceError
 from paraexport.graph_names import module_path, name_after_modules
 from paraexport.onnx_file import PROTOBUF_LIMIT_BYTES, save
@@ -68,7 +69,7 @@ def export(module: nn.Module, classifier: Classifier) -> ir.Model:
     # A batch of 2: torch specialises sizes 0 and 1.
     images = torch.zeros(2, classifier.channels, *classifier.image_size)
     try:
-        with quiet_exporter(), torch.no_grad():
+        with quiet_exporter(), separate_attention(module), torch.no_grad():
             program = torch.onnx.export(
                 module.eval(),
                 (images,),
@@ -137,7 +138,7 @@ def signature(graph: ir.Graph, classifier: Classifier) -> tuple[tuple[TensorInfo
                 f"the traced graph has another {side} than the model",
                 expected=describe(expected),
                 got=describe(got),
-                remedy="the batch must stay free and axis 0 through the whole model",
+                remedy="the batch must stay free, and axis 0, through the model; len(images) fixes it, images.shape[0] not",
             )
     return inputs, outputs
 

@@ -13,7 +13,7 @@ ORDER = (
     ("errors",),
     ("spec",),
     ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file"),
-    ("arrays", "paraformer", "graph_names"),
+    ("arrays", "attention", "paraformer", "graph_names"),
     ("dataset", "bundle"),
     ("golden", "targets"),
     ("checkpoint", "trace", "rewrite", "locate", "validate", "engine", "cache", "choose"),
@@ -28,6 +28,7 @@ RANK = {part: rank for rank, row in enumerate(ORDER) for part in row}
 BUILD_ONLY = {"torch", "onnx", "onnx_ir", "onnxscript"}
 MAY_IMPORT_BUILD_ONLY = {
     "taps",
+    "attention",
     "paraformer",
     "graph_names",
     "checkpoint",

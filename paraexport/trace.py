@@ -138,7 +138,7 @@ def signature(graph: ir.Graph, classifier: Classifier) -> tuple[tuple[TensorInfo
                 f"the traced graph has another {side} than the model",
                 expected=describe(expected),
                 got=describe(got),
-                remedy="the batch must stay free, and axis 0, through the model; len(images) fixes it, images.shape[0] not",
+                remedy="keep the batch free and axis 0 through the whole model: len(images) fixes it, images.shape[0] does not",
             )
     return inputs, outputs
 

@@ -138,7 +138,7 @@ def signature(graph: ir.Graph, classifier: Classifier) -> tuple[tuple[TensorInfo
                 f"the traced graph has another {side} than the model",
                 expected=describe(expected),
                 got=describe(got),
-                remedy="keep the batch free and axis 0 through the whole model: len(images) fixes it, images.shape[0] does not",
+                remedy="keep the batch free and at axis 0 throughout: write images.shape[0], not len(images)",
             )
     return inputs, outputs
 

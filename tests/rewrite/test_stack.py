@@ -122,6 +122,17 @@ def test_as_many_nodes_for_any_number_of_branches() -> None:
     assert [node.op_type for node in attention[0].graph] == [node.op_type for node in attention[1].graph]
 
 
+def test_more_memory_than_the_limit_is_refused_and_nothing_changes() -> None:
+    model = graph64()
+    before = ir.to_proto(model).SerializeToString()
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    refused = stack.apply(model.graph, most_bytes=weights // 2)
+    assert refused.times == 0
+    assert any(f"more than {weights // 2} bytes" in line for line in refused.refusals)
+    assert ir.to_proto(model).SerializeToString() == before
+    assert stack.apply(model.graph, most_bytes=2 * weights).times == 1
+
+
 @pytest.mark.parametrize("number", [2, 3, 64])
 def test_a_small_graph(number: int) -> None:
     before = graph_of(branches(number))

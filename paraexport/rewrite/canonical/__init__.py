@@ -13,6 +13,7 @@ import onnx_ir as ir
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
 from paraexport.rewrite.edit import Applied
 
+NAME = "canonical"
 Step = Callable[[ir.Model], Applied]
 
 
@@ -20,11 +21,9 @@ def on_graph(apply: Callable[[ir.Graph], Applied]) -> Step:
     return lambda model: apply(model.graph)
 
 
-STEPS: tuple[tuple[str, Step], ...] = (
-    (prepare.NAME, prepare.apply),
-    (shapes.NAME, shapes.apply),
-    (gemm.NAME, on_graph(gemm.apply)),
-    (totals.NAME, on_graph(totals.apply)),
-    (packed.NAME, on_graph(packed.apply)),
-    (attention.NAME, on_graph(attention.apply)),
+STEPS: tuple[Step, ...] = (
+    prepare.apply,
+    shapes.apply,
+    *map(on_graph, (gemm.apply, totals.apply, packed.apply, attention.apply)),
 )
+NAMES = frozenset(module.NAME for module in (prepare, shapes, gemm, totals, packed, attention))

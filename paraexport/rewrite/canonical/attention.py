@@ -1,7 +1,7 @@
 """Attention written out -> one `Attention` node: softmax(s (q a)(k b)ᵀ) v = Attention(q, k, v; scale = s a b).
 
-The scale may stand before the product, on either side, or after it, as a Mul or a Div; kᵀ may be one Transpose with that
-of the heads. q, k and v are [B, h, N, d].
+The scale may stand before the product, on either side, or after it, as a Mul or a Div; kᵀ may be one Transpose with
+that of the heads. q, k and v are [B, h, N, d].
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ from paraexport.rewrite.edit import (
     substitute,
     take_name,
 )
+from paraexport.rewrite.naming import beside
+from paraexport.rewrite.views import sizes_of
 
 NAME = "attention"
+MINIMUM_OPSET = 23
 SWAPPED = [0, 1, 3, 2]
 
 
@@ -43,6 +46,8 @@ class Found:
 def apply(graph: ir.Graph) -> Applied:
     """Counts the Attention nodes that were made."""
     applied = Applied(NAME)
+    if graph.opset_imports.get("", 0) < MINIMUM_OPSET:
+        return applied
     for node in tuple(graph):
         if not is_op(node, "Softmax") or node.graph is None:
             continue
@@ -116,15 +121,15 @@ def fuse(mixing: ir.Node, found: Found) -> None:
     output = result(mixing)
     key = turned(mixing, found.turned_key)
     inputs = [found.query, key, found.value]
-    name = f"{str(mixing.name).removesuffix('MatMul')}Attention"
-    made = add_node(mixing, "Attention", inputs, {"scale": found.scale}, name=name, shape=dims(output))
+    name = beside(str(mixing.name), "Attention")
+    made = add_node(mixing, "Attention", inputs, {"scale": found.scale}, name=name, shape=sizes_of(output))
     take_name(made, output)
     substitute(output, made)
 
 
 def turned(before: ir.Node, key: ir.Value) -> ir.Value:
     """[B, h, d, N] -> [B, h, N, d], as one Transpose with the one that made it, or as what that one read."""
-    batch, heads, size, length = dims(key) or ()
+    batch, heads, size, length = sizes_of(key)
     shape = (batch, heads, length, size)
     node = key.producer()
     order, source = SWAPPED, key

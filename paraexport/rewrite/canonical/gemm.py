@@ -12,13 +12,13 @@ from paraexport.rewrite.edit import (
     attribute,
     clean,
     const,
-    dims,
     is_op,
     operands,
     result,
     substitute,
     take_name,
 )
+from paraexport.rewrite.views import sizes_of
 
 NAME = "gemm"
 
@@ -51,7 +51,7 @@ def split(graph: ir.Graph, node: ir.Node, made: dict[tuple[ir.Value, bool, float
             scaled = turned if alpha == 1 else (turned.astype(np.float64) * alpha).astype(array.dtype)
             made[key] = add_constant(graph, f"{weight.name}/turned", scaled)
     output = result(node)
-    shape = dims(output)
+    shape = sizes_of(output) if output.shape is not None else None
     value = add_node(node, "MatMul", [source, made[key]], name=f"{node.name}/MatMul", shape=shape)
     if bias is not None:
         scaled = bias if beta == 1 else (bias.astype(np.float64) * beta).astype(bias.dtype)

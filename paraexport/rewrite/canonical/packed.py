@@ -1,8 +1,8 @@
 """A packed product taken apart: y = x [W_1 | W_2 | …] of which parts are read is x W_1, x W_2, …
 
-Which columns a part reads is told from the views and selections between the product and the part, whatever their order:
-Split or Slices of [B, N, 3·h·d], one index of [B, N, 3, h, d] before or after a Transpose, columns in any order. Each part
-becomes the product by its columns, and a Reshape and Transpose that put them where they stood.
+Which columns a part reads is told from the views and selections between the product and the part, whatever their
+order: Split or Slices of [B, N, 3·h·d], one index of [B, N, 3, h, d] before or after a Transpose, columns in any order.
+Each part becomes the product by its columns, and a Reshape and Transpose that put them where they stood.
 """
 
 from __future__ import annotations

@@ -56,12 +56,12 @@ def raise_opset(model: ir.Model) -> None:
 
 def name_nodes(graph: ir.Graph) -> None:
     """Name every node that has no name, or one that another has, after its first output."""
-    taken = {node.name for node in graph} | {value.name for node in graph for value in node.outputs}
+    taken = {node.name for node in graph}
     seen: set[str] = set()
     for node in graph:
         if not node.name or node.name in seen:
             wanted = node.outputs[0].name or node.op_type
-            node.name = next(name for name in names_like(wanted) if name not in taken or name not in seen and name == wanted)
+            node.name = next(name for name in names_like(wanted) if name not in taken)
             taken.add(node.name)
         seen.add(node.name)
 

@@ -69,6 +69,9 @@ class Walk:
             return self.reshape(node)
         if is_op(node, "Expand"):
             return self.expand(node)
+        if is_op(node, "ConstantOfShape") and (sizes := self.integers.of(operands(node)[0])) is not None:
+            result(node).shape = ir.Shape(sizes.tolist())
+            return False
         infer(node)
         return False
 
@@ -121,7 +124,8 @@ class Walk:
             return False
         sizes = widened(before, entries.tolist())
         value.shape = ir.Shape(sizes)
-        value.dtype = source.dtype
+        if source.dtype is not None:
+            value.dtype = source.dtype
         batch = self.batch_input(sizes[0]) if sizes else None
         if batch is None or not all(isinstance(size, int) for size in sizes[1:]) or is_plain_target(target):
             return False
@@ -213,9 +217,7 @@ def merged(told: ir.Shape, noted: ir.Shape | None) -> ir.Shape:
     if noted is None or len(noted) != len(told):
         return told
     pairs = zip(told, noted, strict=True)
-    return ir.Shape(
-        [other if is_open(size) and isinstance(other, int) else size for size, other in pairs]
-    )
+    return ir.Shape([other if is_open(size) and isinstance(other, int) else size for size, other in pairs])
 
 
 def is_open(size: int | ir.SymbolicDim) -> bool:

@@ -39,7 +39,10 @@ def are_equal(one: ir.Value, other: ir.Value) -> bool:
     """Whether two values certainly have the same shape."""
     if one.shape is None or other.shape is None or len(one.shape) != len(other.shape):
         return False
-    return all(size == twin and (isinstance(size, int) or size.value is not None) for size, twin in zip(one.shape, other.shape, strict=True))
+    return all(
+        size == twin and (isinstance(size, int) or size.value is not None)
+        for size, twin in zip(one.shape, other.shape, strict=True)
+    )
 
 
 def is_zero(value: ir.Value) -> bool:

@@ -20,7 +20,7 @@ from paraexport.self_check import Difference, Reference, as_check, open_graph
 from paraexport.spec import Check
 
 LAYOUT_NAMES = tuple(name for name, passes in LAYOUTS.items() if passes)
-NO_REWRITES = canonical.NAMES | {restore.NAME, tidy.NAME}
+NO_REWRITES = {canonical.NAME, restore.NAME, tidy.NAME}
 """What these do alone is no gain: they change the form of a graph, or tidy it up."""
 
 

@@ -18,7 +18,8 @@ from paraexport.options import LAYOUTS
 if TYPE_CHECKING:
     from paraexport.optimize import Optimized, PassRow, Size
 
-NUMBERS = re.compile(r"\d+")
+NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
+"""Words that are no English: names of nodes and values, and numbers."""
 
 
 @click.command("optimize")
@@ -118,7 +119,7 @@ def count_text(count: int | None) -> str:
 
 
 def print_refusals(passes: tuple[PassRow, ...]) -> None:
-    """One line for all refusals of a pass whose reasons differ in the numbers of names only."""
+    """One line for all refusals of a pass whose reasons differ in names and numbers only."""
     rows = [(row.name, *line) for row in passes for line in grouped(row.refusals)]
     if rows:
         print("not rewritten:")
@@ -130,7 +131,7 @@ def grouped(refusals: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
     """(how many, the first node, its reason) for each kind of reason."""
     groups: dict[str, list[str]] = {}
     for refusal in refusals:
-        groups.setdefault(NUMBERS.sub("*", refusal.partition(": ")[2]), []).append(refusal)
+        groups.setdefault(NAMES.sub("*", refusal.partition(": ")[2]), []).append(refusal)
     for alike in groups.values():
         node, _, reason = alike[0].partition(": ")
         yield len(alike), node, reason

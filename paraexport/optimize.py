@@ -100,6 +100,7 @@ def optimize(
         passes = merged([*measured(model, steps)])
         if not any(row.times for row in passes if row.name not in NO_REWRITES):
             copy(source, folder, output.name)
+            passes = tuple(row for row in passes if row.name != restore.NAME)
             return Optimized(output, layout, False, (version, version), passes, None)
         signature.put_back()
         progress("checking")

@@ -120,6 +120,32 @@ def test_large_weights_go_to_a_file_of_their_own(tmp_path: Path, monkeypatch: py
     check_same(source, done.output)
 
 
+def test_weights_from_a_file_of_their_own_are_in_the_result(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    source = tmp_path / "old/in.onnx"
+    proto = onnx.ModelProto()
+    proto.CopyFrom(traced(SMALL))
+    onnx.save(proto, source, save_as_external_data=True, location="in.data", size_threshold=200)
+    assert (tmp_path / "old/in.data").stat().st_size > 1000
+    done = optimize(source, tmp_path / "new/out.onnx")
+    assert done.changed
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["out.onnx"]
+    check_same(source, done.output)
+
+
+def test_a_batch_without_a_name_stays_without(tmp_path: Path) -> None:
+    def nameless(model: onnx.ModelProto) -> None:
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.shape.dim[0].Clear()
+        del model.graph.value_info[:]
+
+    source = saved(tmp_path, exported("chunk", "stack", 18).proto, nameless)
+    done = optimize(source, tmp_path / "out.onnx", layout="stacked")
+    assert (times(done)["select"], times(done)["stack"]) == (1, 1)
+    before, after = (onnx.load(path).graph for path in (source, done.output))
+    assert (list(before.input), list(before.output)) == (list(after.input), list(after.output))
+
+
 # Nothing to do.
 
 

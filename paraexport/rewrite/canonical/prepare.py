@@ -16,6 +16,7 @@ from onnxscript.version_converter import ConvertVersionPass
 from paraexport.rewrite.edit import Applied, clean, is_op, operands, substitute
 
 NAME = "prepare"
+BATCH = "batch"
 OPSET = 23
 """Since then there is `Attention`."""
 
@@ -24,6 +25,7 @@ def apply(model: ir.Model) -> Applied:
     """Counts the nodes that went, and each input that was an initializer."""
     before = len(model.graph) + len(model.graph.inputs)
     common.RemoveInitializersFromInputsPass()(model)
+    name_batch(model.graph)
     name_nodes(model.graph)
     constants_to_initializers(model)
     for node in tuple(model.graph):
@@ -36,6 +38,13 @@ def apply(model: ir.Model) -> Applied:
     name_nodes(model.graph)
     constants_to_initializers(model)
     return Applied(NAME, times)
+
+
+def name_batch(graph: ir.Graph) -> None:
+    """Give the free first axis of an input a name, by which it is known again further on."""
+    for value in graph.inputs:
+        if value.shape and isinstance(value.shape[0], ir.SymbolicDim) and value.shape[0].value is None:
+            value.shape = ir.Shape([BATCH, *value.shape[1:]])
 
 
 def constants_to_initializers(model: ir.Model) -> None:

@@ -70,6 +70,8 @@ class Walk:
         if is_op(node, "Expand"):
             return self.expand(node)
         if is_op(node, "ConstantOfShape") and (sizes := self.integers.of(operands(node)[0])) is not None:
+            filled = node.attributes.get("value")
+            set_type(result(node), ir.DataType.FLOAT if filled is None else filled.value.dtype)
             result(node).shape = ir.Shape(sizes.tolist())
             return False
         infer(node)
@@ -104,6 +106,7 @@ class Walk:
         after = settled(before, sizes)
         free = [axis for axis, size in enumerate(after) if not isinstance(size, int)]
         value = result(node)
+        set_type(value, source.dtype)
         if not value.is_graph_output():
             value.shape = ir.Shape(after)
         if len(free) > 1 or any(isinstance(size, int) and size == 0 for size in asked):
@@ -124,8 +127,7 @@ class Walk:
             return False
         sizes = widened(before, entries.tolist())
         value.shape = ir.Shape(sizes)
-        if source.dtype is not None:
-            value.dtype = source.dtype
+        set_type(value, source.dtype)
         batch = self.batch_input(sizes[0]) if sizes else None
         if batch is None or not all(isinstance(size, int) for size in sizes[1:]) or is_plain_target(target):
             return False
@@ -142,6 +144,11 @@ class Walk:
         """The input of the graph whose first axis has this name."""
         named = (value for value in self.graph.inputs if value.shape and sizes_of(value)[:1] == [size])  # type: ignore[index]
         return next(named, None) if isinstance(size, str) else None
+
+
+def set_type(value: ir.Value, dtype: ir.DataType | None) -> None:
+    if dtype is not None and value.type is None:
+        value.type = ir.TensorType(dtype)
 
 
 def sizes_of(value: ir.Value) -> Sizes | None:

@@ -10,6 +10,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paraexport.rewrite import applied, canonical, foreign_steps, restore
@@ -19,7 +21,7 @@ from paraexport.rewrite.edit import Applied, const, dims
 from tests.rewrite import exact
 from tests.rewrite.foreign import Style, Total, export, exported
 from tests.rewrite.graphs import SMALL, model_of
-from tests.rewrite.little import Little, error
+from tests.rewrite.little import Little, drawn, error
 
 EXPORTS: list[tuple[Style, Total, int, bool]] = [
     ("chunk", "stack", 18, False),
@@ -297,3 +299,12 @@ def test_a_newer_operator_keeps_the_newer_opset() -> None:
     done = restore.apply(model, 18)
     assert model.opset_imports[""] == 23
     assert any("RMSNormalization is newer than opset 18" in reason for reason in done.refusals)
+
+
+@settings(max_examples=40, deadline=None)
+@given(model=drawn(), layout=st.sampled_from(["folded", "stacked"]))
+def test_random_graphs_there_and_back_are_the_same(model: ir.Model, layout: str) -> None:
+    before = model.clone()
+    for _ in applied(model, foreign_steps(model, layout)):
+        onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    assert error(before, model) <= exact.EXACT

@@ -21,7 +21,11 @@ def save(model: ir.Model, path: Path, *, external_data_above_bytes: int = PROTOB
         TraceError: the graph is not valid ONNX.
     """
     weights_bytes = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    ir.save(model, path, external_data=f"{path.name}.data" if weights_bytes > external_data_above_bytes else None)
+    beside = f"{path.name}.data" if weights_bytes > external_data_above_bytes else None
+    if beside is None:
+        # What a file elsewhere holds would else stay there.
+        ir.external_data.load_to_model(model)
+    ir.save(model, path, external_data=beside)
     try:
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -17,9 +17,9 @@ ORDER = (
     ("dataset", "bundle"),
     ("golden", "targets"),
     ("checkpoint", "trace", "rewrite", "locate", "validate", "engine", "cache", "choose"),
-    ("report", "options"),
+    ("report", "options", "onnx_input", "onnx_output", "self_check"),
     ("inputs",),
-    ("pipeline", "revalidate"),
+    ("pipeline", "revalidate", "optimize"),
     ("cli",),
     ("__init__", "__main__"),
 )
@@ -36,6 +36,8 @@ MAY_IMPORT_BUILD_ONLY = {
     "locate",
     "onnx_summary",
     "onnx_file",
+    "onnx_input",
+    "optimize",
     "rewrite",
 }
 SOURCES = sorted(file.relative_to(ROOT) for file in ROOT.rglob("*.py"))

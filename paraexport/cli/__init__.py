@@ -14,7 +14,7 @@ from paraexport import __version__
 from paraexport.cli.failure import describe, report
 from paraexport.cli.signals import interruptible
 
-COMMANDS = ("build", "inspect", "validate", "predict", "doctor")
+COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "doctor")
 CLOSED_PIPE = 141
 
 

@@ -1,24 +1,26 @@
 """Exact rewrites of an ONNX graph: one pass a file, each with its identity, its count and its refusals.
 
 A layout is a choice from the passes, in their order. Folding and early selection come before stacking: in the stacked
-graph there is no token axis left to select from.
+graph there is no token axis left to select from. A graph from elsewhere is brought to the form of a trace first
+(`canonical`), and back to the operators of its file at the end (`restore`).
 """
 
 from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from paraexport.onnx_file import save
-from paraexport.rewrite import biases, deep, norms, offsets, pool, scales, select, stack, tidy, wide
+from paraexport.rewrite import biases, canonical, deep, norms, offsets, pool, restore, scales, select, stack, tidy, wide
 from paraexport.rewrite.edit import Applied
 from paraexport.spec import Rewrite
 
 Pass = Callable[[ir.Graph], Applied]
+Step = Callable[[ir.Model], Applied]
 FOLDING: tuple[Pass, ...] = (offsets.apply, scales.apply, biases.apply, select.apply, pool.apply)
 LAYOUTS: Mapping[str, tuple[Pass, ...]] = {
     "branches": (),
@@ -39,6 +41,22 @@ def rewrite(source: Path, layout: str, folder: Path) -> tuple[Rewrite, ...]:
         return ()
     folder.mkdir()
     model = ir.load(source)
-    done = [apply(model.graph) for apply in LAYOUTS[layout]]
+    done = [*applied(model, layout_steps(layout))]
     save(model, folder / source.name)
     return tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)
+
+
+def layout_steps(layout: str) -> tuple[Step, ...]:
+    """The passes of a layout, for a graph in the form of a trace."""
+    return tuple(canonical.on_graph(apply) for apply in LAYOUTS[layout])
+
+
+def foreign_steps(model: ir.Model, layout: str) -> tuple[Step, ...]:
+    """The same for `model`, a graph from elsewhere, as its file has it."""
+    return (*canonical.STEPS, *layout_steps(layout), restore.step_for(model))
+
+
+def applied(model: ir.Model, steps: Sequence[Step]) -> Iterator[Applied]:
+    """Apply the steps to a model in place, one after another, and say after each what it did."""
+    for step in steps:
+        yield step(model)

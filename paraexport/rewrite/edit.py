@@ -148,7 +148,7 @@ def add_node(
     """
     graph = before.graph
     assert graph is not None
-    taken = {value.name for node in graph for value in node.outputs} | set(graph.initializers)
+    taken = names_in(graph)
     node = ir.node(op_type, inputs, attributes=dict(attributes or {}), version=version)
     output = result(node)
     output.name = node.name = fresh(name, taken)
@@ -184,6 +184,12 @@ def rename(value: ir.Value, name: str) -> None:
     graph = node.graph
     taken = {other.name for node in graph for other in node.outputs} | {*graph.initializers}
     value.name = fresh(name, taken | {other.name for other in graph.inputs})
+
+
+def names_in(graph: ir.Graph) -> set[str | None]:
+    """Every name of a node, a computed value or an initializer."""
+    values = {value.name for node in graph for value in node.outputs}
+    return values | {node.name for node in graph} | {*graph.initializers}
 
 
 def clean(graph: ir.Graph) -> None:

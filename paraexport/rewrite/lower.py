@@ -1,4 +1,4 @@
-"""Opset 23 and later -> 20, which every target reads: `Attention` is written out, the rest is relabelled.
+"""Opset 23 and later -> 20, which every target reads, or another: `Attention` is written out, the rest is relabelled.
 
 Attention(q, k, v) = softmax(s q kᵀ) v with s = 1/√d (ONNX operators, `Attention`-23). s is a factor of q or of k, so it
 goes into the constants of the product that one of them comes from, s (x W + b) = x (s W) + s b, where what lies between
@@ -16,12 +16,12 @@ from paraexport.rewrite.edit import Applied, Refused, clean, is_op, operands
 NAME = "lower"
 OPSET = 20
 NEW_TYPES = frozenset({"INT2", "UINT2", "INT4", "UINT4", "FLOAT4E2M1", "FLOAT8E8M0"})
-MEANS_SOMETHING_ELSE = frozenset({"GroupNormalization"})
-"""Has the same name and attributes at opset 20, but a scale of another shape."""
+MEANS_SOMETHING_ELSE_BELOW = {"GroupNormalization": 21, "AveragePool": 19, "Resize": 19, "GridSample": 20, "Pad": 18}
+"""These have the same name and attributes at older opsets, but read them in another way."""
 
 
-def apply(model: ir.Model) -> Applied:
-    """Bring the model to opset 20, or leave it whole and say what keeps it from there."""
+def apply(model: ir.Model, opset: int = OPSET) -> Applied:
+    """Bring the model to `opset`, or leave it whole and say what keeps it from there."""
     applied = Applied(NAME)
     graph = model.graph
     attentions: list[WrittenOut] = []
@@ -30,12 +30,12 @@ def apply(model: ir.Model) -> Applied:
             if is_op(node, "Attention"):
                 attentions.append(WrittenOut(node))
             else:
-                check_node(node)
+                check_node(node, opset)
         except Refused as reason:
             applied.refuse(node, reason)
-    version = model.opset_imports.get("", OPSET)
-    if version < OPSET:
-        applied.refusals.append(f"{graph.name}: it is of opset {version}, older than {OPSET}")
+    version = model.opset_imports.get("", opset)
+    if version < opset:
+        applied.refusals.append(f"{graph.name}: it is of opset {version}, older than {opset}")
     if model.functions:
         applied.refusals.append(f"{graph.name}: it has functions of its own")
     if applied.refusals:
@@ -45,25 +45,25 @@ def apply(model: ir.Model) -> Applied:
     clean(graph)
     for node in ir.traversal.RecursiveGraphIterator(graph):
         node.version = None
-    model.opset_imports[""] = graph.opset_imports[""] = OPSET
+    model.opset_imports[""] = graph.opset_imports[""] = opset
     applied.times = len(attentions)
     return applied
 
 
-def check_node(node: ir.Node) -> None:
-    """Raise unless the node means the same at opset 20, or is of another domain."""
+def check_node(node: ir.Node, opset: int) -> None:
+    """Raise unless the node means the same at `opset`, or is of another domain."""
     if node.domain not in {"", "ai.onnx"}:
         return
     try:
-        schema = defs.get_schema(node.op_type, OPSET)
+        schema = defs.get_schema(node.op_type, opset)
     except defs.SchemaError:
-        raise Refused(f"{node.op_type} is newer than opset {OPSET}") from None
-    if node.op_type in MEANS_SOMETHING_ELSE or schema.deprecated:
-        raise Refused(f"{node.op_type} is another operator at opset {OPSET}")
+        raise Refused(f"{node.op_type} is newer than opset {opset}") from None
+    if opset < MEANS_SOMETHING_ELSE_BELOW.get(node.op_type, 0) or schema.deprecated:
+        raise Refused(f"{node.op_type} is another operator at opset {opset}")
     if unknown := sorted(set(node.attributes) - set(schema.attributes)):
-        raise Refused(f"{node.op_type} has no {unknown[0]} at opset {OPSET}")
+        raise Refused(f"{node.op_type} has no {unknown[0]} at opset {opset}")
     if len(node.inputs) > schema.max_input or len(node.outputs) > schema.max_output:
-        raise Refused(f"{node.op_type} has fewer inputs or outputs at opset {OPSET}")
+        raise Refused(f"{node.op_type} has fewer inputs or outputs at opset {opset}")
     for value in (*operands(node), *node.outputs):
         if value.dtype is not None and value.dtype.name in NEW_TYPES:
-            raise Refused(f"{value.dtype.name} is newer than opset {OPSET}")
+            raise Refused(f"{value.dtype.name} is newer than opset {opset}")

@@ -24,6 +24,7 @@ from paraexport.rewrite.edit import (
     const,
     fresh,
     is_op,
+    names_in,
     read_once,
     readers,
     result,
@@ -132,7 +133,7 @@ def split(graph: ir.Graph, before: ir.Node, whole: ir.Value, widths: Sequence[in
     """The columns of `whole` in parts of these widths."""
     assert whole.name is not None
     sizes = add_constant(graph, beside(whole.name, "split"), np.asarray(widths, np.int64))
-    taken = {value.name for node in graph for value in node.outputs} | set(graph.initializers)
+    taken = names_in(graph)
     node = ir.node("Split", [whole, sizes], attributes={"axis": -1}, num_outputs=len(widths))
     node.name = fresh(beside(whole.name, "Split"), taken)
     for index, (part, width) in enumerate(zip(node.outputs, widths, strict=True)):

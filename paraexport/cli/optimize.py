@@ -1,0 +1,137 @@
+"""`paraexport optimize`: the exact rewrites on any ONNX file."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from paraexport.cli.options import PATH, output_options
+from paraexport.cli.output import Stages, emit_json, print_table
+from paraexport.cli.signals import leaving
+from paraexport.options import LAYOUTS
+
+if TYPE_CHECKING:
+    from paraexport.optimize import Optimized, PassRow, Size
+
+NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
+"""Words that are no English: names of nodes and values, and numbers."""
+
+
+@click.command("optimize")
+@click.argument("source", metavar="MODEL.onnx", type=PATH)
+@click.option("-o", "--output", metavar="OUT.onnx", type=PATH, required=True, help="The file to write.")
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUTS[1:]),
+    default=LAYOUTS[1],
+    show_default=True,
+    help="folded: branches side by side; stacked: all branches as one, for runtimes that like few large operators.",
+)
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@output_options
+def command(*, source: Path, output: Path, layout: str, force: bool, as_json: bool, quiet: bool) -> None:
+    """Rewrite an ONNX model with parallel branches, exactly.
+
+    MODEL.onnx is a float32 graph of images with a free batch, of any exporter. What its branches share is computed
+    once, and tokens that nobody reads are not computed. The result is run beside the original in ONNX Runtime, on
+    random images and on edge cases, and appears only when both answer alike. A graph that cannot be rewritten with
+    certainty is refused; where there is nothing to gain, OUT.onnx is the same file.
+
+    \b
+    Examples:
+      paraexport optimize model.onnx -o fast.onnx
+      paraexport optimize model.onnx -o fast.onnx --layout stacked --force
+      paraexport optimize model.onnx -o fast.onnx --json
+    """
+    with leaving("nothing was written"), Stages(quiet=quiet) as stages:
+        from paraexport.optimize import optimize
+
+        done = optimize(source, output, layout=layout, force=force, progress=stages)
+    following = f"paraexport inspect {shlex.quote(argument(output))}"
+    if as_json:
+        emit_json(as_object(source, done, following))
+    else:
+        show(source, done, following)
+
+
+def argument(path: Path) -> str:
+    """A path that no command takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
+def as_object(source: Path, done: Optimized, following: str) -> dict[str, object]:
+    return {
+        "model": str(source),
+        "output": str(done.output),
+        "layout": done.layout,
+        "changed": done.changed,
+        "opset": {"before": done.opset[0], "after": done.opset[1]},
+        "before": done.before,
+        "after": done.after,
+        "passes": done.passes,
+        "check": done.check,
+        "next": following,
+    }
+
+
+def show(source: Path, done: Optimized, following: str) -> None:
+    if not done.changed:
+        print(f"nothing to rewrite in {source}: {done.output} is the same file, byte for byte\n")
+        print_refusals(done.passes)
+        print(f"next: {following}")
+        return
+    print(f"rewrote {source} to {done.output}, layout {done.layout}")
+    before, after = done.opset
+    print(f"opset {after}, as it was\n" if before == after else f"opset {before} -> {after}\n")
+    rows = [(row.name, row.times, *changes(row.before, row.after)) for row in done.passes]
+    print_table(
+        ("pass", "applied", "nodes", "multiply-adds", "MB"), [*rows, ("all", "", *changes(done.before, done.after))]
+    )
+    print()
+    print_refusals(done.passes)
+    assert done.check is not None
+    check = done.check
+    print(
+        f"self-check: {check.unit} is {check.value:.2g}, at most {check.limit:g}, on {check.samples} images\n"
+        f"\nnext: {following}"
+    )
+
+
+def changes(before: Size, after: Size) -> tuple[str, str, str]:
+    return (
+        change(str(before.nodes), str(after.nodes)),
+        change(count_text(before.multiply_adds), count_text(after.multiply_adds)),
+        change(f"{before.weights_bytes / 1e6:.2f}", f"{after.weights_bytes / 1e6:.2f}"),
+    )
+
+
+def change(before: str, after: str) -> str:
+    return before if before == after else f"{before} -> {after}"
+
+
+def count_text(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def print_refusals(passes: tuple[PassRow, ...]) -> None:
+    """One line for all refusals of a pass whose reasons differ in names and numbers only."""
+    rows = [(row.name, *line) for row in passes for line in grouped(row.refusals)]
+    if rows:
+        print("not rewritten:")
+        print_table(("pass", "places", "first", "reason"), rows)
+        print()
+
+
+def grouped(refusals: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
+    """(how many, the first node, its reason) for each kind of reason."""
+    groups: dict[str, list[str]] = {}
+    for refusal in refusals:
+        groups.setdefault(NAMES.sub("*", refusal.partition(": ")[2]), []).append(refusal)
+    for alike in groups.values():
+        node, _, reason = alike[0].partition(": ")
+        yield len(alike), node, reason

@@ -1,0 +1,57 @@
+"""Sums over branches in the form that the passes read: stack(…).sum() -> Sum, and 0 + y -> y.
+
+A loop that starts from zeros, `z = zeros_like(x); z = z + branch(x)`, leaves an Add of an Expand of 0.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from paraexport.rewrite import gathered_sums
+from paraexport.rewrite.edit import Applied, clean, const, is_op, operands, result, substitute
+
+NAME = "totals"
+
+
+def apply(graph: ir.Graph) -> Applied:
+    """Counts the sums that were brought to it."""
+    applied = Applied(NAME, gathered_sums.apply(graph))
+    for node in tuple(graph):
+        if is_op(node, "Add") and (kept := without_zeros(node)) is not None:
+            output = result(node)
+            if output.is_graph_output():
+                continue
+            substitute(output, kept)
+            applied.times += 1
+    clean(graph)
+    return applied
+
+
+def without_zeros(adding: ir.Node) -> ir.Value | None:
+    """y of 0 + y, where y is as large as the sum."""
+    for zeros, kept in (operands(adding), operands(adding)[::-1]):
+        if is_zero(zeros) and const(kept) is None and are_equal(kept, result(adding)):
+            return kept
+    return None
+
+
+def are_equal(one: ir.Value, other: ir.Value) -> bool:
+    """Whether two values certainly have the same shape."""
+    if one.shape is None or other.shape is None or len(one.shape) != len(other.shape):
+        return False
+    return all(
+        size == twin and (isinstance(size, int) or size.value is not None)
+        for size, twin in zip(one.shape, other.shape, strict=True)
+    )
+
+
+def is_zero(value: ir.Value) -> bool:
+    node = value.producer()
+    while node is not None and is_op(node, "Expand", "Identity", "Reshape"):
+        value = operands(node)[0]
+        node = value.producer()
+    array = const(value)
+    if array is None and node is not None and is_op(node, "ConstantOfShape"):
+        filled = node.attributes.get("value")
+        return filled is None or not filled.value.numpy().any()
+    return array is not None and not array.any()

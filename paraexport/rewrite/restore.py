@@ -1,0 +1,38 @@
+"""Back from the form of a trace to the operators that the file of a graph used.
+
+Attention that came written out is written out again, and the opset is the file's own, or the oldest after it that has
+all that the rewritten graph uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from paraexport.rewrite import lower, tidy
+from paraexport.rewrite.canonical.prepare import OPSET
+from paraexport.rewrite.edit import Applied, is_op
+
+NAME = "restore"
+
+
+def step_for(model: ir.Model) -> Callable[[ir.Model], Applied]:
+    """The last step for a graph that was `model` before the first."""
+    version = model.opset_imports[""]
+    has_attention = any(is_op(node, "Attention") for node in model.graph)
+    return lambda rewritten: apply(rewritten, version, keep_attention=has_attention)
+
+
+def apply(model: ir.Model, version: int, *, keep_attention: bool = False) -> Applied:
+    """Bring the model to opset `version`, or say why it stays newer; counts the attentions that were written out."""
+    if keep_attention:
+        return Applied(NAME)
+    reasons: list[str] = []
+    for opset in range(version, max(version, OPSET) + 1):
+        lowered = lower.apply(model, opset)
+        if not lowered.refusals:
+            tidy.apply(model.graph)
+            return Applied(NAME, lowered.times, reasons)
+        reasons = reasons or lowered.refusals
+    return Applied(NAME, 0, reasons)

@@ -1,0 +1,156 @@
+"""Two graphs on the same images in ONNX Runtime: one that was rewritten must answer as the one before.
+
+Random images are judged by the limit alone. The edge images are those on which a rewrite that is nearly right shows.
+On some of them a model may be so ill-conditioned that it answers otherwise even when its input moves by one rounding:
+there that difference, times `ALLOWED_ROUNDINGS`, is the limit where it is larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.errors import InputError
+from paraexport.spec import Check
+from paraexport.validate import BATCH_SIZES, LIMITS
+
+Images = NDArray[np.float32]
+Answers = Sequence[NDArray[np.float32]]
+Run = Callable[[Images], Answers]
+"""float32 [N, C, H, W] -> every output of the graph."""
+LIMIT = LIMITS["fp32"]["parity"]
+UNIT = "max |Δ| / max |value|"
+SEEDS = 3
+LARGE, SMALL = 1e6, 1e-6
+ALLOWED_ROUNDINGS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Images to compare on."""
+
+    kind: str
+    images: Images
+    is_edge: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.kind}, batch {len(self.images)}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far two graphs are apart on one case; infinity where only the first answers finite numbers."""
+
+    case: Case
+    value: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return self.value <= self.limit
+
+
+def cases(shape: tuple[int, int, int]) -> Iterator[Case]:
+    """Images [N, *shape] in batches of 1, 2 and 7."""
+    for size in BATCH_SIZES:
+        whole = (size, *shape)
+        for seed in range(SEEDS):
+            images = np.random.default_rng((seed, size)).standard_normal(whole).astype(np.float32)
+            yield Case(f"random images, seed {seed}", images, is_edge=False)
+        yield Case("sign flips", -images)
+        yield Case("signs", np.sign(images))
+        yield Case("zeros", np.zeros(whole, np.float32))
+        yield Case("a constant", np.full(whole, 0.5, np.float32))
+        yield Case("very large numbers", images * np.float32(LARGE))
+        yield Case("very small numbers", images * np.float32(SMALL))
+        yield Case("one pixel each", one_pixel(whole))
+
+
+def one_pixel(whole: tuple[int, ...]) -> Images:
+    """Zeros but for one number in each image, each at another place."""
+    images = np.zeros((whole[0], int(np.prod(whole[1:]))), np.float32)
+    images[np.arange(whole[0]), np.arange(whole[0]) * 7919 % images.shape[1]] = 1
+    return images.reshape(whole)
+
+
+def open_graph(path: Path, images: str) -> Run:
+    """The graph at `path` on the CPU, `images` being the name of its input.
+
+    Raises:
+        InputError: ONNX Runtime cannot open it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # it raises a class of its own for each code
+        raise InputError("ONNX Runtime cannot open the graph", where=path, got=" ".join(str(error).split())) from error
+
+    def run(batch: Images) -> Answers:
+        try:
+            found: Answers = session.run(None, {images: batch})
+        except Exception as error:
+            got = " ".join(str(error).split())
+            raise InputError("ONNX Runtime cannot run the graph", where=path, got=got) from error
+        return found
+
+    return run
+
+
+class Reference:
+    """The answers of the graph as it was, and how much each case may differ from them."""
+
+    def __init__(self, run: Run, shape: tuple[int, int, int]) -> None:
+        self.known: list[tuple[Case, Answers, float]] = []
+        for case in cases(shape):
+            answers = run(case.images)
+            if not case.is_edge and not any(np.isfinite(one).any() for one in answers):
+                raise InputError("the graph answers nothing finite", got=f"none on {case}", remedy="check the model")
+            self.known.append((case, answers, LIMIT.value if not case.is_edge else limit_of(run, case, answers)))
+
+    def differences(self, run: Run) -> Iterator[Difference]:
+        """How far a graph is from it, case by case."""
+        for case, answers, limit in self.known:
+            yield Difference(case, apart(answers, run(case.images)), limit)
+
+
+def limit_of(run: Run, case: Case, answers: Answers) -> float:
+    """The limit of an edge case: wider where the graph itself shifts with the last bit of its input."""
+    moved = case.images * np.where(np.arange(case.images.size) % 2, 1, 1 + 2**-23).reshape(case.images.shape)
+    shift = apart(answers, run(moved.astype(np.float32)))
+    return max(LIMIT.value, ALLOWED_ROUNDINGS * shift) if np.isfinite(shift) else LIMIT.value
+
+
+def apart(expected: Answers, got: Answers) -> float:
+    """max |Δ| / max |value| of the worst output, among numbers that are finite in the first."""
+    if len(expected) != len(got) or any(one.shape != other.shape for one, other in zip(expected, got, strict=True)):
+        return float("inf")
+    return max(apart_in_one(one, other) for one, other in zip(expected, got, strict=True))
+
+
+def apart_in_one(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    finite = np.isfinite(expected)
+    if not finite.any():
+        return 0.0
+    if not np.isfinite(got[finite]).all():
+        return float("inf")
+    wanted, found = expected[finite].astype(np.float64), got[finite].astype(np.float64)
+    largest = float(np.abs(wanted).max())
+    return float(np.abs(found - wanted).max()) / (largest or 1.0)
+
+
+def as_check(found: Sequence[Difference]) -> Check:
+    """All differences as one check, of the worst relative to its limit."""
+    worst = max(found, key=lambda one: one.value / one.limit)
+    reason = LIMIT.reason
+    if widened := {one.case.kind for one in found if one.limit > LIMIT.value}:
+        reason += f"; more is allowed on {', '.join(sorted(widened))}, where the graph itself shifts with the last bit"
+    value = worst.value if np.isfinite(worst.value) else None
+    images = sum(len(one.case.images) for one in found)
+    return Check("self-check", value, worst.limit, UNIT, images, all(one.passed for one in found), reason)

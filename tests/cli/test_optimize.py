@@ -1,0 +1,86 @@
+"""`paraexport optimize`: the table, the JSON, the same file where nothing is to do, and one line for each error."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from paraexport.rewrite import LAYOUTS
+from paraexport.rewrite.edit import Applied
+from tests.cli.conftest import Run
+from tests.rewrite.graphs import SMALL, traced
+from tests.test_optimize import fixed_batch, nothing_to_do, saved
+
+
+def test_the_table_names_every_pass_and_what_to_do_next(run: Run, tmp_path: Path) -> None:
+    source = saved(tmp_path, traced(SMALL))
+    done = run("optimize", source, "-o", tmp_path / "out.onnx", "--layout", "stacked")
+    assert done.code == 0, done.err
+    assert done.err == "reading...\nrewriting...\nchecking...\nwriting...\n"
+    lines = done.out.splitlines()
+    rows = {line.split()[0]: line for line in lines if line}
+    assert {"canonical", "norms", "offsets", "scales", "biases", "select", "stack", "wide", "all"} <= rows.keys()
+    nodes = len(traced(SMALL).graph.node)
+    assert f"{nodes} -> {len(onnx.load(tmp_path / 'out.onnx').graph.node)}" in rows["all"]
+    # Nine refusals of one kind are one line.
+    (told,) = [line for line in lines if line.startswith("offsets") and "reads it as well" in line]
+    assert told.split()[1] == str(SMALL.branches * (2 * SMALL.depth - 1))
+    assert "at most 1e-05, on 100 images" in rows["self-check:"]
+    assert lines[-1] == f"next: paraexport inspect {tmp_path}/out.onnx"
+
+
+def test_json_has_every_number(run: Run, tmp_path: Path) -> None:
+    source = saved(tmp_path, traced(SMALL))
+    told = run("optimize", source, "-o", tmp_path / "out.onnx", "--json", "-q").json
+    assert (told["changed"], told["layout"], told["opset"]) == (True, "folded", {"before": 23, "after": 23})
+    assert told["check"]["passed"] is True
+    assert told["passes"][0]["name"] == "canonical"
+    assert told["after"]["multiply_adds"] < told["before"]["multiply_adds"]
+    for one, other in zip(told["passes"], told["passes"][1:], strict=False):
+        assert one["after"] == other["before"]
+
+
+def test_nothing_to_rewrite_is_said(run: Run, tmp_path: Path) -> None:
+    source = saved(tmp_path, nothing_to_do())
+    done = run("optimize", source, "-o", tmp_path / "out.onnx")
+    assert done.code == 0
+    assert done.out.startswith(f"nothing to rewrite in {source}")
+    assert (tmp_path / "out.onnx").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x08\x07"])
+def test_a_bad_file_is_one_line_and_exit_code_2(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.onnx").write_bytes(content)
+    done = run("optimize", tmp_path / "a.onnx", "-o", tmp_path / "out.onnx", "-q")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"error: {tmp_path / 'a.onnx'}: not an ONNX model")
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_refusal_is_one_line_and_exit_code_2(run: Run, tmp_path: Path) -> None:
+    source = saved(tmp_path, traced(SMALL), fixed_batch)
+    done = run("optimize", source, "-o", tmp_path / "out.onnx", "--json")
+    assert done.code == 2
+    assert "the batch is fixed to 2" in done.json["error"]["what"]
+
+
+def test_a_failed_check_is_exit_code_1_and_writes_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def negated(graph: object) -> Applied:
+        last = graph.outputs[0].producer()  # type: ignore[attr-defined]
+        last.replace_input_with(1, last.inputs[0])
+        return Applied("negated", 1)
+
+    monkeypatch.setitem(LAYOUTS, "folded", (*LAYOUTS["folded"], negated))
+    source = saved(tmp_path, traced(SMALL))
+    done = run("optimize", source, "-o", tmp_path / "out.onnx", "-q")
+    assert done.code == 1
+    assert "from the pass negated on" in done.err
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_an_output_is_asked_for(run: Run, tmp_path: Path) -> None:
+    done = run("optimize", tmp_path / "a.onnx")
+    assert done.code == 2
+    assert "--output" in done.err

@@ -1,0 +1,1 @@
+def draw_peers(rows, header, output): pass

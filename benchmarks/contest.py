@@ -1,5 +1,8 @@
 """Times contestants side by side: one process each, short bursts in turn, so that a slow minute is slow for all.
 
+Where other processes were busy during a burst, it is run again a few times, and the one with the least of
+them counts.
+
 A worker answers only when its threads sleep, so nobody is timed beside another's spinning threads. Within a burst the
 runtimes spin as they do by default, but for OpenMP: there a waiting thread sleeps (OMP_WAIT_POLICY=PASSIVE, unless the
 caller sets it), since on a machine with other work spinning made PyTorch many times slower.
@@ -23,6 +26,7 @@ from typing import Literal, Self, TypeVar
 
 import msgspec
 
+from benchmarks.load import Load
 from benchmarks.subjects import PRODUCT, Subject
 from benchmarks.worker import Burst, Failed, Opened
 
@@ -50,6 +54,9 @@ class Timing:
     burst_ms: float = 250.0
     """A burst has as many calls as fill this time, and 3 at least."""
     rest_s: float = 0.05
+    attempts: int = 4
+    """A burst beside which others used more than `quiet_cpus` CPUs is run again, so often at most."""
+    quiet_cpus: float = 0.1
     threads: int = 2
     open_at_most_s: float = 300.0
     burst_at_most_s: float = 60.0
@@ -74,6 +81,8 @@ class Row:
     """The fastest single call."""
     rounds: int = 0
     calls_per_burst: int = 0
+    other_cpus: float | None = None
+    """CPUs that other processes kept busy during the bursts, on average: above 0.1 the times say little."""
     gflop: float | None = None
     """Twice the multiply-adds of the graph that ran, for the whole batch."""
     gflop_per_s: float | None = None
@@ -86,6 +95,14 @@ class Row:
     error_vs_float64: float | None = None
     open_s: float | None = None
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One burst that counts, and the CPUs that other processes used meanwhile, where that is known."""
+
+    latencies_ms: tuple[float, ...]
+    other_cpus: float | None
 
 
 class Worker:
@@ -141,13 +158,13 @@ class Worker:
 
 
 def compete(
-    contestants: Sequence[Contestant], subject: Subject, product: Subject, batch: int, timing: Timing, say: Say
+    contestants: Sequence[Contestant], subject: Subject, product: Subject, *, batch: int, timing: Timing, say: Say
 ) -> list[Row]:
     """The rows of one contest, in the order of `contestants`; `branches` and `depth` are filled in by the caller."""
     rows = {one: Row(0, 0, batch, one.name, one.family, one.runner, one.graph) for one in contestants}
     with contextlib.ExitStack() as stack:
         running: dict[Contestant, tuple[Worker, int]] = {}
-        bursts: dict[Contestant, list[tuple[float, ...]]] = {}
+        bursts: dict[Contestant, list[Measured]] = {}
         for one in contestants:
             source, images = (product, 1) if one.graph == PRODUCT else (subject, batch)
             if reason := source.failed.get(one.graph):
@@ -175,14 +192,13 @@ def compete(
             say(f"  round {number + 1} of {timing.rounds}")
             for one in rotated(list(running), number):
                 worker, calls = running[one]
-                time.sleep(timing.rest_s)
-                answer = worker.burst(calls)
+                answer = quiet_burst(worker, calls, timing)
                 if isinstance(answer, Failed):
                     say(f"  {one.name}: {answer.reason}")
                     rows[one] = replace(rows[one], note=answer.reason)
                     del running[one], bursts[one]
                 else:
-                    bursts[one].append(answer.latencies_ms)
+                    bursts[one].append(answer)
     for one, measured in bursts.items():
         rows[one] = with_times(rows[one], measured)
     return compared(list(rows.values()))
@@ -197,13 +213,32 @@ def rotated(items: list[T], by: int) -> list[T]:
     return turned[::-1] if by % 2 else turned
 
 
-def with_times(row: Row, bursts: Sequence[Sequence[float]]) -> Row:
-    medians = [statistics.median(burst) for burst in bursts]
+def quiet_burst(worker: Worker, calls: int, timing: Timing) -> Measured | Failed:
+    tries: list[Measured] = []
+    for _ in range(timing.attempts):
+        time.sleep(timing.rest_s)
+        before = Load.now(worker.process.pid)
+        answer = worker.burst(calls)
+        after = Load.now(worker.process.pid)
+        if isinstance(answer, Failed):
+            return answer
+        others = before.others(after) if before and after else None
+        tries.append(Measured(answer.latencies_ms, others))
+        if others is None or others <= timing.quiet_cpus:
+            break
+    return min(tries, key=lambda one: one.other_cpus or 0)
+
+
+def with_times(row: Row, bursts: Sequence[Measured]) -> Row:
+    medians = [statistics.median(burst.latencies_ms) for burst in bursts]
+    others = [burst.other_cpus for burst in bursts if burst.other_cpus is not None]
     low, middle, high = statistics.quantiles(medians, n=4, method="inclusive") if len(medians) > 1 else medians * 3
     rate = None if row.gflop is None else row.gflop / (middle * 1e-3)
     return replace(
-        row, latency_ms=middle, quartile_1_ms=low, quartile_3_ms=high, fastest_ms=min(map(min, bursts)),
-        rounds=len(medians), gflop_per_s=rate,
+        row,
+        latency_ms=middle, quartile_1_ms=low, quartile_3_ms=high,
+        fastest_ms=min(min(burst.latencies_ms) for burst in bursts),
+        rounds=len(medians), gflop_per_s=rate, other_cpus=statistics.mean(others) if others else None,
     )  # fmt: skip
 
 
@@ -219,4 +254,3 @@ def compared(rows: list[Row]) -> list[Row]:
         )
         for row in rows
     ]
-

@@ -33,7 +33,9 @@ PEERS = (
     Contestant("ORT transformer optimizer", "peer", "onnxruntime", OPTIMIZED),
     Contestant("plain export, OpenVINO", "peer", "openvino", PLAIN),
 )
-LAYOUTS = tuple(Contestant(f"{graph}, {name}", "ours", runner, graph) for runner, name in TARGETS.items() for graph in OURS)
+LAYOUTS = tuple(
+    Contestant(f"{graph}, {name}", "ours", runner, graph) for runner, name in TARGETS.items() for graph in OURS
+)
 PEAKS = tuple(Contestant(f"one large product, {name}", "peak", runner, PRODUCT) for runner, name in TARGETS.items())
 CONTESTANTS = (*PEERS, *LAYOUTS, *PEAKS)
 PRODUCT_SIZE = 2048
@@ -62,8 +64,8 @@ def contests(
             subject = prepare(spec, Path(temporary) / f"{spec.branches}x{spec.depth}", batches, graphs)
             for batch in batches:
                 say(f"{title}, batch {batch}")
-                for row in compete(contestants, subject, product, batch, timing, say):
-                    rows.append(dataclasses.replace(row, branches=spec.branches, depth=spec.depth))
+                measured = compete(contestants, subject, product, batch=batch, timing=timing, say=say)
+                rows += [dataclasses.replace(row, branches=spec.branches, depth=spec.depth) for row in measured]
     return rows
 
 
@@ -74,8 +76,11 @@ def contests(
 @click.option("--rounds", type=click.IntRange(1), help=f"Bursts of each contestant.  [default: {Timing.rounds}]")
 @click.option("--threads", default=Timing.threads, show_default=True)
 @click.option("--quick", is_flag=True, help="Few short bursts: to see that it runs, not to measure.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON and picture.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON and picture."
+)
 def main(
+    *,
     depths: tuple[int, ...],
     branches: int,
     batches: tuple[int, ...],

@@ -1,4 +1,4 @@
-"""Writes what a contest gave: NAME.csv with its rows, NAME.json with machine, versions, date and command, and a table."""
+"""Writes what a contest gave: NAME.csv with its rows, NAME.json with machine, versions, date and command, a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ import msgspec
 from benchmarks.contest import Row, Timing
 from benchmarks.machine import Machine
 
-COLUMNS = ("contestant", "ms", "quartiles", "vs best peer", "GFLOP", "GFLOP/s", "of peak", "error f32", "error f64")
+COLUMNS = (
+    "contestant",
+    "ms",
+    "quartiles",
+    "vs best peer",
+    "GFLOP",
+    "GFLOP/s",
+    "of peak",
+    "other CPUs",
+    "error f32",
+    "error f64",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +85,7 @@ def cells(row: Row) -> list[str]:
         number(row.gflop, ".2f"),
         number(row.gflop_per_s, ".0f"),
         number(row.share_of_peak, ".0%"),
+        number(row.other_cpus, ".2f"),
         number(row.error_vs_float32, ".0e"),
         number(row.error_vs_float64, ".0e"),
     ]

@@ -65,7 +65,8 @@ def prepare(spec: Spec, folder: Path, batches: Sequence[int], graphs: Sequence[s
     # The optimizer leaves nodes of its own, with the same products in them.
     counted = {graph: PLAIN if graph == OPTIMIZED else graph for graph in wanted if graph not in failed}
     counts = {
-        source: multiply_adds(ir.load(folder / source / "model.onnx").graph) for source in dict.fromkeys(counted.values())
+        source: multiply_adds(ir.load(folder / source / "model.onnx").graph)
+        for source in dict.fromkeys(counted.values())
     }
     return Subject(folder, {graph: counts[source] for graph, source in counted.items()}, notes, failed)
 

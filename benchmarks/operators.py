@@ -2,7 +2,7 @@
 
     python -m benchmarks.operators --runtime onnxruntime --layout stacked -o benchmarks/results/
 
-A profiled run is a little slower than an unprofiled one, so read the shares, and take latencies from `benchmarks.peers`.
+A profiled run is a little slower than an unprofiled one, so read the shares; latencies are those of `benchmarks.peers`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def profile_openvino(model: Path, images: NDArray[np.float32], threads: int) -> 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
     compiled = openvino.Core().compile_model(model, "CPU", {**settings, "INFERENCE_NUM_THREADS": threads})
     request = compiled.create_infer_request()
-    spent: Counter[str] = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     total_s = 0.0
     for call in range(WARM_UP + CALLS):
         started = time.perf_counter()
@@ -73,7 +73,7 @@ def profile_openvino(model: Path, images: NDArray[np.float32], threads: int) -> 
             total_s += took_s
             for node in request.profiling_info:
                 spent[node.node_type] += node.real_time.total_seconds()
-    spent[BETWEEN] = total_s - spent.total()
+    spent[BETWEEN] = total_s - sum(spent.values())
     return {name: duration_s * 1e3 / CALLS for name, duration_s in spent.items() if duration_s}
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import machine, results, worker
-from benchmarks.contest import Timing
+from benchmarks.bursts import Timing
 from benchmarks.peers import PRODUCT_SIZE, TARGETS, say
 from benchmarks.rewrites import released
 from benchmarks.subjects import OURS, PLAIN, PRODUCT, Subject, prepare, prepare_product
@@ -112,7 +112,7 @@ def show(spent: Milliseconds, gflop: float, peak: float) -> str:
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
 @click.option("--threads", default=Timing.threads, show_default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the CSV.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV and table.")
 def main(
     *,
     runtime: str,
@@ -124,8 +124,9 @@ def main(
     output: Path | None,
 ) -> None:
     targets.require(runtime)
-    say(machine.describe().line())
-    rows = []
+    here = machine.describe().line()
+    say(here)
+    rows, page = [], [f"# What the time of {layout} is spent on\n\n`{results.command()}` on {here}."]
     with tempfile.TemporaryDirectory() as temporary:
         product = prepare_product(PRODUCT_SIZE, Path(temporary) / PRODUCT)
         peak = peak_gflop_per_s(runtime, product, threads)
@@ -134,8 +135,10 @@ def main(
             for batch in batches:
                 images = np.load(subject.folder / f"inputs-{batch}.npy")
                 spent = PROFILERS[runtime](subject.folder / layout / "model.onnx", images, threads)
-                print(f"\n{layout} on {TARGETS[runtime]}, L = {branches}, M = {depth}, batch {batch}\n")
-                print(show(spent, 2e-9 * batch * subject.multiply_adds[layout], peak), flush=True)
+                title = f"{layout} on {TARGETS[runtime]}, L = {branches}, M = {depth}, batch {batch}"
+                table = show(spent, 2e-9 * batch * subject.multiply_adds[layout], peak)
+                page.append(f"{title}\n\n{table}")
+                print(page[-1], end="\n\n", flush=True)
                 whole = sum(spent.values())
                 rows += [(runtime, layout, branches, depth, batch, name, ms, ms / whole) for name, ms in spent.items()]
     if output is not None:
@@ -144,6 +147,8 @@ def main(
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows([results.shortened(value) for value in row] for row in rows)
+        text = "\n\n".join(page) + "\n"
+        (output / f"operators-{runtime}-{layout}.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

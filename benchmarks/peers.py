@@ -19,7 +19,8 @@ from pathlib import Path
 import click
 
 from benchmarks import machine, results
-from benchmarks.contest import Contestant, Row, Timing, compete
+from benchmarks.bursts import Timing
+from benchmarks.contest import Contestant, Row, compete
 from benchmarks.rewrites import released
 from benchmarks.subjects import OPTIMIZED, OURS, PLAIN, PRODUCT, prepare, prepare_product
 from paraexport.spec import Spec
@@ -102,7 +103,7 @@ def main(
         header = results.Header(results.command(), here, timing, model, time.perf_counter() - started)
         results.write(output, "peers", rows, header)
         draw_peers(rows, header, output)
-        say(f"{output}: peers.csv, peers.json, peers.svg, peers.png after {header.took_s:.0f} s")
+        say(f"{output}: peers.csv, .json, .md, .svg and .png after {header.took_s:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes what a contest gave: NAME.csv with its rows, NAME.json with machine, versions, date and command, a table."""
+"""Writes what a contest gave: NAME.csv with its rows, NAME.json with machine and command, NAME.md to be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.contest import Row, Timing
+from benchmarks.bursts import Timing
+from benchmarks.contest import Row
 from benchmarks.machine import Machine
 
 COLUMNS = (
@@ -49,6 +50,19 @@ def write(folder: Path, name: str, rows: Sequence[Row], header: Header) -> None:
             writer.writerow(shortened(getattr(row, name)) for name in names)
     text = msgspec.json.format(msgspec.json.encode(header), indent=2)
     (folder / f"{name}.json").write_bytes(text + b"\n")
+    (folder / f"{name}.md").write_text(page(name, rows, header), encoding="utf-8")
+
+
+def page(name: str, rows: Sequence[Row], header: Header) -> str:
+    timing = header.timing
+    return f"""# {name}: {header.model}
+
+`{header.command}`, {header.took_s:.0f} s, {timing.rounds} bursts of {timing.burst_ms:.0f} ms each.
+{header.machine.line()}.
+
+![{name}]({name}.svg)
+
+{table(rows)}"""
 
 
 def command() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machine, results
-from benchmarks.contest import Timing
+from benchmarks.bursts import Timing
 from benchmarks.peers import LAYOUTS, PEERS, QUICK, contests, say
 from benchmarks.rewrites import released
 from benchmarks.subjects import PLAIN
@@ -70,7 +70,7 @@ def main(
         header = results.Header(results.command(), here, timing, model, time.perf_counter() - started)
         results.write(output, "scaling", rows, header)
         draw_scaling(rows, header, output, DEPTH, layers)
-        say(f"{output}: scaling.csv, scaling.json, scaling.svg, scaling.png after {header.took_s:.0f} s")
+        say(f"{output}: scaling.csv, .json, .md, .svg and .png after {header.took_s:.0f} s")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import operators, peers, results, scaling, worker
-from benchmarks.contest import Contestant, Measured, Row, Timing, compared, compete, rotated, with_times
+from benchmarks.bursts import Measured, Timing
+from benchmarks.contest import Contestant, Row, compared, compete, rotated, with_times
 from benchmarks.load import Load
 from benchmarks.machine import describe
 from benchmarks.scaling import sizes
@@ -178,5 +179,5 @@ def test_the_script_runs_from_its_command_line_to_its_files(tmp_path: Path, monk
         measured = [(one["depth"], one["contestant"]) for one in csv.DictReader(file) if float(one["latency_ms"]) > 0]
     assert measured == [("2", "eager"), ("2", "folded"), ("1", "eager"), ("1", "folded")]
     assert sorted(file.name for file in tmp_path.iterdir()) == [
-        f"scaling.{end}" for end in ("csv", "json", "png", "svg")
+        f"scaling.{end}" for end in ("csv", "json", "md", "png", "svg")
     ]

@@ -53,12 +53,15 @@ def draw_peers(rows: Sequence[Row], header: Header, folder: Path) -> None:
             for column, batch in enumerate(batches):
                 panel = [row for row in shown if (row.depth, row.batch) == (depth, batch)]
                 bar_panel(panels[line, column], panel, names=column == 0)
+        for axes in panels[-1]:
+            axes.set_xlabel("ms, shorter is better; ×: the best peer's latency by this one's", fontsize=8, color=FAINT)
         save(figure, header, folder / "peers")
 
 
 def bar_panel(axes: Axes, rows: Sequence[Row], *, names: bool) -> None:
     peers = [row for row in rows if row.family == "peer"]
     places = [index + (0.6 if row.family == "ours" and peers else 0) for index, row in enumerate(rows)]
+    fastest = min((row.latency_ms for row in rows if row.family == "ours" and row.latency_ms), default=None)
     widest = max((row.quartile_3_ms or 0 for row in rows), default=1)
     for place, row in zip(places, rows, strict=True):
         if row.latency_ms is None or row.quartile_1_ms is None or row.quartile_3_ms is None:
@@ -70,8 +73,8 @@ def bar_panel(axes: Axes, rows: Sequence[Row], *, names: bool) -> None:
         axes.barh(place, row.latency_ms, 0.78, color=colour)
         axes.errorbar(row.latency_ms, place, xerr=spread, color=INK, elinewidth=0.9, capsize=1.8, capthick=0.9)
         times = "" if row.speedup is None else f"  {row.speedup:.2f}×"
-        label = f"{row.latency_ms:.3g} ms{times}"
-        weight = "bold" if row.family == "ours" and best else "normal"
+        label = f"{row.latency_ms:#.3g}".rstrip(".") + f" ms{times}"
+        weight = "bold" if row.family == "ours" and row.latency_ms == fastest else "normal"
         axes.annotate(
             label,
             (row.quartile_3_ms, place),
@@ -89,7 +92,6 @@ def bar_panel(axes: Axes, rows: Sequence[Row], *, names: bool) -> None:
     axes.spines["left"].set_visible(False)
     axes.xaxis.grid(visible=True)
     axes.set_axisbelow(True)
-    axes.set_xlabel("ms, shorter is better; ×: the best peer's latency by this one's", fontsize=8, color=FAINT)
 
 
 def draw_scaling(rows: Sequence[Row], header: Header, folder: Path, depth: int, parameters: int) -> None:

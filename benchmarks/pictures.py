@@ -21,6 +21,8 @@ PEER, BEST_PEER = "#b8bcc2", "#6f757d"
 BLUE, ORANGE = "#0072B2", "#E69F00"
 RUNTIMES = {"onnxruntime": BLUE, "openvino": ORANGE}
 LAYOUTS = {"branches": "#56B4E9", "folded": "#009E73", "stacked": "#D55E00"}
+DISTURBED_CPUS = 0.2
+"""Beside more other work than this, on average, a point is drawn hollow: its latency says little."""
 INK, FAINT = "#22262b", "#7a8088"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -134,6 +136,14 @@ def lines(axes: Axes, rows: Sequence[Row], along: str) -> None:
             linestyle="--" if dashed else "-", marker="s" if dashed else "o", markersize=4,
             linewidth=1.6 if first.family == "ours" else 1.2,
         )  # fmt: skip
+        disturbed = [row for row in points if (row.other_cpus or 0) > DISTURBED_CPUS]
+        axes.plot(
+            [getattr(row, along) for row in disturbed],
+            [row.latency_ms or math.nan for row in disturbed],
+            color=colour, markerfacecolor="white", marker="s" if dashed else "o", markersize=6, linestyle="",
+        )  # fmt: skip
+    if any((row.other_cpus or 0) > DISTURBED_CPUS for row in rows):
+        axes.text(0.02, 0.97, "hollow: disturbed by other work", transform=axes.transAxes, va="top", color=FAINT)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(sorted({getattr(row, along) for row in rows})))
     axes.xaxis.set_minor_locator(NullLocator())

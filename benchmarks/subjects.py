@@ -1,0 +1,178 @@
+"""What is measured: a seeded model, its ONNX graphs, its images and PyTorch's logits, in one folder.
+
+A folder holds `spec.json`; `GRAPH/model.onnx` for each graph; and for each batch `inputs-B.npy` [B, C, H, W],
+`float32-B.npy` and `float64-B.npy` [B, classes], PyTorch's eager answers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from paraexport.spec import Spec
+
+if TYPE_CHECKING:
+    from paraexport.paraformer import ParaFormer
+
+SEED = 0
+PLAIN_OPSET = 20
+"""The default of torch.onnx.export in torch 2.13, and one that ONNX Runtime's transformer optimizer can read."""
+PLAIN, OPTIMIZED, PRODUCT = "plain", "optimized", "product"
+OURS = ("branches", "folded", "stacked")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A folder, and what is known of the graphs in it."""
+
+    folder: Path
+    multiply_adds: dict[str, int]
+    """Of one image, by graph."""
+    notes: dict[str, str]
+    failed: dict[str, str]
+    """Why a graph is not there."""
+
+
+def prepare(spec: Spec, folder: Path, batches: Sequence[int], graphs: Sequence[str]) -> Subject:
+    """Write the model, its graphs and PyTorch's answers to `folder`, which is made."""
+    import onnx_ir as ir
+
+    from paraexport.rewrite.cost import multiply_adds
+
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
+    model = seeded_model(spec)
+    write_answers(model, folder, batches)
+    notes: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    wanted = dict.fromkeys((OURS[0], *([PLAIN] if OPTIMIZED in graphs else []), *graphs))
+    for graph in wanted:
+        path = folder / graph / "model.onnx"
+        path.parent.mkdir()
+        try:
+            notes[graph] = write_graph(graph, model, path)
+        except ImportError as error:
+            failed[graph] = f"not installed: {error}"
+        except Exception as error:  # a peer that fails is a result
+            failed[graph] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    # The optimizer leaves nodes of its own, with the same products in them.
+    counted = {graph: PLAIN if graph == OPTIMIZED else graph for graph in wanted if graph not in failed}
+    counts = {
+        source: multiply_adds(ir.load(folder / source / "model.onnx").graph)
+        for source in dict.fromkeys(counted.values())
+    }
+    return Subject(folder, {graph: counts[source] for graph, source in counted.items()}, notes, failed)
+
+
+def prepare_product(size: int, folder: Path) -> Subject:
+    """One float32 product [size, size] x constant [size, size]: what a runtime reaches at best on this machine."""
+    import onnx_ir as ir
+
+    from paraexport.onnx_file import save
+
+    (folder / PRODUCT).mkdir(parents=True)
+    random = np.random.default_rng(SEED)
+    left, right = (random.standard_normal((size, size), np.float32) for _ in range(2))
+    images = ir.Value(name="images", shape=ir.Shape([size, size]), type=ir.TensorType(ir.DataType.FLOAT))
+    weight = ir.Value(name="weight", const_value=ir.tensor(right, name="weight"))
+    weight.shape, weight.type = ir.Shape([size, size]), ir.TensorType(ir.DataType.FLOAT)
+    node = ir.node("MatMul", [images, weight])
+    logits = node.outputs[0]
+    logits.name, logits.shape, logits.type = "logits", images.shape, images.type
+    graph = ir.Graph([images], [logits], nodes=[node], initializers=[weight], opset_imports={"": PLAIN_OPSET}, name="p")
+    save(ir.Model(graph, ir_version=10), folder / PRODUCT / "model.onnx")
+    np.save(folder / "inputs-1.npy", left)
+    np.save(folder / "float32-1.npy", left @ right)
+    np.save(folder / "float64-1.npy", left.astype(np.float64) @ right.astype(np.float64))
+    return Subject(folder, {PRODUCT: size**3}, {}, {})
+
+
+def read_spec(folder: Path) -> Spec:
+    return msgspec.json.decode((folder / "spec.json").read_bytes(), type=Spec)
+
+
+def seeded_model(spec: Spec) -> ParaFormer:
+    """Random weights, the same in every process; norms and biases too, so that no constant is 0 or 1."""
+    import torch
+
+    from paraexport.paraformer import ParaFormer
+
+    torch.manual_seed(SEED)
+    model = ParaFormer(spec).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+    return model.requires_grad_(requires_grad=False)
+
+
+def write_answers(model: ParaFormer, folder: Path, batches: Sequence[int]) -> None:
+    import torch
+
+    size = (model.spec.channels, *model.spec.image_size)
+    images = np.random.default_rng(SEED).standard_normal((max(batches), *size), np.float32)
+    for batch in batches:
+        np.save(folder / f"inputs-{batch}.npy", images[:batch])
+        np.save(folder / f"float32-{batch}.npy", model(torch.from_numpy(images[:batch])).numpy())
+    model.double()
+    for batch in batches:
+        np.save(folder / f"float64-{batch}.npy", model(torch.from_numpy(images[:batch]).double()).numpy())
+    model.float()
+
+
+def write_graph(graph: str, model: ParaFormer, path: Path) -> str:
+    """Write one graph to `path`, and return what is to be noted of it."""
+    from paraexport.rewrite import rewrite
+    from paraexport.trace import trace
+
+    writers: dict[str, Callable[[ParaFormer, Path], str]] = {PLAIN: export_plainly, OPTIMIZED: optimize}
+    if graph in writers:
+        return writers[graph](model, path)
+    traced = path.parent.parent / OURS[0] / "model.onnx"
+    if graph == OURS[0]:
+        trace(model, model.spec, path)
+    else:
+        shutil.copy(traced, path)
+        rewrite(path, graph)
+    return ""
+
+
+def export_plainly(model: ParaFormer, path: Path) -> str:
+    """What torch.onnx.export gives anybody who asks for a free batch."""
+    import torch
+
+    from paraexport.trace import quiet_exporter
+
+    images = torch.zeros(2, model.spec.channels, *model.spec.image_size)
+    with quiet_exporter(), torch.no_grad():
+        torch.onnx.export(
+            model, (images,), path, dynamo=True, opset_version=PLAIN_OPSET, input_names=["images"],
+            output_names=["logits"], dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False,
+        )  # fmt: skip
+    return ""
+
+
+def optimize(model: ParaFormer, path: Path) -> str:
+    """ONNX Runtime's transformer optimizer on the plain export; the note says which fusions it made."""
+    from onnxruntime.transformers import optimizer
+
+    from paraexport.trace import quiet_exporter
+
+    plain = path.parent.parent / PLAIN / "model.onnx"
+    with quiet_exporter():
+        optimized = optimizer.optimize_model(
+            str(plain), model_type="vit", num_heads=model.spec.heads, hidden_size=model.spec.dim, opt_level=0
+        )
+        optimized.save_model_to_file(str(path))
+    fused = optimized.get_fused_operator_statistics()
+    kept = {name: count for name, count in fused.items() if count and name != "LayerNormalization"}
+    attentions = sum(count for name, count in kept.items() if "Attention" in name)
+    listed = ", ".join(f"{count} {name}" for name, count in itertools.islice(sorted(kept.items()), 6))
+    return f"fused {listed or 'nothing'}" + ("" if attentions else "; no attention")

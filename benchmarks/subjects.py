@@ -7,7 +7,6 @@ A folder holds `spec.json`; `GRAPH/model.onnx` for each graph; and for each batc
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +138,8 @@ def write_graph(graph: str, model: ParaFormer, path: Path) -> str:
     if graph == OURS[0]:
         trace(model, model.spec, path)
     else:
-        shutil.copy(traced, path)
-        rewrite(path, graph)
+        path.parent.rmdir()
+        rewrite(traced, graph, path.parent)
     return ""
 
 

@@ -24,6 +24,7 @@ from paraexport.rewrite.views import (
     View,
     Weight,
     are_equal,
+    product,
 )
 
 UNARY = (
@@ -57,9 +58,9 @@ def matmul(place: Place, inputs: list[View | None]) -> View:
 
 
 def product_by_constants(place: Place, left: View | None, right: Constants) -> View:
-    """One wide product of a shared input, else [L, B·N, K] by [L, K, J] (OpenVINO refuses [B·N, K] by [L, K, J])."""
+    """[L, B·N, K] by [L, K, J], of one row an image a wide product (OpenVINO refuses [B·N, K] by [L, K, J])."""
     plan, name = place.plan, beside(place.name, "weight")
-    if isinstance(left, Shared):
+    if isinstance(left, Shared) and product(left.sizes[1:-1]) == 1:
         return stacked(place, [left.source, plan.weight(right.arrays, 1, name)], len(place.sizes) - 1)
     view = on_branches(place, left)
     if right.equal and view.layout != len(place.sizes) - 1:
@@ -96,13 +97,13 @@ def gemm(place: Place, inputs: list[View | None]) -> View:
     weight = plan.weight(weights, 1 if shared else None, name)
     source = left.source if isinstance(left, Shared) else plan.laid_out(on_branches(place, left), SPLIT).source
     shape = plan.shape(place.sizes, layout)
-    product = Stacked(
+    multiplied = Stacked(
         Step("MatMul", (source, weight), {}, beside(place.name, "MatMul"), shape, place.dtype), place.sizes, layout
     )
     if not rest or rest[0] is None:
-        return product
+        return multiplied
     name = beside(place.name, "Add")
-    return elementwise(plan, "Add", [product, rest[0]], sizes=place.sizes, name=name, dtype=place.dtype)
+    return elementwise(plan, "Add", [multiplied, rest[0]], sizes=place.sizes, name=name, dtype=place.dtype)
 
 
 def attention(place: Place, inputs: list[View | None]) -> View:

@@ -19,7 +19,7 @@ def test_the_table_names_every_pass_and_what_to_do_next(run: Run, tmp_path: Path
     assert done.err == "reading...\nrewriting...\nchecking...\nwriting...\n"
     lines = done.out.splitlines()
     rows = {line.split()[0]: line for line in lines if line}
-    assert {"canonical", "norms", "offsets", "scales", "biases", "select", "stack", "wide", "all"} <= rows.keys()
+    assert {"canonical", "norms", "offsets", "scales", "biases", "select", "absorb", "stack", "all"} <= rows.keys()
     nodes = len(traced(SMALL).graph.node)
     assert f"{nodes} -> {len(onnx.load(tmp_path / 'out.onnx').graph.node)}" in rows["all"]
     # Nine refusals of one kind are one line.

@@ -1,7 +1,7 @@
 """Checkpoint file to engine: ONNX Runtime's float32 logits are PyTorch's, whatever the model and its names.
 
-A few drawn models by default. `pytest -m sweep` builds every convention × residual × activation × pool, other fields
-drawn, which takes about twenty minutes, and prints the largest difference.
+A few drawn models by default. `pytest -m sweep` takes every convention × residual × activation × pool, other fields
+drawn, through every layout, which takes about half an hour, and prints the largest difference.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 
 from paraexport.checkpoint import load_checkpoint
 from paraexport.golden import answers
+from paraexport.rewrite import LAYOUTS, rewrite
 from paraexport.targets.onnxruntime import open_session
 from paraexport.trace import trace
 from tests.checkpoint.cases import Case, cases, options, pick_case
@@ -28,24 +29,27 @@ LIMIT = 1e-5
 
 
 def worst(case: Case) -> float:
-    """max |Δ logit| / max |logit| over batches of 1, 2 and 7, from a checkpoint file on."""
+    """max |Δ logit| / max |logit| over all layouts and batches of 1, 2 and 7, from a checkpoint file on."""
     spec = case.spec
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = state_dict(case.names.write(random_weights(spec, case.seed), spec, case.numbering))
         loaded = load_checkpoint(saved(folder / "model.pt", written), overrides=options(spec))
         assert loaded.spec == spec
-        trace(loaded.module, loaded.classifier, folder / "model.onnx")
-        engine, pytorch = open_session(folder, threads=1), answers(loaded.module)
-        difference = largest = 0.0
-        for batch in (1, 2, 7):
-            shape = (batch, spec.channels, *spec.image_size)
-            images = np.random.default_rng(case.seed).standard_normal(shape).astype(np.float32)
-            expected = pytorch(images)
-            assert expected.shape == (batch, spec.classes)
-            difference = max(difference, float(np.abs(engine(images) - expected).max()))
-            largest = max(largest, float(np.abs(expected).max()))
-    return difference / largest
+        pytorch = answers(loaded.module)
+        shapes = [(batch, spec.channels, *spec.image_size) for batch in (1, 2, 7)]
+        batches = [np.random.default_rng(case.seed).standard_normal(shape).astype(np.float32) for shape in shapes]
+        expected = [pytorch(images) for images in batches]
+        assert [logits.shape for logits in expected] == [(len(images), spec.classes) for images in batches]
+        (folder / "traced").mkdir()
+        trace(loaded.module, loaded.classifier, folder / "traced" / "model.onnx")
+        difference = 0.0
+        for layout in LAYOUTS:
+            rewrite(folder / "traced" / "model.onnx", layout, folder / layout)
+            engine = open_session(folder / layout, threads=1)
+            for images, logits in zip(batches, expected, strict=True):
+                difference = max(difference, float(np.abs(engine(images) - logits).max()))
+    return difference / max(float(np.abs(logits).max()) for logits in expected)
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))

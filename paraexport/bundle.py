@@ -11,8 +11,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,6 +19,7 @@ import msgspec
 
 from paraexport.errors import BundleError, OutputError
 from paraexport.spec import FileEntry, Manifest
+from paraexport.workspace import check_writable, workspace
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -181,14 +180,7 @@ def check_output(output: Path, *, force: bool) -> None:
         OutputError: something else is there, or a bundle and not `force`, or the folder cannot be written.
     """
     check_replaceable(output, force=force)
-    parent = next(folder for folder in output.absolute().parents if folder.exists())
-    try:
-        with tempfile.TemporaryDirectory(dir=parent, prefix=f".{output.name}."):
-            pass
-    except OSError as error:
-        raise OutputError(
-            "the output cannot be written", where=parent, got=error.strerror, remedy="give another -o"
-        ) from error
+    check_writable(output)
 
 
 def check_replaceable(output: Path, *, force: bool) -> None:
@@ -232,30 +224,13 @@ def staging(output: Path, *, force: bool = False) -> Iterator[Path]:
         OutputError: writing failed, for instance on a full disk, or something has come to `output` meanwhile.
     """
     output = output.absolute()
-    created = [folder for folder in output.parents if not folder.exists()]
-    work = None
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    with workspace(output, "the bundle") as work:
         folder = work / "new"
         folder.mkdir()
         yield folder
         open_to_readers(folder)
         check_replaceable(output, force=force)
         replace(folder, output, work / "old")
-    except OSError as error:
-        raise OutputError(
-            "the bundle cannot be written",
-            where=error.filename or output,
-            got=error.strerror or error,
-            remedy="free space, or give another -o",
-        ) from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
-        for folder in created:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only where it is empty: the build failed
 
 
 def open_to_readers(folder: Path) -> None:

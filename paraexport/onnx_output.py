@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from paraexport.errors import OutputError
+from paraexport.workspace import check_writable, workspace
 
 
 def check(output: Path, source: Path, *, force: bool) -> None:
@@ -18,14 +17,7 @@ def check(output: Path, source: Path, *, force: bool) -> None:
         OutputError: it is the input, a folder or a link, something is there and not `force`, or it cannot be written.
     """
     check_replaceable(output, source, force=force)
-    parent = next(folder for folder in output.absolute().parents if folder.exists())
-    try:
-        with tempfile.TemporaryDirectory(dir=parent, prefix=f".{output.name}."):
-            pass
-    except OSError as error:
-        raise OutputError(
-            "the output cannot be written", where=parent, got=error.strerror, remedy="give another -o"
-        ) from error
+    check_writable(output)
 
 
 def check_replaceable(output: Path, source: Path, *, force: bool) -> None:
@@ -47,11 +39,7 @@ def staging(output: Path, source: Path, *, force: bool) -> Iterator[Path]:
         OutputError: writing failed, or something has come to a file's place meanwhile.
     """
     output = output.absolute()
-    created = [folder for folder in output.parents if not folder.exists()]
-    work = None
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    with workspace(output, "the output") as work:
         yield work
         # The model last: it is what a reader opens.
         files = sorted((file for file in work.rglob("*") if file.is_file()), key=lambda file: file.name == output.name)
@@ -61,16 +49,3 @@ def staging(output: Path, source: Path, *, force: bool) -> Iterator[Path]:
         for file, place in zip(files, places, strict=True):
             place.parent.mkdir(parents=True, exist_ok=True)
             file.replace(place)
-    except OSError as error:
-        raise OutputError(
-            "the output cannot be written",
-            where=error.filename or output,
-            got=error.strerror or error,
-            remedy="free space, or give another -o",
-        ) from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
-        for folder in created:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # only where it is empty: nothing was written

@@ -12,7 +12,7 @@ ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
     ("spec",),
-    ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file"),
+    ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "workspace"),
     ("arrays", "attention", "paraformer", "graph_names"),
     ("dataset", "bundle"),
     ("golden", "targets"),

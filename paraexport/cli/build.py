@@ -14,9 +14,11 @@ from paraexport.bundle import MANIFEST, Bundle
 from paraexport.cli.options import PATH, limit_option, output_options, reading_options
 from paraexport.cli.output import (
     Stages,
+    argument,
     emit_json,
     print_candidates,
     print_checks,
+    print_refusals,
     size_text,
     text_of,
     warn,
@@ -24,7 +26,7 @@ from paraexport.cli.output import (
 )
 from paraexport.cli.signals import leaving
 from paraexport.options import AUTO, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
-from paraexport.spec import Accuracy, Report, Spec
+from paraexport.spec import Accuracy, Manifest, Report, Spec
 
 
 @click.command("build")
@@ -117,11 +119,6 @@ def command(
     show(Result(built, report.read(built.path), reused, stages.seconds()), as_json=as_json)
 
 
-def argument(path: Path) -> str:
-    """A path that no command takes for an option."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
-
-
 @dataclasses.dataclass(frozen=True)
 class Result:
     """What a build has to tell."""
@@ -154,6 +151,7 @@ def show(result: Result, *, as_json: bool) -> None:
     print(f"{'unchanged: reused' if result.reused else 'built'} {result.bundle.path}, {size_text(result.size_bytes)}")
     print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
     print(describe(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former, traced")
+    print_rewrites(manifest)
     print_candidates(manifest.candidates)
     print(f"\nchecked on {manifest.evidence}")
     print_checks(manifest.checks)
@@ -165,6 +163,16 @@ def show(result: Result, *, as_json: bool) -> None:
     print(f"\nnext: {result.following}")
 
 
+def print_rewrites(manifest: Manifest) -> None:
+    """What the layout made of the traced graph; and of a module of the user's own, where it did not apply."""
+    if not manifest.rewrites:
+        return
+    applied = ", ".join(f"{one.name} {one.times}" for one in manifest.rewrites if one.times)
+    print(f"rewritten: {applied or 'nothing'}")
+    if manifest.spec is None:
+        print_refusals((one.name, one.refusals) for one in manifest.rewrites)
+
+
 def as_object(result: Result) -> dict[str, object]:
     manifest, report = result.bundle.manifest, result.report
     return {
@@ -174,6 +182,7 @@ def as_object(result: Result) -> dict[str, object]:
         "target": manifest.target,
         "precision": manifest.precision,
         "layout": manifest.layout,
+        "rewrites": manifest.rewrites,
         "candidates": manifest.candidates,
         "max_batch": manifest.max_batch,
         "key": manifest.key,

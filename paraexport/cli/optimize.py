@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import Stages, emit_json, print_table
+from paraexport.cli.output import Stages, argument, emit_json, print_refusals, print_table
 from paraexport.cli.signals import leaving
 from paraexport.options import LAYOUTS
 
 if TYPE_CHECKING:
-    from paraexport.optimize import Optimized, PassRow, Size
-
-NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
-"""Words that are no English: names of nodes and values, and numbers."""
+    from paraexport.optimize import Optimized, Size
 
 
 @click.command("optimize")
@@ -59,11 +54,6 @@ def command(*, source: Path, output: Path, layout: str, force: bool, as_json: bo
         show(source, done, following)
 
 
-def argument(path: Path) -> str:
-    """A path that no command takes for an option."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
-
-
 def as_object(source: Path, done: Optimized, following: str) -> dict[str, object]:
     return {
         "model": str(source),
@@ -81,9 +71,9 @@ def as_object(source: Path, done: Optimized, following: str) -> dict[str, object
 
 def show(source: Path, done: Optimized, following: str) -> None:
     if not done.changed:
-        print(f"nothing to rewrite in {source}: {done.output} is the same file, byte for byte\n")
-        print_refusals(done.passes)
-        print(f"next: {following}")
+        print(f"nothing to rewrite in {source}: {done.output} is the same file, byte for byte")
+        print_refusals((row.name, row.refusals) for row in done.passes)
+        print(f"\nnext: {following}")
         return
     print(f"rewrote {source} to {done.output}, layout {done.layout}")
     before, after = done.opset
@@ -92,12 +82,11 @@ def show(source: Path, done: Optimized, following: str) -> None:
     print_table(
         ("pass", "applied", "nodes", "multiply-adds", "MB"), [*rows, ("all", "", *changes(done.before, done.after))]
     )
-    print()
-    print_refusals(done.passes)
+    print_refusals((row.name, row.refusals) for row in done.passes)
     assert done.check is not None
     check = done.check
     print(
-        f"self-check: {check.unit} is {check.value:.2g}, at most {check.limit:g}, on {check.samples} images\n"
+        f"\nself-check: {check.unit} is {check.value:.2g}, at most {check.limit:g}, on {check.samples} images\n"
         f"\nnext: {following}"
     )
 
@@ -116,22 +105,3 @@ def change(before: str, after: str) -> str:
 
 def count_text(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
-
-
-def print_refusals(passes: tuple[PassRow, ...]) -> None:
-    """One line for all refusals of a pass whose reasons differ in names and numbers only."""
-    rows = [(row.name, *line) for row in passes for line in grouped(row.refusals)]
-    if rows:
-        print("not rewritten:")
-        print_table(("pass", "places", "first", "reason"), rows)
-        print()
-
-
-def grouped(refusals: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
-    """(how many, the first node, its reason) for each kind of reason."""
-    groups: dict[str, list[str]] = {}
-    for refusal in refusals:
-        groups.setdefault(NAMES.sub("*", refusal.partition(": ")[2]), []).append(refusal)
-    for alike in groups.values():
-        node, _, reason = alike[0].partition(": ")
-        yield len(alike), node, reason

@@ -7,9 +7,11 @@ import dataclasses
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 STDOUT, STDERR = 1, 2
+NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
+"""Words that are no English: names of nodes and values, and numbers."""
 WIDE = 10_000
 """Columns of what is no terminal: nothing is wrapped there."""
 
@@ -114,6 +118,24 @@ def print_candidates(candidates: Sequence[Candidate]) -> None:
     print_table(("target", "layout", *(f"batch {batch}" for batch in batches), ""), rows)
 
 
+def print_refusals(passes: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """What each pass refused: one line for all whose reasons differ in names and numbers only."""
+    rows = [(name, *line) for name, refusals in passes for line in grouped(refusals)]
+    if rows:
+        print("\nnot rewritten:")
+        print_table(("pass", "places", "first", "reason"), rows)
+
+
+def grouped(refusals: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """(how many, the first node, its reason) for each kind of reason."""
+    groups: dict[str, list[str]] = {}
+    for refusal in refusals:
+        groups.setdefault(NAMES.sub("*", refusal.partition(": ")[2]), []).append(refusal)
+    for alike in groups.values():
+        node, _, reason = alike[0].partition(": ")
+        yield len(alike), node, reason
+
+
 def warn_of_assumptions(assumptions: Iterable[Assumption]) -> None:
     """What had to be assumed, and how to say it where that can be said."""
     settable = {field.name for kind in (Spec, Preprocessing) for field in dataclasses.fields(kind)}
@@ -130,6 +152,11 @@ def text_of(value: object) -> str:
         sides = len(value) == 2 and all(isinstance(side, int) for side in value)
         return ("x" if sides else ",").join(map(str, value))
     return str(value)
+
+
+def argument(path: Path) -> str:
+    """A path that no command takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def size_text(size_bytes: int) -> str:

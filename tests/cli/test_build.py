@@ -160,3 +160,40 @@ def test_what_auto_chose_from_is_shown_at_once_and_later(
     assert told["reused"] is True
     assert [one["chosen"] for one in told["candidates"]] == [False, True, False]
     assert "no such operator" in (output / "report.html").read_text()
+
+
+ODD = """
+import torch
+from torch import nn
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(12, eps=eps), nn.Linear(12, 16), nn.GELU(), nn.Linear(16, 12))
+            for eps in (1e-5, 1e-5, 1e-3)
+        )
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, images):
+        tokens = images.flatten(1, 2)
+        first, second, third = (branch(tokens) for branch in self.branches)
+        return self.head((first + second + third).mean(1))
+
+def make(path):
+    torch.manual_seed(0)
+    return Odd()
+"""
+
+
+def test_a_module_of_ones_own_is_told_what_does_not_apply(run: Run, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    done = run(
+        "build", small, "-o", tmp_path / "a.bundle", "--module", f"{tmp_path / 'odd.py'}:make",
+        "--spec", "image_size=8x12", "--spec", "channels=1", "--layout", "stacked",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    rewritten = next(line for line in done.out.splitlines() if line.startswith("rewritten: "))
+    assert "stack 1" in rewritten
+    table = done.out.partition("not rewritten:")[2]
+    assert any(line.startswith("stack ") and "epsilon" in line for line in table.splitlines())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,13 @@ class SeparateAttention(nn.Module):
         biases = (None,) * 3 if source.in_proj_bias is None else source.in_proj_bias.detach().chunk(3)
         self.query, self.key, self.value = map(linear, weights, biases)
         self.out_proj = source.out_proj
+
+    def __getattr__(self, name: str) -> Any:
+        """What else a module may read of its attention, such as `embed_dim`."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("source"), name)
 
     def forward(  # noqa: PLR0917 (the signature is PyTorch's)
         self,
@@ -67,12 +75,16 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def can_be_separated(module: nn.Module) -> bool:
+    """Whether the module is what PyTorch made of it, without hooks: its own forward never calls `out_proj`."""
     return (
         type(module) is nn.MultiheadAttention
         and module.batch_first
         and module.bias_k is None
         and not module.add_zero_attn
         and not (module.training and module.dropout)
+        and not any(
+            hooks for part in (module, module.out_proj) for hooks in (part._forward_hooks, part._forward_pre_hooks)
+        )
     )
 
 

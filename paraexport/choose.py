@@ -1,7 +1,4 @@
-"""`auto`: the candidates, targets × layouts, timed on this machine, and the one that is fastest here.
-
-Run as a program it is the contestant: `python -m paraexport.choose TARGET FOLDER SHAPE`.
-"""
+"""`auto`: the candidates, targets × layouts, timed on this machine, and the one that is fastest here."""
 
 from __future__ import annotations
 
@@ -21,6 +18,9 @@ from paraexport.spec import Candidate
 
 BATCHES = (1, 8)
 """One image as it comes, and a small queue."""
+CODE = "import sys; sys.path.append(sys.argv[1]); from paraexport import choose; choose.serve(*sys.argv[2:])"
+PROGRAM = (sys.executable, "-P", "-c", CODE, str(Path(__file__).parent.parent))
+"""A contestant, with TARGET FOLDER SHAPE; it finds this package, and nothing in the current folder."""
 
 
 def installed_targets() -> tuple[str, ...]:
@@ -54,9 +54,7 @@ def time_candidates(
         MissingError: not one of them runs here.
     """
     contestants = [
-        contest.Contestant(
-            f"{target}, {layout}", [sys.executable, "-m", "paraexport.choose", target, str(folder), json.dumps(image)]
-        )
+        contest.Contestant(f"{target}, {layout}", [*PROGRAM, target, str(folder), json.dumps(image)])
         for target, layout, folder in candidates
     ]
     timings = list(contest.run(contestants, batches).values())
@@ -83,6 +81,7 @@ def time_candidates(
 
 
 def serve(target: str, folder: str, shape: str) -> None:
+    """Be a contestant: the model in `folder` on random images of `shape`, [C, H, W] in JSON."""
     try:
         session = targets.get(target).open_session(Path(folder), None)
     except Exception as error:  # each runtime has errors of its own
@@ -94,7 +93,3 @@ def serve(target: str, folder: str, shape: str) -> None:
         return np.random.default_rng(0).standard_normal((batch, *json.loads(shape)), np.float32)
 
     contest.serve(lambda batch: session(images(batch)))
-
-
-if __name__ == "__main__":
-    serve(*sys.argv[1:])

@@ -13,14 +13,16 @@ import os
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 
 BURST_S, REST_S = 0.1, 0.05
 """A rest between bursts lets the last one's idle threads fall asleep."""
 ROUNDS = 5
+LOAD_AT_MOST_S, BURST_AT_MOST_S = 120.0, 60.0
 PATIENCE_S = 5.0
 
 
@@ -66,21 +68,36 @@ class Process:
             text=True,
             env={**os.environ, **contestant.environment},
         )
-        answer = self.answer()
+
+    def load(self) -> None:
+        """Wait until it is ready."""
+        answer = self.answer(LOAD_AT_MOST_S)
         if isinstance(answer, dict) and "error" in answer:
             self.failure = str(answer["error"])
 
-    def answer(self) -> Any:
-        """The next line of JSON, or None, with `failure` set, when the process has ended without one."""
-        line = stream(self.popen.stdout).readline()
+    def answer(self, at_most_s: float) -> object:
+        """The next object or list in JSON, or None, with `failure` set, where none comes.
+
+        Other lines are left out: a library may greet on stdout.
+        """
+        timer = threading.Timer(at_most_s, self.popen.kill)
+        started_s = time.monotonic()
+        timer.start()
         try:
-            return json.loads(line)
-        except ValueError:
+            for line in stream(self.popen.stdout):
+                with contextlib.suppress(ValueError):
+                    if isinstance(found := json.loads(line), dict | list):
+                        return found
             code = self.popen.wait()
-            self.errors.seek(0)
-            told = [text.strip() for text in self.errors if text.strip()]
-            self.failure = told[-1] if told else f"the process ended with code {code}"
+        finally:
+            timer.cancel()
+        if time.monotonic() - started_s >= at_most_s:
+            self.failure = f"no answer within {at_most_s:g} s"
             return None
+        self.errors.seek(0)
+        told = [text.strip() for text in self.errors if text.strip()]
+        self.failure = told[-1] if told else f"the process ended with code {code}"
+        return None
 
     def burst(self, batch: int, seconds: float) -> list[float]:
         """Latencies in ms; empty, with `failure` set, when it broke down."""
@@ -89,7 +106,7 @@ class Process:
         except OSError as error:
             self.failure = str(error)
             return []
-        answer = self.answer()
+        answer = self.answer(BURST_AT_MOST_S + seconds)
         if isinstance(answer, dict):
             self.failure = str(answer.get("error", "it answered without latencies"))
         return answer if isinstance(answer, list) else []
@@ -144,6 +161,7 @@ def started(contestants: Sequence[Contestant], progress: Callable[[str], None]) 
             progress(contestant.name)
             processes[contestant.name] = Process(contestant)
             stack.callback(processes[contestant.name].close)
+            processes[contestant.name].load()
         yield processes
 
 

@@ -101,3 +101,19 @@ def test_branches_of_a_module_of_ones_own_can_be_stacked(tmp_path: Path) -> None
         assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
     operators = [node.op_type for node in ir.load(tmp_path / "stacked/model.onnx").graph]
     assert operators.count("Attention") == 1  # the last layer has one query, and `absorb` takes its attention apart
+
+
+def test_an_attention_with_hooks_stays_what_it_is() -> None:
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+    attention.out_proj.register_forward_hook(lambda *_: None)
+    module = nn.ModuleList([attention])
+    with separate_attention(module):
+        assert module[0] is attention
+
+
+def test_what_a_module_reads_of_its_attention_is_still_there() -> None:
+    module = nn.ModuleList([nn.MultiheadAttention(8, 2, batch_first=True)])
+    with separate_attention(module):
+        assert [getattr(module[0], name) for name in ("embed_dim", "num_heads", "batch_first")] == [8, 2, True]
+        with pytest.raises(AttributeError, match="no_such_thing"):
+            _ = module[0].no_such_thing

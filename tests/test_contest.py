@@ -70,6 +70,16 @@ def test_what_a_contestant_says_on_stderr_never_stops_it() -> None:
     assert run([script("noisy", noisy)])["noisy"].failure == ""
 
 
+def test_what_a_library_prints_before_the_answer_is_passed_over() -> None:
+    greeting = "print('welcome'); print(3)\n" + SLEEPS.format(seconds=0)
+    assert run([script("greets", greeting)])["greets"].failure == ""
+
+
+def test_one_that_never_answers_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contest, "LOAD_AT_MOST_S", 0.5)
+    assert run([script("hangs", "import time; time.sleep(60)")])["hangs"].failure == "no answer within 0.5 s"
+
+
 def test_quartiles() -> None:
     timing = Timing({1: (5.0, 1.0, 2.0, 4.0, 3.0), 8: (7.0,)})
     assert (timing.median_ms(1), timing.quartiles_ms(1)) == (3.0, (2.0, 4.0))
@@ -112,6 +122,15 @@ def test_an_auto_build_times_all_layouts_and_keeps_the_fastest(small: Path, tmp_
     assert (made.manifest.target, made.manifest.layout) == (chosen.target, chosen.layout)
     images, logits = read(made.path)
     assert abs(load(made.path)(images) - logits).max() <= 1e-5 * abs(logits).max()
+
+
+def test_a_file_in_the_current_folder_does_not_stand_for_a_library(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not the library')")
+    monkeypatch.chdir(tmp_path)
+    made = paraexport.build(small, tmp_path / "a.bundle", layout="auto", max_batch=1)
+    assert not any(one.failure for one in made.manifest.candidates)
 
 
 def test_no_target_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

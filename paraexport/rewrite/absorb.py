@@ -7,136 +7,48 @@ Products are associative. For one query an image, head h, tokens u [N, D] and we
 with W_q,h W_k,hᵀ and W_v,h W_o,h [D, D] constants. The tokens are read as they are; of the 2 N D² multiply-adds that
 keys and values take, 2 N D a head remain. So after early selection (`select`) the last layer of a class-token model
 computes hardly anything for all tokens. A head's constants are [D, D] now instead of twice [D, d]: where the weights
-around an attention would grow more than `MOST_GROWTH` times, as with many heads, it is left as it is.
+around an attention would grow more than `one_query.MOST_GROWTH` times, as with many heads, it is left as it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    clean,
-    dims,
-    is_op,
-    operands,
-    substitute,
-)
-from paraexport.rewrite.heads import (
-    KEY,
-    QUERY,
-    VALUE,
-    channels_after,
-    channels_in_heads,
-    check_plain,
-    result_of,
-    sizes_of,
-    views_after,
-    views_before,
-)
-from paraexport.rewrite.products import Product, product_at, products_reading
+from paraexport.rewrite.edit import Applied, Refused, add_constant, add_node, clean, dims, is_op, substitute
+from paraexport.rewrite.heads import result_of, sizes_of
+from paraexport.rewrite.one_query import Site, check_growth, has_one_query, site_of, too_large_together
 from paraexport.rewrite.query_scale import scale_of_scores
 
 NAME = "absorb"
-MOST_GROWTH = 2.0
 Array = NDArray[Any]
-Heads = NDArray[np.intp]
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """One Attention node and the products around it."""
-
-    attention: ir.Node
-    query: Product
-    key: Product
-    value: Product
-    out: Product
-    query_heads: Heads
-    """[h, d]: which column of the query's weight is which channel of which head."""
-    key_heads: Heads
-    """The same of the key's weight."""
-    mixing: tuple[Heads, ...]
-    """[2, d] a head: columns of the value's weight, and the rows of the output's weight that read them."""
-
-    @property
-    def heads(self) -> int:
-        return len(self.query_heads)
 
 
 def apply(graph: ir.Graph) -> Applied:
     """Do so at every Attention node with one query, whose keys and values nobody else reads."""
-    applied, made = Applied(NAME), Constants(graph)
+    applied, sites = Applied(NAME), []
     for node in list(graph):
         if is_op(node, "Attention") and has_one_query(node):
             try:
                 site = site_of(node)
                 check_growth(site)
-            except Refused as reason:
-                applied.refuse(node, reason)
-                continue
-            rewire(site, made)
-            applied.times += 1
+            except Refused as refusal:
+                applied.refuse(node, refusal)
+            else:
+                sites.append(site)
+    if reason := too_large_together(sites):
+        for site in sites:
+            applied.refuse(site.attention, reason)
+        return applied
+    made = Constants(graph)
+    for site in sites:
+        rewire(site, made)
+        applied.times += 1
     clean(graph)
     return applied
-
-
-def has_one_query(attention: ir.Node) -> bool:
-    shape = dims(operands(attention)[QUERY])
-    return shape is not None and len(shape) == 4 and shape[2] == 1
-
-
-def site_of(attention: ir.Node) -> Site:
-    """What stands around the node.
-
-    Raises:
-        Refused: something else than products by constants, a mask, or heads that are shared.
-    """
-    check_plain(attention)
-    found: list[tuple[Product, Heads]] = []
-    for index in (QUERY, KEY, VALUE):
-        source, views = views_before(operands(attention)[index])
-        product = product_at(source)
-        if product is None:
-            raise Refused(f"{source.name} is no product by a constant")
-        if index != QUERY and product.bias is not None:
-            raise Refused(f"{source.name} has a bias")
-        if len(sizes_of(product.source)) != 3:
-            raise Refused(f"{product.source.name} is not [B, N, D]")
-        found.append((product, channels_in_heads(source, views, attention)))
-    (query, query_heads), (key, key_heads), (value, value_heads) = found
-    if not len(query_heads) == len(key_heads) == len(value_heads):
-        raise Refused("several heads of queries share one of keys or values")
-    mixed, views = views_after(result_of(attention))
-    products, others = products_reading(mixed)
-    if others or len(products) != 1 or len(sizes_of(mixed)) != 3 or not is_op(products[0].node, "MatMul"):
-        raise Refused(f"not one product alone reads {mixed.name}")
-    rows = channels_after(value_heads, attention, views)
-    of_head = tuple(columns_and_rows(columns, rows) for columns in value_heads)
-    return Site(attention, query, key, value, products[0], query_heads, key_heads, of_head)
-
-
-def columns_and_rows(columns: Heads, rows: Heads) -> Heads:
-    """The columns of one head of the values, each beside the row of the output's weight that reads it."""
-    positions = np.flatnonzero(np.isin(rows, columns))
-    return np.stack([rows[positions], positions])
-
-
-def check_growth(site: Site) -> None:
-    old = sum(product.weight.size for product in (site.query, site.key, site.value, site.out))
-    new = site.heads * (
-        site.query.weight.shape[0] * site.key.weight.shape[0] + site.value.weight.shape[0] * site.out.weight.shape[1]
-    )
-    if new > MOST_GROWTH * old:
-        raise Refused(f"its weights would grow {new / old:.1f} times with {site.heads} heads")
 
 
 class Constants:

@@ -30,7 +30,8 @@ CLASS_TOKEN: list[dict[str, Any]] = [
 BEFORE = (scales.apply, biases.apply, select.apply, pool.apply)
 CONSTANTS = {
     **attention_constants(),
-    "zero": np.array([0]), "one": np.array([1]), "single": np.array([-1, 1, 2, 3]), "flat": np.array([-1, 1, 6]),
+    "zero": np.array([0]), "one": np.array([1]), "squares": np.array([-1, 2, 2, 6]),
+    "single": np.array([-1, 1, 2, 3]), "flat": np.array([-1, 1, 6]),
 }  # fmt: skip
 QUERY = "x0 = Slice(x, zero, one, one) q0 = MatMul(x0, wq) q1 = Add(q0, bq) q2 = Reshape(q1, single)"
 HEADS = (
@@ -96,6 +97,19 @@ def test_scales(attributes: str) -> None:
         (site(keys=KEYS.replace("k1 = MatMul(x, wk)", "k0 = MatMul(x, wk) k1 = Add(k0, bk)")), "has a bias"),
         (site(keys=KEYS.replace("v1 = MatMul(x, wv)", "v0 = MatMul(x, wv) v1 = Relu(v0)")), "no product by a constant"),
         (site(after=AFTER.replace("o = MatMul(n2, wo)", "p = Relu(n2) o = MatMul(p, wo)")), "not one product alone"),
+        (
+            site(keys=KEYS.replace("MatMul(x, ", "MatMul(x0, ").replace("heads", "single")),
+            "with 1 tokens it would need 168 multiply-adds instead of 156",
+        ),
+        (
+            site(
+                keys=KEYS.replace(
+                    "v2 = Reshape(v1, heads)",
+                    "va = Reshape(v1, squares) vb = Transpose<perm=[0, 2, 1, 3]>(va) v2 = Reshape(vb, heads)",
+                )
+            ),
+            "has its tokens in another order",
+        ),
         (site(after=AFTER.replace("y = Add(o, bo)", "s = Relu(n2) r = Add(o, s) y = Add(r, bo)")), "not one product"),
     ],
 )
@@ -106,6 +120,28 @@ def test_what_is_not_the_same_stays(text: str, reason: str) -> None:
     check_untouched(before, after, applied)
     assert len(applied.refusals) == 1
     assert reason in applied.refusals[0]
+
+
+@pytest.mark.parametrize(("ways", "applied"), [(2, True), (3, False)])
+def test_weights_shared_in_many_ways_are_not_multiplied(ways: int, *, applied: bool) -> None:
+    """Each of `ways` queries with each of as many keys: a constant a pair, in the place of one weight each."""
+    pairs = [
+        f"q0{i} = MatMul(x0, q{i // ways}) q2{i} = Reshape(q0{i}, single) q3{i} = Transpose<perm=[0, 2, 1, 3]>(q2{i}) "
+        f"k1{i} = MatMul(x, k{i % ways}) k2{i} = Reshape(k1{i}, heads) k3{i} = Transpose<perm=[0, 2, 1, 3]>(k2{i}) "
+        f"v1{i} = MatMul(x, wv) v2{i} = Reshape(v1{i}, heads) v3{i} = Transpose<perm=[0, 2, 1, 3]>(v2{i}) "
+        f"n{i} = Attention(q3{i}, k3{i}, v3{i}) n1{i} = Transpose<perm=[0, 2, 1, 3]>(n{i}) "
+        f"n2{i} = Reshape(n1{i}, flat) o{i} = MatMul(n2{i}, wo)"
+        for i in range(ways**2)
+    ]
+    total = f"y = Sum({', '.join(f'o{i}' for i in range(ways**2))})"
+    weights = {f"{part}{i}": numbers(6, 6, seed=i + ord(part)) for part in "qk" for i in range(ways)}
+    before = small(" ".join(["x0 = Slice(x, zero, one, one)", *pairs, total]), **weights, **CONSTANTS)
+    after = copy(before)
+    done = absorb.apply(after.graph)
+    assert done.times == (ways**2 if applied else 0)
+    assert all("shared weights of 288 numbers would become 720" in line for line in done.refusals)
+    assert len(done.refusals) == (0 if applied else 9)
+    check_exact(before, after)
 
 
 def test_several_queries_are_left_alone_in_silence() -> None:

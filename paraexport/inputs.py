@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport import targets
 from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import MissingError
 from paraexport.options import Options
-from paraexport.spec import Assumption, Preprocessing
-from paraexport.validate import LIMITS, Logits, Pair
+from paraexport.spec import Assumption, Lowering, Preprocessing
+from paraexport.validate import LIMITS, Logits, Lowered, Pair
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
+FEW, ENOUGH = 16, 64
+"""Fewer calibration images than the first are said aloud; the second is enough."""
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
@@ -45,22 +48,79 @@ def open_images(options: Options, preprocessing: Preprocessing, labels: Sequence
     return open_samples(path, preprocessing, labels, need_labels=options.data is not None)
 
 
-def unused(options: Options) -> tuple[Assumption, ...]:
-    """Said aloud where an option has no effect."""
+def open_calibration(options: Options, preprocessing: Preprocessing, samples: Samples) -> Samples:
+    """The images of `calib`, else those that the checks run on."""
     if options.calib is None or options.data is None:
-        return ()
-    reason = f"{options.precision} needs no calibration, and the checks run on the images of --data"
-    return (Assumption("calib", "unused", reason),)
+        return samples
+    return open_samples(options.calib, preprocessing, (), need_labels=False)
 
 
-def with_logits(samples: Samples, pytorch: Logits, size: int) -> Iterator[Pair]:
+def said_aloud(options: Options, calibration: Samples) -> tuple[Assumption, ...]:
+    """What the user should know of the images that calibrated, or did not."""
+    if options.precision == "fp32":
+        if options.calib is None or options.data is None:
+            return ()
+        return (Assumption("calib", "unused", "fp32 needs no calibration, and the checks run on the images of --data"),)
+    found = []
+    if options.calib is None and options.data is not None:
+        reason = "no --calib, so that scales were found on the images that accuracy is measured on"
+        found.append(Assumption("calib", "the images of --data", reason))
+    if len(calibration) < FEW:
+        reason = f"so few may miss what the model will see; {ENOUGH} are enough"
+        found.append(Assumption("calib", counted(len(calibration)), reason))
+    return tuple(found)
+
+
+def counted(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
+
+
+def answers_to(samples: Samples, pytorch: Logits, size: int) -> NDArray[np.float32]:
+    """PyTorch's logits for every image, [N, classes]."""
+    return np.concatenate([pytorch(images) for images in samples.batches(size)])
+
+
+def with_logits(samples: Samples, logits: NDArray[np.float32], size: int) -> Iterator[Pair]:
     """Every image of `samples`, `size` at a time, with PyTorch's answers."""
-    for images in samples.batches(size):
-        yield images, pytorch(images)
+    for number, images in enumerate(samples.batches(size)):
+        yield images, logits[number * size :][: len(images)]
 
 
-def blame(loaded: Checkpoint, model: Path, images: NDArray[np.float32], traced: Path | None = None) -> str:
-    """One clause on where the graph at `model` first differs from PyTorch; `traced` is what it was rewritten from."""
+def worst_parts(lowering: Lowering) -> str:
+    """Where precision is lost, and what to do about it."""
+    layers = [one for one in lowering.errors if not one.kept]
+    deepest = [one for one in layers if "/" in one.part] or layers
+    worst = sorted(deepest, key=lambda one: -one.error)[:3]
+    remedy = "try --max-drop PP, more or other --calib images, or a higher --precision"
+    if not worst:
+        return remedy
+    told = ", ".join(f"{one.part} ({one.error:.2g})" for one in worst)
+    return f"the most error at the sum over branches comes from {told}; {remedy}"
+
+
+def read_back(folder: Path, target: str, lowering: Lowering | None) -> Lowered | None:
+    """What the target makes of the products that are to run in int8; None in other precisions."""
+    if lowering is None or not lowering.products:
+        return None
+    low = targets.get(target).low_products(folder)
+    return Lowered(
+        len(lowering.products),
+        sum(lowering.products.values()),
+        sum(count for name, count in lowering.products.items() if name in low),
+    )
+
+
+def blame(
+    loaded: Checkpoint,
+    model: Path,
+    images: NDArray[np.float32],
+    traced: Path | None = None,
+    lowering: Lowering | None = None,
+) -> str:
+    """One clause on where the graph at `model` first differs from PyTorch; `traced` is what it was rewritten from.
+
+    In lower precision every value differs a little: there it is the parts that do the most to the sum over branches.
+    """
     from paraexport.golden import answers
     from paraexport.locate import first_difference, relative_difference
 
@@ -71,6 +131,8 @@ def blame(loaded: Checkpoint, model: Path, images: NDArray[np.float32], traced: 
         return "PyTorch itself does not answer the same twice: is there randomness in the module?"
     if not relative_difference(logits, answers(loaded.module)(images)) <= limit:
         return "the module answers otherwise than the Para-Former of its weights: it decides on values, or clips them"
+    if lowering is not None:
+        return worst_parts(lowering)
     if traced and (found := first_difference(loaded.module, traced, images, limit)):
         return str(found)
     if found := first_difference(loaded.module, model, images, limit):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from paraexport.probe import open_probe
 from paraexport.taps import record_taps
 
 
@@ -32,25 +32,13 @@ def differences(module: nn.Module, model: Path, images: NDArray[np.float32]) -> 
 
     The graph runs on ONNX Runtime without its graph optimisations, so that every value exists.
     """
-    import onnxruntime
-
     taps = record_taps(module, torch.from_numpy(images))
     proto = onnx.load(model)
     values = {name for node in proto.graph.node for name in node.output}
     shared = [name for name in taps if name in values]
     if not shared:
         return []
-    del proto.graph.output[:]
-    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in shared)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    with tempfile.TemporaryDirectory() as folder:
-        # Through a file, since a model in memory may not pass 2 GiB.
-        path = Path(folder) / "taps.onnx"
-        onnx.save(proto, path, save_as_external_data=proto.ByteSize() > 2**30)
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        found = session.run(shared, {proto.graph.input[0].name: images})
+    found = open_probe(proto, shared, optimised=False)(images)
     return [
         Difference(name, relative_difference(taps[name].numpy(), value))
         for name, value in zip(shared, found, strict=True)

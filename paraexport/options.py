@@ -14,6 +14,7 @@ from paraexport.validate import LIMITS
 
 PRECISIONS = tuple(LIMITS)
 LAYOUTS = ("branches", "folded", "stacked")
+CALIBRATORS = ("minmax", "mse", "percentile", "entropy")
 DEFAULT_LAYOUT = "folded"
 """Less work on every target, and the branches still apart."""
 AUTO = "auto"
@@ -40,9 +41,17 @@ class Options:
     data: Path | None = None
     max_drop: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
+    calibrator: str = AUTO
+    keep: tuple[str, ...] = ()
+    equalise: bool = True
 
     def __post_init__(self) -> None:
-        choices = {"target": (*targets.MODULES, AUTO), "precision": PRECISIONS, "layout": (*LAYOUTS, AUTO)}
+        choices = {
+            "target": (*targets.MODULES, AUTO),
+            "precision": PRECISIONS,
+            "layout": (*LAYOUTS, AUTO),
+            "calibrator": (*CALIBRATORS, AUTO),
+        }
         for name, known in choices.items():
             if (got := getattr(self, name)) not in known:
                 raise InputError(f"unknown {name}", where=f"--{name}", expected=f"one of {', '.join(known)}", got=got)
@@ -55,6 +64,25 @@ class Options:
             if not path.exists():
                 raise InputError("there is no such file or folder", where=f"--{name} {path}", remedy="check the path")
         self.check_limits()
+        self.check_precision()
+
+    def check_precision(self) -> None:
+        """Whether what is said about int8 is said of int8."""
+        if self.precision == "int8":
+            return
+        usual = {"calibrator": AUTO, "keep": (), "equalise": True}
+        if given := [name for name, value in usual.items() if getattr(self, name) != value]:
+            where = ", ".join("--no-equalise" if name == "equalise" else option_name(name) for name in given)
+            raise InputError("is for int8", where=where, got=f"--precision {self.precision}", remedy="leave it out")
+
+    def require_calibration(self) -> None:
+        """Raise an `InputError` where int8 has no images to find its scales on."""
+        if self.precision == "int8" and self.calib is None and self.data is None:
+            raise InputError(
+                "int8 needs images to calibrate on",
+                where="--precision int8",
+                remedy="give --calib: a folder, .npy or .npz of 64 images like those it will see; no labels needed",
+            )
 
     def check_limits(self) -> None:
         known = LIMITS[self.precision]
@@ -65,7 +93,7 @@ class Options:
                 raise InputError(f"the limit of {name} is impossible", expected="a number of at least 0", got=value)
         if self.max_drop is not None and self.limits.get("accuracy_drop", self.max_drop) != self.max_drop:
             raise InputError("--max-drop and --limit accuracy_drop say different things", remedy="give one of them")
-        if self.max_drop is not None and self.data is None:
+        if self.max_drop is not None and self.data is None and self.precision != "int8":
             raise InputError(
                 "accuracy is measured on labelled images", where="--max-drop", remedy="give --data as well"
             )
@@ -87,8 +115,17 @@ class Options:
         return LAYOUTS if self.layout == AUTO else (self.layout,)
 
     def moved_limits(self) -> dict[str, float]:
-        """The limits that are not the usual ones, by the check's name."""
-        return {**self.limits, **({} if self.max_drop is None else {"accuracy_drop": self.max_drop})}
+        """The limits that are not the usual ones, by the check's name.
+
+        In lower precision `max_drop` is about accuracy where there are labels, whichever images are answered otherwise;
+        without labels it is about these.
+        """
+        if self.max_drop is None:
+            return {**self.limits}
+        if self.precision == "fp32":
+            return {**self.limits, "accuracy_drop": self.max_drop}
+        by_drop = {"disagreement": self.max_drop} if self.data is None else {"disagreement": 100.0}
+        return {**by_drop, **self.limits, "accuracy_drop": self.max_drop}
 
     def paths(self) -> dict[str, Path]:
         """The images that were given."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paraexport import __version__, bundle, cache, choose, golden, inputs, report, targets, validate
+from paraexport import __version__, bundle, cache, drafts, golden, inputs, report, targets, validate
 from paraexport.bundle import Bundle
 from paraexport.clock import Clock, Progress, silent
 from paraexport.engine import Engine
-from paraexport.options import DEFAULT_LAYOUT, Options
-from paraexport.spec import Candidate, Manifest, Source
+from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
+from paraexport.spec import Manifest, Source
 
 AnyPath = str | os.PathLike[str]
 GOLDEN_IMAGES = 16
@@ -36,6 +37,9 @@ def build(
     data: AnyPath | None = None,
     max_drop: float | None = None,
     limits: Mapping[str, float] | None = None,
+    calibrator: str = AUTO,
+    keep: Sequence[str] = (),
+    equalise: bool = True,
     force: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
@@ -49,10 +53,16 @@ def build(
         spec: fields of the spec that the checkpoint leaves open, as text: `{"heads": "3"}`.
         module: `FILE.py:FUNCTION`, which returns the module to export; its code is run.
         max_batch: images in one run of the engine; a larger input is split.
-        calib: images without labels. With neither `calib` nor `data` the checks run on made-up images, and say so.
+        calib: images without labels, which int8 finds its scales on. With neither `calib` nor `data` the checks run on
+            made-up images, and say so.
         data: labelled images, for accuracy.
-        max_drop: the accuracy that may be lost, in percentage points of top-1.
+        max_drop: the accuracy that may be lost, in percentage points of top-1; int8 keeps the fewest parts in float32
+            with which no more is. Without `data`: % of the images of `calib` that may be answered otherwise.
         limits: other limits for checks by name.
+        calibrator: how int8 finds its scales: `minmax`, `mse`, `percentile`, `entropy`; `auto` takes the better of the
+            first two.
+        keep: parts that stay in float32 in int8: `branches.3`, `branches.3/layers.1`.
+        equalise: scale value channels before int8, which is exact.
         force: build again, and replace a bundle that is there.
         progress: called with the name of each stage when it begins.
 
@@ -73,7 +83,11 @@ def build(
         data=None if data is None else Path(data),
         max_drop=max_drop,
         limits=limits or {},
+        calibrator=calibrator,
+        keep=tuple(keep),
+        equalise=equalise,
     )
+    options.require_calibration()
     source = Path(checkpoint)
     return run(source, Path(output) if output is not None else Path(f"{source.stem}.bundle"), options, force, progress)
 
@@ -93,6 +107,10 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         loaded = inputs.load(source, options)
     with clock.stage("images"):
         samples = inputs.open_images(options, loaded.preprocessing, loaded.labels)
+        calibration = inputs.open_calibration(options, loaded.preprocessing, samples)
+    with clock.stage("PyTorch"):
+        pytorch = golden.answers(loaded.original)
+        answered = inputs.answers_to(samples, pytorch, options.max_batch)
     with bundle.staging(output, force=force) as folder:
         with clock.stage("trace"):
             from paraexport.trace import trace
@@ -100,30 +118,24 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             traced = folder.with_name("traced")
             traced.mkdir()
             graph = trace(loaded.module, loaded.classifier, traced / bundle.MODEL)
-        with clock.stage("rewrite"):
-            from paraexport.rewrite import rewrite
-
-            drafts = {layout: folder.with_name(layout) for layout in options.layouts}
-            rewrites = {layout: rewrite(graph.path, layout, draft) for layout, draft in drafts.items()}
-        candidates = [(target, layout, draft) for target in possible for layout, draft in drafts.items()]
-        timed: tuple[Candidate, ...] = ()
-        target, layout, draft = candidates[0]
-        if len(candidates) > 1:
-            with clock.stage("timing"):
-                image = (loaded.classifier.channels, *loaded.classifier.image_size)
-                timed = choose.time_candidates(candidates, image, choose.batches_up_to(options.max_batch))
-                target, layout, draft = candidates[[one.chosen for one in timed].index(True)]
-        shutil.copytree(draft, folder, dirs_exist_ok=True)
+        with clock.stage("rewrite" if options.precision == "fp32" else f"rewrite, {options.precision}"):
+            images = drafts.Images(calibration, samples, answered)
+            made = drafts.make(graph.path, options, possible, folder.parent, images)
+        with clock.stage("timing") if len(made) > 1 else contextlib.nullcontext():
+            image = (loaded.classifier.channels, *loaded.classifier.image_size)
+            draft, timed = drafts.fastest(made, image, options.max_batch)
+        shutil.copytree(draft.folder, folder, dirs_exist_ok=True)
         manifest = Manifest(
             format=bundle.FORMAT,
             digest=bundle.NO_DIGEST,
             paraexport=__version__,
             key=key,
             source=Source(source.name, bundle.sha256_of(source), loaded.convention, dict(options.spec), options.module),
-            target=target,
+            target=draft.target,
             precision=options.precision,
-            layout=layout,
-            rewrites=rewrites[layout],
+            layout=draft.layout,
+            rewrites=draft.rewrites,
+            lowering=draft.lowering,
             candidates=timed,
             max_batch=options.max_batch,
             inputs=graph.inputs,
@@ -131,30 +143,30 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             preprocessing=loaded.preprocessing,
             labels=loaded.labels,
             spec=loaded.spec,
-            assumptions=loaded.assumptions + inputs.unused(options),
+            assumptions=loaded.assumptions + inputs.said_aloud(options, calibration),
             evidence=samples.origin,
             checks=(),
             versions=cache.library_versions(),
             files={},
         )
         with clock.stage("golden"):
-            pytorch = golden.answers(loaded.original)
-            images = samples.pick(GOLDEN_IMAGES)
-            logits = pytorch(images)
-            golden.write(folder, images, logits, samples.origin)
+            seen = samples.pick(GOLDEN_IMAGES)
+            logits = pytorch(seen)
+            golden.write(folder, seen, logits, samples.origin)
         with clock.stage("checks"):
-            pairs = inputs.with_logits(samples, pytorch, options.max_batch)
-            evidence = validate.Evidence(pairs, samples.labels, images, logits)
+            pairs = inputs.with_logits(samples, answered, options.max_batch)
+            lowered = inputs.read_back(folder, draft.target, draft.lowering)
+            evidence = validate.Evidence(pairs, samples.labels, seen, logits, lowered)
             engine = Engine(Bundle(folder, manifest))
             outcome = validate.run_checks(
                 options.precision, engine, evidence, max_batch=options.max_batch, moved=options.moved_limits()
             )
             validate.require_passed(
-                outcome.checks, lambda: inputs.blame(loaded, folder / bundle.MODEL, images, graph.path)
+                outcome.checks, lambda: inputs.blame(loaded, folder / bundle.MODEL, seen, graph.path, draft.lowering)
             )
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
-            made = report.summarise(manifest, samples, outcome.accuracy, clock, graph.export_s)
-            report.write(folder, manifest, made, images, logits)
+            found = report.summarise(manifest, samples, outcome.accuracy, clock, graph.export_s)
+            report.write(folder, manifest, found, seen, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(output, manifest)

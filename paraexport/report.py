@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from paraexport.clock import Clock
 from paraexport.dataset import Samples
-from paraexport.spec import Accuracy, Candidate, Check, Manifest, Preprocessing, Report
+from paraexport.spec import Accuracy, Candidate, Check, Lowering, Manifest, PartError, Preprocessing, Report
 
 JSON, HTML = "report.json", "report.html"
 STYLE = """
@@ -29,6 +29,7 @@ table { border-collapse: collapse } th, td { text-align: left; padding: .2rem 1r
 th { font-weight: 600 } td.number { text-align: right; font-variant-numeric: tabular-nums }
 .passed { color: #17663a } .failed { color: #a11 } .open, .note { color: #8a5a00 }
 figure { display: inline-block; margin: 0 1rem 1rem 0; text-align: center; font-size: .85rem }
+.bar { background: #4a7ab5; height: .8rem }
 img { width: 96px; image-rendering: pixelated; border: 1px solid #ccc }
 """
 
@@ -77,6 +78,7 @@ def page(manifest: Manifest, report: Report, images: NDArray[np.float32], logits
         else "",
         table(["check", "value", "limit", "unit", "images", "", "reason"], map(check_row, manifest.checks)),
         *accuracies(report.accuracy),
+        *lowered(manifest.lowering),
         *candidates(manifest.candidates),
         listing("Files that could not be read", report.unreadable),
         listing("Assumed", (f"{one.field} = {one.value}: {one.reason}" for one in manifest.assumptions)),
@@ -115,6 +117,32 @@ def candidates(timed: Iterable[Candidate]) -> Iterator[str]:
             for one in timed
         ),
     )
+
+
+def lowered(lowering: Lowering | None) -> Iterator[str]:
+    if lowering is None:
+        return
+    share = sum(lowering.products.values()) / lowering.linear_multiply_adds
+    yield "<h2>Precision</h2>"
+    yield paragraph(f"{100 * share:.2f} % of the multiply-adds of products by constants are lowered.")
+    if lowering.calibrator:
+        yield paragraph(f"Scales by {lowering.calibrator} on {lowering.calibration}.")
+    if lowering.kept or lowering.reason:
+        yield paragraph(f"Kept in float32: {', '.join(lowering.kept) or 'nothing'}; {lowering.reason}.")
+    yield listing("Stays in float32", lowering.float32)
+    if lowering.errors:
+        largest = max(one.error for one in lowering.errors) or 1.0
+        yield paragraph("What lowering one part alone does to the sum z over branches, ‖Δz‖ / ‖z‖.")
+        yield table(["part", "error", "", ""], (error_row(one, largest) for one in lowering.errors))
+    if lowering.additivity is not None:
+        yield paragraph(
+            f"The errors of the branches add up to that of the sum, but for {lowering.additivity:.1g} of it."
+        )
+
+
+def error_row(one: PartError, largest: float) -> list[str]:
+    bar = f'<td><div class="bar" style="width:{160 * one.error / largest:.0f}px"></div></td>'
+    return [cell(one.part), number(one.error), bar, cell("kept in float32" if one.kept else "", "note")]
 
 
 def accuracies(accuracy: Accuracy | None) -> Iterator[str]:

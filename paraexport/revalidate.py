@@ -73,13 +73,17 @@ def revalidate(
             evidence = validate.Evidence([(images, logits)], None, images, logits)
             if options.data is not None:
                 samples = inputs.open_images(options, manifest.preprocessing, manifest.labels)
-                pairs = inputs.with_logits(samples, pytorch, manifest.max_batch)
+                answered = inputs.answers_to(samples, pytorch, manifest.max_batch)
+                pairs = inputs.with_logits(samples, answered, manifest.max_batch)
                 evidence = dataclasses.replace(evidence, pairs=pairs, labels=samples.labels)
     elif options.data is not None:
         raise InputError(
             "PyTorch's answers are needed to compare with", where="--data", remedy="give the checkpoint too"
         )
     with clock.stage("checks"):
+        evidence = dataclasses.replace(
+            evidence, lowered=inputs.read_back(opened.path, manifest.target, manifest.lowering)
+        )
         checks = validate.run_checks(
             manifest.precision, engine, evidence, max_batch=manifest.max_batch, moved=options.moved_limits()
         ).checks
@@ -89,7 +93,7 @@ def revalidate(
             return "give the checkpoint too, to see where the first difference is"
         if bundle.sha256_of(Path(str(checkpoint))) != manifest.source.sha256:
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
-        return inputs.blame(loaded, opened.path / bundle.MODEL, images)
+        return inputs.blame(loaded, opened.path / bundle.MODEL, images, lowering=manifest.lowering)
 
     validate.require_passed(checks, where)
     return checks

@@ -163,6 +163,44 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class PartError:
+    """What lowering one part alone does to the sum over branches, on the calibration images."""
+
+    part: str
+    """`branches.3`, or `branches.3/layers.1`."""
+    error: float
+    """‖Δz‖ / ‖z‖, z being the sum."""
+    kept: bool
+    """It stays in float32."""
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How the precision was lowered, and what that does where."""
+
+    calibration: str
+    """The images that scales and ranges were found on."""
+    calibrator: str
+    """How int8 scales were found; empty where there are none."""
+    equalised: bool
+    """Value channels were equalised before."""
+    kept: tuple[str, ...]
+    """Parts that stay in float32, by plan or by hand."""
+    reason: str
+    """Why these."""
+    errors: tuple[PartError, ...]
+    """Branch by branch, then layer by layer; empty where no names tell of branches."""
+    additivity: float | None
+    """‖Δz − Σ Δz_branch‖ / ‖Δz‖, which is rounding."""
+    float32: tuple[str, ...]
+    """`node: reason`, for each that would not fit the range of half."""
+    products: dict[str, int]
+    """Multiply-adds of one image, by name, of each product that is lowered."""
+    linear_multiply_adds: int
+    """Of all products by constants, lowered or not."""
+
+
+@dataclass(frozen=True)
 class Source:
     """The file that a bundle was built from."""
 
@@ -198,6 +236,8 @@ class Manifest:
     layout: str
     rewrites: tuple[Rewrite, ...]
     """What made the layout of the traced graph, in order."""
+    lowering: Lowering | None = None
+    """None in float32."""
     candidates: tuple[Candidate, ...] = ()
     """What `auto` chose from; empty where there was no choice."""
     max_batch: int

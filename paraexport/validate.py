@@ -39,6 +39,18 @@ class Evidence:
     logits: NDArray[np.float32]
     """PyTorch's for the golden images, [n, classes]."""
 
+    lowered: Lowered | None = None
+    """In lower precision, what the runtime made of it."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Products that are to run in int8: how many, their multiply-adds, and those of the ones that do."""
+
+    products: int
+    meant: int
+    done: int
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -47,15 +59,45 @@ class Limit:
     reason: str
 
 
+RELATIVE, COSINE = "max |Δ logit| / max |logit|", "1 - cosine similarity of all logits"
+DISAGREEMENT, POINTS = "% of images with another top-1", "percentage points of top-1"
 PARITY_REASON = "float32 sums in another order differ by about 1e-6 of the largest logit; ten times that is a fault"
 LIMITS: dict[str, dict[str, Limit]] = {
     "fp32": {
-        "parity": Limit(1e-5, "max |Δ logit| / max |logit|", PARITY_REASON),
-        "batches": Limit(1e-5, "max |Δ logit| / max |logit|", f"the same for every batch size: {PARITY_REASON}"),
-        "disagreement": Limit(0.0, "% of images with another top-1", "same numbers, same answers; ties are left out"),
-        "accuracy_drop": Limit(0.0, "percentage points of top-1", "same answers, same accuracy"),
-    }
+        "parity": Limit(1e-5, RELATIVE, PARITY_REASON),
+        "batches": Limit(1e-5, RELATIVE, f"the same for every batch size: {PARITY_REASON}"),
+        "disagreement": Limit(0.0, DISAGREEMENT, "same numbers, same answers; ties are left out"),
+        "accuracy_drop": Limit(0.0, POINTS, "same answers, same accuracy"),
+    },
+    "fp16": {
+        "parity": Limit(5e-3, RELATIVE, "half keeps 11 bits, 5e-4 a rounding; ten in a row are 5e-3"),
+        "batches": Limit(5e-3, RELATIVE, "the same for every batch size"),
+        "cosine": Limit(1e-5, COSINE, "the square of such an error"),
+        "disagreement": Limit(0.1, DISAGREEMENT, "one image in a thousand that nearly was another"),
+        "accuracy_drop": Limit(0.1, POINTS, "no more than may disagree"),
+    },
+    "bf16": {
+        "parity": Limit(4e-2, RELATIVE, "bfloat16 keeps 8 bits, 4e-3 a rounding; ten in a row are 4e-2"),
+        "batches": Limit(4e-2, RELATIVE, "the same for every batch size"),
+        "cosine": Limit(1e-3, COSINE, "the square of such an error"),
+        "disagreement": Limit(0.5, DISAGREEMENT, "eight times as coarse as fp16"),
+        "accuracy_drop": Limit(0.5, POINTS, "no more than may disagree"),
+    },
+    "int8": {
+        "parity": Limit(
+            4e-2, RELATIVE, "healthy models stay at 1e-2 to 2e-2; a range that was missed gives 1e-1 and more"
+        ),
+        "batches": Limit(4e-2, RELATIVE, "the same for every batch size"),
+        "cosine": Limit(1e-3, COSINE, "healthy models stay at 1e-4"),
+        "disagreement": Limit(0.2, DISAGREEMENT, "two images in a thousand that nearly were another"),
+        "accuracy_drop": Limit(0.2, POINTS, "no more than may disagree"),
+        "not_int8": Limit(5.0, "% of the multiply-adds meant for int8", "int8 that runs in float32 gains nothing"),
+    },
 }
+NEEDS = {"accuracy_drop": "no labelled images; give --data", "not_int8": "no product is meant for int8"}
+"""What a check that did not run lacks."""
+TIES: dict[str, float] = {"fp32": 1e-5, "fp16": 5e-4, "bf16": 1e-3, "int8": 1e-3}
+"""Two best logits that are closer than this, relative to the largest, are a tie: the format cannot tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +111,8 @@ class Comparison:
     labelled: int
     reference_correct: int
     engine_correct: int
+    cosine: float
+    """Of all logits as one vector; NaN where one was not finite."""
 
     @property
     def relative_difference(self) -> float:
@@ -95,7 +139,7 @@ def run_checks(
     precision: str, engine: Logits, evidence: Evidence, *, max_batch: int, moved: Mapping[str, float] | None = None
 ) -> Outcome:
     """Every check of `precision`: on all images, and on the golden ones in batches of 1, 2, 7 and `max_batch`."""
-    tie = LIMITS[precision]["parity"].value
+    tie = TIES[precision]
     everything = compare(engine, evidence.pairs, evidence.labels, tie=tie)
     sizes = sorted({*BATCH_SIZES, max_batch})
     resized = [
@@ -105,7 +149,8 @@ def run_checks(
         )
         for size in sizes
     ]
-    return Outcome(checks(precision, everything, compare(engine, resized, None, tie=tie), moved), everything)
+    batches = compare(engine, resized, None, tie=tie)
+    return Outcome(checks(precision, everything, batches, moved, evidence.lowered), everything)
 
 
 def compare(engine: Logits, pairs: Iterable[Pair], labels: NDArray[np.int64] | None, *, tie: float) -> Comparison:
@@ -136,11 +181,21 @@ def compare(engine: Logits, pairs: Iterable[Pair], labels: NDArray[np.int64] | N
         labelled=0 if labels is None else len(labels),
         reference_correct=0 if labels is None else int((best == labels).sum()),
         engine_correct=0 if labels is None else int((answer == labels).sum()),
+        cosine=cosine(wanted, found),
     )
 
 
+def cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float((one * other).sum() / ((np.linalg.norm(one) * np.linalg.norm(other)) or 1.0))
+
+
 def checks(
-    precision: str, comparison: Comparison, batches: Comparison, moved: Mapping[str, float] | None = None
+    precision: str,
+    comparison: Comparison,
+    batches: Comparison,
+    moved: Mapping[str, float] | None = None,
+    lowered: Lowered | None = None,
 ) -> tuple[Check, ...]:
     """Every check of `precision`, from the comparison on all images and the one on several batch sizes.
 
@@ -157,22 +212,25 @@ def checks(
         )
     labelled = comparison.labelled
     lost = 100 * (comparison.reference_correct - comparison.engine_correct) / labelled if labelled else None
+    missed = None if lowered is None else 100 * (1 - lowered.done / lowered.meant)
     values = {
         "parity": (comparison.relative_difference, comparison.images),
         "batches": (batches.relative_difference, batches.images),
+        "cosine": (1 - comparison.cosine, comparison.images),
         "disagreement": (100 * comparison.disagreements / comparison.images, comparison.images),
         "accuracy_drop": (lost, labelled),
+        "not_int8": (missed, 0 if lowered is None else lowered.products),
     }
-    return tuple(check(precision, name, value, samples, moved) for name, (value, samples) in values.items())
+    return tuple(check(precision, name, *values[name], moved) for name in LIMITS[precision])
 
 
 def check(precision: str, name: str, value: float | None, samples: int, moved: Mapping[str, float]) -> Check:
     limit = LIMITS[precision][name]
     bound, reason = limit.value, limit.reason
     if name in moved:
-        bound, reason = moved[name], f"moved by --limit from {limit.value:g}"
+        bound, reason = moved[name], f"moved from {limit.value:g}"
     if value is None:
-        return Check(name, None, bound, limit.unit, samples, None, "not run: no labelled images; give --data")
+        return Check(name, None, bound, limit.unit, samples, None, f"not run: {NEEDS[name]}")
     finite = value if math.isfinite(value) else None
     passed = value <= bound
     return Check(

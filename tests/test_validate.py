@@ -74,7 +74,7 @@ def test_a_check_without_labels_is_not_run_and_not_passed() -> None:
 def test_a_moved_limit_says_so_and_an_unknown_one_is_refused() -> None:
     done = run(lambda images: right(images) * np.float32(1.001), {"parity": 0.01, "batches": 0.01})
     assert done["parity"].passed
-    assert done["parity"].reason == "moved by --limit from 1e-05"
+    assert done["parity"].reason == "moved from 1e-05"
     with pytest.raises(InputError, match=r"unknown check .*parity"):
         run(right, {"partiy": 1.0})
 

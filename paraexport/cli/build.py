@@ -25,8 +25,11 @@ from paraexport.cli.output import (
     warn_of_assumptions,
 )
 from paraexport.cli.signals import leaving
-from paraexport.options import AUTO, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
-from paraexport.spec import Accuracy, Manifest, Report, Spec
+from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
+from paraexport.spec import Accuracy, Lowering, Manifest, Report, Spec
+
+SHOWN = 4
+"""Parts with the largest error; the report has all."""
 
 
 @click.command("build")
@@ -58,7 +61,13 @@ from paraexport.spec import Accuracy, Manifest, Report, Spec
     show_default=True,
     help="Images in one run of the model.",
 )
-@click.option("--calib", metavar="PATH", type=PATH, help="Images without labels to check on: a folder, .npy or .npz.")
+@click.option(
+    "--calib",
+    metavar="PATH",
+    type=PATH,
+    help="Images without labels: a folder, .npy or .npz. int8 finds its scales on them; without --data the checks run "
+    "on them. 64 are enough.",
+)
 @click.option(
     "--data",
     metavar="PATH",
@@ -70,8 +79,23 @@ from paraexport.spec import Accuracy, Manifest, Report, Spec
     "--max-drop",
     metavar="PP",
     type=click.FloatRange(0, 100),
-    help="The top-1 accuracy on --data that may be lost, in percentage points.",
+    help="The top-1 accuracy on --data that may be lost, in percentage points. int8 keeps the fewest branches or "
+    "layers in float32 with which no more is; without --data, % of the --calib images that may be answered otherwise.",
 )
+@click.option(
+    "--calibrator",
+    type=click.Choice([*CALIBRATORS, AUTO]),
+    default=AUTO,
+    show_default=True,
+    help="How int8 finds its scales; auto takes the better of minmax and mse.",
+)
+@click.option(
+    "--keep",
+    metavar="PART",
+    multiple=True,
+    help="A part that stays in float32 in int8: branches.3, or branches.3/layers.1. May be repeated.",
+)
+@click.option("--no-equalise", is_flag=True, help="Do not equalise value channels before int8.")
 @limit_option
 @click.option("--force", is_flag=True, help="Build again, and replace a bundle that is there.")
 @output_options
@@ -90,6 +114,9 @@ def command(
     data: Path | None,
     max_drop: float | None,
     limits: dict[str, float],
+    calibrator: str,
+    keep: tuple[str, ...],
+    no_equalise: bool,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -106,14 +133,15 @@ def command(
       paraexport build model.pt -o out/model.bundle --data photos/test
       paraexport build model.pt --spec heads=3 --spec labels=classes.txt
       paraexport build model.pt --module mymodel.py:make --calib photos/any
+      paraexport build model.pt --precision int8 --calib photos/any --data photos/test --max-drop 0.5
     """
     with leaving("nothing was written"), Stages(quiet=quiet) as stages:
         from paraexport import pipeline, report
 
         built = pipeline.build(
             checkpoint, output, target=target, precision=precision, layout=layout, branches=branches, spec=spec,
-            module=module, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop, limits=limits, force=force,
-            progress=stages,
+            module=module, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop, limits=limits,
+            calibrator=calibrator, keep=keep, equalise=not no_equalise, force=force, progress=stages,
         )  # fmt: skip
     reused = pipeline.UNCHANGED in stages.names
     show(Result(built, report.read(built.path), reused, stages.seconds()), as_json=as_json)
@@ -152,6 +180,7 @@ def show(result: Result, *, as_json: bool) -> None:
     print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
     print(describe(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former, traced")
     print_rewrites(manifest)
+    print_lowering(manifest.lowering)
     print_candidates(manifest.candidates)
     print(f"\nchecked on {manifest.evidence}")
     print_checks(manifest.checks)
@@ -173,6 +202,22 @@ def print_rewrites(manifest: Manifest) -> None:
         print_refusals((one.name, one.refusals) for one in manifest.rewrites)
 
 
+def print_lowering(lowering: Lowering | None) -> None:
+    """How much is in lower precision, what each part costs in error, and what was kept."""
+    if lowering is None:
+        return
+    share = sum(lowering.products.values()) / lowering.linear_multiply_adds
+    by = f", {lowering.calibrator} on {lowering.calibration}" if lowering.calibrator else ""
+    print(f"lowered: {100 * share:.1f} % of the multiply-adds of products by constants{by}")
+    layers = [one for one in lowering.errors if "/" in one.part] or [*lowering.errors]
+    if worst := sorted(layers, key=lambda one: -one.error)[:SHOWN]:
+        print("error at the sum over branches: " + ", ".join(f"{one.part} {one.error:.2g}" for one in worst))
+    if lowering.kept or lowering.reason:
+        print(f"kept in float32: {', '.join(lowering.kept) or 'nothing'}; {lowering.reason}")
+    for line in lowering.float32:
+        print(f"stays in float32: {line}")
+
+
 def as_object(result: Result) -> dict[str, object]:
     manifest, report = result.bundle.manifest, result.report
     return {
@@ -183,6 +228,7 @@ def as_object(result: Result) -> dict[str, object]:
         "precision": manifest.precision,
         "layout": manifest.layout,
         "rewrites": manifest.rewrites,
+        "lowering": manifest.lowering,
         "candidates": manifest.candidates,
         "max_batch": manifest.max_batch,
         "key": manifest.key,

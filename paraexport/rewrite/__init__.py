@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -20,6 +20,8 @@ from paraexport.rewrite import (
     biases,
     canonical,
     deep,
+    equalise,
+    keep,
     norms,
     offsets,
     pool,
@@ -57,6 +59,27 @@ def rewrite(source: Path, layout: str, folder: Path) -> tuple[Rewrite, ...]:
     done = [*applied(model, layout_steps(layout))]
     save(model, folder / source.name)
     return tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)
+
+
+def low_precision_steps(layout: str, kept: Iterable[str], *, equalised: bool) -> tuple[Step, ...]:
+    """The passes of a layout for a graph whose precision is lowered afterwards.
+
+    Value channels are equalised, the parts `kept` in float32 are marked, and the branches stay apart up to their sum.
+    """
+    folding = (*FOLDING, *([equalise.apply] if equalised else []))
+    mark = functools.partial(keep.apply, parts=tuple(kept))
+    passes: Mapping[str, tuple[Pass, ...]] = {
+        "branches": (mark,),
+        "folded": (norms.apply, *folding, mark, tidy.apply),
+        "stacked": (
+            functools.partial(norms.apply, everywhere=True),
+            *folding,
+            mark,
+            functools.partial(stack.apply, deep=False),
+            tidy.apply,
+        ),
+    }
+    return tuple(canonical.on_graph(apply) for apply in passes[layout])
 
 
 def layout_steps(layout: str) -> tuple[Step, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Hashable
 import onnx_ir as ir
 
 from paraexport.rewrite.edit import const, dims
+from paraexport.rewrite.naming import is_kept
 
 RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -58,7 +59,7 @@ def node_key(node: ir.Node) -> Hashable:
     if why_unique(node):
         return ("unique", id(node))
     attributes = tuple(sorted((name, attribute_key(node.attributes[name])) for name in node.attributes))
-    return (domain(node), node.op_type, node.overload, attributes, len(node.outputs))
+    return (domain(node), node.op_type, node.overload, attributes, len(node.outputs), is_kept(node.name))
 
 
 def attribute_key(attribute: ir.Attr) -> str:
@@ -105,6 +106,12 @@ def node_difference(node: ir.Node, twin: ir.Node) -> str:
     for unique in (node, twin):
         if reason := why_unique(unique):
             return reason
+    if is_kept(node.name) != is_kept(twin.name):
+        return (
+            f"stays in float32, other than {twin.name}"
+            if is_kept(node.name)
+            else f"does not stay in float32, other than {twin.name}"
+        )
     if (domain(node), node.op_type) != (domain(twin), twin.op_type):
         return f"is a {node.op_type} where another branch has the {twin.op_type} {twin.name}"
     for name in sorted({*node.attributes, *twin.attributes}):

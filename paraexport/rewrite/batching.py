@@ -51,8 +51,8 @@ Rule = Callable[[Place, list[View | None]], View]
 class Batch:
     """What the walks over one group of branches have found."""
 
-    def __init__(self, plan: Plan, rules: dict[str, Rule]) -> None:
-        self.plan, self.rules = plan, rules
+    def __init__(self, plan: Plan, rules: dict[str, Rule], *, deep: bool = True) -> None:
+        self.plan, self.rules, self.deep = plan, rules, deep
         self.views: dict[Tuple, View] = {}
         self.merged: list[set[ir.Node]] = [set() for _ in range(plan.count)]
         """The nodes of each branch that are computed with those of the others."""

@@ -51,7 +51,7 @@ class BranchSum:
             self.add_constant(added(constants))
 
     def term(self, values: Tuple) -> Source | Array:
-        if all(read_once(value) and weight_of(value.producer()) is not None for value in values):
+        if self.batch.deep and all(read_once(value) and weight_of(value.producer()) is not None for value in values):
             sources = inputs_of(values)[0]
             assert sources is not None
             for branch, node in zip(self.batch.merged, producers(values), strict=True):

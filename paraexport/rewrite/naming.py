@@ -6,6 +6,12 @@ import itertools
 from collections.abc import Sequence
 
 BRANCHES = "branches.*"
+KEPT = ".float32"
+"""Ends the name of a node that stays in float32 where others are lowered; what is made of such nodes has it too."""
+
+
+def is_kept(name: str | None) -> bool:
+    return KEPT in (name or "")
 
 
 def shared_scope(names: Sequence[str | None]) -> str:

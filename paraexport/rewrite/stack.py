@@ -8,7 +8,8 @@ LN(x; γ_l, β_l) = LN(x; 1, 0) ⊙ γ_l + β_l.
 
 The sum over branches is taken term by term, Σ (a_l + b_l) = Σ a_l + Σ b_l: a product by constants is one deep product,
 Σ h_l W_l = [h_1 | … | h_L] [W_1; …; W_L] (identity 6); constants are added up here; the rest is a ReduceSum.
-The number of nodes is the same for every L.
+The number of nodes is the same for every L. In low precision there is no deep product (`deep=False`): the branches are
+added up in float32, as a ReduceSum.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ NAME = "stack"
 MOST_BYTES = 2 * 2**30
 
 
-def apply(graph: ir.Graph, most_bytes: int = MOST_BYTES) -> Applied:
+def apply(graph: ir.Graph, most_bytes: int = MOST_BYTES, *, deep: bool = True) -> Applied:
     """Stack every group of at least two alike terms of every sum, at most `most_bytes` of new weights each.
 
     A ReduceSum over stacked branches becomes their Sum first, whatever follows.
@@ -46,7 +47,7 @@ def apply(graph: ir.Graph, most_bytes: int = MOST_BYTES) -> Applied:
             continue
         total = result(node)
         seen.update(part for value in tree(total) if (part := value.producer()) and (value is total or is_inner(value)))
-        if stacked := stack_sum(graph, total, signatures, applied, most_bytes):
+        if stacked := stack_sum(graph, total, signatures, applied, most_bytes, deep=deep):
             applied.times += stacked
             clean(graph)
             signatures = Signatures(graph)
@@ -54,7 +55,9 @@ def apply(graph: ir.Graph, most_bytes: int = MOST_BYTES) -> Applied:
     return applied
 
 
-def stack_sum(graph: ir.Graph, total: ir.Value, signatures: Signatures, applied: Applied, most_bytes: int) -> int:
+def stack_sum(
+    graph: ir.Graph, total: ir.Value, signatures: Signatures, applied: Applied, most_bytes: int, *, deep: bool
+) -> int:
     """Stack the groups of one sum; how many there were."""
     root = total.producer()
     assert root is not None
@@ -66,7 +69,7 @@ def stack_sum(graph: ir.Graph, total: ir.Value, signatures: Signatures, applied:
     alike = [group for group in groups.values() if len(group) > 1]
     if alike or look_like_branches([group[0] for group in groups.values()]):
         report_odd(list(groups.values()), signatures, applied)
-    plans = [plan_group(group, total, applied, most_bytes) for group in alike]
+    plans = [plan_group(group, total, applied, most_bytes, deep=deep) for group in alike]
     done = [summed for summed in plans if summed is not None]
     if done:
         gone = {leaf for summed in done for leaf in summed.leaves}
@@ -85,11 +88,13 @@ def report_odd(groups: list[list[ir.Value]], signatures: Signatures, applied: Ap
             applied.refusals.append(f"{node.name if node else group[0].name}: {reason}")
 
 
-def plan_group(group: Sequence[ir.Value], total: ir.Value, applied: Applied, most_bytes: int) -> BranchSum | None:
+def plan_group(
+    group: Sequence[ir.Value], total: ir.Value, applied: Applied, most_bytes: int, *, deep: bool
+) -> BranchSum | None:
     """How to sum as many of these alike terms as can be stacked, or None; those that cannot are reported."""
     leaves = tuple(group)
     while len(leaves) > 1:
-        batch = Batch(Plan(len(leaves), most_bytes), RULES)
+        batch = Batch(Plan(len(leaves), most_bytes), RULES, deep=deep)
         try:
             summed = BranchSum(batch, leaves)
         except At as refusal:

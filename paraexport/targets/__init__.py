@@ -22,6 +22,16 @@ class Availability:
     remedy: str = ""
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How low precision is written for a target."""
+
+    signed: bool
+    """int8 with zero point 0 for activations; else uint8 with a zero point of its own for each."""
+    own_operators: bool = False
+    """The operators of ONNX Runtime's own domain, in the place of Q/DQ around products."""
+
+
 class Session(Protocol):
     """An opened model: float32 [N, C, H, W] -> float32 [N, classes]; safe from many threads."""
 
@@ -32,10 +42,15 @@ class Target(Protocol):
     """The module of one target."""
 
     NAME: str
+    DIALECT: Dialect
 
     def availability(self) -> Availability: ...
 
     def open_session(self, folder: Path, threads: int | None) -> Session: ...
+
+    def low_products(self, folder: Path) -> frozenset[str]:
+        """The names of the products that this runtime computes in int8, read back from what it made of the model."""
+        ...
 
 
 MODULES = {name: f"paraexport.targets.{name}" for name in ("onnxruntime", "openvino")}

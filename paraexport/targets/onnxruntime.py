@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.targets import Availability
+from paraexport.targets import Availability, Dialect
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 NAME = "onnxruntime"
 PROVIDERS = ("CPUExecutionProvider",)
+DIALECT = Dialect(signed=False, own_operators=True)
+INTEGER_PRODUCTS = frozenset(
+    {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"}
+)
 
 
 def availability() -> Availability:
@@ -22,14 +31,23 @@ def availability() -> Availability:
     return Availability(str(onnxruntime.__version__))
 
 
+def session_options() -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Without VNNI, u8 times s8 adds up in 16 bits and saturates; this takes kernels that do not.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
 class OnnxRuntimeSession:
     """One InferenceSession; its `run` may be called from many threads at once."""
 
     def __init__(self, model: Path, threads: int | None) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options = session_options()
         if threads is not None:
             options.intra_op_num_threads = threads
         self.session = onnxruntime.InferenceSession(model, options, providers=list(PROVIDERS))
@@ -39,6 +57,19 @@ class OnnxRuntimeSession:
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         (logits,) = self.session.run([self.output], {self.input: images})
         return np.asarray(logits, np.float32)
+
+
+def low_products(folder: Path) -> frozenset[str]:
+    import onnx
+    import onnxruntime
+
+    options = session_options()
+    with tempfile.TemporaryDirectory() as work:
+        optimised = Path(work) / "optimised.onnx"
+        options.optimized_model_filepath = str(optimised)
+        onnxruntime.InferenceSession(folder / "model.onnx", options, providers=list(PROVIDERS))
+        nodes = onnx.load(optimised, load_external_data=False).graph.node
+    return frozenset(node.name for node in nodes if node.op_type in INTEGER_PRODUCTS)
 
 
 def open_session(folder: Path, threads: int | None) -> OnnxRuntimeSession:

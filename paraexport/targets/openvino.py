@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.targets import Availability
+from paraexport.targets import Availability, Dialect
 
 NAME = "openvino"
+DIALECT = Dialect(signed=False)
+INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
 
 
 def availability() -> Availability:
@@ -40,6 +42,20 @@ class OpenVinoSession:
             request = self.local.request = self.compiled.create_infer_request()
         # The request's own memory is written again by its next call.
         return np.array(request.infer({0: images}, share_inputs=True)[0], np.float32)
+
+
+def low_products(folder: Path) -> frozenset[str]:
+    compiled = OpenVinoSession(folder / "model.onnx", None).compiled
+    found: set[str] = set()
+    for operation in compiled.get_runtime_model().get_ops():
+        facts = operation.get_rt_info()
+        kind, precision, names = (
+            facts[name].value for name in ("layerType", "runtimePrecision", "originalLayersNames")
+        )
+        if kind in PRODUCTS and precision in INTEGERS:
+            # Nodes that were made of one carry its name, with more behind it.
+            found.update(name.partition("/Dequantization")[0] for name in names.split(","))
+    return frozenset(found)
 
 
 def open_session(folder: Path, threads: int | None) -> OpenVinoSession:

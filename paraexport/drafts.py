@@ -1,0 +1,113 @@
+"""The graphs that a build chooses from: every layout, in the precision that was asked for, as each target wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport import choose, targets
+from paraexport.dataset import Samples
+from paraexport.options import AUTO, Options
+from paraexport.spec import Candidate, Lowering, Rewrite
+
+if TYPE_CHECKING:
+    from paraexport.precision.calibration import Calibration
+
+BATCH = 8
+MOST_FOR_PLAN = 2000
+"""Images on which choices of parts are tried; the build checks the one that is taken on all."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One graph, in a folder of its own."""
+
+    target: str
+    layout: str
+    folder: Path
+    rewrites: tuple[Rewrite, ...]
+    lowering: Lowering | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What a lower precision is told by: images to calibrate on, and images with PyTorch's logits to judge it on."""
+
+    calibration: Samples
+    checked: Samples
+    logits: NDArray[np.float32]
+
+
+def make(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
+    """All of them, each in a new folder inside `work`; the first is taken where nothing is timed."""
+    if options.precision == "fp32":
+        return float32(traced, options, possible, work)
+    return int8(traced, options, possible, work, images)
+
+
+def float32(traced: Path, options: Options, possible: Sequence[str], work: Path) -> list[Draft]:
+    """Every layout once, whatever the target."""
+    from paraexport.rewrite import rewrite
+
+    done = {layout: rewrite(traced, layout, work / layout) for layout in options.layouts}
+    return [Draft(target, layout, work / layout, rewrites) for target in possible for layout, rewrites in done.items()]
+
+
+def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
+    """Every layout for every target.
+
+    Raises:
+        InputError: a part to be kept does not exist.
+        CheckFailed: no choice of parts stays within `--max-drop`.
+    """
+    from paraexport.precision import lowering, plan
+
+    labels = images.checked.labels
+    few = slice(0, MOST_FOR_PLAN)
+    judge = plan.Judge(images.logits[few], None if labels is None else labels[few])
+    batches = [*first(images.checked, len(judge.reference))] if options.max_drop is not None else []
+    wanted = lowering.Wanted(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
+    decided = lowering.decide(traced, calibrations(options, images.calibration), lowering.Data(batches, judge), wanted)
+    made = []
+    for target in possible:
+        for layout in options.layouts:
+            folder = work / f"{target}-{layout}"
+            rewrites, lowered = lowering.write(traced, layout, targets.get(target).DIALECT, folder, decided)
+            made.append(Draft(target, layout, folder, rewrites, lowered))
+    return made
+
+
+def fastest(made: Sequence[Draft], image: tuple[int, ...], max_batch: int) -> tuple[Draft, tuple[Candidate, ...]]:
+    """The only one, or else the fastest on this machine, with all that were timed; `image` is [C, H, W]."""
+    if len(made) == 1:
+        return made[0], ()
+    candidates = [(one.target, one.layout, one.folder) for one in made]
+    timed = choose.time_candidates(candidates, image, choose.batches_up_to(max_batch))
+    return made[[one.chosen for one in timed].index(True)], timed
+
+
+def calibrations(options: Options, samples: Samples) -> list[Calibration]:
+    from paraexport.precision.calibration import Calibration, default_folder
+    from paraexport.precision.calibrators import BEST
+
+    names = BEST if options.calibrator == AUTO else (options.calibrator,)
+    digest = samples.digest()
+    return [Calibration(in_batches(samples), digest, name, default_folder(), samples.origin) for name in names]
+
+
+def in_batches(samples: Samples) -> Callable[[], Iterator[NDArray[np.float32]]]:
+    return lambda: samples.batches(BATCH)
+
+
+def first(samples: Samples, count: int) -> Iterator[NDArray[np.float32]]:
+    """The first so many images, in batches."""
+    for images in samples.batches(BATCH):
+        if count <= 0:
+            return
+        yield images[:count]
+        count -= len(images)

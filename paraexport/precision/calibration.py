@@ -1,0 +1,77 @@
+"""The scales of a graph's activations, from calibration images; kept, so that the same question is answered at once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
+from paraexport.precision.ranges import Images, observe
+
+BATCH = 8
+Ends = dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How scales are found: on which images, by which calibrator."""
+
+    images: Images
+    digest: str
+    """Of the images, their order and preprocessing."""
+    calibrator: str
+    folder: Path
+    """Of what was found before."""
+    origin: str
+    """The images, as a report names them."""
+
+    def scales(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> dict[str, Scale]:
+        """The scale of each of these values of a float32 graph."""
+        file = self.folder / f"{self.key(model, names, signed=signed)}.json"
+        ends = read(file, names)
+        if ends is None:
+            seen = observe(model, names, self.images)
+            ends = {name: CALIBRATORS[self.calibrator](seen[name], signed) for name in names}
+            write(file, ends)
+        return {name: scale_for(ends[name], signed=signed) for name in names}
+
+    def key(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> str:
+        """sha256 of all that decides the answer: weights and graph, images, method, and the library that computes."""
+        facts = [self.digest, self.calibrator, signed, list(names), importlib.metadata.version("onnxruntime")]
+        sha256 = hashlib.sha256(json.dumps(facts).encode())
+        sha256.update(ir.to_proto(model).SerializeToString(deterministic=True))
+        return sha256.hexdigest()
+
+
+def default_folder() -> Path:
+    """`$XDG_CACHE_HOME/paraexport/calibration`, in `~/.cache` where that is not set."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "paraexport" / "calibration"
+
+
+def read(file: Path, names: Sequence[str]) -> Ends | None:
+    """What is kept there, or None where it is damaged, or about other values."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        ends = {name: (float(low), float(high)) for name, (low, high) in kept.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    return ends if ends.keys() == {*names} else None
+
+
+def write(file: Path, ends: Ends) -> None:
+    """Keep an answer, whole or not at all; where that cannot be written, the next calibration takes its time again."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as beside:
+            json.dump(ends, beside)
+        Path(beside.name).replace(file)

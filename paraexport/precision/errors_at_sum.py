@@ -1,0 +1,116 @@
+"""What each branch, and each layer of one, adds to the error of int8 at the sum over branches.
+
+z = Σ_l y_l, and y_l depends on no other branch, so that the error of z is exactly the sum of the branches' errors:
+e = Σ_l e_l. Hence all branches are measured in one run. The same holds for one layer of every branch at a time: layer m
+alone is lowered everywhere, and each branch's output tells the error of its own layer m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from paraexport.precision.calibrators import Scale
+from paraexport.precision.linears import is_within, linears, parts_of
+from paraexport.precision.meeting import Meeting
+from paraexport.precision.quantise import apply
+from paraexport.probe import Probe, open_probe
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Errors at the sum, arrays like it, [N, …]."""
+
+    total: Array
+    """z in float32."""
+    together: Array
+    """Of z with everything lowered."""
+    branches: Mapping[str, Array]
+    """Of each branch with all of it lowered."""
+    parts: Mapping[str, Array]
+    """Of each layer of each branch, alone."""
+
+    @property
+    def additivity(self) -> float:
+        """‖e − Σ_l e_l‖ / ‖e‖, which is rounding."""
+        rest = self.together - np.sum([*self.branches.values()], axis=0)
+        return norm(rest) / (norm(self.together) or 1.0)
+
+    def relative(self, error: Array) -> float:
+        """‖error‖ / ‖z‖."""
+        return norm(error) / (norm(self.total) or 1.0)
+
+    def with_kept(self, kept: Sequence[str]) -> Array:
+        """The error of z with these parts in float32: exact for whole branches, else the sum over layers alone."""
+        error = np.zeros_like(self.total)
+        for branch, whole in self.branches.items():
+            own = [part for part in self.parts if part == branch or part.startswith(f"{branch}/")]
+            lowered = [part for part in own if part not in kept and branch not in kept]
+            if len(lowered) == len(own):
+                error += whole
+            else:
+                for part in lowered:
+                    error += self.parts[part]
+        return error
+
+
+class Lowered:
+    """A float32 graph, and the same with some of its parts in int8, as probes of the sum and its terms."""
+
+    def __init__(self, model: ir.Model, scales: Mapping[str, Scale], meeting: Meeting) -> None:
+        self.meeting, self.parts = meeting, parts_of(model.graph)
+        self.float32 = open_probe(ir.to_proto(model), meeting.values)
+        self.together = self.probe(model, scales, self.parts)
+        layers: dict[str, list[str]] = {}
+        for part in self.parts:
+            layers.setdefault(part.partition("/")[2], []).append(part)
+        self.layers = [(parts, self.probe(model, scales, parts)) for parts in layers.values()]
+
+    def probe(self, model: ir.Model, scales: Mapping[str, Scale], parts: Iterable[str]) -> Probe:
+        return open_probe(ir.to_proto(lowered(model, scales, parts)), self.meeting.values)
+
+    def errors(self, batches: Iterable[Array]) -> Errors:
+        """Measured on images [N, C, H, W], batch by batch."""
+        totals, together = [], []
+        branches: dict[str, list[Array]] = {name: [] for name in self.meeting.terms}
+        parts: dict[str, list[Array]] = {name: [] for name in self.parts}
+        for images in batches:
+            exact, got = self.float32(images), self.together(images)
+            totals.append(exact[0])
+            together.append(got[0] - exact[0])
+            for branch, error in self.by_branch(exact, got).items():
+                branches[branch].append(error)
+            for layer, probe in self.layers:
+                found = self.by_branch(exact, probe(images))
+                for part in layer:
+                    parts[part].append(found[part.partition("/")[0]])
+        whole = {name: np.concatenate(arrays) for name, arrays in branches.items()}
+        return Errors(
+            np.concatenate(totals),
+            np.concatenate(together),
+            whole,
+            {name: np.concatenate(arrays) for name, arrays in parts.items()},
+        )
+
+    def by_branch(self, exact: Sequence[Array], got: Sequence[Array]) -> dict[str, Array]:
+        difference = iter(np.subtract(one, other) for one, other in zip(got[1:], exact[1:], strict=True))
+        return {
+            branch: np.sum([next(difference) for _ in names], axis=0) for branch, names in self.meeting.terms.items()
+        }
+
+
+def lowered(model: ir.Model, scales: Mapping[str, Scale], parts: Iterable[str]) -> ir.Model:
+    """A copy with the products of these parts in int8."""
+    copy, wanted = model.clone(), list(parts)
+    apply(copy.graph, [node for node in linears(copy.graph) if is_within(node.name, wanted)], scales)
+    return copy
+
+
+def norm(array: Array) -> float:
+    return float(np.linalg.norm(array.astype(np.float64)))

@@ -1,0 +1,172 @@
+"""int8 for one traced graph: what is decided once, on the reference layout, and every layout made by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from paraexport.errors import CheckFailed, InputError
+from paraexport.onnx_file import save
+from paraexport.precision import int8, plan
+from paraexport.precision.calibration import Calibration
+from paraexport.precision.calibrators import Scale
+from paraexport.precision.errors_at_sum import Errors, Lowered
+from paraexport.precision.linears import parts_of
+from paraexport.precision.meeting import meeting_of
+from paraexport.spec import Lowering, PartError, Rewrite
+from paraexport.targets import Dialect
+
+Array = NDArray[np.float32]
+REFERENCE = "folded"
+"""The layout on which calibrators and parts are compared: the branches are apart, and nothing unread is computed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is asked of int8."""
+
+    keep: tuple[str, ...]
+    """Parts to keep in float32, given by hand: `branches.3`, `branches.3/layers.1`."""
+    max_drop: float | None
+    equalised: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What a choice of parts is judged on: images [N, C, H, W] in batches, and PyTorch's answers to them."""
+
+    batches: Sequence[Array]
+    judge: plan.Judge
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What holds for every layout."""
+
+    wanted: Wanted
+    calibration: Calibration
+    kept: tuple[str, ...]
+    reason: str
+    errors: Errors | None
+    """None where no names tell of branches that meet in a sum."""
+
+    def part_errors(self) -> tuple[PartError, ...]:
+        """Branch by branch, then layer by layer."""
+        if self.errors is None:
+            return ()
+        found = {**self.errors.branches, **self.errors.parts}
+        return tuple(
+            PartError(part, self.errors.relative(error), any(holds(kept, part) for kept in self.kept))
+            for part, error in found.items()
+        )
+
+
+def decide(traced: Path, calibrations: Sequence[Calibration], data: Data, wanted: Wanted) -> Decided:
+    """The calibrator, and the parts that stay in float32.
+
+    Raises:
+        InputError: a part to be kept does not exist.
+        CheckFailed: no choice of parts stays within `max_drop`.
+    """
+    prepared = int8.prepare(traced, REFERENCE, (), equalised=wanted.equalised)
+    parts = parts_of(prepared.model.graph)
+    check_parts(wanted.keep, parts)
+    calibration, scales = best_calibration(prepared, calibrations)
+    kept, reason = wanted.keep, "kept by hand" if wanted.keep else ""
+    meeting = meeting_of(prepared.model.graph) if parts else None
+    if meeting is None:
+        return Decided(wanted, calibration, kept, reason, None)
+    probes = Lowered(prepared.model, scales, meeting)
+    if wanted.max_drop is not None and not kept:
+
+        def lost(kept: tuple[str, ...]) -> float:
+            again = int8.prepare(traced, REFERENCE, kept, equalised=wanted.equalised)
+            return data.judge.lost(plan.logits_of(quantised(again, scales))(data.batches))
+
+        head = plan.head_of(prepared.model, meeting.total)
+        found = plan.smallest(probes.errors(data.batches), head, data.judge, wanted.max_drop, lost)
+        kept, reason = found.kept, told(found, wanted.max_drop, data.judge)
+    return Decided(wanted, calibration, kept, reason, probes.errors(calibration.images()))
+
+
+def best_calibration(
+    prepared: int8.Prepared, calibrations: Sequence[Calibration]
+) -> tuple[Calibration, dict[str, Scale]]:
+    """The one with the smallest mean square error of the logits on the calibration images."""
+    scales = [int8.scales_of(prepared, one, signed=False) for one in calibrations]
+    if len(calibrations) == 1:
+        return calibrations[0], scales[0]
+    images = [*calibrations[0].images()]
+    exact = plan.logits_of(prepared.model)(images)
+    errors = [float(((plan.logits_of(quantised(prepared, one))(images) - exact) ** 2).mean()) for one in scales]
+    best = errors.index(min(errors))
+    return calibrations[best], scales[best]
+
+
+def quantised(prepared: int8.Prepared, scales: dict[str, Scale]) -> ir.Model:
+    copy = prepared.model.clone()
+    int8.write(copy.graph, scales)
+    return copy
+
+
+def told(found: plan.Plan, allowed: float, judge: plan.Judge) -> str:
+    """The plan in words.
+
+    Raises:
+        CheckFailed: it does not do what was asked.
+    """
+    unit = "% of images answered otherwise" if judge.labels is None else "points of top-1"
+    if not found.met:
+        raise CheckFailed(
+            "int8 cannot stay within --max-drop",
+            expected=f"at most {allowed:g} {unit} lost",
+            got=f"{found.lost:.3g} with {', '.join(found.kept) or 'nothing'} kept in float32, the best of all tried",
+            remedy="allow more, calibrate on more images, or take --precision fp16",
+        )
+    if not found.kept:
+        return f"nothing needs to be kept: {found.lost:.3g} {unit} lost, {allowed:g} allowed"
+    return f"the fewest with which at most {allowed:g} {unit} are lost: {found.lost:.3g}"
+
+
+def write(
+    traced: Path, layout: str, dialect: Dialect, folder: Path, decided: Decided
+) -> tuple[tuple[Rewrite, ...], Lowering]:
+    """Write the graph in a layout, for targets of this dialect, into the new `folder`."""
+    equalised, calibration = decided.wanted.equalised, decided.calibration
+    prepared = int8.prepare(traced, layout, decided.kept, equalised=equalised, own_operators=dialect.own_operators)
+    model = int8.lower_graph(prepared, dialect, calibration)
+    folder.mkdir()
+    save(model, folder / traced.name)
+    return prepared.rewrites, Lowering(
+        calibration=calibration.origin,
+        calibrator=calibration.calibrator,
+        equalised=equalised and layout != "branches",
+        kept=decided.kept,
+        reason=decided.reason,
+        errors=decided.part_errors(),
+        additivity=None if decided.errors is None else decided.errors.additivity,
+        float32=(),
+        products=dict(prepared.products),
+        linear_multiply_adds=prepared.linear_multiply_adds,
+    )
+
+
+def check_parts(keep: Sequence[str], parts: Sequence[str]) -> None:
+    if unknown := [one for one in keep if not any(holds(one, part) for part in parts)]:
+        some = f"{', '.join(parts[:4])}, …" if parts else "none: no names tell of branches"
+        raise InputError(
+            f"no such part: {', '.join(unknown)}",
+            where="--keep",
+            expected=f"some of {some}",
+            remedy="a branch is written branches.3, a layer of it branches.3/layers.1",
+        )
+
+
+def holds(kept: str, part: str) -> bool:
+    """Whether keeping the one keeps the other."""
+    return part == kept or part.startswith(f"{kept}/")

@@ -1,0 +1,99 @@
+"""Which parts stay in float32: the fewest with which no more accuracy is lost than was allowed.
+
+The logits with some parts kept are told without running the model again: the error at the sum is what the lowered parts
+add to it (`errors_at_sum`), and the head alone turns the sum into logits. So many choices can be tried, smallest first;
+the one that is taken is confirmed by the lowered model itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from paraexport.precision.errors_at_sum import Errors, norm
+from paraexport.probe import open_probe
+
+Array = NDArray[np.float32]
+MOST_TRIED = 2000
+"""Choices of one size that are looked at; where there are more, those among the parts with the largest errors."""
+MOST_CONFIRMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What is lost against PyTorch: percentage points of top-1, or without labels % of images answered otherwise."""
+
+    reference: Array
+    """PyTorch's logits [N, classes]."""
+    labels: NDArray[np.int64] | None
+
+    def lost(self, logits: Array) -> float:
+        best, answer = self.reference.argmax(1), logits.argmax(1)
+        if self.labels is None:
+            return 100 * float((best != answer).mean())
+        return 100 * float((best == self.labels).mean() - (answer == self.labels).mean())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts to keep, and what is lost with them."""
+
+    kept: tuple[str, ...]
+    lost: float
+    met: bool
+    """Whether that is within what was allowed; if not, this is the best that was found."""
+
+
+def smallest(
+    errors: Errors,
+    head: Callable[[Array], Array],
+    judge: Judge,
+    allowed: float,
+    confirm: Callable[[tuple[str, ...]], float],
+) -> Plan:
+    """The fewest parts to keep, at least one being lowered; `confirm` measures what a choice really loses."""
+    best = Plan((), math.inf, met=False)
+    for size in range(len(errors.parts)):
+        promising = []
+        for kept in choices(errors, size):
+            rest = errors.with_kept(kept)
+            if judge.lost(head(errors.total + rest)) <= allowed:
+                promising.append((norm(rest), kept))
+        if not promising and not size:
+            promising.append((0.0, ()))  # so that what is lost without a plan is known
+        for _, kept in sorted(promising)[:MOST_CONFIRMED]:
+            lost = confirm(kept)
+            if lost <= allowed:
+                return Plan(kept, lost, met=True)
+            best = min(best, Plan(kept, lost, met=False), key=lambda plan: plan.lost)
+    return best
+
+
+def choices(errors: Errors, size: int) -> Iterator[tuple[str, ...]]:
+    """Sets of `size` parts."""
+    worst = sorted(errors.parts, key=lambda part: -norm(errors.parts[part]))
+    among = max(count for count in range(size, len(worst) + 1) if math.comb(count, size) <= MOST_TRIED or count == size)
+    yield from itertools.combinations(worst[:among], size)
+
+
+def head_of(model: ir.Model, total: str) -> Callable[[Array], Array]:
+    """The graph from its value `total` on, [N, …] -> logits [N, classes]."""
+    proto = ir.to_proto(model)
+    output = proto.graph.output[0].name
+    part = onnx.utils.Extractor(proto).extract_model([total], [output])
+    run = open_probe(part, [output])
+    return lambda sums: run(sums)[0]
+
+
+def logits_of(model: ir.Model) -> Callable[[Sequence[Array]], Array]:
+    """The whole graph on batches of images."""
+    proto = ir.to_proto(model)
+    run = open_probe(proto, [proto.graph.output[0].name])
+    return lambda batches: np.concatenate([run(images)[0] for images in batches])

@@ -1,0 +1,84 @@
+"""What the values of a graph are on calibration images: their extremes, then a histogram between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from paraexport.errors import DataError
+from paraexport.probe import open_probe
+
+BINS = 4096
+Images = Callable[[], Iterable[NDArray[np.float32]]]
+"""The calibration images, batch by batch, [N, C, H, W]; called once for each pass over them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """How often one value was how large."""
+
+    low: float
+    high: float
+    counts: NDArray[np.int64]
+    """[BINS] over [-largest, largest]."""
+
+    @property
+    def largest(self) -> float:
+        return max(-self.low, self.high)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        return np.asarray((np.arange(BINS) + 0.5) * (2 * self.largest / BINS) - self.largest, np.float64)
+
+
+def observe(model: ir.Model, names: Sequence[str], images: Images) -> dict[str, Histogram]:
+    """Run the float32 graph on all images, twice: for the extremes of each value, and for its histogram.
+
+    Raises:
+        DataError: there are no images, or a value is not finite.
+    """
+    if not names:
+        return {}
+    run = open_probe(ir.to_proto(model), names)
+    extremes = np.array([[np.inf, -np.inf]] * len(names))
+    for batch in images():
+        for at, value in enumerate(run(batch)):
+            extremes[at] = min(extremes[at, 0], value.min()), max(extremes[at, 1], value.max())
+    if not np.isfinite(extremes).all():
+        wrong = names[int((~np.isfinite(extremes)).any(1).argmax())]
+        raise DataError(
+            "a value is not finite on the calibration images",
+            where=wrong,
+            expected="finite numbers",
+            remedy="does the model answer them in PyTorch?",
+        )
+    counts = np.zeros((len(names), BINS), np.int64)
+    largest = np.abs(extremes).max(1)
+    for batch in images():
+        for at, value in enumerate(run(batch)):
+            counts[at] += binned(value, largest[at])
+    return {
+        name: Histogram(float(low), float(high), counts[at])
+        for at, (name, (low, high)) in enumerate(zip(names, extremes, strict=True))
+    }
+
+
+def binned(values: NDArray[np.float32], largest: float) -> NDArray[np.int64]:
+    """How many of the values lie in each bin between -largest and largest."""
+    if not largest:
+        return np.bincount([BINS // 2], [values.size], BINS).astype(np.int64)
+    places = ((values.ravel() / np.float32(largest) + 1) * (BINS / 2)).astype(np.int32)
+    return np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS).astype(np.int64)
+
+
+def largest(model: ir.Model, names: Sequence[str], images: Images) -> Mapping[str, float]:
+    """max |value| of each value, for formats that lose nothing but what is too large for them."""
+    run = open_probe(ir.to_proto(model), names)
+    found = np.zeros(len(names))
+    for batch in images():
+        found = np.maximum(found, [float(np.abs(value).max()) for value in run(batch)])
+    return dict(zip(names, map(float, found), strict=True))

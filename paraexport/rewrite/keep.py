@@ -1,0 +1,37 @@
+"""Parts that stay in float32 while the rest is lowered: the names of their nodes say so, and they are stacked apart.
+
+A part is a branch, `branches.3`, or a layer of one, `branches.3/layers.1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from paraexport.rewrite.edit import Applied
+from paraexport.rewrite.naming import KEPT, is_kept
+
+NAME = "keep"
+
+
+def apply(graph: ir.Graph, parts: Iterable[str]) -> Applied:
+    """Mark every node of these parts; `times` counts the parts.
+
+    Raises:
+        ValueError: the graph has no node of a part.
+    """
+    applied = Applied(NAME)
+    for part in parts:
+        nodes = [node for node in graph if is_in(node.name, part)]
+        if not nodes:
+            raise ValueError(f"no node belongs to {part}")
+        for node in nodes:
+            if not is_kept(node.name):
+                node.name = f"{node.name}{KEPT}"
+        applied.times += 1
+    return applied
+
+
+def is_in(name: str | None, part: str) -> bool:
+    return (name or "").startswith(f"{part}/")

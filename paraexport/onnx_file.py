@@ -1,4 +1,4 @@
-"""Writes ONNX files that are valid and self-contained."""
+"""Reads ONNX files, and writes such as are valid and self-contained."""
 
 from __future__ import annotations
 
@@ -6,10 +6,33 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.serde import SerdeError
 
-from paraexport.errors import TraceError
+from paraexport.errors import InputError, TraceError
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
+
+
+def load(path: Path) -> ir.Model:
+    """The graph at `path`; what it says of the domain `ai.onnx` is said of "", which is the same one.
+
+    Raises:
+        InputError: it holds something that onnx_ir does not read, such as a sparse tensor.
+    """
+    try:
+        model = ir.load(path)
+    except SerdeError as error:
+        raise InputError("cannot be read", where=path, got=innermost(error), remedy="export it without that") from error
+    if (version := model.opset_imports.pop("ai.onnx", None)) is not None:
+        model.opset_imports.setdefault("", version)
+    return model
+
+
+def innermost(error: BaseException) -> str:
+    """The first sentence of what began a chain of errors."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).partition(". ")[0]
 
 
 def save(model: ir.Model, path: Path, *, external_data_above_bytes: int = PROTOBUF_LIMIT_BYTES) -> None:

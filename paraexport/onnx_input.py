@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from paraexport.errors import InputError
+from paraexport.onnx_file import load
 from paraexport.onnx_summary import summarise
 from paraexport.rewrite.alike import RANDOM
 
@@ -46,7 +47,8 @@ def check(path: Path) -> Images:
         raise InputError(
             "not valid ONNX", where=path, got=first_line(error), remedy="export it again, or repair it"
         ) from error
-    model = ir.load(path)
+    model = load(path)
+    require_weights(model)
     if problems := [*problems_of(model)]:
         more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
         raise InputError(
@@ -69,6 +71,21 @@ def require_file(path: Path) -> None:
         path.open("rb").close()
     except OSError as error:
         raise InputError("cannot be read", where=path, got=error.strerror, remedy="check its permissions") from error
+
+
+def require_weights(model: ir.Model) -> None:
+    """Make sure that the weights in other files are all there."""
+    for name, value in model.graph.initializers.items():
+        if isinstance(tensor := value.const_value, ir.ExternalTensor):
+            place, end = Path(tensor.path), (tensor.offset or 0) + tensor.nbytes
+            if (size := place.stat().st_size) < end:
+                raise InputError(
+                    "its weights are cut off",
+                    where=place,
+                    expected=f"at least {end} bytes, for {name}",
+                    got=size,
+                    remedy="copy the file of weights again",
+                )
 
 
 def first_line(error: Exception) -> str:
@@ -139,9 +156,16 @@ def node_problem(node: ir.Node) -> str | None:
         return "BatchNormalization is in training mode"
     if node.op_type in QUANTISED:
         return f"{node.op_type} is quantised; optimize the float32 model, and quantise it after"
-    if half := [value.dtype for value in node.outputs if value.dtype is not None and value.dtype.name in HALF]:
+    told = [value.dtype for value in node.outputs]
+    if half := [dtype for dtype in (*told, made_dtype(node)) if dtype is not None and dtype.name in HALF]:
         return low_precision(half[0])
     return None
+
+
+def made_dtype(node: ir.Node) -> ir.DataType | None:
+    """What a Cast casts to, which a file need not note with its result."""
+    target = node.attributes.get("to") if node.op_type == "Cast" else None
+    return None if target is None else ir.DataType(target.as_int())
 
 
 def low_precision(dtype: ir.DataType) -> str:

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from paraexport.errors import OutputError
 from paraexport.workspace import check_writable, workspace
 
 
-def check(output: Path, source: Path, *, force: bool) -> None:
-    """Refuse a place that cannot take the file, before any work is done.
+def check(output: Path, sources: Collection[Path], *, force: bool) -> None:
+    """Refuse a place that cannot take the file, before any work is done; `sources` are the input and its weights.
 
     Raises:
-        OutputError: it is the input, a folder or a link, something is there and not `force`, or it cannot be written.
+        OutputError: it is a source, a folder or a link, something is there and not `force`, or it cannot be written.
     """
-    check_replaceable(output, source, force=force)
+    check_replaceable(output, sources, force=force)
     check_writable(output)
 
 
-def check_replaceable(output: Path, source: Path, *, force: bool) -> None:
+def check_replaceable(output: Path, sources: Collection[Path], *, force: bool) -> None:
     if output.is_symlink():
         raise OutputError("the output is a symbolic link", where=output, remedy="give the file itself, or another -o")
     if output.is_dir():
         raise OutputError("the output is a folder", where=output, expected="the name of a file", remedy="add a name")
-    if output.exists() and source.exists() and output.samefile(source):
-        raise OutputError("the output is the input", where=output, remedy="give another -o")
+    if output.exists() and any(source.exists() and output.samefile(source) for source in sources):
+        raise OutputError("the output is the input, or its weights", where=output, remedy="give another -o")
     if output.exists() and not force:
         raise OutputError("the output exists", where=output, remedy="give --force to replace it, or another -o")
 
 
 @contextlib.contextmanager
-def staging(output: Path, source: Path, *, force: bool) -> Iterator[Path]:
+def staging(output: Path, sources: Collection[Path], *, force: bool) -> Iterator[Path]:
     """A folder whose files, once the block ends well, come to the folder of `output`; it vanishes when it does not.
 
     Raises:
@@ -45,7 +45,7 @@ def staging(output: Path, source: Path, *, force: bool) -> Iterator[Path]:
         files = sorted((file for file in work.rglob("*") if file.is_file()), key=lambda file: file.name == output.name)
         places = [output.parent / file.relative_to(work) for file in files]
         for place in places:
-            check_replaceable(place, source, force=force)
+            check_replaceable(place, sources, force=force)
         for file, place in zip(files, places, strict=True):
             place.parent.mkdir(parents=True, exist_ok=True)
             file.replace(place)

@@ -12,8 +12,8 @@ import onnx_ir as ir
 
 from paraexport import onnx_input, onnx_output
 from paraexport.clock import Progress, silent
-from paraexport.errors import CheckFailed, InputError
-from paraexport.onnx_file import save
+from paraexport.errors import CheckFailed, InputError, OutputError
+from paraexport.onnx_file import load, save
 from paraexport.rewrite import LAYOUTS, Step, applied, canonical, foreign_steps, restore, tidy
 from paraexport.rewrite.cost import multiply_adds
 from paraexport.self_check import Difference, Reference, as_check, open_graph
@@ -90,10 +90,11 @@ def optimize(
     source, output = Path(source), Path(output)
     progress("reading")
     images = onnx_input.check(source)
-    onnx_output.check(output, source, force=force)
-    model = ir.load(source)
+    sources = [source, *(source.parent / location for location in external_files(source))]
+    onnx_output.check(output, sources, force=force)
+    model = load(source)
     version = model.opset_imports[""]
-    with onnx_output.staging(output, source, force=force) as folder:
+    with onnx_output.staging(output, sources, force=force) as folder:
         progress("rewriting")
         steps = foreign_steps(model, layout)
         signature = Signature(model)
@@ -104,7 +105,8 @@ def optimize(
             return Optimized(output, layout, False, (version, version), passes, None)
         signature.put_back()
         progress("checking")
-        reference = Reference(open_graph(source, images.name), images.shape)
+        run, moved = (open_graph(source, images.name, moved=moved) for moved in (False, True))
+        reference = Reference(run, moved, images.shape, source)
         trial = Trial(source, folder, reference, images.name)
         check = trial.require_passed(model, output.name, steps)
         progress("writing")
@@ -160,6 +162,9 @@ def copy(source: Path, folder: Path, name: str) -> None:
         return
     for location in external_files(source):
         place = folder / location
+        if place.exists():
+            where = folder.parent / name
+            raise OutputError("the output is called as its weights are", where=where, remedy="give another name")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.parent / location, place)
 
@@ -210,7 +215,7 @@ class Trial:
 
     def blame(self, steps: Sequence[Step]) -> str:
         """One clause on the first pass after which the graph is wrong; the passes are applied anew, one by one."""
-        model = ir.load(self.source)
+        model = load(self.source)
         name = "the writing of the file"
         for done in applied(model, steps):
             try:

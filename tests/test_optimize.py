@@ -147,6 +147,68 @@ def test_a_batch_without_a_name_stays_without(tmp_path: Path) -> None:
         assert [(value.name, value.type) for value in one] == [(value.name, value.type) for value in other]
 
 
+def under_its_long_name(model: onnx.ModelProto) -> None:
+    model.opset_import[0].domain = "ai.onnx"
+
+
+def with_weights_as_inputs(model: onnx.ModelProto) -> None:
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+
+
+@pytest.mark.parametrize("edit", [under_its_long_name, with_weights_as_inputs])
+def test_other_ways_to_write_the_same_file(tmp_path: Path, edit: Edit) -> None:
+    source = exported("chunk", "stack", 17, scripted=True)
+    done = optimize(saved(tmp_path, source.proto, edit), tmp_path / "out.onnx")
+    assert times(done)["select"] == 1
+    (got,) = answers(done.output, source.images)
+    assert np.abs(got - source.logits).max() <= FLOAT32 * np.abs(source.logits).max()
+
+
+def test_what_a_graph_leaves_of_equal_tokens_is_its_own_rounding(tmp_path: Path) -> None:
+    """The spread over the tokens of a blank image is 0 but for rounding, and the rewritten graph rounds otherwise."""
+    random = np.random.default_rng(0)
+    weights: dict[str, Any] = {name: random.standard_normal((8, 8)).astype(np.float32) for name in "abcd"}
+    weights |= {"tokens": np.array([0, 6, 8]), "one": np.array([1]), "shift": weights["a"][0]}
+    nodes = [node("Reshape", "images tokens", "x")]
+    for one, other, number in (("a", "b", 0), ("c", "d", 1)):
+        nodes += [
+            helper.make_node("MatMul", ["x", one], [f"p{number}"], name=f"p{number}"),
+            helper.make_node("Add", [f"p{number}", "shift"], [f"q{number}"], name=f"q{number}"),
+            helper.make_node("Relu", [f"q{number}"], [f"r{number}"], name=f"r{number}"),
+            helper.make_node("MatMul", [f"r{number}", other], [f"s{number}"], name=f"s{number}"),
+        ]
+    nodes += [
+        node("Add", "s0 s1", "y"),
+        node("ReduceMean", "y one", "mean", keepdims=1),
+        node("Sub", "y mean", "spread"),
+        node("Flatten", "spread", "logits"),
+    ]
+    proto = plain(nodes, **weights)
+    done = optimize(saved(tmp_path, proto), tmp_path / "out.onnx")
+    assert times(done)["deep"] == 1
+    assert done.check is not None
+    assert "more is allowed on" in done.check.reason
+    check_same(tmp_path / "in.onnx", done.output)
+
+
+def test_weights_that_onnx_runtime_would_turn_can_be_moved(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    weights: dict[str, Any] = {"place": random.standard_normal((1, 8, 6)).astype(np.float32)}
+    nodes = [
+        node("Reshape", "images tokens", "x"),
+        helper.make_node("Transpose", ["x"], ["turned"], name="turned", perm=[0, 2, 1]),
+        node("Add", "turned place", "placed"),
+        helper.make_node("Transpose", ["placed"], ["back"], name="back", perm=[0, 2, 1]),
+        node("Flatten", "back", "logits"),
+    ]
+    path = saved(tmp_path, plain(nodes, tokens=np.array([0, 6, 8]), **weights))
+    seen = random.standard_normal((2, 1, 6, 8)).astype(np.float32)
+    (one,), (other,) = (self_check.open_graph(path, "images", moved=moved)(seen) for moved in (False, True))
+    assert 0 < np.abs(one - other).max() <= 1e-6 * np.abs(one).max()
+
+
 # Nothing to do.
 
 
@@ -188,6 +250,27 @@ def test_the_weights_beside_an_unchanged_file_come_along(tmp_path: Path) -> None
     assert not done.changed
     assert (tmp_path / "new/weights.bin").read_bytes() == (tmp_path / "weights.bin").read_bytes()
     check_same(source, done.output)
+
+
+def test_weights_that_are_cut_off_are_refused(tmp_path: Path) -> None:
+    source = tmp_path / "in.onnx"
+    onnx.save(nothing_to_do(), source, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    for content in (b"", (tmp_path / "weights.bin").read_bytes()[:-1]):
+        (tmp_path / "weights.bin").write_bytes(content)
+        with pytest.raises(InputError, match=r"weights.bin: its weights are cut off \(expected at least 9216 bytes"):
+            optimize(source, tmp_path / "out.onnx")
+
+
+def test_weights_of_the_input_are_never_replaced(tmp_path: Path) -> None:
+    source, weights = tmp_path / "in.onnx", tmp_path / "weights.bin"
+    onnx.save(nothing_to_do(), source, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    before = weights.read_bytes()
+    with pytest.raises(OutputError, match="the output is the input, or its weights"):
+        optimize(source, weights, force=True)
+    with pytest.raises(OutputError, match="called as its weights are"):
+        optimize(source, tmp_path / "new/weights.bin")
+    assert weights.read_bytes() == before
+    assert not (tmp_path / "new").exists()
 
 
 # Refusals.
@@ -254,6 +337,34 @@ def half_weights(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = "total"
 
 
+def half_way(model: onnx.ModelProto) -> None:
+    for name, old, new, dtype in (
+        ("down", "logits", "small", TensorProto.FLOAT16),
+        ("up", "small", "wide", TensorProto.FLOAT),
+    ):
+        model.graph.node.append(helper.make_node("Cast", [old], [new], name=name, to=dtype))
+    model.graph.output[0].name = "wide"
+
+
+def sparse(model: onnx.ModelProto) -> None:
+    values, places = np.ones(1, np.float32), np.zeros(1, np.int64)
+    tensor = helper.make_sparse_tensor(numpy_helper.from_array(values), numpy_helper.from_array(places), [5])
+    model.graph.node.append(helper.make_node("Constant", [], ["few"], name="the_Constant", sparse_value=tensor))
+    model.graph.node.append(helper.make_node("Add", ["logits", "few"], ["total"], name="total"))
+    model.graph.output[0].name = "total"
+
+
+def nothing_finite(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(np.nan, np.float32), "nan"))
+    model.graph.node.append(helper.make_node("Add", ["logits", "nan"], ["total"], name="total"))
+    model.graph.output[0].name = "total"
+
+
+def one_name_twice(model: onnx.ModelProto) -> None:
+    for one in model.graph.node:
+        one.name = "same"
+
+
 def rounded(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array(0.1, np.float32), "step"))
     model.graph.node.append(
@@ -274,6 +385,13 @@ REFUSED: dict[str, tuple[Edit, list[str]]] = {
     "function": (with_function, ["functions of its own (Own)", "onnx.inliner"]),
     "domain": (unknown_domain, ["the_Other", "theirs.Other is no operator of ONNX"]),
     "half": (half_weights, ["small", "FLOAT16", "lower its precision after"]),
+    "half on the way": (half_way, ["down: its precision is FLOAT16"]),
+    "sparse": (sparse, ["in.onnx: cannot be read", "Sparse tensors are not supported yet); export it without"]),
+    "nothing finite": (nothing_finite, ["in.onnx: the graph answers nothing finite"]),
+    "names": (
+        one_name_twice,
+        ["in.onnx: ONNX Runtime cannot open", "same node name", "export a graph that runs there"],
+    ),
     "quantised": (rounded, ["the_QuantizeLinear", "quantise it after"]),
 }
 
@@ -522,7 +640,7 @@ def test_only_edge_cases_of_an_ill_conditioned_graph_may_differ_more() -> None:
     def wild(seen: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         return [np.sin(1e6 * seen.astype(np.float64)).astype(np.float32)]
 
-    reference = self_check.Reference(wild, (1, 6, 8))
+    reference = self_check.Reference(wild, wild, (1, 6, 8), Path("wild.onnx"))
     limits = {case.kind: limit for case, _, limit in reference.known}
     assert limits["random images, seed 0"] == limits["zeros"] == 1e-5
     assert limits["a constant"] > 1e-2

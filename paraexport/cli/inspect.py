@@ -169,11 +169,10 @@ def inspect_onnx(path: Path, *, as_json: bool) -> None:
 
 
 def parts_of(path: Path) -> list[Part]:
-    import onnx_ir
-
+    from paraexport.onnx_file import load
     from paraexport.rewrite.cost import parts
 
-    return parts(onnx_ir.load(path).graph)
+    return parts(load(path).graph)
 
 
 def print_parts(needed: list[Part]) -> None:

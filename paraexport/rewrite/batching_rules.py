@@ -123,10 +123,12 @@ def layer_normalization(place: Place, inputs: list[View | None]) -> View:
     plan, rank, axis = place.plan, len(place.sizes), attribute(place.first, "axis", -1)
     if axis not in {-1, rank - 1} or not isinstance(scale, Constants):
         raise Refused("a LayerNormalization of more than the last axis, or by a computed scale")
+    if offset is not None and not isinstance(offset, Constants):
+        raise Refused("a LayerNormalization with a computed bias")
     ones = Weight(np.ones_like(scale.arrays[0]), beside(place.name, "ones"))
     unit = scale.values[0] if scale.equal else ones
     whole = scale.equal and (offset is None or is_same(offset))
-    last = [offset.values[0]] if whole and isinstance(offset, Constants) else []
+    last = [offset.values[0]] if whole and offset is not None else []
     if isinstance(view, Shared):
         attributes = attributes_of(place.first)
         step = Step("LayerNormalization", (view.source, unit), attributes, place.name, view.sizes, place.dtype)

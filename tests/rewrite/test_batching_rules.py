@@ -101,6 +101,12 @@ REFUSED = {
         GELU, "t_L = Concat <axis = 0> (hb_L, hb_L)\n act_L = Slice (t_L, axis0, axis1, axis0)", "the first axis",
     ),
     "norm of tokens": (GELU, "act_L = LayerNormalization <axis = 1> (hb_L, place_L)", "more than the last axis"),
+    "norm with a computed bias": (
+        NORM,
+        "m_L = ReduceMean <keepdims = 0> (x, axis0)\n w_L = ReduceMean <keepdims = 0> (m_L, axis0)\n"
+        "norm_L = LayerNormalization <axis = -1, epsilon = 0.00001> (skip_L, delta, w_L)",
+        "a computed bias",
+    ),
     "several outputs": (
         GELU, "p_L, r_L = Split <axis = 2, num_outputs = 2> (hb_L)\n act_L = Concat <axis = 2> (r_L, p_L)",
         "no rule says how to stack Split",

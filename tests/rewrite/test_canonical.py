@@ -293,6 +293,17 @@ def test_a_target_with_two_unknown_sizes_stays() -> None:
     assert sum(node.op_type == "Shape" for node in model.graph) == 1
 
 
+def test_sizes_that_are_read_backwards_stay() -> None:
+    little = Little("batch", 4, 6)
+    ends = [little.integers(number) for number in (-1, -100)]
+    backwards = little.node("Slice", little.node("Shape", little.input), *ends, "", little.integers(-1))
+    channels = little.node("Cast", little.node("Gather", backwards, little.integers(0)), to=onnx.TensorProto.DOUBLE)
+    model = little.model(little.node("Mul", little.input, channels))
+    before = model.clone()
+    shapes.apply(model)
+    assert error(before, model) <= exact.EXACT
+
+
 def test_a_newer_operator_keeps_the_newer_opset() -> None:
     little = Little("batch", 4, 6, opset=23)
     model = little.model(little.node("Gelu", little.node("RMSNormalization", little.input, little.weight(6))))

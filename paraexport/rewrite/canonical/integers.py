@@ -51,7 +51,8 @@ class Integers:
         return found
 
     def apply(self, rule: Rule, node: ir.Node) -> Entries | None:
-        inputs = [self.of(value) for value in operands(node)]
+        # One that is left out has a default, and the rules count those that are given.
+        inputs = [self.of(value) for value in node.inputs]
         given = [entries for entries in inputs if entries is not None]
         return rule(node, given) if given and len(given) == len(inputs) else None
 

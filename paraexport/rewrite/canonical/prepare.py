@@ -19,12 +19,15 @@ NAME = "prepare"
 BATCH = "batch"
 OPSET = 23
 """Since then there is `Attention`."""
+OLDEST_IR = 4
+"""Before, every initializer had to be an input as well."""
 
 
 def apply(model: ir.Model) -> Applied:
     """Counts the nodes that went, and each input that was an initializer."""
     before = len(model.graph) + len(model.graph.inputs)
     common.RemoveInitializersFromInputsPass()(model)
+    model.ir_version = max(model.ir_version, OLDEST_IR)
     name_batch(model.graph)
     name_nodes(model.graph)
     constants_to_initializers(model)

@@ -14,7 +14,7 @@ from paraexport import targets
 from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import MissingError
 from paraexport.options import Options
-from paraexport.spec import Assumption, Lowering, Preprocessing
+from paraexport.spec import Assumption, Lowering, Manifest, Preprocessing
 from paraexport.validate import LIMITS, Logits, Lowered, Pair
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
@@ -98,11 +98,12 @@ def worst_parts(lowering: Lowering) -> str:
     return f"the most error at the sum over branches comes from {told}; {remedy}"
 
 
-def read_back(folder: Path, target: str, lowering: Lowering | None) -> Lowered | None:
+def read_back(folder: Path, manifest: Manifest) -> Lowered | None:
     """What the target makes of the products that are to run in int8; None in other precisions."""
-    if lowering is None or not lowering.products:
+    lowering = manifest.lowering
+    if manifest.precision != "int8" or lowering is None or not lowering.products:
         return None
-    low = targets.get(target).low_products(folder)
+    low = targets.get(manifest.target).low_products(folder)
     return Lowered(
         len(lowering.products),
         sum(lowering.products.values()),

@@ -11,8 +11,7 @@ import onnx_ir as ir
 
 from paraexport.errors import InputError
 from paraexport.onnx_file import load
-from paraexport.onnx_summary import summarise
-from paraexport.rewrite.alike import RANDOM
+from paraexport.onnx_summary import RANDOM, summarise
 
 OLDEST_OPSET = 13
 MOST_TOLD = 3

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 BRANCH = re.compile(r"(?:^|/)branches\.(\d+)/")
 
+RANDOM = frozenset(
+    {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+"""Operators that draw random numbers, `Dropout` in training only."""
+
 
 @dataclass(frozen=True)
 class OnnxSummary:

@@ -155,7 +155,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             golden.write(folder, seen, logits, samples.origin)
         with clock.stage("checks"):
             pairs = inputs.with_logits(samples, answered, options.max_batch)
-            lowered = inputs.read_back(folder, draft.target, draft.lowering)
+            lowered = inputs.read_back(folder, manifest)
             evidence = validate.Evidence(pairs, samples.labels, seen, logits, lowered)
             engine = Engine(Bundle(folder, manifest))
             outcome = validate.run_checks(

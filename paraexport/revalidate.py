@@ -81,9 +81,7 @@ def revalidate(
             "PyTorch's answers are needed to compare with", where="--data", remedy="give the checkpoint too"
         )
     with clock.stage("checks"):
-        evidence = dataclasses.replace(
-            evidence, lowered=inputs.read_back(opened.path, manifest.target, manifest.lowering)
-        )
+        evidence = dataclasses.replace(evidence, lowered=inputs.read_back(opened.path, manifest))
         checks = validate.run_checks(
             manifest.precision, engine, evidence, max_batch=manifest.max_batch, moved=options.moved_limits()
         ).checks

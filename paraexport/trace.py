@@ -24,6 +24,7 @@ from paraexport.attention import separate_attention
 from paraexport.errors import TraceError
 from paraexport.graph_names import module_path, name_after_modules
 from paraexport.onnx_file import PROTOBUF_LIMIT_BYTES, save
+from paraexport.onnx_summary import RANDOM
 from paraexport.spec import Classifier, TensorInfo
 
 OPSET = 23
@@ -59,6 +60,7 @@ def trace(
     common.ClearMetadataAndDocStringPass()(model)
     model.producer_name, model.producer_version = "paraexport", None
     model.graph.name = "paraformer"
+    refuse_random(model.graph)
     inputs, outputs = signature(model.graph, classifier)
     save(model, path, external_data_above_bytes=external_data_above_bytes)
     return Graph(path, inputs, outputs, export_s)
@@ -90,6 +92,19 @@ def export(module: nn.Module, classifier: Classifier) -> ir.Model:
         ) from error
     assert program is not None
     return program.model
+
+
+def refuse_random(graph: ir.Graph) -> None:
+    """Raise a `TraceError` that names the first node that draws random numbers."""
+    for node in graph:
+        if node.op_type in RANDOM:
+            raise TraceError(
+                "the module draws random numbers, so that nothing can be compared with it",
+                where=node.name,
+                expected="the same answer twice",
+                got=node.op_type,
+                remedy="leave it out in eval mode",
+            )
 
 
 def merge_sums(graph: ir.Graph) -> None:

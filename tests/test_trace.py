@@ -106,3 +106,18 @@ def test_a_module_that_cannot_be_traced_is_one_clear_line(tmp_path: Path) -> Non
         trace(Chooses(), Classifier(image_size=(4, 4), channels=3, classes=3), tmp_path / "model.onnx")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_module_that_draws_random_numbers_is_refused_by_the_name_of_the_node(tmp_path: Path) -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            pixels = images.flatten(1)[:, :8]
+            return self.head(pixels + torch.randn_like(pixels))
+
+    shape = Classifier(image_size=(4, 4), channels=1, classes=5)
+    with pytest.raises(TraceError, match=r"draws random numbers.*RandomNormalLike"):
+        trace(Noisy().eval(), shape, tmp_path / "model.onnx")

@@ -18,6 +18,7 @@ from paraexport.cli.output import (
     emit_json,
     print_candidates,
     print_checks,
+    print_lowering,
     print_refusals,
     size_text,
     text_of,
@@ -26,10 +27,7 @@ from paraexport.cli.output import (
 )
 from paraexport.cli.signals import leaving
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
-from paraexport.spec import Accuracy, Lowering, Manifest, Report, Spec
-
-SHOWN = 4
-"""Parts with the largest error; the report has all."""
+from paraexport.spec import Accuracy, Manifest, Report, Spec
 
 
 @click.command("build")
@@ -200,22 +198,6 @@ def print_rewrites(manifest: Manifest) -> None:
     print(f"rewritten: {applied or 'nothing'}")
     if manifest.spec is None:
         print_refusals((one.name, one.refusals) for one in manifest.rewrites)
-
-
-def print_lowering(lowering: Lowering | None) -> None:
-    """How much is in lower precision, what each part costs in error, and what was kept."""
-    if lowering is None:
-        return
-    share = sum(lowering.products.values()) / lowering.linear_multiply_adds
-    by = f", {lowering.calibrator} on {lowering.calibration}" if lowering.calibrator else ""
-    print(f"lowered: {100 * share:.1f} % of the multiply-adds of products by constants{by}")
-    layers = [one for one in lowering.errors if "/" in one.part] or [*lowering.errors]
-    if worst := sorted(layers, key=lambda one: -one.error)[:SHOWN]:
-        print("error at the sum over branches: " + ", ".join(f"{one.part} {one.error:.2g}" for one in worst))
-    if lowering.kept or lowering.reason:
-        print(f"kept in float32: {', '.join(lowering.kept) or 'nothing'}; {lowering.reason}")
-    for line in lowering.float32:
-        print(f"stays in float32: {line}")
 
 
 def as_object(result: Result) -> dict[str, object]:

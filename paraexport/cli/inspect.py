@@ -17,6 +17,7 @@ from paraexport.cli.output import (
     emit_json,
     print_candidates,
     print_checks,
+    print_lowering,
     print_table,
     size_text,
     text_of,
@@ -136,6 +137,7 @@ def print_manifest(manifest: Manifest) -> None:
     print_fields(what, manifest.preprocessing, manifest.labels, manifest.assumptions, manifest.source.overrides)
     print()
     print_tensors(manifest.inputs, manifest.outputs)
+    print_lowering(manifest.lowering)
     print_candidates(manifest.candidates)
     print(f"\nchecks on {manifest.evidence}")
     print_checks(manifest.checks)
@@ -160,6 +162,8 @@ def inspect_onnx(path: Path, *, as_json: bool) -> None:
     print(f"dynamic axes: {', '.join(found.dynamic_axes) or 'none'}")
     if found.branches:
         print(f"parallel branches: {found.branches}, in nodes named branches.N/\n")
+    elif any(part.name == "all branches" for part in needed):
+        print("parallel branches: stacked, in nodes named branches.*/\n")
     else:
         print("parallel branches: none to be seen, no node is named branches.N/\n")
     print_tensors(found.inputs, found.outputs)

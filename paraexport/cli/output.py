@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from paraexport.spec import Assumption, Candidate, Check, Preprocessing, Spec
+from paraexport.spec import Assumption, Candidate, Check, Lowering, Preprocessing, Spec
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STDOUT, STDERR = 1, 2
 NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
 """Words that are no English: names of nodes and values, and numbers."""
+SHOWN = 4
+"""Parts with the largest error; the report has all."""
 WIDE = 10_000
 """Columns of what is no terminal: nothing is wrapped there."""
 
@@ -98,6 +100,22 @@ def print_checks(checks: Sequence[Check]) -> None:
         for check in checks
     ]
     print_table(("check", "verdict", "value", "limit", "unit", "samples", "note"), rows)
+
+
+def print_lowering(lowering: Lowering | None) -> None:
+    """How much is in lower precision, what each part costs in error, and what was kept."""
+    if lowering is None:
+        return
+    share = sum(lowering.products.values()) / lowering.linear_multiply_adds
+    by = f", {lowering.calibrator} on {lowering.calibration}" if lowering.calibrator else ""
+    print(f"lowered: {100 * share:.1f} % of the multiply-adds of products by constants{by}")
+    layers = [one for one in lowering.errors if "/" in one.part] or [*lowering.errors]
+    if worst := sorted(layers, key=lambda one: -one.error)[:SHOWN]:
+        print("error at the sum over branches: " + ", ".join(f"{one.part} {one.error:.2g}" for one in worst))
+    if lowering.kept or lowering.reason:
+        print(f"kept in float32: {', '.join(lowering.kept) or 'nothing'}; {lowering.reason}")
+    for line in lowering.float32:
+        print(f"stays in float32: {line}")
 
 
 def print_candidates(candidates: Sequence[Candidate]) -> None:

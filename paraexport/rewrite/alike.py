@@ -11,12 +11,10 @@ from collections.abc import Hashable
 
 import onnx_ir as ir
 
+from paraexport.onnx_summary import RANDOM
 from paraexport.rewrite.edit import const, dims
 from paraexport.rewrite.naming import is_kept
 
-RANDOM = frozenset(
-    {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
 MISSING = -1
 Signature = int
 

@@ -22,6 +22,8 @@ SHARED, STACKED = "shared", "all branches"
 """What belongs to no branch, or to several; what computes all of them at once."""
 STACKED_NAME = re.compile(r"(?:^|/)branches\.\*/")
 COUNTED = ("MatMul", "Gemm", "Conv", "Attention")
+OWN_COUNTED = ("MatMulIntegerToFloat", "MultiHeadAttention")
+"""Of ONNX Runtime's own domain, the latter of [B, N, h·d]."""
 IR_VERSION = 10
 
 
@@ -132,7 +134,7 @@ def with_batch(graph: ir.Graph, batch: int) -> ir.Graph:
 
 def node_multiply_adds(node: ir.Node) -> int | None:
     """The multiply-adds of one node whose shapes are all known, else None."""
-    if not is_op(node, *COUNTED):
+    if not is_op(node, *COUNTED) and not (node.domain == "com.microsoft" and node.op_type in OWN_COUNTED):
         return 0
     shapes = [dims(value) for value in (*operands(node)[:2], node.outputs[0])]
     known = [tuple(size for size in shape or () if size is not None) for shape in shapes]
@@ -143,6 +145,8 @@ def node_multiply_adds(node: ir.Node) -> int | None:
         # q kᵀ has d terms for each query and key, its product by v as many terms as there are keys.
         cached = len(node.inputs) > 4 and node.inputs[4] is not None
         return None if cached else (math.prod(first) + math.prod(out)) * second[-2]
+    if node.op_type == "MultiHeadAttention":
+        return (math.prod(first) + math.prod(out)) * second[1]
     if node.op_type == "Conv":
         return math.prod(out) * math.prod(second[1:])
     return math.prod(out) * first[0 if node.op_type == "Gemm" and attribute(node, "transA", 0) else -1]

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from paraexport.rewrite.alike import RANDOM
+from paraexport.onnx_summary import RANDOM
 from paraexport.rewrite.edit import Applied, attribute, clean, const, is_op, operands, result, substitute
 
 NAME = "tidy"

@@ -36,7 +36,16 @@ def test_a_build_tells_what_it_made_and_what_to_do_next(run: Run, small: Path, t
     assert "no labelled images" in rows["accuracy_drop"]
     assert f"next: paraexport predict '{output}' IMAGE" in done.out
     stages = [line for line in done.err.splitlines() if line.endswith("...")]
-    assert stages == ["checkpoint...", "images...", "trace...", "rewrite...", "golden...", "checks...", "bundle..."]
+    assert stages == [
+        "checkpoint...",
+        "images...",
+        "PyTorch...",
+        "trace...",
+        "rewrite...",
+        "golden...",
+        "checks...",
+        "bundle...",
+    ]
 
 
 def test_json_is_one_object_and_quiet_leaves_only_warnings(run: Run, small: Path, tmp_path: Path) -> None:

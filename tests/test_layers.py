@@ -17,7 +17,7 @@ ORDER = (
     ("dataset", "bundle"),
     ("golden", "targets"),
     ("checkpoint", "trace", "rewrite", "locate", "validate", "engine", "cache", "choose"),
-    ("report", "options", "onnx_input", "onnx_output", "self_check"),
+    ("report", "options", "precision", "onnx_input", "onnx_output", "self_check"),
     ("inputs",),
     ("pipeline", "revalidate", "optimize"),
     ("cli",),
@@ -38,6 +38,7 @@ MAY_IMPORT_BUILD_ONLY = {
     "onnx_file",
     "onnx_input",
     "optimize",
+    "precision",
     "rewrite",
 }
 SOURCES = sorted(file.relative_to(ROOT) for file in ROOT.rglob("*.py"))

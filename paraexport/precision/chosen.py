@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Set
 
 import numpy as np
 import onnx_ir as ir
+from onnx import defs
 
-from paraexport.precision.span import Kind, misfit
+from paraexport.precision.span import SPANS, Kind, misfit
 from paraexport.rewrite.edit import Applied, attribute, bias_of, const, dims, is_op, operands, readers, scale_of
 
 PRODUCTS = ("Attention", "Conv", "Gemm", "MatMul")
@@ -128,7 +129,15 @@ def misfits(node: ir.Node, kind: Kind, largest: Mapping[str, float]) -> list[str
             sizes[value.name or ""] = float(np.abs(array).max(initial=0))
     if is_op(node, "Attention"):
         sizes["its scores"] = largest_score(node, sizes)
-    return [f"{name} is {reason}" for name, size in sizes.items() if (reason := misfit(size, kind))]
+    reasons = [f"{name} is {reason}" for name, size in sizes.items() if (reason := misfit(size, kind))]
+    return reasons if exists(node, kind) else [f"this opset has no {node.op_type} in {kind}", *reasons]
+
+
+def exists(node: ir.Node, kind: Kind) -> bool:
+    """Whether the operator is defined for the type; Conv in bf16 is from opset 22 on."""
+    assert node.graph is not None
+    schema = defs.get_schema(node.op_type, node.graph.opset_imports.get("", defs.onnx_opset_version()))
+    return f"tensor({SPANS[kind].dtype.name.lower()})" in schema.outputs[0].types
 
 
 def largest_score(node: ir.Node, sizes: Mapping[str, float]) -> float:

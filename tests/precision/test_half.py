@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
 import torch
@@ -269,6 +270,19 @@ def test_what_passes_the_largest_number_of_fp16_stays_float32(place: str) -> Non
     assert relative(answers(made, images), expected) <= RELATIVE["fp16"]
     unchecked, _ = in_half(plain, "fp16", dict.fromkeys(largest, 1.0))
     assert not relative(answers(unchecked, images), expected) <= 0.1
+
+
+@pytest.mark.parametrize(("opset", "type_of_result"), [(20, TensorProto.FLOAT), (22, TensorProto.BFLOAT16)])
+def test_a_convolution_in_bf16_is_newer_than_opset_20(opset: int, type_of_result: int) -> None:
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["" : {opset}]> g (float[1,2,4,4] images) => (float[1,2,4,4] y) '
+        "<float[2,2,1,1] w = {1, 2, 3, 4}> { a = Conv(images, w) b = Conv(a, w) y = Conv(b, w) }"
+    )
+    proto = onnx.shape_inference.infer_shapes(proto)
+    made, applied = in_half(proto, "bf16", dict.fromkeys(("images", "a", "b", "y"), 1.0))
+    types = {value.name: value.type.tensor_type.elem_type for value in made.graph.value_info}
+    assert types["b"] == type_of_result
+    assert any("no Conv in bf16" in line for line in applied.refusals) == (opset == 20)
 
 
 def test_weights_that_would_vanish_stay_float32() -> None:

@@ -1,0 +1,109 @@
+"""Puts nodes of a float32 graph in half: their constants, their values, and the Casts between them and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from paraexport.precision.span import SPANS, Kind
+from paraexport.rewrite.edit import add_constant, const, fresh, is_op, names_in, result
+
+FLOAT = ir.DataType.FLOAT
+SUFFIXES = {FLOAT: "fp32", **{span.dtype: kind for kind, span in SPANS.items()}}
+
+
+class Typed:
+    """A graph whose nodes `half` compute in half, and whose products `stored` in float32 with weights kept in half.
+
+    A value keeps its name; what it is in another type is called `name/fp32`.
+    """
+
+    def __init__(self, graph: ir.Graph, kind: Kind, half: Iterable[ir.Node], stored: Iterable[ir.Node]) -> None:
+        self.graph, self.dtype = graph, SPANS[kind].dtype
+        self.half, self.stored = set(half), set(stored)
+        self.taken = names_in(graph)
+        self.known: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+        """One constant or Cast for each value and type, however many nodes read it."""
+
+    def write(self) -> None:
+        """Compute the nodes in half, and everything else in float32."""
+        nodes = list(self.graph)
+        for node in nodes:
+            if node in self.half:
+                self.write_outputs(node)
+        for node in nodes:
+            if node in self.stored:
+                self.store_weight(node)
+            wanted = self.dtype if node in self.half else FLOAT
+            for index, value in enumerate(node.inputs):
+                if value is not None and value.dtype in {FLOAT, self.dtype} - {wanted}:
+                    node.replace_input_with(index, self.as_type(value, wanted, node))
+
+    def write_outputs(self, node: ir.Node) -> None:
+        for value in node.outputs:
+            value.dtype = self.dtype
+            if value.is_graph_output():
+                name = value.name
+                value.name = self.free_name(value, self.dtype)
+                cast = self.as_type(value, FLOAT, None)
+                cast.name, cast.shape = name, value.shape
+                index = list(self.graph.outputs).index(value)
+                self.graph.outputs[index] = cast
+        if is_op(node, "Attention"):
+            node.attributes["softmax_precision"] = ir.AttrInt64("softmax_precision", FLOAT)
+
+    def store_weight(self, node: ir.Node) -> None:
+        weight = node.inputs[1]
+        assert weight is not None
+        kept = self.as_type(weight, self.dtype, node)
+        if (kept, FLOAT) not in self.known:
+            self.known[kept, FLOAT] = self.cast(kept, FLOAT, node)
+        node.replace_input_with(1, self.known[kept, FLOAT])
+
+    def as_type(self, value: ir.Value, dtype: ir.DataType, reader: ir.Node | None) -> ir.Value:
+        """The value in another type; `reader` is the first node that reads it so."""
+        if (value, dtype) not in self.known:
+            made = self.constant(value, dtype) if const(value) is not None else self.cast(value, dtype, reader)
+            self.known[value, dtype] = made
+        return self.known[value, dtype]
+
+    def constant(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """Itself where nobody reads it in its own type, else another beside it."""
+        array = const(value)
+        assert array is not None
+        rounded = array.astype(dtype.numpy())
+        if not value.is_initializer() or not all(self.wants_half(use.node, use.idx) for use in value.uses()):
+            return add_constant(self.graph, self.free_name(value, dtype), rounded)
+        value.const_value, value.dtype = ir.tensor(rounded, dtype, name=value.name), dtype
+        return value
+
+    def wants_half(self, node: ir.Node, index: int) -> bool:
+        return node in self.half or (node in self.stored and index == 1)
+
+    def cast(self, value: ir.Value, dtype: ir.DataType, reader: ir.Node | None) -> ir.Value:
+        return insert_cast(self.graph, value, dtype, self.free_name(value, dtype), reader)
+
+    def free_name(self, value: ir.Value, dtype: ir.DataType) -> str:
+        name = fresh(f"{value.name}/{SUFFIXES[dtype]}", self.taken)
+        self.taken.add(name)
+        return name
+
+
+def cast_node(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
+    """A Cast of `value`, in no graph yet; it and its value are called `name`."""
+    node = ir.node("Cast", [value], {"to": dtype}, name=name)
+    cast = result(node)
+    cast.name, cast.dtype, cast.shape = name, dtype, value.shape
+    return node
+
+
+def insert_cast(graph: ir.Graph, value: ir.Value, dtype: ir.DataType, name: str, reader: ir.Node | None) -> ir.Value:
+    """The value in another type, cast right behind its node; without one, before `reader`, the first that needs it."""
+    node, producer = cast_node(value, dtype, name), value.producer()
+    if producer is not None:
+        graph.insert_after(producer, node)
+    else:
+        assert reader is not None
+        graph.insert_before(reader, node)
+    return result(node)

@@ -153,8 +153,8 @@ def lines(axes: Axes, rows: Sequence[Row], along: str) -> None:
     axes.set_axisbelow(True)
 
 
-def save(figure: Figure, header: Header, path: Path) -> None:
-    figure.suptitle(f"Latency of one call\n{header.model}", x=0.01, ha="left", fontsize=11, linespacing=1.3)
+def save(figure: Figure, header: Header, path: Path, title: str = "Latency of one call") -> None:
+    figure.suptitle(f"{title}\n{header.model}", x=0.01, ha="left", fontsize=11, linespacing=1.3)
     here = header.machine
     names = ("torch", "onnxruntime", "openvino")
     versions = ", ".join(f"{name} {here.libraries[name]}" for name in names if name in here.libraries)

@@ -31,7 +31,7 @@ from benchmarks.subjects import PLAIN
 FLOAT32 = tuple(Contestant(f"float32, {name}", "scale", runner, PLAIN) for runner, name in TARGETS.items())
 PEERS = (
     Contestant("NNCF, OpenVINO", "peer", "openvino-ir", NNCF),
-    Contestant("ORT static, ONNX Runtime", "peer", "onnxruntime", STATIC),
+    *(Contestant(f"ORT static, {name}", "peer", runner, STATIC) for runner, name in TARGETS.items()),
     Contestant("ORT dynamic, ONNX Runtime", "peer", "onnxruntime", DYNAMIC),
     *(Contestant(f"ModelOpt, {name}", "peer", runner, MODELOPT) for runner, name in TARGETS.items()),
 )

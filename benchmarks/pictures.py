@@ -69,7 +69,7 @@ def bar_panel(axes: Axes, rows: Sequence[Row], *, names: bool) -> None:
         if row.latency_ms is None or row.quartile_1_ms is None or row.quartile_3_ms is None:
             axes.text(widest * 0.01, place, row.note[:60], va="center", color=FAINT, style="italic", fontsize=8)
             continue
-        best = row.speedup is not None and row.speedup >= 1
+        best = row.family == "peer" and row.speedup is not None and row.speedup >= 1
         colour = RUNTIMES[row.runner] if row.family == "ours" else BEST_PEER if best else PEER
         spread = [[row.latency_ms - row.quartile_1_ms], [row.quartile_3_ms - row.latency_ms]]
         axes.barh(place, row.latency_ms, 0.78, color=colour)

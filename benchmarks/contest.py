@@ -16,7 +16,8 @@ from benchmarks.bursts import Measured, Timing, Worker, quiet_burst
 from benchmarks.subjects import PRODUCT, Subject
 from benchmarks.worker import Failed
 
-Family = Literal["peer", "ours", "peak"]
+Family = Literal["peer", "ours", "peak", "scale"]
+"""`scale` is shown beside the others and compared with nothing."""
 Say = Callable[[str], None]
 T = TypeVar("T")
 

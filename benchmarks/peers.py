@@ -13,7 +13,7 @@ import dataclasses
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -22,7 +22,7 @@ from benchmarks import machine, results
 from benchmarks.bursts import Timing
 from benchmarks.contest import Contestant, Row, compete
 from benchmarks.rewrites import released
-from benchmarks.subjects import OPTIMIZED, OURS, PLAIN, PRODUCT, prepare, prepare_product
+from benchmarks.subjects import OPTIMIZED, OURS, PLAIN, PRODUCT, Recipe, prepare, prepare_product
 from paraexport.spec import Spec
 
 TARGETS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -53,6 +53,8 @@ def contests(
     timing: Timing,
     contestants: Sequence[Contestant] = CONTESTANTS,
     product_size: int = PRODUCT_SIZE,
+    *,
+    recipes: Mapping[str, Recipe] | None = None,
 ) -> list[Row]:
     """One contest for each model and batch."""
     rows: list[Row] = []
@@ -62,7 +64,7 @@ def contests(
         for spec in specs:
             title = f"L = {spec.branches}, M = {spec.depth}"
             say(f"{title}: tracing and exporting")
-            subject = prepare(spec, Path(temporary) / f"{spec.branches}x{spec.depth}", batches, graphs)
+            subject = prepare(spec, Path(temporary) / f"{spec.branches}x{spec.depth}", batches, graphs, recipes)
             for batch in batches:
                 say(f"{title}, batch {batch}")
                 measured = compete(contestants, subject, product, batch=batch, timing=timing, say=say)

@@ -69,7 +69,7 @@ def bar_panel(axes: Axes, rows: Sequence[Row], *, names: bool) -> None:
         if row.latency_ms is None or row.quartile_1_ms is None or row.quartile_3_ms is None:
             axes.text(widest * 0.01, place, row.note[:60], va="center", color=FAINT, style="italic", fontsize=8)
             continue
-        best = row.speedup is not None and row.speedup >= 1
+        best = row.family == "peer" and row.speedup is not None and row.speedup >= 1
         colour = RUNTIMES[row.runner] if row.family == "ours" else BEST_PEER if best else PEER
         spread = [[row.latency_ms - row.quartile_1_ms], [row.quartile_3_ms - row.latency_ms]]
         axes.barh(place, row.latency_ms, 0.78, color=colour)
@@ -153,8 +153,8 @@ def lines(axes: Axes, rows: Sequence[Row], along: str) -> None:
     axes.set_axisbelow(True)
 
 
-def save(figure: Figure, header: Header, path: Path) -> None:
-    figure.suptitle(f"Latency of one call\n{header.model}", x=0.01, ha="left", fontsize=11, linespacing=1.3)
+def save(figure: Figure, header: Header, path: Path, title: str = "Latency of one call") -> None:
+    figure.suptitle(f"{title}\n{header.model}", x=0.01, ha="left", fontsize=11, linespacing=1.3)
     here = header.machine
     names = ("torch", "onnxruntime", "openvino")
     versions = ", ".join(f"{name} {here.libraries[name]}" for name in names if name in here.libraries)

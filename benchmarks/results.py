@@ -40,17 +40,23 @@ class Header:
     took_s: float
 
 
-def write(folder: Path, name: str, rows: Sequence[Row], header: Header) -> None:
+def write(folder: Path, name: str, rows: Sequence[Row], header: Header, *, more: str = "") -> None:
+    """`more` is what the page says beside the rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [field.name for field in dataclasses.fields(Row)]
-    with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+    write_csv(folder / f"{name}.csv", Row, rows)
+    text = msgspec.json.format(msgspec.json.encode(header), indent=2)
+    (folder / f"{name}.json").write_bytes(text + b"\n")
+    (folder / f"{name}.md").write_text(page(name, rows, header) + more, encoding="utf-8")
+
+
+def write_csv(path: Path, kind: type, rows: Sequence[object]) -> None:
+    """One line for each of `rows`, all of the dataclass `kind`."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for row in rows:
             writer.writerow(shortened(getattr(row, name)) for name in names)
-    text = msgspec.json.format(msgspec.json.encode(header), indent=2)
-    (folder / f"{name}.json").write_bytes(text + b"\n")
-    (folder / f"{name}.md").write_text(page(name, rows, header), encoding="utf-8")
 
 
 def page(name: str, rows: Sequence[Row], header: Header) -> str:

@@ -7,7 +7,7 @@ A folder holds `spec.json`; `GRAPH/model.onnx` for each graph; and for each batc
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,35 +39,65 @@ class Subject:
     """Why a graph is not there."""
 
 
-def prepare(spec: Spec, folder: Path, batches: Sequence[int], graphs: Sequence[str]) -> Subject:
-    """Write the model, its graphs and PyTorch's answers to `folder`, which is made."""
-    import onnx_ir as ir
+@dataclass(frozen=True)
+class Recipe:
+    """How a graph is made."""
 
-    from paraexport.rewrite.cost import multiply_adds
+    write: Callable[[ParaFormer, Path], str]
+    """Writes the graph of a model to a path, whose folder is there, and returns what is to be noted of it."""
+    source: str | None = None
+    """The graph that has to be there before."""
+    own_products: bool = True
+    """False where its nodes are another library's: then it has the multiply-adds of `source`."""
 
+
+def prepare(
+    spec: Spec,
+    folder: Path,
+    batches: Sequence[int],
+    graphs: Sequence[str],
+    recipes: Mapping[str, Recipe] | None = None,
+) -> Subject:
+    """Write the seeded model of `spec`, its graphs and PyTorch's answers to `folder`, which is made."""
     folder.mkdir(parents=True)
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
     model = seeded_model(spec)
     write_answers(model, folder, batches)
+    return write_graphs(model, folder, graphs, RECIPES if recipes is None else recipes)
+
+
+def write_graphs(model: ParaFormer, folder: Path, graphs: Sequence[str], recipes: Mapping[str, Recipe]) -> Subject:
+    """Write `graphs`, and what they are made from, below `folder`; one that fails keeps its reason instead."""
+    import onnx_ir as ir
+
+    from paraexport.rewrite.cost import multiply_adds
+
+    counts: dict[str, int] = {}
     notes: dict[str, str] = {}
     failed: dict[str, str] = {}
-    wanted = dict.fromkeys((OURS[0], *([PLAIN] if OPTIMIZED in graphs else []), *graphs))
-    for graph in wanted:
-        path = folder / graph / "model.onnx"
+    for graph in dict.fromkeys(name for wanted in graphs for name in with_sources(wanted, recipes)):
+        recipe, path = recipes[graph], folder / graph / "model.onnx"
+        if recipe.source in failed:
+            failed[graph] = failed[recipe.source]
+            continue
         path.parent.mkdir()
         try:
-            notes[graph] = write_graph(graph, model, path)
+            notes[graph] = recipe.write(model, path)
+            if recipe.own_products:
+                counts[graph] = multiply_adds(ir.load(path).graph)
+            elif recipe.source is not None:
+                counts[graph] = counts[recipe.source]
         except ImportError as error:
             failed[graph] = f"not installed: {error}"
         except Exception as error:  # a peer that fails is a result
             failed[graph] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    # The optimizer leaves nodes of its own, with the same products in them.
-    counted = {graph: PLAIN if graph == OPTIMIZED else graph for graph in wanted if graph not in failed}
-    counts = {
-        source: multiply_adds(ir.load(folder / source / "model.onnx").graph)
-        for source in dict.fromkeys(counted.values())
-    }
-    return Subject(folder, {graph: counts[source] for graph, source in counted.items()}, notes, failed)
+    return Subject(folder, counts, notes, failed)
+
+
+def with_sources(graph: str, recipes: Mapping[str, Recipe]) -> list[str]:
+    """`graph` after everything that it is made from."""
+    source = recipes[graph].source
+    return [*([] if source is None else with_sources(source, recipes)), graph]
 
 
 def prepare_product(size: int, folder: Path) -> Subject:
@@ -126,20 +156,19 @@ def write_answers(model: ParaFormer, folder: Path, batches: Sequence[int]) -> No
     model.float()
 
 
-def write_graph(graph: str, model: ParaFormer, path: Path) -> str:
-    """Write one graph to `path`, and return what is to be noted of it."""
-    from paraexport.rewrite import rewrite
+def trace_branches(model: ParaFormer, path: Path) -> str:
     from paraexport.trace import trace
 
-    writers: dict[str, Callable[[ParaFormer, Path], str]] = {PLAIN: export_plainly, OPTIMIZED: optimize}
-    if graph in writers:
-        return writers[graph](model, path)
-    traced = path.parent.parent / OURS[0] / "model.onnx"
-    if graph == OURS[0]:
-        trace(model, model.spec, path)
-    else:
-        path.parent.rmdir()
-        rewrite(traced, graph, path.parent)
+    trace(model, model.spec, path)
+    return ""
+
+
+def rewrite_traced(_model: ParaFormer, path: Path) -> str:
+    """The layout that `path` is named after."""
+    from paraexport.rewrite import rewrite
+
+    path.parent.rmdir()
+    rewrite(path.parent.parent / OURS[0] / path.name, path.parent.name, path.parent)
     return ""
 
 
@@ -175,3 +204,11 @@ def optimize(model: ParaFormer, path: Path) -> str:
     attentions = sum(count for name, count in kept.items() if "Attention" in name)
     listed = ", ".join(f"{count} {name}" for name, count in itertools.islice(sorted(kept.items()), 6))
     return f"fused {listed or 'nothing'}" + ("" if attentions else "; no attention")
+
+
+RECIPES = {
+    OURS[0]: Recipe(trace_branches),
+    **{layout: Recipe(rewrite_traced, OURS[0]) for layout in OURS[1:]},
+    PLAIN: Recipe(export_plainly),
+    OPTIMIZED: Recipe(optimize, PLAIN, own_products=False),
+}

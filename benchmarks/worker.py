@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from benchmarks import subjects
 
 Floats = NDArray[np.float32]
+Session = Callable[[Floats], Floats]
+"""float32 [N, C, H, W] -> float32 [N, classes]."""
 Run = Callable[[], Floats]
 WARM_UP_CALLS = 5
 IDLE_SHARE = 0.05
@@ -44,70 +46,83 @@ class Burst(msgspec.Struct, tag=True, frozen=True):
     latencies_ms: tuple[float, ...]
 
 
-def run_torch(folder: Path, graph: str, images: Floats, threads: int) -> Run:  # noqa: ARG001
+def open_torch(folder: Path, graph: str, threads: int) -> Session:  # noqa: ARG001
     import torch
 
     torch.set_num_threads(threads)
-    model, tensor = subjects.seeded_model(subjects.read_spec(folder)), torch.from_numpy(images)
+    model = subjects.seeded_model(subjects.read_spec(folder))
 
-    def run() -> Floats:
+    def run(images: Floats) -> Floats:
         with torch.inference_mode():
-            return model(tensor).numpy()
+            return model(torch.from_numpy(images)).numpy()
 
     return run
 
 
-def run_inductor(folder: Path, graph: str, images: Floats, threads: int, *, freezing: bool = False) -> Run:  # noqa: ARG001
+def open_inductor(folder: Path, graph: str, threads: int, *, freezing: bool = False) -> Session:  # noqa: ARG001
     import torch
     from torch._inductor import config
 
     torch.set_num_threads(threads)
     config.freezing = freezing
-    model, tensor = subjects.seeded_model(subjects.read_spec(folder)), torch.from_numpy(images)
+    model = subjects.seeded_model(subjects.read_spec(folder))
     compiled = torch.compile(model, dynamic=False, fullgraph=True)
 
     # Freezing is for no_grad only.
-    def run() -> Floats:
+    def run(images: Floats) -> Floats:
         with torch.no_grad():
-            return compiled(tensor).numpy()
+            return compiled(torch.from_numpy(images)).numpy()
 
     return run
 
 
-def run_frozen_inductor(folder: Path, graph: str, images: Floats, threads: int) -> Run:
-    return run_inductor(folder, graph, images, threads, freezing=True)
+def open_frozen_inductor(folder: Path, graph: str, threads: int) -> Session:
+    return open_inductor(folder, graph, threads, freezing=True)
 
 
-def run_onnxruntime(folder: Path, graph: str, images: Floats, threads: int) -> Run:
+def open_onnxruntime(folder: Path, graph: str, threads: int) -> Session:
     from paraexport import targets
 
-    session = targets.require("onnxruntime").open_session(folder / graph, threads)
-    return lambda: session(images)
+    return targets.require("onnxruntime").open_session(folder / graph, threads)
 
 
-def run_openvino(folder: Path, graph: str, images: Floats, threads: int) -> Run:
+def open_openvino(folder: Path, graph: str, threads: int) -> Session:
     from paraexport import targets
 
-    session = targets.require("openvino").open_session(folder / graph, threads)
-    return lambda: session(images)
+    return targets.require("openvino").open_session(folder / graph, threads)
 
 
-RUNNERS: dict[str, Callable[[Path, str, Floats, int], Run]] = {
-    "torch": run_torch,
-    "inductor": run_inductor,
-    "inductor-frozen": run_frozen_inductor,
-    "onnxruntime": run_onnxruntime,
-    "openvino": run_openvino,
+def open_openvino_ir(folder: Path, graph: str, threads: int) -> Session:
+    """OpenVINO's own format, with the settings of our sessions."""
+    from paraexport import targets
+
+    targets.require("openvino")
+    from paraexport.targets.openvino import OpenVinoSession
+
+    return OpenVinoSession(folder / graph / "model.xml", threads)
+
+
+OPENERS: dict[str, Callable[[Path, str, int], Session]] = {
+    "torch": open_torch,
+    "inductor": open_inductor,
+    "inductor-frozen": open_frozen_inductor,
+    "onnxruntime": open_onnxruntime,
+    "openvino": open_openvino,
+    "openvino-ir": open_openvino_ir,
 }
 
 
 def open_model(runner: str, folder: Path, graph: str, batch: int, threads: int) -> tuple[Run, Opened]:
     images = np.load(folder / f"inputs-{batch}.npy")
     started = time.perf_counter()
-    run = RUNNERS[runner](folder, graph, images, threads)
-    logits = run()
+    session = OPENERS[runner](folder, graph, threads)
+    logits = session(images)
     open_s = time.perf_counter() - started
     errors = [relative_error(logits, np.load(folder / f"{name}-{batch}.npy")) for name in ("float32", "float64")]
+
+    def run() -> Floats:
+        return session(images)
+
     return run, Opened(open_s, min(timed_burst(run, WARM_UP_CALLS)), *errors)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import operators, peers, results, scaling, worker
+from benchmarks import int8_peers, operators, peers, results, scaling, worker
 from benchmarks.bursts import Measured, Timing
 from benchmarks.contest import Contestant, Row, compared, compete, rotated, with_times
 from benchmarks.load import Load
@@ -164,7 +164,7 @@ def test_the_profile_adds_up_and_knows_its_products(subject: Subject) -> None:
 
 def test_peers_are_those_of_the_table() -> None:
     assert {one.family for one in peers.CONTESTANTS} == {"peer", "ours", "peak"}
-    assert {one.runner for one in peers.CONTESTANTS} == set(worker.RUNNERS)
+    assert {one.runner for one in (*peers.CONTESTANTS, *int8_peers.CONTESTANTS)} == set(worker.OPENERS)
     assert len({one.name for one in peers.CONTESTANTS}) == len(peers.CONTESTANTS)
 
 

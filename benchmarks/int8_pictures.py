@@ -1,0 +1,67 @@
+"""Draws int8 and its peers: errors on the trained examples above, latencies below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.accuracy import Accuracy
+from benchmarks.contest import Row
+from benchmarks.pictures import FAINT, INK, PEER, RUNTIMES, STYLE, bar_panel, save
+from benchmarks.results import Header
+
+
+def draw_int8(rows: Sequence[Row], found: Sequence[Accuracy], header: Header, path: Path) -> None:
+    """`path` as SVG and PNG: a panel for each test set, then one for each depth and batch."""
+    tests = list(dict.fromkeys((one.model, one.test) for one in found))
+    contests = list(dict.fromkeys((row.depth, row.batch) for row in rows))
+    panels = [*tests, *contests]
+    bars = len({row.contestant for row in rows} | {one.contestant for one in found})
+    columns = 2
+    lines = -(-len(tests) // columns) + -(-len(contests) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.2 + 4.6 * columns, 1.3 + lines * (0.7 + 0.24 * bars)), layout="constrained")
+        axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+        first_contest = columns * -(-len(tests) // columns)
+        for place, key in [*enumerate(tests), *enumerate(contests, first_contest)]:
+            names = place % columns == 0
+            if place < first_contest:
+                error_panel(axes[place], [one for one in found if (one.model, one.test) == key], names=names)
+            else:
+                bar_panel(axes[place], [row for row in rows if (row.depth, row.batch) == key], names=names)
+                axes[place].set_xlabel("ms; ×: the best int8 peer's latency by this one's", fontsize=8, color=FAINT)
+        used = {*range(len(tests)), *range(first_contest, first_contest + len(contests))}
+        for place in range(len(axes)):
+            if place not in used:
+                axes[place].set_axis_off()
+        assert len(used) == len(panels)
+        save(figure, header, path, "Accuracy, and latency of one call; shorter is better")
+
+
+def error_panel(axes: Axes, found: Sequence[Accuracy], *, names: bool) -> None:
+    """Root mean square errors of logits, with the share of images that keep their top-1."""
+    places = [index + (0.6 if one.family == "ours" else 0) for index, one in enumerate(found)]
+    shown = [one for one in found if one.family != "scale"]  # their errors would leave the bars no room
+    widest = max((one.rms_error or 0 for one in shown), default=0) or 1
+    for place, one in zip(places, found, strict=True):
+        if one.rms_error is None:
+            axes.text(widest * 0.01, place, one.note[:60], va="center", color=FAINT, style="italic", fontsize=8)
+            continue
+        axes.barh(place, one.rms_error, 0.78, color=RUNTIMES[one.runner] if one.family == "ours" else PEER)
+        axes.annotate(
+            f"{one.rms_error:.2g}, {one.agreement:.2f} %", (one.rms_error, place), (5, 0),
+            textcoords="offset points", va="center", fontsize=8, color=INK,
+        )  # fmt: skip
+    axes.set_title(f"{found[0].model}, {found[0].test}, {found[0].images} images")
+    axes.set_xlabel("rms error of a logit; %: images with PyTorch's top-1", fontsize=8, color=FAINT)
+    axes.set_xlim(0, widest * 1.4)
+    axes.set_ylim(max(places) + 0.6, -0.6)
+    axes.set_yticks(places, [one.contestant for one in found] if names else [""] * len(found))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.grid(visible=True)
+    axes.set_axisbelow(True)

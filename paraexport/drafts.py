@@ -16,8 +16,14 @@ from paraexport.options import AUTO, Options
 from paraexport.spec import Candidate, Lowering, Rewrite
 
 if TYPE_CHECKING:
-    from paraexport.precision.calibration import Calibration
+    from paraexport.precision.calibration import Calibration, Observed
+    from paraexport.precision.data import Data
+    from paraexport.precision.span import Kind
 
+Made = tuple[tuple[Rewrite, ...], Lowering]
+"""What the passes did, and how the precision was lowered."""
+Write = Callable[[str, targets.Dialect, Path], Made]
+"""(layout, dialect, new folder) -> what was written there."""
 BATCH = 8
 MOST_FOR_PLAN = 2000
 """Images on which choices of parts are tried; the build checks the one that is taken on all."""
@@ -47,7 +53,8 @@ def make(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     """All of them, each in a new folder inside `work`; the first is taken where nothing is timed."""
     if options.precision == "fp32":
         return float32(traced, options, possible, work)
-    return int8(traced, options, possible, work, images)
+    make_one = int8 if options.precision == "int8" else half
+    return make_one(traced, options, possible, work, images)
 
 
 def float32(traced: Path, options: Options, possible: Sequence[str], work: Path) -> list[Draft]:
@@ -65,21 +72,48 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
         InputError: a part to be kept does not exist.
         CheckFailed: no choice of parts stays within `--max-drop`.
     """
-    from paraexport.precision import lowering, plan
+    from paraexport.precision import lowering
+
+    wanted = lowering.Wanted(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
+    decided = lowering.decide(traced, calibrations(options, images.calibration), data_of(images), wanted)
+    return each(
+        options,
+        possible,
+        work,
+        lambda layout, dialect, folder: lowering.write(traced, layout, dialect, folder, decided),
+    )
+
+
+def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
+    """Every layout for every target, in fp16 or bf16."""
+    from paraexport.precision import halves
+
+    seen, data = observed(images.calibration), data_of(images)
+    kind: Kind = "fp16" if options.precision == "fp16" else "bf16"
+
+    def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
+        return halves.write(traced, layout, kind, dialect, folder, observed=seen, data=data)
+
+    return each(options, possible, work, write)
+
+
+def each(options: Options, possible: Sequence[str], work: Path, write: Write) -> list[Draft]:
+    return [
+        Draft(target, layout, folder, *write(layout, targets.get(target).DIALECT, folder))
+        for target in possible
+        for layout in options.layouts
+        if (folder := work / f"{target}-{layout}")
+    ]
+
+
+def data_of(images: Images) -> Data:
+    """The first images that are checked on, with PyTorch's answers."""
+    from paraexport.precision.data import Data, Judge
 
     labels = images.checked.labels
-    few = slice(0, MOST_FOR_PLAN)
-    judge = plan.Judge(images.logits[few], None if labels is None else labels[few])
-    batches = [*first(images.checked, len(judge.reference))] if options.max_drop is not None else []
-    wanted = lowering.Wanted(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
-    decided = lowering.decide(traced, calibrations(options, images.calibration), lowering.Data(batches, judge), wanted)
-    made = []
-    for target in possible:
-        for layout in options.layouts:
-            folder = work / f"{target}-{layout}"
-            rewrites, lowered = lowering.write(traced, layout, targets.get(target).DIALECT, folder, decided)
-            made.append(Draft(target, layout, folder, rewrites, lowered))
-    return made
+    reference = images.logits[:MOST_FOR_PLAN]
+    judge = Judge(reference, None if labels is None else labels[: len(reference)])
+    return Data([*first(images.checked, len(reference))], judge)
 
 
 def fastest(made: Sequence[Draft], image: tuple[int, ...], max_batch: int) -> tuple[Draft, tuple[Candidate, ...]]:
@@ -96,12 +130,14 @@ def calibrations(options: Options, samples: Samples) -> list[Calibration]:
     from paraexport.precision.calibrators import BEST
 
     names = BEST if options.calibrator == AUTO else (options.calibrator,)
-    digest = samples.digest()
-    return [Calibration(in_batches(samples), digest, name, default_folder(), samples.origin) for name in names]
+    seen = observed(samples)
+    return [Calibration(seen, name, default_folder()) for name in names]
 
 
-def in_batches(samples: Samples) -> Callable[[], Iterator[NDArray[np.float32]]]:
-    return lambda: samples.batches(BATCH)
+def observed(samples: Samples) -> Observed:
+    from paraexport.precision.calibration import Observed
+
+    return Observed(lambda: samples.batches(BATCH), samples.digest(), samples.origin)
 
 
 def first(samples: Samples, count: int) -> Iterator[NDArray[np.float32]]:

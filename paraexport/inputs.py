@@ -61,6 +61,8 @@ def said_aloud(options: Options, calibration: Samples) -> tuple[Assumption, ...]
         if options.calib is None or options.data is None:
             return ()
         return (Assumption("calib", "unused", "fp32 needs no calibration, and the checks run on the images of --data"),)
+    if options.precision != "int8":
+        return ()
     found = []
     if options.calib is None and options.data is not None:
         reason = "no --calib, so that scales were found on the images that accuracy is measured on"

@@ -155,8 +155,9 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             golden.write(folder, seen, logits, samples.origin)
         with clock.stage("checks"):
             pairs = inputs.with_logits(samples, answered, options.max_batch)
+            rounding = manifest.lowering.rounding if manifest.lowering else None
             lowered = inputs.read_back(folder, manifest)
-            evidence = validate.Evidence(pairs, samples.labels, seen, logits, lowered)
+            evidence = validate.Evidence(pairs, samples.labels, seen, logits, lowered, rounding)
             engine = Engine(Bundle(folder, manifest))
             outcome = validate.run_checks(
                 options.precision, engine, evidence, max_batch=options.max_batch, moved=options.moved_limits()

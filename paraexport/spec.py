@@ -198,6 +198,8 @@ class Lowering:
     """Multiply-adds of one image, by name, of each product that is lowered."""
     linear_multiply_adds: int
     """Of all products by constants, lowered or not."""
+    rounding: float | None = None
+    """Of half: max |Δ logit| / max |logit| with every rounding carried out, which CPU runtimes leave out."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ class Evidence:
     """PyTorch's for the golden images, [n, classes]."""
 
     lowered: Lowered | None = None
-    """In lower precision, what the runtime made of it."""
+    """In int8, what the runtime made of it."""
+    rounding: float | None = None
+    """In half, max |Δ logit| / max |logit| with every rounding carried out."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ LIMITS: dict[str, dict[str, Limit]] = {
     "fp16": {
         "parity": Limit(5e-3, RELATIVE, "half keeps 11 bits, 5e-4 a rounding; ten in a row are 5e-3"),
         "batches": Limit(5e-3, RELATIVE, "the same for every batch size"),
+        "rounding": Limit(5e-3, RELATIVE, "with every rounding carried out, which a CPU runtime leaves out"),
         "cosine": Limit(1e-5, COSINE, "the square of such an error"),
         "disagreement": Limit(0.1, DISAGREEMENT, "one image in a thousand that nearly was another"),
         "accuracy_drop": Limit(0.1, POINTS, "no more than may disagree"),
@@ -79,6 +82,7 @@ LIMITS: dict[str, dict[str, Limit]] = {
     "bf16": {
         "parity": Limit(4e-2, RELATIVE, "bfloat16 keeps 8 bits, 4e-3 a rounding; ten in a row are 4e-2"),
         "batches": Limit(4e-2, RELATIVE, "the same for every batch size"),
+        "rounding": Limit(4e-2, RELATIVE, "with every rounding carried out, which a CPU runtime leaves out"),
         "cosine": Limit(1e-3, COSINE, "the square of such an error"),
         "disagreement": Limit(0.5, DISAGREEMENT, "eight times as coarse as fp16"),
         "accuracy_drop": Limit(0.5, POINTS, "no more than may disagree"),
@@ -94,7 +98,11 @@ LIMITS: dict[str, dict[str, Limit]] = {
         "not_int8": Limit(5.0, "% of the multiply-adds meant for int8", "int8 that runs in float32 gains nothing"),
     },
 }
-NEEDS = {"accuracy_drop": "no labelled images; give --data", "not_int8": "no product is meant for int8"}
+NEEDS = {
+    "accuracy_drop": "no labelled images; give --data",
+    "not_int8": "no product is meant for int8",
+    "rounding": "known from the build alone",
+}
 """What a check that did not run lacks."""
 TIES: dict[str, float] = {"fp32": 1e-5, "fp16": 5e-4, "bf16": 1e-3, "int8": 1e-3}
 """Two best logits that are closer than this, relative to the largest, are a tie: the format cannot tell them apart."""
@@ -150,7 +158,7 @@ def run_checks(
         for size in sizes
     ]
     batches = compare(engine, resized, None, tie=tie)
-    return Outcome(checks(precision, everything, batches, moved, evidence.lowered), everything)
+    return Outcome(checks(precision, everything, batches, evidence, moved), everything)
 
 
 def compare(engine: Logits, pairs: Iterable[Pair], labels: NDArray[np.int64] | None, *, tie: float) -> Comparison:
@@ -194,8 +202,8 @@ def checks(
     precision: str,
     comparison: Comparison,
     batches: Comparison,
+    evidence: Evidence,
     moved: Mapping[str, float] | None = None,
-    lowered: Lowered | None = None,
 ) -> tuple[Check, ...]:
     """Every check of `precision`, from the comparison on all images and the one on several batch sizes.
 
@@ -212,10 +220,12 @@ def checks(
         )
     labelled = comparison.labelled
     lost = 100 * (comparison.reference_correct - comparison.engine_correct) / labelled if labelled else None
+    lowered, rounding = evidence.lowered, evidence.rounding
     missed = None if lowered is None else 100 * (1 - lowered.done / lowered.meant)
     values = {
         "parity": (comparison.relative_difference, comparison.images),
         "batches": (batches.relative_difference, batches.images),
+        "rounding": (rounding, comparison.images if rounding is not None else 0),
         "cosine": (1 - comparison.cosine, comparison.images),
         "disagreement": (100 * comparison.disagreements / comparison.images, comparison.images),
         "accuracy_drop": (lost, labelled),

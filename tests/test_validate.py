@@ -28,7 +28,7 @@ def run(
 ) -> dict[str, Check]:
     everything = compare(engine, pairs(IMAGES[:13], IMAGES[13:]), labels, tie=1e-5)
     sizes = compare(engine, pairs(IMAGES[:1], IMAGES[:2], IMAGES[:7]), None, tie=1e-5)
-    return {check.name: check for check in checks("fp32", everything, sizes, moved)}
+    return {check.name: check for check in checks("fp32", everything, sizes, NOTHING, moved)}
 
 
 def test_an_equal_engine_passes_every_check() -> None:

@@ -22,31 +22,38 @@ Ends = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How scales are found: on which images, by which calibrator."""
+class Observed:
+    """Calibration images."""
 
     images: Images
     digest: str
     """Of the images, their order and preprocessing."""
+    origin: str
+    """As a report names them."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How scales are found: on which images, by which calibrator."""
+
+    observed: Observed
     calibrator: str
     folder: Path
     """Of what was found before."""
-    origin: str
-    """The images, as a report names them."""
 
     def scales(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> dict[str, Scale]:
         """The scale of each of these values of a float32 graph."""
         file = self.folder / f"{self.key(model, names, signed=signed)}.json"
         ends = read(file, names)
         if ends is None:
-            seen = observe(model, names, self.images)
+            seen = observe(model, names, self.observed.images)
             ends = {name: CALIBRATORS[self.calibrator](seen[name], signed) for name in names}
             write(file, ends)
         return {name: scale_for(ends[name], signed=signed) for name in names}
 
     def key(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> str:
         """sha256 of all that decides the answer: weights and graph, images, method, and the library that computes."""
-        facts = [self.digest, self.calibrator, signed, list(names), importlib.metadata.version("onnxruntime")]
+        facts = [self.observed.digest, self.calibrator, signed, list(names), importlib.metadata.version("onnxruntime")]
         sha256 = hashlib.sha256(json.dumps(facts).encode())
         sha256.update(ir.to_proto(model).SerializeToString(deterministic=True))
         return sha256.hexdigest()

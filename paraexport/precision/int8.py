@@ -28,8 +28,12 @@ class Prepared:
     rewrites: tuple[Rewrite, ...]
     products: Mapping[str, int]
     """Multiply-adds of one image, by name, of each product to be lowered."""
-    linear_multiply_adds: int
-    """Of all products by constants."""
+    costs: Mapping[str, int]
+    """The same of every product by a constant."""
+
+    @property
+    def linear_multiply_adds(self) -> int:
+        return sum(self.costs.values())
 
     @property
     def activations(self) -> list[str]:
@@ -53,7 +57,7 @@ def prepare(
         raise TraceError(f"the graph cannot be written in opset {lower.OPSET}", got=refusals[0])
     costs = {node: count or 0 for node, count in by_node(model.graph)}
     chosen = {node.name or "": costs[node] for node in linears(model.graph)}
-    every = sum(count for node, count in costs.items() if multiplies_constant(node))
+    every = {node.name or "": count for node, count in costs.items() if multiplies_constant(node)}
     return Prepared(model, tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done), chosen, every)
 
 

@@ -15,6 +15,7 @@ from paraexport.onnx_file import save
 from paraexport.precision import int8, plan
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
+from paraexport.precision.data import Data, Judge
 from paraexport.precision.errors_at_sum import Errors, Lowered
 from paraexport.precision.linears import parts_of
 from paraexport.precision.meeting import meeting_of
@@ -34,14 +35,6 @@ class Wanted:
     """Parts to keep in float32, given by hand: `branches.3`, `branches.3/layers.1`."""
     max_drop: float | None
     equalised: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """What a choice of parts is judged on: images [N, C, H, W] in batches, and PyTorch's answers to them."""
-
-    batches: Sequence[Array]
-    judge: plan.Judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +84,7 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data, wanted
         head = plan.head_of(prepared.model, meeting.total)
         found = plan.smallest(probes.errors(data.batches), head, data.judge, wanted.max_drop, lost)
         kept, reason = found.kept, told(found, wanted.max_drop, data.judge)
-    return Decided(wanted, calibration, kept, reason, probes.errors(calibration.images()))
+    return Decided(wanted, calibration, kept, reason, probes.errors(calibration.observed.images()))
 
 
 def best_calibration(
@@ -101,7 +94,7 @@ def best_calibration(
     scales = [int8.scales_of(prepared, one, signed=False) for one in calibrations]
     if len(calibrations) == 1:
         return calibrations[0], scales[0]
-    images = [*calibrations[0].images()]
+    images = [*calibrations[0].observed.images()]
     exact = plan.logits_of(prepared.model)(images)
     errors = [float(((plan.logits_of(quantised(prepared, one))(images) - exact) ** 2).mean()) for one in scales]
     best = errors.index(min(errors))
@@ -114,7 +107,7 @@ def quantised(prepared: int8.Prepared, scales: dict[str, Scale]) -> ir.Model:
     return copy
 
 
-def told(found: plan.Plan, allowed: float, judge: plan.Judge) -> str:
+def told(found: plan.Plan, allowed: float, judge: Judge) -> str:
     """The plan in words.
 
     Raises:
@@ -143,7 +136,7 @@ def write(
     folder.mkdir()
     save(model, folder / traced.name)
     return prepared.rewrites, Lowering(
-        calibration=calibration.origin,
+        calibration=calibration.observed.origin,
         calibrator=calibration.calibrator,
         equalised=equalised and layout != "branches",
         kept=decided.kept,

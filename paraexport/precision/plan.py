@@ -17,6 +17,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.precision.data import Judge
 from paraexport.precision.errors_at_sum import Errors, norm
 from paraexport.probe import open_probe
 
@@ -24,21 +25,6 @@ Array = NDArray[np.float32]
 MOST_TRIED = 2000
 """Choices of one size that are looked at; where there are more, those among the parts with the largest errors."""
 MOST_CONFIRMED = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Judge:
-    """What is lost against PyTorch: percentage points of top-1, or without labels % of images answered otherwise."""
-
-    reference: Array
-    """PyTorch's logits [N, classes]."""
-    labels: NDArray[np.int64] | None
-
-    def lost(self, logits: Array) -> float:
-        best, answer = self.reference.argmax(1), logits.argmax(1)
-        if self.labels is None:
-            return 100 * float((best != answer).mean())
-        return 100 * float((best == self.labels).mean() - (answer == self.labels).mean())
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ class Dialect:
     """int8 with zero point 0 for activations; else uint8 with a zero point of its own for each."""
     own_operators: bool = False
     """The operators of ONNX Runtime's own domain, in the place of Q/DQ around products."""
+    weights_only: tuple[str, ...] = ()
+    """The half precisions that it has no kernels for: weights are kept in half, and multiplied in float32."""
+    half_runs_in: str = ""
+    """What it computes half precision in, where that is not half."""
 
 
 class Session(Protocol):

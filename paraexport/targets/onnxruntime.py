@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 NAME = "onnxruntime"
 PROVIDERS = ("CPUExecutionProvider",)
-DIALECT = Dialect(signed=False, own_operators=True)
+DIALECT = Dialect(
+    signed=False, own_operators=True, weights_only=("bf16",), half_runs_in="float32 on CPUs: no faster, half the file"
+)
 INTEGER_PRODUCTS = frozenset(
     {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"}
 )

@@ -55,14 +55,15 @@ def open_calibration(options: Options, preprocessing: Preprocessing, samples: Sa
     return open_samples(options.calib, preprocessing, (), need_labels=False)
 
 
-def said_aloud(options: Options, calibration: Samples) -> tuple[Assumption, ...]:
-    """What the user should know of the images that calibrated, or did not."""
+def said_aloud(options: Options, calibration: Samples, target: str) -> tuple[Assumption, ...]:
+    """What the user should know of the images that calibrated, or did not, and of what half precision gains here."""
     if options.precision == "fp32":
         if options.calib is None or options.data is None:
             return ()
         return (Assumption("calib", "unused", "fp32 needs no calibration, and the checks run on the images of --data"),)
     if options.precision != "int8":
-        return ()
+        runs_in = targets.get(target).DIALECT.half_runs_in
+        return (Assumption("precision", options.precision, f"{target} computes it in {runs_in}"),) if runs_in else ()
     found = []
     if options.calib is None and options.data is not None:
         reason = "no --calib, so that scales were found on the images that accuracy is measured on"

@@ -143,7 +143,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             preprocessing=loaded.preprocessing,
             labels=loaded.labels,
             spec=loaded.spec,
-            assumptions=loaded.assumptions + inputs.said_aloud(options, calibration),
+            assumptions=loaded.assumptions + inputs.said_aloud(options, calibration, draft.target),
             evidence=samples.origin,
             checks=(),
             versions=cache.library_versions(),

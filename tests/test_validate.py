@@ -23,6 +23,9 @@ def pairs(*batches: NDArray[np.float32]) -> list[Pair]:
     return [(images, right(images)) for images in batches]
 
 
+NOTHING = Evidence((), None, IMAGES, right(IMAGES))
+
+
 def run(
     engine: Logits, moved: dict[str, float] | None = None, labels: NDArray[np.int64] | None = LABELS
 ) -> dict[str, Check]:

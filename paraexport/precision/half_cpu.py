@@ -47,7 +47,7 @@ def weights_only(graph: ir.Graph, kind: Kind = "bf16") -> Applied:
     for node in nodes:
         wide.read_float(node, dtype)
         for value in node.outputs:
-            value.dtype = FLOAT
+            value.type = ir.TensorType(FLOAT)
     applied.times = len(nodes)
     clean(graph)
     return applied
@@ -87,7 +87,8 @@ class Wide:
         rounded, name = result(cast), value.name
         value.replace_all_uses_with(rounded)
         cast.replace_input_with(0, value)
-        value.name, value.dtype, rounded.name = self.free_name(f"{name}/unrounded"), FLOAT, name
+        # A new type, since a copy of the graph shares the old one.
+        value.name, value.type, rounded.name = self.free_name(f"{name}/unrounded"), ir.TensorType(FLOAT), name
         self.graph.insert_after(node, cast)
 
     def free_name(self, name: str) -> str:

@@ -42,7 +42,7 @@ class Typed:
 
     def write_outputs(self, node: ir.Node) -> None:
         for value in node.outputs:
-            value.dtype = self.dtype
+            value.type = ir.TensorType(self.dtype)  # a copy of the graph shares the old one
             if value.is_graph_output():
                 name = value.name
                 value.name = self.free_name(value, self.dtype)
@@ -75,7 +75,7 @@ class Typed:
         rounded = array.astype(dtype.numpy())
         if not value.is_initializer() or not all(self.wants_half(use.node, use.idx) for use in value.uses()):
             return add_constant(self.graph, self.free_name(value, dtype), rounded)
-        value.const_value, value.dtype = ir.tensor(rounded, dtype, name=value.name), dtype
+        value.const_value, value.type = ir.tensor(rounded, dtype, name=value.name), ir.TensorType(dtype)
         return value
 
     def wants_half(self, node: ir.Node, index: int) -> bool:

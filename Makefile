@@ -9,7 +9,7 @@ env: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "paraexport needs Python 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e '.[cpu,openvino,build]' -r requirements-dev.txt
+	$(BIN)/pip install -q -c constraints.txt -e '.[cpu,openvino,rtx,build]' -r requirements-dev.txt
 	touch $@
 
 demo: env

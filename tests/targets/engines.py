@@ -41,6 +41,12 @@ def require_rtx() -> None:
         pytest.skip(f"{here.missing}; {here.remedy}")
 
 
+def require_ahead_of_time() -> None:
+    require_rtx()
+    if not tensorrt_rtx.availability().idle:
+        pytest.skip("there is a GPU here: engines are run, and nothing is left out")
+
+
 @functools.lru_cache
 def traced(spec: Spec) -> tuple[bytes, ParaFormer]:
     """The traced graph of a model of random weights."""

@@ -147,8 +147,8 @@ def test_compute_capabilities_that_it_knows_and_does_not(simple: Path) -> None:
         compile_here(simple, EngineOptions(compute_capabilities=("9.0",)))
 
 
-def test_float32_for_turing_says_what_to_do(simple: Path) -> None:
-    with pytest.raises(EngineError, match=r"MatMul.*Turing.*take --precision fp16"):
+def test_turing_is_refused_by_the_node_and_with_what_to_do(simple: Path) -> None:
+    with pytest.raises(EngineError, match=r"branches\.0/logits.*Turing.*leave compute capability 7\.5 out"):
         compile_here(simple, EngineOptions(compute_capabilities=("7.5",)))
 
 

@@ -123,7 +123,8 @@ def built_for(flavour: Flavour, wanted: EngineOptions, device: Device | str) -> 
 
 def look_inside(trt: Any, plan: Any) -> Inspection:
     logger = logger_of(trt)
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    runtime = trt.Runtime(logger)
+    engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError("the engine cannot be read back", got=logger.told()[:300])
     return info.inspect(trt, engine)
@@ -132,8 +133,8 @@ def look_inside(trt: Any, plan: Any) -> Inspection:
 def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) -> EngineError:
     """What TensorRT said last, and what can be done about it."""
     low = said.lower()
-    if "turing" in low and "fp32" in low:
-        remedy = "compute capability 7.5 has no float32 there: take --precision fp16, or leave it out"
+    if "turing" in low or "sm75" in low:
+        remedy = "leave compute capability 7.5 out: it has no float32 products there, and every graph of ours has some"
     elif ("workspace" in low or "memory" in low) and wanted.workspace_mib is not None:
         remedy = f"give more than --engine workspace_mib={wanted.workspace_mib}, leave it out, or lower --max-batch"
     elif "memory" in low or "workspace" in low:

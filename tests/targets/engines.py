@@ -11,18 +11,16 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
-import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from paraexport import targets
+from paraexport import drafts, targets
 from paraexport.clock import silent
+from paraexport.dataset import made_up_samples
+from paraexport.golden import answers
+from paraexport.options import Options
 from paraexport.paraformer import ParaFormer
-from paraexport.precision import halves, lowering
-from paraexport.precision.calibration import Calibration, Observed
-from paraexport.precision.data import Data, Judge
-from paraexport.rewrite import rewrite
-from paraexport.spec import EngineInfo, EngineOptions, Spec
+from paraexport.spec import EngineInfo, EngineOptions, Preprocessing, Spec
 from paraexport.targets import tensorrt_rtx
 from paraexport.trace import trace
 from tests.rewrite.graphs import model_of
@@ -59,26 +57,19 @@ def traced(spec: Spec) -> tuple[bytes, ParaFormer]:
 
 def write_graph(spec: Spec, layout: str, precision: str, folder: Path) -> dict[str, int]:
     """Write the graph for TensorRT into `folder`; returns the products that are to be lowered."""
+    require_rtx()
     content, model = traced(spec)
-    source = folder.with_name(f"{folder.name}-traced") / "model.onnx"
-    source.parent.mkdir()
+    work = folder.with_name(f"{folder.name}-work")
+    source = work / "traced/model.onnx"
+    source.parent.mkdir(parents=True)
     source.write_bytes(content)
-    if precision == "fp32":
-        rewrite(source, layout, folder)
-        return {}
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(16, spec.channels, *spec.image_size, generator=generator)
-    with torch.no_grad():
-        logits = model(images).numpy()
-    seen = Observed(lambda: iter([images.numpy()]), "random", "random images")
-    data, dialect = Data([images.numpy()], Judge(logits, None)), tensorrt_rtx.DIALECT
-    if precision == "int8":
-        wanted = lowering.Wanted(keep=(), max_drop=None, equalised=True)
-        with tempfile.TemporaryDirectory() as kept:
-            decided = lowering.decide(source, [Calibration(seen, "minmax", Path(kept))], data, wanted)
-            return lowering.write(source, layout, dialect, folder, decided)[1].products
-    kind: Any = precision
-    return halves.write(source, layout, kind, dialect, folder, observed=seen, data=data)[1].products
+    images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
+    samples = made_up_samples(images, 16)
+    logits = answers(model)(next(samples.batches(16)))
+    options = Options(target=tensorrt_rtx.NAME, precision=precision, layout=layout)
+    (draft,) = drafts.make(source, options, options.targets, work, drafts.Images(samples, samples, logits))
+    draft.folder.rename(folder)
+    return draft.lowering.products if draft.lowering else {}
 
 
 def compile_here(folder: Path, options: EngineOptions = USUAL, max_batch: int = MAX_BATCH) -> EngineInfo:

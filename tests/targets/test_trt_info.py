@@ -16,6 +16,7 @@ from paraexport.targets import tensorrt
 from paraexport.targets.trt import info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
+from paraexport.targets.trt.session import unreadable
 
 L4 = Device("NVIDIA L4", "8.9", "13.0")
 BUILT = EngineInfo(
@@ -145,6 +146,21 @@ def test_an_old_tensorrt_is_refused(version: str, monkeypatch: pytest.MonkeyPatc
 def test_a_broken_tensorrt_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", types.ModuleType("tensorrt_rtx"))
     assert "cannot be imported: AttributeError" in RTX.availability().missing
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "what"),
+    [
+        ("CUDA driver version is insufficient for CUDA runtime version", MissingError, "driver is too old"),
+        ("Error Code 2: OutOfMemory (Requested size was 11341332 bytes.)", MissingError, "no memory left"),
+        ("Magic tag does not match", BundleError, "cannot read the engine"),
+    ],
+)
+def test_an_engine_that_does_not_open_says_why(said: str, kind: type[Exception], what: str, tmp_path: Path) -> None:
+    found = unreadable(tmp_path, said)
+    assert isinstance(found, kind)
+    assert what in str(found)
+    assert said in str(found)
 
 
 def test_versions_are_compared_by_their_numbers() -> None:

@@ -72,7 +72,7 @@ class EngineSession:
             self.runtime.engine_host_code_allowed = True
         self.engine = self.runtime.deserialize_cuda_engine((folder / info.ENGINE).read_bytes())
         if self.engine is None:
-            raise BundleError("TensorRT cannot read the engine", where=folder, got=self.logger.told()[:300])
+            raise unreadable(folder, self.logger.told())
         if told.options.stripped:
             self.refit(folder / "model.onnx")
         names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
@@ -99,6 +99,17 @@ class EngineSession:
         if worker is None:
             worker = self.local.worker = Worker(self)
         return worker.run(images)
+
+
+def unreadable(folder: Path, said: str) -> BundleError | MissingError:
+    """Why TensorRT did not open an engine whose version and device are right."""
+    if "driver" in said.lower():
+        remedy = "update the driver: the CUDA that TensorRT was built with must not be newer than the driver's"
+        return MissingError("the NVIDIA driver is too old", where=folder, got=said[:300], remedy=remedy)
+    if "memory" in said.lower():
+        remedy = "free memory of the GPU, or build with a lower --max-batch"
+        return MissingError("the GPU has no memory left", where=folder, got=said[:300], remedy=remedy)
+    return BundleError("TensorRT cannot read the engine", where=folder, got=said[:300], remedy="build it again")
 
 
 class Worker:

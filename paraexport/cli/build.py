@@ -18,6 +18,7 @@ from paraexport.cli.output import (
     emit_json,
     print_candidates,
     print_checks,
+    print_engine,
     print_lowering,
     print_refusals,
     size_text,
@@ -27,7 +28,7 @@ from paraexport.cli.output import (
 )
 from paraexport.cli.signals import leaving
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
-from paraexport.spec import Accuracy, EngineInfo, EngineOptions, Manifest, Report, Spec
+from paraexport.spec import Accuracy, EngineOptions, Manifest, Report, Spec
 
 
 @click.command("build")
@@ -207,19 +208,6 @@ def print_rewrites(manifest: Manifest) -> None:
     print(f"rewritten: {applied or 'nothing'}")
     if manifest.spec is None:
         print_refusals((one.name, one.refusals) for one in manifest.rewrites)
-
-
-def print_engine(engine: EngineInfo | None) -> None:
-    """What was compiled, for what."""
-    if engine is None:
-        return
-    gpus = f"compute capability {', '.join(engine.built_for)}" if engine.built_for else "any GPU that it knows"
-    print(f"compiled: {size_text(engine.size_bytes)} by {engine.runtime} {engine.version}, for {gpus}")
-    if engine.inspection is not None:
-        asked, used = engine.options.aux_streams, engine.inspection.aux_streams
-        streams = f", {used} auxiliary streams{'' if asked is None else f' of {asked} asked for'}"
-        memory = size_text(engine.inspection.memory_bytes)
-        print(f"it became {len(engine.inspection.layers)} layers{streams}, {memory} of GPU memory a context")
 
 
 def as_object(result: Result) -> dict[str, object]:

@@ -42,6 +42,8 @@ def test_inspect_tells_of_the_engine_without_one(made: Bundle, run: Run) -> None
     assert done.code == 0
     assert "model.engine" in done.out
     assert "tensorrt-rtx fp32" in done.out
+    assert "by TensorRT-RTX" in done.out
+    assert run("inspect", str(made.path), "--json").json["engine"]["runtime"] == "TensorRT-RTX"
 
 
 def test_the_command_line_takes_the_options_and_says_that_nothing_ran(small: Path, tmp_path: Path, run: Run) -> None:

@@ -9,6 +9,7 @@ TensorRT-RTX knows. No GPU is needed and nothing is run: these are no latencies.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 import time
 from collections import Counter
@@ -30,6 +31,8 @@ from paraexport.targets import tensorrt_rtx
 from paraexport.trace import trace
 
 TARGET, MAX_BATCH = "tensorrt-rtx", 64
+TIMES = 3
+"""Each is compiled so often; the shortest counts."""
 NAME = "engines"
 
 
@@ -70,9 +73,11 @@ def measure(spec: Spec, folder: Path) -> list[Row]:
 
 
 def compiled(spec: Spec, draft: drafts.Draft, precision: str) -> Row:
-    started = time.perf_counter()
-    engine = tensorrt_rtx.compile_model(draft.folder, MAX_BATCH, EngineOptions(), silent)
-    seconds = time.perf_counter() - started
+    seconds = math.inf
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        engine = tensorrt_rtx.compile_model(draft.folder, MAX_BATCH, EngineOptions(), silent)
+        seconds = min(seconds, time.perf_counter() - started)
     kinds = Counter("·".join(dict.fromkeys(types)) for types in engine.products.values())
     return Row(
         branches=spec.branches,
@@ -109,7 +114,7 @@ def page(rows: list[Row], command: str, where: machine.Machine) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"""# Engines of TensorRT-RTX {version}, compiled ahead of time
 
-`{command}`, batches of 1 to {MAX_BATCH}, all compute capabilities; nothing was run.
+`{command}`, batches of 1 to {MAX_BATCH}, all compute capabilities, the shortest of {TIMES} times; nothing was run.
 {where.line()}.
 
 {table}

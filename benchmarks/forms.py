@@ -26,7 +26,7 @@ from benchmarks.subjects import OURS, PLAIN, RECIPES, Recipe
 from paraexport.onnx_file import save
 from paraexport.paraformer import ParaFormer
 from paraexport.precision import for_onnxruntime, int8
-from paraexport.precision.calibration import Calibration, Observed
+from paraexport.precision.calibration import Calibration
 
 TRACED = OURS[0]
 STEPS = {"products": for_onnxruntime.products, "skips": for_onnxruntime.skips}
@@ -47,8 +47,8 @@ def write_form(signed: bool, steps: Sequence[str], model: ParaFormer, path: Path
     own = "attention" in steps
     prepared = int8.prepare(folder / TRACED / path.name, "folded", (), equalised=True, own_operators=own)
     with tempfile.TemporaryDirectory() as cache:
-        seen = Observed(lambda: np.array_split(images, 8), "seeded", "seeded images")
-        scales = int8.scales_of(prepared, Calibration(seen, "minmax", Path(cache)), signed=signed)
+        calibration = Calibration(lambda: np.array_split(images, 8), "seeded", "minmax", Path(cache), "seeded images")
+        scales = int8.scales_of(prepared, calibration, signed=signed)
     int8.write(prepared.model.graph, scales)
     for step in ("products", "skips"):
         if step in steps:

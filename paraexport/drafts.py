@@ -16,7 +16,7 @@ from paraexport.options import AUTO, Options
 from paraexport.spec import Candidate, Lowering, Rewrite
 
 if TYPE_CHECKING:
-    from paraexport.precision.calibration import Calibration, Observed
+    from paraexport.precision.calibration import Calibration
     from paraexport.precision.data import Data
     from paraexport.precision.span import Kind
 
@@ -88,11 +88,11 @@ def half(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     """Every layout for every target, in fp16 or bf16."""
     from paraexport.precision import halves
 
-    seen, data = observed(images.calibration), data_of(images)
+    seen, origin, data = in_batches(images.calibration), images.calibration.origin, data_of(images)
     kind: Kind = "fp16" if options.precision == "fp16" else "bf16"
 
     def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
-        return halves.write(traced, layout, kind, dialect, folder, observed=seen, data=data)
+        return halves.write(traced, layout, kind, dialect, folder, images=seen, origin=origin, data=data)
 
     return each(options, possible, work, write)
 
@@ -130,14 +130,12 @@ def calibrations(options: Options, samples: Samples) -> list[Calibration]:
     from paraexport.precision.calibrators import BEST
 
     names = BEST if options.calibrator == AUTO else (options.calibrator,)
-    seen = observed(samples)
-    return [Calibration(seen, name, default_folder()) for name in names]
+    digest = samples.digest()
+    return [Calibration(in_batches(samples), digest, name, default_folder(), samples.origin) for name in names]
 
 
-def observed(samples: Samples) -> Observed:
-    from paraexport.precision.calibration import Observed
-
-    return Observed(lambda: samples.batches(BATCH), samples.digest(), samples.origin)
+def in_batches(samples: Samples) -> Callable[[], Iterator[NDArray[np.float32]]]:
+    return lambda: samples.batches(BATCH)
 
 
 def first(samples: Samples, count: int) -> Iterator[NDArray[np.float32]]:

@@ -25,7 +25,9 @@ Made = tuple[tuple[Rewrite, ...], Lowering]
 Write = Callable[[str, targets.Dialect, Path], Made]
 """(layout, dialect, new folder) -> what was written there."""
 BATCH = 8
-MOST_FOR_PLAN = 2000
+MOST_FOR_CALIBRATION = 512
+"""Images that are looked at, evenly spaced over those given; a tenth of them is enough."""
+MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES = 2000, 2**28
 """Images on which choices of parts are tried; the build checks the one that is taken on all."""
 
 
@@ -75,13 +77,13 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     from paraexport.precision import lowering
 
     wanted = lowering.Wanted(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
-    decided = lowering.decide(traced, calibrations(options, images.calibration), data_of(images), wanted)
-    return each(
-        options,
-        possible,
-        work,
-        lambda layout, dialect, folder: lowering.write(traced, layout, dialect, folder, decided),
-    )
+    data = None if options.max_drop is None else data_of(images)
+    decided = lowering.decide(traced, calibrations(options, images.calibration), data, wanted)
+
+    def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
+        return lowering.write(traced, layout, dialect, folder, decided)
+
+    return each(options, possible, work, write)
 
 
 def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
@@ -107,13 +109,13 @@ def each(options: Options, possible: Sequence[str], work: Path, write: Write) ->
 
 
 def data_of(images: Images) -> Data:
-    """The first images that are checked on, with PyTorch's answers."""
+    """Images that are checked on, as many as fit into memory, with PyTorch's answers."""
     from paraexport.precision.data import Data, Judge
 
-    labels = images.checked.labels
-    reference = images.logits[:MOST_FOR_PLAN]
-    judge = Judge(reference, None if labels is None else labels[: len(reference)])
-    return Data([*first(images.checked, len(reference))], judge)
+    most = max(1, min(MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES // images.checked.pick(1).nbytes))
+    chosen, labels = images.checked.spread(most), images.checked.labels
+    judge = Judge(images.logits[chosen], None if labels is None else labels[chosen])
+    return Data([*images.checked.batches(BATCH, most)], judge)
 
 
 def fastest(made: Sequence[Draft], image: tuple[int, ...], max_batch: int) -> tuple[Draft, tuple[Candidate, ...]]:
@@ -135,13 +137,4 @@ def calibrations(options: Options, samples: Samples) -> list[Calibration]:
 
 
 def in_batches(samples: Samples) -> Callable[[], Iterator[NDArray[np.float32]]]:
-    return lambda: samples.batches(BATCH)
-
-
-def first(samples: Samples, count: int) -> Iterator[NDArray[np.float32]]:
-    """The first so many images, in batches."""
-    for images in samples.batches(BATCH):
-        if count <= 0:
-            return
-        yield images[:count]
-        count -= len(images)
+    return lambda: samples.batches(BATCH, MOST_FOR_CALIBRATION)

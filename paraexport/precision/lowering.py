@@ -59,8 +59,8 @@ class Decided:
         )
 
 
-def decide(traced: Path, calibrations: Sequence[Calibration], data: Data, wanted: Wanted) -> Decided:
-    """The calibrator, and the parts that stay in float32.
+def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None, wanted: Wanted) -> Decided:
+    """The calibrator, and the parts that stay in float32; `data` is what `max_drop` is measured on.
 
     Raises:
         InputError: a part to be kept does not exist.
@@ -75,7 +75,7 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data, wanted
     if meeting is None:
         return Decided(wanted, calibration, kept, reason, None)
     probes = Lowered(prepared.model, scales, meeting)
-    if wanted.max_drop is not None and not kept:
+    if data is not None and wanted.max_drop is not None and not kept:
 
         def lost(kept: tuple[str, ...]) -> float:
             again = int8.prepare(traced, REFERENCE, kept, equalised=wanted.equalised)

@@ -1,4 +1,4 @@
-"""The training of the example checkpoints: `python -m models.train digits`, or `noisy_digits`.
+"""The training of the example checkpoints: `python -m models.train NAME`, with a name of `RECIPES`.
 
 A cross-entropy on every prefix of branches makes the first k branches alone a usable model for every k. The test images
 are read once, after the last step; `--validate` is for choosing a recipe and leaves them alone.
@@ -65,7 +65,7 @@ class Recipe:
 
 
 def spec(branches: int) -> Spec:
-    """The shape that both models share."""
+    """The shape of `digits` and `noisy_digits`."""
     return Spec(
         image_size=PREPROCESSING.image_size,
         channels=PREPROCESSING.channels,
@@ -92,6 +92,14 @@ RECIPES = {
         epochs=80,
         max_shift=1,
         noise_sigma=make_digits.NOISE_SIGMA,
+        seed=0,
+    ),
+    "prenorm_digits": Recipe(
+        spec=dataclasses.replace(spec(branches=4), dim=32, head_dim=16, mlp_dim=64, residual="input", qkv_bias=True),
+        test_images="digits/test",
+        epochs=100,
+        max_shift=3,
+        whole_pixels=False,
         seed=0,
     ),
 }

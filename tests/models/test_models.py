@@ -21,7 +21,7 @@ from paraexport.spec import Spec
 
 ROOT = Path(__file__).parents[2]
 MODELS, CALIB = ROOT / "models", ROOT / "calib"
-NAMES = ("digits", "noisy_digits")
+NAMES = ("digits", "noisy_digits", "prenorm_digits")
 PREPROCESSING = {
     "image_size": (32, 32),
     "channels": 1,
@@ -43,6 +43,7 @@ class Bounds:
 BOUNDS = {
     "digits": Bounds(accuracy=(0.985, 1.0), first_branch=0.98, size_bytes=1_700_000),
     "noisy_digits": Bounds(accuracy=(0.94, 0.96), first_branch=0.88, size_bytes=3_500_000),
+    "prenorm_digits": Bounds(accuracy=(0.97, 1.0), first_branch=0.95, size_bytes=400_000),
 }
 
 
@@ -80,10 +81,17 @@ def test_checkpoint_holds_plain_content(name: str) -> None:
     assert content["preprocessing"] == PREPROCESSING
     assert list(content["labels"]) == list("0123456789")
     spec = Spec(**content["spec"])
-    shape = (spec.depth, spec.dim, spec.heads, spec.head_dim, spec.mlp_dim, spec.patch_size, spec.channels)
-    assert shape == (2, 64, 2, 32, 256, (8, 8), 1)
-    assert spec.branches == {"digits": 4, "noisy_digits": 8}[name]
-    assert (spec.residual, spec.pool, spec.norm, spec.qkv_bias) == ("normalized", "cls", "after", False)
+    assert (spec.depth, spec.heads, spec.patch_size, spec.channels) == (2, 2, (8, 8), 1)
+    assert (spec.pool, spec.norm) == ("cls", "after")
+    shape = (spec.branches, spec.dim, spec.head_dim, spec.mlp_dim, spec.residual, spec.qkv_bias)
+    assert (
+        shape
+        == {
+            "digits": (4, 64, 32, 256, "normalized", False),
+            "noisy_digits": (8, 64, 32, 256, "normalized", False),
+            "prenorm_digits": (4, 32, 16, 64, "input", True),
+        }[name]
+    )
     assert (MODELS / f"{name}.pt").stat().st_size <= BOUNDS[name].size_bytes
 
 

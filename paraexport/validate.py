@@ -219,7 +219,7 @@ def checks(
     labelled = comparison.labelled
     lost = 100 * (comparison.reference_correct - comparison.engine_correct) / labelled if labelled else None
     lowered, rounding = evidence.lowered, evidence.rounding
-    missed = None if lowered is None else 100 * (1 - lowered.done / lowered.meant)
+    missed = None if lowered is None else 100 * (lowered.meant - lowered.done) / lowered.meant
     values = {
         "parity": (comparison.relative_difference, comparison.images),
         "batches": (batches.relative_difference, batches.images),

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from paraexport.precision import calibration
+from paraexport.precision import ranges
 from paraexport.precision.calibration import Calibration, default_folder
 from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
 from tests.precision.test_ranges import IMAGES, MODEL, NAMES, expected
@@ -64,7 +64,7 @@ def test_whatever_decides_the_answer_is_in_the_key(tmp_path: Path, monkeypatch: 
     ]
     code = tmp_path / "ranges.py"
     code.write_text("another way to look at values")
-    monkeypatch.setattr(calibration.ranges, "__file__", str(code))
+    monkeypatch.setattr(ranges, "__file__", str(code))
     keys.append(one.key(MODEL, NAMES, signed=False))
     assert len({*keys}) == len(keys)
 

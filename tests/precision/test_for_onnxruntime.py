@@ -207,11 +207,11 @@ def test_the_bias_is_inside_the_product(text: str) -> None:
 
 
 OUTSIDE = {
-    "a number": ("h = MatMul (x, w) y = Add (h, c)", {"c": np.float32([[0.5]])}),
+    "a number": ("h = MatMul (x, w) y = Add (h, c)", {"c": np.array([[0.5]], np.float32)}),
     "one a token": ("h = MatMul (x, w) y = Add (h, c)", {"c": RANDOM.standard_normal((4, 5)).astype(np.float32)}),
     "of stacked branches": (
         "h = MatMul (x, w) y = Add (h, c)",
-        {name: RANDOM.standard_normal(shape).astype(np.float32) for name, shape in (("w", (3, 6, 5)), ("c", (3, 1, 5)))},
+        {name: RANDOM.standard_normal((3, size, 5)).astype(np.float32) for name, size in (("w", 6), ("c", 1))},
     ),
     "read twice": ("h = MatMul (x, w) g = Add (h, b) y = Mul (g, h)", {}),
     "none": ("h = MatMul (x, w) y = Relu (h)", {}),

@@ -21,7 +21,7 @@ demo: env
 	@echo "your own: $(BIN)/paraexport build CHECKPOINT --data FOLDER"
 
 test: env
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 gpu-check: env
 	$(BIN)/python -m benchmarks.gpu_check -o gpu-check

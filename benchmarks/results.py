@@ -40,13 +40,15 @@ class Header:
     took_s: float
 
 
-def write(folder: Path, name: str, rows: Sequence[Row], header: Header, *, more: str = "") -> None:
+def write(
+    folder: Path, name: str, rows: Sequence[Row], header: Header, *, more: str = "", picture: bool = True
+) -> None:
     """`more` is what the page says beside the rows."""
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / f"{name}.csv", Row, rows)
     text = msgspec.json.format(msgspec.json.encode(header), indent=2)
     (folder / f"{name}.json").write_bytes(text + b"\n")
-    (folder / f"{name}.md").write_text(page(name, rows, header) + more, encoding="utf-8")
+    (folder / f"{name}.md").write_text(page(name, rows, header, picture=picture) + more, encoding="utf-8")
 
 
 def write_csv(path: Path, kind: type, rows: Sequence[object]) -> None:
@@ -59,16 +61,14 @@ def write_csv(path: Path, kind: type, rows: Sequence[object]) -> None:
             writer.writerow(shortened(getattr(row, name)) for name in names)
 
 
-def page(name: str, rows: Sequence[Row], header: Header) -> str:
-    timing = header.timing
+def page(name: str, rows: Sequence[Row], header: Header, *, picture: bool = True) -> str:
+    timing, drawn = header.timing, f"![{name}]({name}.svg)\n\n" if picture else ""
     return f"""# {name}: {header.model}
 
 `{header.command}`, {header.took_s:.0f} s, {timing.rounds} bursts of {timing.burst_ms:.0f} ms each.
 {header.machine.line()}.
 
-![{name}]({name}.svg)
-
-{table(rows)}"""
+{drawn}{table(rows)}"""
 
 
 def command() -> str:

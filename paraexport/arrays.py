@@ -15,6 +15,8 @@ from paraexport.preprocess import prepare_batch
 from paraexport.spec import Preprocessing
 
 _CHUNK_BYTES = 1 << 26
+_BEYOND = 4
+"""How many times the whole range of preprocessed images they may go beyond it, on either side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ def open_array(
             remedy="convert the array, or correct the image size or channels",
         )
     if prepared:
-        _refuse_non_finite(images, path)
+        _refuse_impossible(images, preprocessing, path)
     else:
         prepare_batch(images[:1], preprocessing, path)  # all have one size, so that the first speaks for the rest
     labels = _checked_labels(given, len(images), classes, path) if need_labels else None
@@ -97,7 +99,11 @@ def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
     return arrays["images"], arrays.get("labels")
 
 
-def _refuse_non_finite(images: NDArray[Any], path: Path) -> None:
+def _refuse_impossible(images: NDArray[Any], preprocessing: Preprocessing, path: Path) -> None:
+    """Numbers that are not finite, or that no preprocessing gives, as of images that were not preprocessed."""
+    mean, std = (np.array(values, np.float64) for values in (preprocessing.mean, preprocessing.std))
+    lowest, highest = (0 - mean) / std, (1 - mean) / std
+    margin = _BEYOND * (highest - lowest)
     start = 0
     for chunk in _chunks(images):
         finite = np.isfinite(chunk).reshape(len(chunk), -1).all(axis=1)
@@ -108,6 +114,17 @@ def _refuse_non_finite(images: NDArray[Any], path: Path) -> None:
                 expected="finite numbers",
                 got="NaN or infinity",
                 remedy="leave it out, or prepare it again",
+            )
+        low, high = chunk.min((2, 3)), chunk.max((2, 3))
+        wrong = ((low < lowest - margin) | (high > highest + margin)).any(1)
+        if wrong.any():
+            number = int(wrong.argmax())
+            raise DataError(
+                f"image {start + number} is not preprocessed as the model's images are",
+                where=path,
+                expected=f"about {lowest.min():.4g} to {highest.max():.4g}",
+                got=f"{low[number].min():.4g} to {high[number].max():.4g}",
+                remedy="subtract the mean and divide by the std, or give uint8 [N, H, W, C]",
             )
         start += len(chunk)
 

@@ -48,26 +48,31 @@ class Samples:
     def __len__(self) -> int:
         return len(self.source)
 
-    def batches(self, size: int) -> Iterator[NDArray[np.float32]]:
-        """All images in order, [size, C, H, W] at a time and what is left over last.
+    def batches(self, size: int, most: int | None = None) -> Iterator[NDArray[np.float32]]:
+        """All images in order, or `most` of them as in `spread`, [size, C, H, W] at a time and what is left over last.
 
         Raises:
             DataError: a file was damaged after it was opened.
         """
         if size < 1:
             raise ValueError(f"batch size is {size}, expected at least 1")
-        for start in range(0, len(self), size):
-            yield self.source.read(np.arange(start, min(start + size, len(self))))
+        indices = self.spread(len(self) if most is None else most)
+        for start in range(0, len(indices), size):
+            yield self.source.read(indices[start : start + size])
 
-    def pick(self, count: int) -> NDArray[np.float32]:
-        """`count` images evenly spaced over the order, or all if there are fewer, [n, C, H, W].
+    def spread(self, count: int) -> NDArray[np.intp]:
+        """Which images are `count` evenly spaced ones, or all if there are fewer.
 
         A labelled folder is in the order of its classes, so that these are spread over the classes.
         """
+        count = min(count, len(self))
+        return np.arange(count) * len(self) // max(count, 1)
+
+    def pick(self, count: int) -> NDArray[np.float32]:
+        """The images of `spread`, [n, C, H, W]."""
         if count < 1:
             raise ValueError(f"count is {count}, expected at least 1")
-        count = min(count, len(self))
-        return self.source.read(np.arange(count) * len(self) // count)
+        return self.source.read(self.spread(count))
 
     def digest(self) -> str:
         """sha256 of everything here that decides the images, their order and their labels, but not where they lie.

@@ -19,7 +19,7 @@ from paraexport.options import AUTO, Options
 from paraexport.spec import Candidate, EngineInfo, Lowering, Rewrite
 
 if TYPE_CHECKING:
-    from paraexport.precision.calibration import Calibration, Observed
+    from paraexport.precision.calibration import Calibration
     from paraexport.precision.data import Data
     from paraexport.precision.span import Kind
 
@@ -28,7 +28,9 @@ Made = tuple[tuple[Rewrite, ...], Lowering]
 Write = Callable[[str, targets.Dialect, Path], Made]
 """(layout, dialect, new folder) -> what was written there."""
 BATCH = 8
-MOST_FOR_PLAN = 2000
+MOST_FOR_CALIBRATION = 512
+"""Images that are looked at, evenly spaced over those given; a tenth of them is enough."""
+MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES = 2000, 2**28
 """Images on which choices of parts are tried; the build checks the one that is taken on all."""
 
 
@@ -80,24 +82,24 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     from paraexport.precision import lowering
 
     wanted = lowering.Wanted(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
-    decided = lowering.decide(traced, calibrations(options, images.calibration), data_of(images), wanted)
-    return each(
-        options,
-        possible,
-        work,
-        lambda layout, dialect, folder: lowering.write(traced, layout, dialect, folder, decided),
-    )
+    data = None if options.max_drop is None else data_of(images)
+    decided = lowering.decide(traced, calibrations(options, images.calibration), data, wanted)
+
+    def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
+        return lowering.write(traced, layout, dialect, folder, decided)
+
+    return each(options, possible, work, write)
 
 
 def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
     """Every layout for every target, in fp16 or bf16."""
     from paraexport.precision import halves
 
-    seen, data = observed(images.calibration), data_of(images)
+    seen, origin, data = in_batches(images.calibration), images.calibration.origin, data_of(images)
     kind: Kind = "fp16" if options.precision == "fp16" else "bf16"
 
     def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
-        return halves.write(traced, layout, kind, dialect, folder, observed=seen, data=data)
+        return halves.write(traced, layout, kind, dialect, folder, images=seen, origin=origin, data=data)
 
     return each(options, possible, work, write)
 
@@ -112,13 +114,13 @@ def each(options: Options, possible: Sequence[str], work: Path, write: Write) ->
 
 
 def data_of(images: Images) -> Data:
-    """The first images that are checked on, with PyTorch's answers."""
+    """Images that are checked on, as many as fit into memory, with PyTorch's answers."""
     from paraexport.precision.data import Data, Judge
 
-    labels = images.checked.labels
-    reference = images.logits[:MOST_FOR_PLAN]
-    judge = Judge(reference, None if labels is None else labels[: len(reference)])
-    return Data([*first(images.checked, len(reference))], judge)
+    most = max(1, min(MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES // images.checked.pick(1).nbytes))
+    chosen, labels = images.checked.spread(most), images.checked.labels
+    judge = Judge(images.logits[chosen], None if labels is None else labels[chosen])
+    return Data([*images.checked.batches(BATCH, most)], judge)
 
 
 def compiled(made: Sequence[Draft], options: Options, clock: Clock) -> list[Draft]:
@@ -153,20 +155,9 @@ def calibrations(options: Options, samples: Samples) -> list[Calibration]:
     from paraexport.precision.calibrators import BEST
 
     names = BEST if options.calibrator == AUTO else (options.calibrator,)
-    seen = observed(samples)
-    return [Calibration(seen, name, default_folder()) for name in names]
+    digest = samples.digest()
+    return [Calibration(in_batches(samples), digest, name, default_folder(), samples.origin) for name in names]
 
 
-def observed(samples: Samples) -> Observed:
-    from paraexport.precision.calibration import Observed
-
-    return Observed(lambda: samples.batches(BATCH), samples.digest(), samples.origin)
-
-
-def first(samples: Samples, count: int) -> Iterator[NDArray[np.float32]]:
-    """The first so many images, in batches."""
-    for images in samples.batches(BATCH):
-        if count <= 0:
-            return
-        yield images[:count]
-        count -= len(images)
+def in_batches(samples: Samples) -> Callable[[], Iterator[NDArray[np.float32]]]:
+    return lambda: samples.batches(BATCH, MOST_FOR_CALIBRATION)

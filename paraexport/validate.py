@@ -88,10 +88,8 @@ LIMITS: dict[str, dict[str, Limit]] = {
         "accuracy_drop": Limit(0.5, POINTS, "no more than may disagree"),
     },
     "int8": {
-        "parity": Limit(
-            4e-2, RELATIVE, "healthy models stay at 1e-2 to 2e-2; a range that was missed gives 1e-1 and more"
-        ),
-        "batches": Limit(4e-2, RELATIVE, "the same for every batch size"),
+        "parity": Limit(0.1, RELATIVE, "trained models stay at 1e-2 to 7e-2; a range that was missed gives 4e-1"),
+        "batches": Limit(0.1, RELATIVE, "the same for every batch size"),
         "cosine": Limit(1e-3, COSINE, "healthy models stay at 1e-4"),
         "disagreement": Limit(0.2, DISAGREEMENT, "two images in a thousand that nearly were another"),
         "accuracy_drop": Limit(0.2, POINTS, "no more than may disagree"),
@@ -221,7 +219,7 @@ def checks(
     labelled = comparison.labelled
     lost = 100 * (comparison.reference_correct - comparison.engine_correct) / labelled if labelled else None
     lowered, rounding = evidence.lowered, evidence.rounding
-    missed = None if lowered is None else 100 * (1 - lowered.done / lowered.meant)
+    missed = None if lowered is None else 100 * (lowered.meant - lowered.done) / lowered.meant
     values = {
         "parity": (comparison.relative_difference, comparison.images),
         "batches": (batches.relative_difference, batches.images),

@@ -206,3 +206,40 @@ def test_digest_does_not_depend_on_chunks(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("paraexport.arrays._CHUNK_BYTES", 100)
     source.identify(parts)
     assert parts.digest() == whole.digest()
+
+
+NORMALISED = Preprocessing(image_size=(4, 6), channels=3, resize=(4, 6), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("value", "channel", "fits"),
+    [
+        (-2.0, 0, True), (3.0, 0, True), (-2.0 - 19.9, 0, True), (3.0 + 19.9, 0, True),
+        (-2.0 - 20.1, 0, False), (3.0 + 20.1, 0, False), (0.8 + 7.9, 2, True), (0.8 + 8.1, 2, False),
+        (255.0, 1, False), (1e4, 1, False), (-1e4, 2, False),
+    ],
+)  # fmt: skip
+def test_float32_that_no_preprocessing_gives(tmp_path: Path, value: float, channel: int, fits: bool) -> None:
+    """Black is (0 - mean) / std, white (1 - mean) / std; four times as much beyond either is allowed."""
+    images = np.zeros((5, 3, 4, 6), np.float32)
+    images[3, channel, 2, 1] = value
+    np.save(tmp_path / "a.npy", images)
+    if fits:
+        assert len(images_of(tmp_path / "a.npy", NORMALISED)) == 5
+        return
+    message = refused(tmp_path / "a.npy", NORMALISED)
+    assert "image 3 is not preprocessed as the model's images are" in message
+    assert "expected about -2 to 3" in message
+    assert f"got {min(value, 0):.4g} to {max(value, 0):.4g}" in message
+    assert "divide by the std" in message
+
+
+def test_pixels_as_float32_are_refused(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 4, 6)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=np.zeros(4, np.int64))
+    assert "image 0 is not preprocessed" in refused(tmp_path / "a.npz", RGB)
+    np.save(tmp_path / "b.npy", (pixels / 255 - 0.5) / 0.5)
+    assert len(images_of(tmp_path / "b.npy", RGB)) == 4
+    bytes_as_they_are = Preprocessing(image_size=(4, 6), channels=3, resize=(4, 6), mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    np.save(tmp_path / "c.npy", pixels)
+    assert len(images_of(tmp_path / "c.npy", bytes_as_they_are)) == 4

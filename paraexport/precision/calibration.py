@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from paraexport.precision import calibrators, ranges
 from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
 from paraexport.precision.ranges import Images, observe
 
@@ -22,39 +24,34 @@ Ends = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Observed:
-    """Calibration images."""
+class Calibration:
+    """How scales are found: on which images, by which calibrator."""
 
     images: Images
     digest: str
     """Of the images, their order and preprocessing."""
-    origin: str
-    """As a report names them."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How scales are found: on which images, by which calibrator."""
-
-    observed: Observed
     calibrator: str
     folder: Path
     """Of what was found before."""
+    origin: str
+    """The images, as a report names them."""
 
     def scales(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> dict[str, Scale]:
         """The scale of each of these values of a float32 graph."""
         file = self.folder / f"{self.key(model, names, signed=signed)}.json"
         ends = read(file, names)
         if ends is None:
-            seen = observe(model, names, self.observed.images)
+            seen = observe(model, names, self.images)
             ends = {name: CALIBRATORS[self.calibrator](seen[name], signed) for name in names}
             write(file, ends)
         return {name: scale_for(ends[name], signed=signed) for name in names}
 
     def key(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> str:
-        """sha256 of all that decides the answer: weights and graph, images, method, and the library that computes."""
-        facts = [self.observed.digest, self.calibrator, signed, list(names), importlib.metadata.version("onnxruntime")]
+        """sha256 of all that decides the answer: weights and graph, images, method, and the code that computes."""
+        facts = [self.digest, self.calibrator, signed, list(names), importlib.metadata.version("onnxruntime")]
         sha256 = hashlib.sha256(json.dumps(facts).encode())
+        for module in (calibrators, ranges):
+            sha256.update(Path(str(module.__file__)).read_bytes())
         sha256.update(ir.to_proto(model).SerializeToString(deterministic=True))
         return sha256.hexdigest()
 
@@ -72,13 +69,15 @@ def read(file: Path, names: Sequence[str]) -> Ends | None:
         ends = {name: (float(low), float(high)) for name, (low, high) in kept.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return ends if ends.keys() == {*names} else None
+    sound = all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ends.values())
+    return ends if sound and ends.keys() == {*names} else None
 
 
 def write(file: Path, ends: Ends) -> None:
     """Keep an answer, whole or not at all; where that cannot be written, the next calibration takes its time again."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as beside:
-            json.dump(ends, beside)
-        Path(beside.name).replace(file)
+        with tempfile.TemporaryDirectory(dir=file.parent) as beside:
+            part = Path(beside) / file.name
+            part.write_text(json.dumps(ends), encoding="utf-8")
+            part.replace(file)

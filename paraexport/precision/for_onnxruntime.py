@@ -31,6 +31,7 @@ from paraexport.rewrite.edit import (
     readers,
     result,
     substitute,
+    take_name,
 )
 from paraexport.rewrite.heads import check_plain
 from paraexport.rewrite.naming import beside
@@ -123,7 +124,7 @@ def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     fused = own_node(last, "MatMulIntegerToFloat", inputs, {}, name=name, shape=shape)
     output = result(last)
     substitute(output, fused)
-    fused.name, output.name = output.name, f"{output.name}.before"
+    take_name(fused, output)
     if (made := fused.producer()) is not None:
         made.name = name
 

@@ -9,9 +9,8 @@ import onnx_ir as ir
 
 from paraexport.onnx_file import save
 from paraexport.precision import half, half_cpu, int8, plan
-from paraexport.precision.calibration import Observed
 from paraexport.precision.data import Data
-from paraexport.precision.ranges import largest
+from paraexport.precision.ranges import Images, largest
 from paraexport.precision.span import SPANS, Kind
 from paraexport.rewrite.edit import operands
 from paraexport.spec import Lowering, Rewrite
@@ -19,12 +18,12 @@ from paraexport.targets import Dialect
 
 
 def write(
-    traced: Path, layout: str, kind: Kind, dialect: Dialect, folder: Path, *, observed: Observed, data: Data
+    traced: Path, layout: str, kind: Kind, dialect: Dialect, folder: Path, *, images: Images, origin: str, data: Data
 ) -> tuple[tuple[Rewrite, ...], Lowering]:
     """Write the graph in a layout, for targets of this dialect, into the new `folder`."""
     prepared = int8.prepare(traced, layout, (), equalised=False)
     model = prepared.model
-    ranges = largest(model, half.values_to_observe(model.graph), observed.images)
+    ranges = largest(model, half.values_to_observe(model.graph), images)
     applied = half.apply(model.graph, kind, ranges)
     rounded = rounding_error(model, kind, data)
     products = {
@@ -37,7 +36,7 @@ def write(
     folder.mkdir()
     save(model, folder / traced.name)
     return prepared.rewrites, Lowering(
-        calibration=observed.origin,
+        calibration=origin,
         calibrator="",
         equalised=False,
         kept=(),

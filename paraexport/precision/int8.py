@@ -51,14 +51,15 @@ def prepare(
     """
     model = ir.load(traced)
     done = [*applied(model, low_precision_steps(layout, kept, equalised=equalised))]
+    # Before shapes are lost in operators of a runtime's own.
+    costs = {node.name or "": count or 0 for node, count in by_node(model.graph) if multiplies_constant(node)}
     if own_operators:
         done.append(for_onnxruntime.attention(model.graph))
     if refusals := lowered_opset(model, done).refusals:
         raise TraceError(f"the graph cannot be written in opset {lower.OPSET}", got=refusals[0])
-    costs = {node: count or 0 for node, count in by_node(model.graph)}
-    chosen = {node.name or "": costs[node] for node in linears(model.graph)}
-    every = {node.name or "": count for node, count in costs.items() if multiplies_constant(node)}
-    return Prepared(model, tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done), chosen, every)
+    chosen = {node.name or "": costs[node.name or ""] for node in linears(model.graph)}
+    rewrites = tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)
+    return Prepared(model, rewrites, chosen, costs)
 
 
 def lowered_opset(model: ir.Model, done: list[Applied]) -> Applied:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from paraexport.rewrite.edit import const, is_op, operands
-from paraexport.rewrite.naming import is_kept
+from paraexport.rewrite.naming import is_in, is_kept
 
 PART = re.compile(r"(?:^|/)(branches\.(\d+)(?:/layers\.\d+)?)/")
 IN_BRANCHES = re.compile(r"(?:^|/)branches\.(?:\d+|\*)/")
@@ -46,4 +46,4 @@ def parts_of(graph: ir.Graph) -> list[str]:
 
 
 def is_within(name: str | None, parts: Iterable[str]) -> bool:
-    return any((name or "").startswith(f"{part}/") for part in parts)
+    return any(is_in(name, part) for part in parts)

@@ -59,8 +59,8 @@ class Decided:
         )
 
 
-def decide(traced: Path, calibrations: Sequence[Calibration], data: Data, wanted: Wanted) -> Decided:
-    """The calibrator, and the parts that stay in float32.
+def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None, wanted: Wanted) -> Decided:
+    """The calibrator, and the parts that stay in float32; `data` is what `max_drop` is measured on.
 
     Raises:
         InputError: a part to be kept does not exist.
@@ -75,7 +75,7 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data, wanted
     if meeting is None:
         return Decided(wanted, calibration, kept, reason, None)
     probes = Lowered(prepared.model, scales, meeting)
-    if wanted.max_drop is not None and not kept:
+    if data is not None and wanted.max_drop is not None and not kept:
 
         def lost(kept: tuple[str, ...]) -> float:
             again = int8.prepare(traced, REFERENCE, kept, equalised=wanted.equalised)
@@ -84,7 +84,7 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data, wanted
         head = plan.head_of(prepared.model, meeting.total)
         found = plan.smallest(probes.errors(data.batches), head, data.judge, wanted.max_drop, lost)
         kept, reason = found.kept, told(found, wanted.max_drop, data.judge)
-    return Decided(wanted, calibration, kept, reason, probes.errors(calibration.observed.images()))
+    return Decided(wanted, calibration, kept, reason, probes.errors(calibration.images()))
 
 
 def best_calibration(
@@ -94,7 +94,7 @@ def best_calibration(
     scales = [int8.scales_of(prepared, one, signed=False) for one in calibrations]
     if len(calibrations) == 1:
         return calibrations[0], scales[0]
-    images = [*calibrations[0].observed.images()]
+    images = [*calibrations[0].images()]
     exact = plan.logits_of(prepared.model)(images)
     errors = [float(((plan.logits_of(quantised(prepared, one))(images) - exact) ** 2).mean()) for one in scales]
     best = errors.index(min(errors))
@@ -136,7 +136,7 @@ def write(
     folder.mkdir()
     save(model, folder / traced.name)
     return prepared.rewrites, Lowering(
-        calibration=calibration.observed.origin,
+        calibration=calibration.origin,
         calibrator=calibration.calibrator,
         equalised=equalised and layout != "branches",
         kept=decided.kept,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from paraexport.onnx_summary import BRANCH
+from paraexport.precision.linears import is_linear
 from paraexport.rewrite.edit import readers, result
 from paraexport.rewrite.sums import all_terms, ancestry, is_inner, is_sum
 
@@ -30,7 +31,7 @@ class Meeting:
 def meeting_of(graph: ir.Graph) -> Meeting | None:
     """The sum in which the most branches meet, told by the names of the nodes; None where no two do.
 
-    A term that rests on nodes of one branch alone is of that branch; what rests on several is a skip around the sum.
+    A term that rests on one branch alone is of that branch; what rests on several is a skip around the sum.
     """
     found: list[Meeting] = []
     for node in graph:
@@ -39,9 +40,22 @@ def meeting_of(graph: ir.Graph) -> Meeting | None:
             continue
         terms: dict[str, list[str]] = defaultdict(list)
         for term in all_terms(total):
-            branches = {seen[1] for inner in ancestry(term) if (seen := BRANCH.search(inner.name or ""))}
+            branches = branches_of(term)
             if len(branches) == 1:
                 terms[f"branches.{branches.pop()}"].append(term.name or "")
         if len(terms) > 1:
             found.append(Meeting(total.name or "", {branch: tuple(names) for branch, names in terms.items()}))
     return max(found, key=lambda one: len(one.terms), default=None)
+
+
+def branches_of(term: ir.Value) -> set[str]:
+    """The numbers of the branches whose products a value rests on, or whose other nodes where it rests on no product.
+
+    A view of the tokens that all branches read, as a Transpose, is named after one of them.
+    """
+    nodes = ancestry(term)
+    return numbers(node for node in nodes if is_linear(node)) or numbers(nodes)
+
+
+def numbers(nodes: Iterable[ir.Node]) -> set[str]:
+    return {seen[1] for node in nodes if (seen := BRANCH.search(node.name or ""))}

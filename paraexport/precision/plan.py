@@ -46,11 +46,14 @@ def smallest(
 ) -> Plan:
     """The fewest parts to keep, at least one being lowered; `confirm` measures what a choice really loses."""
     best = Plan((), math.inf, met=False)
+    likely: tuple[float, tuple[str, ...]] = (math.inf, ())
     for size in range(len(errors.parts)):
         promising = []
         for kept in choices(errors, size):
             rest = errors.with_kept(kept)
-            if judge.lost(head(errors.total + rest)) <= allowed:
+            expected = judge.lost(head(errors.total + rest))
+            likely = min(likely, (expected, kept), key=lambda one: one[0])
+            if expected <= allowed:
                 promising.append((norm(rest), kept))
         if not promising and not size:
             promising.append((0.0, ()))  # so that what is lost without a plan is known
@@ -59,7 +62,9 @@ def smallest(
             if lost <= allowed:
                 return Plan(kept, lost, met=True)
             best = min(best, Plan(kept, lost, met=False), key=lambda plan: plan.lost)
-    return best
+    # Nothing was: so that the best is not only of what looked good enough.
+    lost = confirm(likely[1])
+    return min(best, Plan(likely[1], lost, met=lost <= allowed), key=lambda plan: plan.lost)
 
 
 def choices(errors: Errors, size: int) -> Iterator[tuple[str, ...]]:

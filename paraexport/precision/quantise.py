@@ -73,5 +73,5 @@ def quantised_weight(graph: ir.Graph, before: ir.Node, weight: ir.Value) -> ir.V
 
 def column_scales(weight: NDArray[Any]) -> NDArray[np.float32]:
     """[J]: what makes the largest number of each column of [K, J] or [L, K, J] the integer 127."""
-    largest = np.abs(weight).max(axis=tuple(range(weight.ndim - 1)))
-    return np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
+    steps = (np.abs(weight).max(axis=tuple(range(weight.ndim - 1))) / LARGEST).astype(np.float32)
+    return np.where(steps > 0, steps, np.float32(1))

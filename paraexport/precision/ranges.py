@@ -47,7 +47,9 @@ def observe(model: ir.Model, names: Sequence[str], images: Images) -> dict[str, 
     extremes = np.array([[np.inf, -np.inf]] * len(names))
     for batch in images():
         for at, value in enumerate(run(batch)):
-            extremes[at] = min(extremes[at, 0], value.min()), max(extremes[at, 1], value.max())
+            extremes[at] = np.minimum(extremes[at, 0], value.min()), np.maximum(extremes[at, 1], value.max())
+    if (extremes[:, 0] > extremes[:, 1]).any():
+        raise DataError("there is no calibration image", expected="at least one", remedy="give --calib")
     if not np.isfinite(extremes).all():
         wrong = names[int((~np.isfinite(extremes)).any(1).argmax())]
         raise DataError(

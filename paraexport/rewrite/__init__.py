@@ -24,6 +24,7 @@ from paraexport.rewrite import (
     keep,
     norms,
     offsets,
+    patches,
     pool,
     restore,
     scales,
@@ -36,7 +37,15 @@ from paraexport.spec import Rewrite
 
 Pass = Callable[[ir.Graph], Applied]
 Step = Callable[[ir.Model], Applied]
-FOLDING: tuple[Pass, ...] = (offsets.apply, scales.apply, biases.apply, select.apply, pool.apply, absorb.apply)
+FOLDING: tuple[Pass, ...] = (
+    offsets.apply,
+    scales.apply,
+    biases.apply,
+    patches.apply,
+    select.apply,
+    pool.apply,
+    absorb.apply,
+)
 LAYOUTS: Mapping[str, tuple[Pass, ...]] = {
     "branches": (),
     "folded": (norms.apply, *FOLDING, deep.apply, tidy.apply),

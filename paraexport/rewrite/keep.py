@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from paraexport.rewrite.edit import Applied
-from paraexport.rewrite.naming import KEPT, is_kept
+from paraexport.rewrite.naming import KEPT, is_in, is_kept
 
 NAME = "keep"
 
@@ -31,7 +31,3 @@ def apply(graph: ir.Graph, parts: Iterable[str]) -> Applied:
                 node.name = f"{node.name}{KEPT}"
         applied.times += 1
     return applied
-
-
-def is_in(name: str | None, part: str) -> bool:
-    return (name or "").startswith(f"{part}/")

@@ -14,6 +14,11 @@ def is_kept(name: str | None) -> bool:
     return KEPT in (name or "")
 
 
+def is_in(name: str | None, part: str) -> bool:
+    """Whether the node is of the part `branches.3` or `branches.3/layers.1`, whatever module the branches are in."""
+    return f"/{part}/" in f"/{name or ''}"
+
+
 def shared_scope(names: Sequence[str | None]) -> str:
     """What the names have in common from the left, level by level, with `*` for an index in which they differ."""
     levels = []

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.outliers import gamma_outliers, layers, spread, value_outliers
 from paraexport.dataset import open_samples
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec
 from paraexport.taps import tap_name
-from tests.precision.outliers import gamma_outliers, layers, spread, value_outliers
 
 ROOT = Path(__file__).parents[2]
 PRENORM, NORMALIZED = "prenorm_digits", "noisy_digits"

@@ -1,0 +1,83 @@
+"""int8 of a trained checkpoint whose weights were given outliers by exact transformations: what each remedy is worth.
+
+    python -m benchmarks.outliers
+
+`models/prenorm_digits.pt` as it is; with γ × 300 on three channels of every LayerNorm in the branches, undone in the
+weights behind it; and with three value channels × 300 in branches 1 and 3, undone in their output projections. PyTorch
+answers alike to all three.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import paraexport
+from benchmarks import machine
+from models.outliers import gamma_outliers, value_outliers
+from paraexport.report import read
+from paraexport.validate import LIMITS
+
+ROOT = Path(__file__).parent.parent
+CHECKPOINT, CALIBRATION, TEST = (
+    ROOT / name for name in ("models/prenorm_digits.pt", "calib/digits/calibration", "calib/digits/test")
+)
+State = Mapping[str, Tensor]
+FIXTURES: dict[str, Callable[[State], State]] = {
+    "as trained": lambda state: state,
+    "γ × 300": gamma_outliers,
+    "values × 300": value_outliers,
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    name: str
+    options: dict[str, Any]
+
+
+WAYS = (
+    Way("branches, nothing done", {"layout": "branches", "equalise": False}),
+    Way("folded, not equalised", {"layout": "folded", "equalise": False}),
+    Way("folded, not equalised, --max-drop 0.2", {"layout": "folded", "equalise": False, "max_drop": 0.2}),
+    Way("folded", {"layout": "folded"}),
+    Way("stacked", {"layout": "stacked"}),
+)
+
+
+def main() -> None:
+    print(machine.describe().line())
+    print("| weights | int8 | correct in PyTorch | correct in int8 | largest error / largest logit | kept in float32 |")
+    print("|-|-|-|-|-|-|")
+    free = dict.fromkeys(LIMITS["int8"], 1e9)
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, transformed in FIXTURES.items():
+            checkpoint = Path(temporary) / "checkpoint.pt"
+            saved = torch.load(CHECKPOINT, weights_only=True)
+            saved["state_dict"] = transformed(saved["state_dict"])
+            torch.save(saved, checkpoint)
+            for way in WAYS:
+                limits = {
+                    key: value for key, value in free.items() if key != "accuracy_drop" or "max_drop" not in way.options
+                }
+                built = paraexport.build(
+                    checkpoint, Path(temporary) / "out.bundle", precision="int8", calib=CALIBRATION, data=TEST,
+                    limits=limits, force=True, **way.options,
+                )  # fmt: skip
+                accuracy = read(built.path).accuracy
+                assert accuracy is not None
+                assert built.manifest.lowering is not None
+                parity = next(check.value for check in built.manifest.checks if check.name == "parity")
+                kept = ", ".join(built.manifest.lowering.kept) or "nothing"
+                correct = f"{accuracy.pytorch_correct} | {accuracy.engine_correct} of {accuracy.images}"
+                print(f"| {name} | {way.name} | {correct} | {parity:.2g} | {kept} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

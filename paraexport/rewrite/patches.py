@@ -1,0 +1,102 @@
+"""Patches in the order of memory: a product does not care in which order its inner index runs.
+
+Σ_k x_k W_kj = Σ_k x_π(k) W_π(k)j for any permutation π. Where a Transpose gathers axes that a Reshape then makes the
+inner index of products by constants, as in cutting an image into patches (p1 p2 c), these axes may keep the order
+that they have in memory, (c p1 p2), and the rows of the weights move instead. The last axis then stays last, and the
+Transpose copies whole runs of numbers instead of single ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from paraexport.rewrite.edit import (
+    Applied,
+    Refused,
+    add_constant,
+    attribute,
+    clean,
+    dims,
+    is_op,
+    read_once,
+    readers,
+    replace_constant,
+    result,
+)
+from paraexport.rewrite.products import Product, products_reading
+
+NAME = "patches"
+
+
+def apply(graph: ir.Graph) -> Applied:
+    """Do so for every such Transpose."""
+    applied = Applied(NAME)
+    for node in list(graph):
+        if is_op(node, "Transpose") and is_merged(node):
+            try:
+                applied.times += put_in_order(graph, node)
+            except Refused as refusal:
+                applied.refuse(node, refusal)
+    clean(graph)
+    return applied
+
+
+def is_merged(node: ir.Node) -> bool:
+    """Whether a Reshape alone reads it and makes fewer axes of it."""
+    if not read_once(result(node)):
+        return False
+    reader = readers(result(node))[0]
+    before, after = dims(result(node)), dims(result(reader))
+    return is_op(reader, "Reshape") and before is not None and after is not None and len(after) < len(before)
+
+
+def put_in_order(graph: ir.Graph, node: ir.Node) -> bool:
+    """Sort the axes that become the last axis; whether there was anything to sort.
+
+    Raises:
+        Refused: something else than products by constants reads them.
+    """
+    order, sizes = attribute(node, "perm"), dims(result(node))
+    value = result(readers(result(node))[0])
+    last = (dims(value) or (None,))[-1]
+    if not isinstance(order, list | tuple) or sizes is None or last is None:
+        return False
+    count = inner_axes(sizes, last)
+    kept, inner = list(order[: len(order) - count]), list(order[len(order) - count :])
+    if count < 2 or inner == sorted(inner):
+        return False
+    products, others = products_reading(value)
+    if others or not products or any(not is_op(product.node, "MatMul") for product in products):
+        raise Refused(f"{', '.join(others) or 'nothing'} reads {value.name}, and not products alone")
+    lengths = [size for size in sizes[len(order) - count :] if size is not None]
+    rows = np.arange(last).reshape(lengths).transpose(np.argsort(inner)).reshape(-1)
+    node.attributes["perm"] = ir.AttrInt64s("perm", [*kept, *sorted(inner)])
+    result(node).shape = ir.Shape(
+        [*(result(node).shape or ())[: len(kept)], *(lengths[at] for at in np.argsort(inner))]
+    )
+    move_rows(graph, products, rows)
+    return True
+
+
+def inner_axes(sizes: tuple[int | None, ...], last: int) -> int:
+    """How many of the last axes make up an axis of this length; 0 where none do."""
+    for count in range(1, len(sizes)):
+        tail = [size for size in sizes[-count:] if size is not None]
+        if len(tail) == count and math.prod(tail) == last:
+            return count
+    return 0
+
+
+def move_rows(graph: ir.Graph, products: list[Product], rows: NDArray[np.intp]) -> None:
+    moved: dict[ir.Value, ir.Value] = {}
+    for product in products:
+        old = product.shared_weight
+        if old not in moved:
+            array: NDArray[Any] = product.weight[rows]
+            moved[old] = add_constant(graph, old.name or "weight", array)
+        replace_constant(product.node, 1, moved[old])

@@ -1,0 +1,16 @@
+"""The command line, and a cache of its own: what is calibrated here is kept apart from what the user's builds kept."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli.conftest import run
+
+__all__ = ["own_cache", "run"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -17,6 +17,7 @@ from paraexport.targets.trt import info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
 from paraexport.targets.trt.session import unreadable
+from tests.targets.engines import require_rtx
 
 L4 = Device("NVIDIA L4", "8.9", "13.0")
 BUILT = EngineInfo(
@@ -27,7 +28,8 @@ BUILT = EngineInfo(
 
 
 def obstacles(version: str = BUILT.version, device: Device | str = L4, **fields: object) -> list[str]:
-    return [*info.obstacles(dataclasses.replace(BUILT, **fields), version, device)]  # type: ignore[arg-type]
+    told = dataclasses.replace(BUILT, **fields)  # type: ignore[arg-type]
+    return [*info.obstacles(told, version, device, TENSORRT.unusable(None, device))]
 
 
 def test_nothing_stands_against_the_same_version_and_gpu() -> None:
@@ -161,6 +163,16 @@ def test_an_engine_that_does_not_open_says_why(said: str, kind: type[Exception],
     assert isinstance(found, kind)
     assert what in str(found)
     assert said in str(found)
+
+
+def test_a_gpu_that_tensorrt_rtx_does_not_know_can_be_built_for_and_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_rtx()
+    monkeypatch.setattr("paraexport.targets.trt.flavour.find_device", lambda: Device("NVIDIA H100", "9.0", "13.0"))
+    found = RTX.availability()
+    assert found.version is not None
+    assert found.idle == "TensorRT-RTX does not know NVIDIA H100, compute capability 9.0"
+    monkeypatch.setattr("paraexport.targets.trt.flavour.find_device", lambda: L4)
+    assert RTX.availability().idle == ""
 
 
 def test_versions_are_compared_by_their_numbers() -> None:

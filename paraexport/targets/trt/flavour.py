@@ -66,12 +66,24 @@ class Flavour:
     def availability(self) -> Availability:
         """Whether it can build here, and if so, why what it builds cannot run here."""
         found = self.library()
-        device = find_device()
-        if found.version is None or isinstance(device, Device):
+        if found.version is None or not (reason := self.unusable(importlib.import_module(self.module), find_device())):
             return found
         if not self.ahead_of_time:
-            return Availability(None, f"{self.title} {found.version} is installed, but {device}", GPU_REMEDY)
-        return Availability(found.version, idle=device)
+            return Availability(None, f"{self.title} {found.version} is installed, but {reason}", GPU_REMEDY)
+        return Availability(found.version, idle=reason)
+
+    def unusable(self, trt: Any, device: Device | str) -> str:
+        """Why no engine runs on the device, or nothing."""
+        if isinstance(device, str):
+            return device
+        if self.ahead_of_time and device.compute_capability not in self.capabilities(trt):
+            return f"{self.title} does not know {device.name}, compute capability {device.compute_capability}"
+        return ""
+
+    def capabilities(self, trt: Any) -> dict[str, Any]:
+        """`8.9` -> ComputeCapability.SM89, for each that can be compiled for ahead of time."""
+        members = trt.ComputeCapability.__members__.items()
+        return {f"{name[2:-1]}.{name[-1]}": member for name, member in members if name.startswith("SM")}
 
     def capability(self, trt: Any, text: str) -> Any:
         """`8.9` -> ComputeCapability.SM89.
@@ -79,11 +91,7 @@ class Flavour:
         Raises:
             EngineError: this version has no such one.
         """
-        known = {
-            f"{name[2:-1]}.{name[-1]}": member
-            for name, member in trt.ComputeCapability.__members__.items()
-            if name.startswith("SM")
-        }
+        known = self.capabilities(trt)
         if text not in known:
             raise EngineError(
                 f"{self.title} {trt.__version__} does not compile for compute capability {text}",

@@ -40,17 +40,20 @@ def read(folder: Path) -> EngineInfo:
         raise BundleError("malformed", where=folder / INFO, got=error, remedy="build it again") from error
 
 
-def obstacles(info: EngineInfo, version: str, device: Device | str) -> Iterator[str]:
-    """Every reason, as one clause, why the engine cannot run with this version of its runtime on this device."""
+def obstacles(info: EngineInfo, version: str, device: Device | str, unusable: str) -> Iterator[str]:
+    """Every reason, as one clause, why the engine cannot run with this version of its runtime on this device.
+
+    `unusable` is why no engine at all runs on the device, or nothing.
+    """
     other = f"it was compiled by {info.runtime} {info.version}, and {version} is here"
     if info.options.version_compatible:
         if release(version)[:2] < release(info.version)[:2]:
             yield f"{other}: it runs on the same and later versions"
     elif version != info.version:
         yield f"{other}: it runs on the very same version alone"
-    if isinstance(device, str):
-        yield device
-    elif reason := unfit(info, device):
+    if unusable:
+        yield unusable
+    elif isinstance(device, Device) and (reason := unfit(info, device)):
         yield reason
 
 

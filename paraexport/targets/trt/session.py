@@ -22,6 +22,8 @@ from paraexport.targets.trt.flavour import Flavour
 from paraexport.targets.trt.logger import logger_of
 
 FLOAT32_BYTES = 4
+NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING: the stream does not wait for the default one."""
 
 
 def open_session(flavour: Flavour, folder: Path) -> EngineSession:
@@ -34,7 +36,7 @@ def open_session(flavour: Flavour, folder: Path) -> EngineSession:
     told = info.read(folder)
     trt = flavour.load()
     device = find_device()
-    if found := list(info.obstacles(told, str(trt.__version__), device)):
+    if found := list(info.obstacles(told, str(trt.__version__), device, flavour.unusable(trt, device))):
         again = f"--target {flavour.name}" if isinstance(device, Device) else "--target onnxruntime"
         raise MissingError(
             f"{info.ENGINE} cannot run here: {'; '.join(found)}",
@@ -121,7 +123,7 @@ class Worker:
         if self.context is None:
             raise MissingError("no execution context", where="the GPU", got=session.logger.told()[:300])
         self.stream = ctypes.c_void_p()
-        self.driver.call("cuStreamCreate", ctypes.byref(self.stream), 0)
+        self.driver.call("cuStreamCreate", ctypes.byref(self.stream), NON_BLOCKING)
         sizes = [session.told.batches[2] * math.prod(shape) * FLOAT32_BYTES for shape in session.shapes]
         self.on_gpu = [self.allocate("cuMemAlloc_v2", size) for size in sizes]
         self.on_host = [self.allocate("cuMemAllocHost_v2", size) for size in sizes]

@@ -145,7 +145,7 @@ def test_a_bundle_that_runs_in_float32_fails_validation(built: Bundle, monkeypat
 WRONG: dict[str, tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], set[str]]] = {
     "turned round": (lambda logits: -logits, {"parity", "batches", "cosine", "disagreement", "accuracy_drop"}),
     "shifted a class": (lambda logits: np.roll(logits, 1, 1), {"parity", "cosine", "disagreement", "accuracy_drop"}),
-    "scaled by 1.3": (lambda logits: logits * np.float32(1.1), {"parity", "batches"}),
+    "scaled by 1.3": (lambda logits: logits * np.float32(1.3), {"parity", "batches"}),
     "noise": (
         lambda logits: logits + np.random.default_rng(0).normal(0, 0.5, logits.shape).astype(np.float32),
         {"parity", "batches", "cosine"},

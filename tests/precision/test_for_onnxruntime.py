@@ -207,7 +207,7 @@ def test_the_bias_is_inside_the_product(text: str) -> None:
 
 
 OUTSIDE = {
-    "a number": ("h = MatMul (x, w) y = Add (h, c)", {"c": np.float32([[0.5]])}),
+    "a number": ("h = MatMul (x, w) y = Add (h, c)", {"c": np.array([[0.5]], np.float32)}),
     "one a token": ("h = MatMul (x, w) y = Add (h, c)", {"c": RANDOM.standard_normal((4, 5)).astype(np.float32)}),
     "of stacked branches": (
         "h = MatMul (x, w) y = Add (h, c)",

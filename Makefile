@@ -2,14 +2,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lint types env clean
+.PHONY: demo test gpu-check check format lint types env clean
 
 env: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "paraexport needs Python 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e '.[cpu,openvino,build]' -r requirements-dev.txt
+	$(BIN)/pip install -q -c constraints.txt -e '.[cpu,openvino,rtx,build]' -r requirements-dev.txt
 	touch $@
 
 demo: env
@@ -22,6 +22,9 @@ demo: env
 
 test: env
 	$(BIN)/pytest -n auto
+
+gpu-check: env
+	$(BIN)/python -m benchmarks.gpu_check -o gpu-check
 
 lint: env
 	$(BIN)/ruff format --check .

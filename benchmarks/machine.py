@@ -9,7 +9,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "onnx-ir", "onnxscript", "numpy")
+LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt-rtx", "nncf", "onnx-ir", "onnxscript", "numpy")
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
 
 

@@ -13,7 +13,20 @@ from paraexport.bundle import FORMAT, Bundle, read_bundle, sha256_of
 from paraexport.errors import BundleError, CheckpointError
 from paraexport.files import digest_path
 
-LIBRARIES = ("torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "openvino", "numpy", "pillow", "safetensors")
+LIBRARIES = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnx-ir",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt-cu13",
+    "tensorrt-rtx",
+    "numpy",
+    "pillow",
+    "safetensors",
+)
 BESIDE = ("config.json", "preprocessor_config.json")
 """Files that are read from the checkpoint's folder when they are there."""
 

@@ -30,9 +30,9 @@ def installed_targets() -> tuple[str, ...]:
         MissingError: none can.
     """
     here = {name: targets.get(name).availability() for name in targets.MODULES}
-    found = tuple(name for name, one in here.items() if one.version is not None)
+    found = tuple(name for name, one in here.items() if one.version is not None and not one.idle)
     if not found:
-        remedies = " or ".join(one.remedy for one in here.values())
+        remedies = " or ".join(one.remedy for one in here.values() if one.remedy)
         raise MissingError("no target is installed", where="target auto", remedy=remedies)
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import choose, targets
+from paraexport.clock import Clock, Progress
 from paraexport.dataset import Samples
 from paraexport.options import AUTO, Options
-from paraexport.spec import Candidate, Lowering, Rewrite
+from paraexport.spec import Candidate, EngineInfo, Lowering, Rewrite
 
 if TYPE_CHECKING:
     from paraexport.precision.calibration import Calibration
@@ -40,6 +43,8 @@ class Draft:
     folder: Path
     rewrites: tuple[Rewrite, ...]
     lowering: Lowering | None = None
+    engine: EngineInfo | None = None
+    """Of a target that compiles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +121,24 @@ def data_of(images: Images) -> Data:
     chosen, labels = images.checked.spread(most), images.checked.labels
     judge = Judge(images.logits[chosen], None if labels is None else labels[chosen])
     return Data([*images.checked.batches(BATCH, most)], judge)
+
+
+def compiled(made: Sequence[Draft], options: Options, clock: Clock) -> list[Draft]:
+    """The drafts, each with its engine beside its model where its target runs one."""
+    if not any(targets.compiler(one.target) for one in made):
+        return [*made]
+    with clock.stage("engine"):
+        return [compiled_one(one, options, clock.progress) for one in made]
+
+
+def compiled_one(draft: Draft, options: Options, progress: Progress) -> Draft:
+    compiler = targets.compiler(draft.target)
+    if compiler is None:
+        return draft
+    alone = draft.folder.with_name(f"{draft.folder.name}-{draft.target}")
+    shutil.copytree(draft.folder, alone, dirs_exist_ok=True)
+    engine = compiler.compile_model(alone, options.max_batch, options.engine, progress)
+    return dataclasses.replace(draft, folder=alone, engine=engine)
 
 
 def fastest(made: Sequence[Draft], image: tuple[int, ...], max_batch: int) -> tuple[Draft, tuple[Candidate, ...]]:

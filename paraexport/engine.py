@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import Bundle, read_bundle
-from paraexport.errors import BundleError, DataError, InputError
+from paraexport.errors import BundleError, DataError, InputError, ParaexportError
 
 
 class Engine:
@@ -21,7 +21,7 @@ class Engine:
         threads: threads inside one call; the runtime's default (one a physical core) when None.
 
     Raises:
-        MissingError: the target's runtime is not installed here.
+        MissingError: the target's runtime, or a device that it needs, is not here.
         BundleError: the runtime cannot open the model.
     """
 
@@ -33,6 +33,8 @@ class Engine:
         target = targets.require(self.manifest.target)
         try:
             self.session = target.open_session(bundle.path, threads)
+        except ParaexportError:
+            raise
         except Exception as error:  # each runtime has errors of its own
             raise BundleError(
                 f"{target.NAME} cannot open the model", where=bundle.path, got=" ".join(str(error).split())[:300]

@@ -8,7 +8,8 @@ ParaexportError
 │   ├── DataError              images or labels that cannot be used
 │   ├── OutputError            a path that cannot be written, or must not be
 │   ├── BundleError            a bundle that is incomplete, changed or too new
-│   └── TraceError             a model that cannot be expressed as ONNX
+│   ├── TraceError             a model that cannot be expressed as ONNX
+│   └── EngineError            a graph or an option that the target cannot compile
 └── MissingError           3   the target needs something that is not on this machine
 """
 
@@ -85,6 +86,10 @@ class BundleError(InputError):
 
 
 class TraceError(InputError):
+    pass
+
+
+class EngineError(InputError):
     pass
 
 

@@ -56,6 +56,18 @@ def open_calibration(options: Options, preprocessing: Preprocessing, samples: Sa
 
 
 def said_aloud(options: Options, calibration: Samples, target: str) -> tuple[Assumption, ...]:
+    """What the user should know of a layout that nothing was timed for, and of how the precision was lowered."""
+    return (*of_layout(options), *of_precision(options, calibration, target))
+
+
+def of_layout(options: Options) -> tuple[Assumption, ...]:
+    if (layout := options.untimed_layout) is None:
+        return ()
+    idle = targets.get(options.target).availability().idle
+    return (Assumption("layout", layout, f"nothing can be timed here: {idle}; auto takes what the target likes best"),)
+
+
+def of_precision(options: Options, calibration: Samples, target: str) -> tuple[Assumption, ...]:
     """What the user should know of the images that calibrated, or did not, and of what half precision gains here."""
     if options.precision == "fp32":
         if options.calib is None or options.data is None:

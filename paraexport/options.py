@@ -10,6 +10,7 @@ from pathlib import Path
 
 from paraexport import choose, targets
 from paraexport.errors import InputError
+from paraexport.spec import EngineOptions
 from paraexport.validate import LIMITS
 
 PRECISIONS = tuple(LIMITS)
@@ -44,6 +45,7 @@ class Options:
     calibrator: str = AUTO
     keep: tuple[str, ...] = ()
     equalise: bool = True
+    engine: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
         choices = {
@@ -65,6 +67,7 @@ class Options:
                 raise InputError("there is no such file or folder", where=f"--{name} {path}", remedy="check the path")
         self.check_limits()
         self.check_precision()
+        self.check_engine()
 
     def check_precision(self) -> None:
         """Whether what is said about int8 is said of int8."""
@@ -74,6 +77,26 @@ class Options:
         if given := [name for name, value in usual.items() if getattr(self, name) != value]:
             where = ", ".join("--no-equalise" if name == "equalise" else option_name(name) for name in given)
             raise InputError("is for int8", where=where, got=f"--precision {self.precision}", remedy="leave it out")
+
+    def check_engine(self) -> None:
+        """Whether the target takes what is said about its engine."""
+        usual = EngineOptions()
+        given = {name for name in vars(usual) if getattr(self.engine, name) != getattr(usual, name)}
+        known = {name: targets.engine_options(name) for name in targets.MODULES}
+        if unknown := sorted(given - known.get(self.target, frozenset())):
+            fit = [name for name, options in known.items() if given <= options]
+            raise InputError(
+                f"the target has no {', '.join(unknown)}",
+                where=f"--target {self.target}",
+                expected=f"some of {', '.join(sorted(known.get(self.target, ()))) or 'no engine options at all'}",
+                remedy=f"leave it out, or take --target {' or '.join(fit)}" if fit else "leave it out",
+            )
+        ranges = {"optimum_batch": (1, self.max_batch), "workspace_mib": (1, 2**20), "aux_streams": (0, 256)}
+        for name, (least, most) in {**ranges, "optimization_level": (0, 5)}.items():
+            if (got := getattr(self.engine, name)) is not None and not least <= got <= most:
+                raise InputError(
+                    "impossible", where=f"--engine {name}", expected=f"at least {least}, at most {most}", got=got
+                )
 
     def require_calibration(self) -> None:
         """Raise an `InputError` where int8 has no images to find its scales on."""
@@ -112,7 +135,16 @@ class Options:
     @property
     def layouts(self) -> tuple[str, ...]:
         """What to choose from."""
-        return LAYOUTS if self.layout == AUTO else (self.layout,)
+        if self.layout != AUTO:
+            return (self.layout,)
+        return LAYOUTS if self.untimed_layout is None else (self.untimed_layout,)
+
+    @property
+    def untimed_layout(self) -> str | None:
+        """What `auto` takes for a target that compiles but cannot be timed here; None where it can, or all is said."""
+        if self.layout != AUTO or self.target == AUTO or (compiler := targets.compiler(self.target)) is None:
+            return None
+        return compiler.LAYOUT if compiler.availability().idle else None
 
     def moved_limits(self) -> dict[str, float]:
         """The limits that are not the usual ones, by the check's name.
@@ -139,6 +171,8 @@ class Options:
     def settings(self) -> dict[str, object]:
         """Every option that decides the bundle and is no file."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        values["engine"] = dataclasses.asdict(self.engine)
+        values["device"] = targets.devices() if self.target == AUTO else targets.devices(self.target)
         return {
             name: dict(value) if isinstance(value, Mapping) else value
             for name, value in values.items()

@@ -9,15 +9,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paraexport import __version__, bundle, cache, drafts, golden, inputs, report, targets, validate
+from paraexport import __version__, ahead, bundle, cache, drafts, golden, inputs, report, targets, validate
 from paraexport.bundle import Bundle
 from paraexport.clock import Clock, Progress, silent
-from paraexport.engine import Engine
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
-from paraexport.spec import Manifest, Source
+from paraexport.spec import EngineOptions, Manifest, Source
 
 AnyPath = str | os.PathLike[str]
 GOLDEN_IMAGES = 16
+NO_OPTIONS = EngineOptions()
 UNCHANGED = "unchanged"
 """The one stage of a build that had nothing to do."""
 
@@ -40,6 +40,7 @@ def build(
     calibrator: str = AUTO,
     keep: Sequence[str] = (),
     equalise: bool = True,
+    engine: EngineOptions = NO_OPTIONS,
     force: bool = False,
     progress: Progress = silent,
 ) -> Bundle:
@@ -63,6 +64,7 @@ def build(
             first two.
         keep: parts that stay in float32 in int8: `branches.3`, `branches.3/layers.1`.
         equalise: scale value channels before int8, which is exact.
+        engine: how the TensorRT targets compile.
         force: build again, and replace a bundle that is there.
         progress: called with the name of each stage when it begins.
 
@@ -86,6 +88,7 @@ def build(
         calibrator=calibrator,
         keep=tuple(keep),
         equalise=equalise,
+        engine=engine,
     )
     options.require_calibration()
     source = Path(checkpoint)
@@ -121,6 +124,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         with clock.stage("rewrite" if options.precision == "fp32" else f"rewrite, {options.precision}"):
             images = drafts.Images(calibration, samples, answered)
             made = drafts.make(graph.path, options, possible, folder.parent, images)
+        made = drafts.compiled(made, options, clock)
         with clock.stage("timing") if len(made) > 1 else contextlib.nullcontext():
             image = (loaded.classifier.channels, *loaded.classifier.image_size)
             draft, timed = drafts.fastest(made, image, options.max_batch)
@@ -156,18 +160,18 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         with clock.stage("checks"):
             pairs = inputs.with_logits(samples, answered, options.max_batch)
             rounding = manifest.lowering.rounding if manifest.lowering else None
-            lowered = inputs.read_back(folder, manifest)
-            evidence = validate.Evidence(pairs, samples.labels, seen, logits, lowered, rounding)
-            engine = Engine(Bundle(folder, manifest))
-            outcome = validate.run_checks(
-                options.precision, engine, evidence, max_batch=options.max_batch, moved=options.moved_limits()
+            outcome = ahead.run_checks(
+                Bundle(folder, manifest),
+                validate.Evidence(pairs, samples.labels, seen, logits, rounding=rounding),
+                lambda: inputs.read_back(folder, manifest),
+                options.moved_limits(),
             )
             validate.require_passed(
                 outcome.checks, lambda: inputs.blame(loaded, folder / bundle.MODEL, seen, graph.path, draft.lowering)
             )
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
-            found = report.summarise(manifest, samples, outcome.accuracy, clock, graph.export_s)
+            found = report.summarise(manifest, samples, outcome.accuracy, clock, graph.export_s, engine=draft.engine)
             report.write(folder, manifest, found, seen, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(output, manifest)

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import platform
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,19 @@ from numpy.typing import NDArray
 
 from paraexport.clock import Clock
 from paraexport.dataset import Samples
-from paraexport.spec import Accuracy, Candidate, Check, Lowering, Manifest, PartError, Preprocessing, Report
+from paraexport.spec import (
+    Accuracy,
+    Candidate,
+    Check,
+    EngineInfo,
+    EngineLayer,
+    EngineOptions,
+    Lowering,
+    Manifest,
+    PartError,
+    Preprocessing,
+    Report,
+)
 
 JSON, HTML = "report.json", "report.html"
 STYLE = """
@@ -34,7 +47,15 @@ img { width: 96px; image-rendering: pixelated; border: 1px solid #ccc }
 """
 
 
-def summarise(manifest: Manifest, samples: Samples, accuracy: Accuracy | None, clock: Clock, export_s: float) -> Report:
+def summarise(
+    manifest: Manifest,
+    samples: Samples,
+    accuracy: Accuracy | None,
+    clock: Clock,
+    export_s: float,
+    *,
+    engine: EngineInfo | None = None,
+) -> Report:
     """The report of the build that made `manifest`."""
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -48,6 +69,7 @@ def summarise(manifest: Manifest, samples: Samples, accuracy: Accuracy | None, c
         accuracy=accuracy,
         checks=manifest.checks,
         assumptions=manifest.assumptions,
+        engine=engine,
     )
 
 
@@ -80,6 +102,7 @@ def page(manifest: Manifest, report: Report, images: NDArray[np.float32], logits
         *accuracies(report.accuracy),
         *lowered(manifest.lowering),
         *candidates(manifest.candidates),
+        *compiled(report.engine),
         listing("Files that could not be read", report.unreadable),
         listing("Assumed", (f"{one.field} = {one.value}: {one.reason}" for one in manifest.assumptions)),
         "<h2>Model</h2>",
@@ -117,6 +140,43 @@ def candidates(timed: Iterable[Candidate]) -> Iterator[str]:
             for one in timed
         ),
     )
+
+
+def compiled(engine: EngineInfo | None) -> Iterator[str]:
+    """What was compiled, and what it became."""
+    if engine is None:
+        return
+    fewest, optimum, most = engine.batches
+    yield "<h2>Engine</h2>"
+    yield paragraph(
+        f"Compiled by {engine.runtime} {engine.version} for "
+        f"{', '.join(engine.built_for) or 'every compute capability that it knows'}; batches of {fewest} to {most}, "
+        f"kernels chosen for {optimum}; {engine.size_bytes:,} bytes from {engine.network_layers} layers of the network."
+    )
+    if engine.products:
+        counts = Counter(" · ".join(types) for types in engine.products.values())
+        told = ", ".join(f"{count} read {types}" for types, count in counts.most_common())
+        fused = "with" if engine.fused_attention else "without"
+        yield paragraph(f"As the plan lists it: of {len(engine.products)} products {told}; {fused} fused attention.")
+    usual = EngineOptions()
+    asked = {name: value for name, value in vars(engine.options).items() if value != getattr(usual, name)}
+    if asked:
+        yield fields({name: str(value) for name, value in asked.items()})
+    if engine.inspection is None:
+        yield paragraph(f"What it became was not read back: {engine.not_inspected}.", "note")
+    else:
+        found = engine.inspection
+        yield paragraph(
+            f"{len(found.layers)} layers, {found.aux_streams} auxiliary streams, {found.memory_bytes:,} bytes of GPU "
+            "memory a context."
+        )
+        yield table(["layer", "kind", "reads", "writes", "nodes"], map(layer_row, found.layers))
+    yield listing("The compiler warned", engine.warnings)
+
+
+def layer_row(layer: EngineLayer) -> list[str]:
+    columns = (layer.inputs, layer.outputs, layer.nodes)
+    return [cell(layer.name), cell(layer.kind), *(cell(", ".join(dict.fromkeys(one))) for one in columns)]
 
 
 def lowered(lowering: Lowering | None) -> Iterator[str]:

@@ -18,7 +18,7 @@ ORDER = (
     ("golden", "targets"),
     ("checkpoint", "trace", "rewrite", "locate", "validate", "engine", "cache", "choose"),
     ("report", "options", "onnx_input", "onnx_output", "self_check", "precision"),
-    ("inputs", "drafts"),
+    ("ahead", "inputs", "drafts"),
     ("pipeline", "revalidate", "optimize"),
     ("cli",),
     ("__init__", "__main__"),

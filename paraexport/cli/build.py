@@ -11,13 +11,14 @@ import click
 
 from paraexport import targets
 from paraexport.bundle import MANIFEST, Bundle
-from paraexport.cli.options import PATH, limit_option, output_options, reading_options
+from paraexport.cli.options import PATH, engine_options, limit_option, output_options, reading_options
 from paraexport.cli.output import (
     Stages,
     argument,
     emit_json,
     print_candidates,
     print_checks,
+    print_engine,
     print_lowering,
     print_refusals,
     size_text,
@@ -27,7 +28,7 @@ from paraexport.cli.output import (
 )
 from paraexport.cli.signals import leaving
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
-from paraexport.spec import Accuracy, Manifest, Report, Spec
+from paraexport.spec import Accuracy, EngineOptions, Manifest, Report, Spec
 
 
 @click.command("build")
@@ -94,6 +95,7 @@ from paraexport.spec import Accuracy, Manifest, Report, Spec
     help="A part that stays in float32 in int8: branches.3, or branches.3/layers.1. May be repeated.",
 )
 @click.option("--no-equalise", is_flag=True, help="Do not equalise value channels before int8.")
+@engine_options
 @limit_option
 @click.option("--force", is_flag=True, help="Build again, and replace a bundle that is there.")
 @output_options
@@ -115,6 +117,8 @@ def command(
     calibrator: str,
     keep: tuple[str, ...],
     no_equalise: bool,
+    compute_capabilities: tuple[str, ...],
+    engine: EngineOptions,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -140,6 +144,7 @@ def command(
             checkpoint, output, target=target, precision=precision, layout=layout, branches=branches, spec=spec,
             module=module, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop, limits=limits,
             calibrator=calibrator, keep=keep, equalise=not no_equalise, force=force, progress=stages,
+            engine=dataclasses.replace(engine, compute_capabilities=compute_capabilities),
         )  # fmt: skip
     reused = pipeline.UNCHANGED in stages.names
     show(Result(built, report.read(built.path), reused, stages.seconds()), as_json=as_json)
@@ -161,6 +166,8 @@ class Result:
 
     @property
     def following(self) -> str:
+        if self.report.engine is not None and self.report.engine.not_inspected:
+            return f"copy it to a machine with a GPU, and there paraexport validate {self.bundle.path.name}"
         return f"paraexport predict {shlex.quote(argument(self.bundle.path))} IMAGE"
 
 
@@ -171,6 +178,8 @@ def show(result: Result, *, as_json: bool) -> None:
         warn(f"skipped {line}")
     if report.made_up:
         warn("the checks ran on made-up images, which no model was trained for; give --data or --calib")
+    if report.engine is not None and report.engine.not_inspected:
+        warn(f"the engine was compiled and has not run: {report.engine.not_inspected}")
     if as_json:
         emit_json(as_object(result))
         return
@@ -180,6 +189,7 @@ def show(result: Result, *, as_json: bool) -> None:
     print_rewrites(manifest)
     print_lowering(manifest.lowering)
     print_candidates(manifest.candidates)
+    print_engine(report.engine)
     print(f"\nchecked on {manifest.evidence}")
     print_checks(manifest.checks)
     if report.accuracy is not None:
@@ -212,6 +222,7 @@ def as_object(result: Result) -> dict[str, object]:
         "rewrites": manifest.rewrites,
         "lowering": manifest.lowering,
         "candidates": manifest.candidates,
+        "engine": report.engine,
         "max_batch": manifest.max_batch,
         "key": manifest.key,
         "spec": manifest.spec,

@@ -27,6 +27,8 @@ PURPOSES = {
     "gpu": "running bundles on an NVIDIA GPU",
     "openvino": "running bundles with OpenVINO",
     "build": "building bundles",
+    "tensorrt": "TensorRT engines, on the GPU that is to run them",
+    "rtx": "TensorRT-RTX engines, built here or on a GPU",
 }
 REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)[^;>]*(?:>=(?P<minimum>[\d.]+))?.*?(?:extra == ['\"](?P<extra>[\w-]+)['\"])?$"
@@ -61,6 +63,10 @@ class TargetState:
     version: str | None
     missing: str
     remedy: str
+    idle: str
+    """Why it can build and not run; empty where it can run."""
+    device: str
+    """That it compiles for; empty where it does not compile."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def command(*, as_json: bool, quiet: bool) -> None:
 def diagnose() -> Diagnosis:
     libraries = tuple(map(examine, requirements()))
     states = tuple(map(target_state, targets.MODULES))
-    can_run = any(state.version for state in states)
+    can_run = any(state.version and not state.idle for state in states)
     can_build = can_run and not any(one.problem for one in libraries if one.extra in ("", "build"))
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     return Diagnosis(
@@ -160,8 +166,9 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def target_state(name: str) -> TargetState:
-    here = targets.get(name).availability()
-    return TargetState(name, here.version, here.missing, here.remedy)
+    here, compiler = targets.get(name).availability(), targets.compiler(name)
+    device = "" if compiler is None else compiler.here()
+    return TargetState(name, here.version, here.missing, here.remedy, here.idle, device)
 
 
 def usable_cpus() -> int:
@@ -183,9 +190,15 @@ def show(found: Diagnosis) -> None:
     ]
     print_table(("library", "version", "needed for", "problem", "remedy"), rows)
     print()
-    states = [
-        (one.name, f"available, {one.version}" if one.version else one.missing, one.remedy) for one in found.targets
-    ]
+    states = [(one.name, state_text(one), one.remedy) for one in found.targets]
     print_table(("target", "state", "remedy"), states)
     print(f"\nrun bundles (predict, validate):  {'yes' if found.can_run else 'no'}")
     print(f"build bundles (build, inspect):   {'yes' if found.can_build else 'no'}")
+
+
+def state_text(state: TargetState) -> str:
+    if state.version is None:
+        return state.missing
+    if state.idle:
+        return f"builds, {state.version}, and cannot run: {state.idle}"
+    return f"available, {state.version}{f', on {state.device}' if state.device else ''}"

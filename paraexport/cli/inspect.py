@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from paraexport import targets
 from paraexport.cache import require_file
 from paraexport.cli.options import PATH, output_options, reading_options
 from paraexport.cli.output import (
@@ -17,6 +18,7 @@ from paraexport.cli.output import (
     emit_json,
     print_candidates,
     print_checks,
+    print_engine,
     print_lowering,
     print_table,
     size_text,
@@ -102,6 +104,7 @@ def parameter_count(found: Checkpoint) -> int:
 
 
 def inspect_bundle(path: Path, *, as_json: bool) -> None:
+    from paraexport import report
     from paraexport.bundle import MANIFEST, read_bundle
 
     if not (path / MANIFEST).exists():
@@ -114,16 +117,19 @@ def inspect_bundle(path: Path, *, as_json: bool) -> None:
     manifest = read_bundle(path).manifest
     size_bytes = sum(file.size_bytes for file in manifest.files.values()) + (path / MANIFEST).stat().st_size
     following = f"paraexport predict {shlex.quote(str(path))} IMAGE"
+    engine = report.read(path).engine if targets.compiler(manifest.target) else None
     if as_json:
         facts = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": size_bytes}
-        emit_json({**facts, "manifest": manifest, "next": following})
+        emit_json({**facts, "manifest": manifest, "engine": engine, "next": following})
         return
     print(f"{path}: a bundle, {size_text(size_bytes)}, every file as its sha256 says")
     print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
     print(
         f"built by paraexport {manifest.paraexport} from {manifest.source.name}; {origin(manifest.source.convention)}"
     )
-    print(", ".join(f"{name} {version}" for name, version in manifest.versions.items()) + "\n")
+    print(", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
+    print_engine(engine)
+    print()
     print_manifest(manifest)
     print(f"\nnext: {following}")
 

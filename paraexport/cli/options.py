@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from paraexport.spec import EngineOptions
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+CAPABILITIES = "compute_capabilities"
 PATH = click.Path(path_type=Path)
 
 
@@ -24,6 +29,30 @@ def pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) ->
         if found.setdefault(name, value) != value:
             raise click.BadParameter(f"{name} is given twice, as {found[name]} and as {value}")
     return found
+
+
+def engine(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> EngineOptions:
+    """`("aux_streams=4", "tf32=true")` -> EngineOptions(aux_streams=4, tf32=True)."""
+    kinds = {one.name: str(one.type) for one in dataclasses.fields(EngineOptions) if one.name != CAPABILITIES}
+    found: dict[str, Any] = {}
+    for name, text in pairs(ctx, param, given).items():
+        if name not in kinds:
+            raise click.BadParameter(f"{name} is none of {', '.join(kinds)}")
+        choices = {"true": True, "false": False}
+        try:
+            found[name] = choices[text.lower()] if kinds[name] == "bool" else int(text)
+        except (KeyError, ValueError):
+            wanted = "true or false" if kinds[name] == "bool" else "a whole number"
+            raise click.BadParameter(f"{name}={text} is not {wanted}") from None
+    return EngineOptions(**found)
+
+
+def capabilities(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
+    """Each once; `8.9`, as NVIDIA writes them."""
+    for text in given:
+        if not re.fullmatch(r"\d+\.\d", text):
+            raise click.BadParameter(f"{text} is no compute capability such as 8.9")
+    return tuple(dict.fromkeys(given))
 
 
 def limits(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, float]:
@@ -77,3 +106,24 @@ def limit_option(command: Command) -> Command:
         help="Move the limit of a check, such as parity=1e-4; the bundle says that it was moved. May be repeated.",
     )
     return option(command)
+
+
+def engine_options(command: Command) -> Command:
+    """How an engine is compiled."""
+    capability = click.option(
+        "--compute-capability",
+        CAPABILITIES,
+        multiple=True,
+        metavar="X.Y",
+        callback=capabilities,
+        help="With tensorrt-rtx, compile for these GPUs alone, such as 8.9. May be repeated. [default: all it knows]",
+    )
+    rest = click.option(
+        "--engine",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        callback=engine,
+        help="How a TensorRT engine is compiled: optimum_batch, workspace_mib, optimization_level, aux_streams, "
+        "version_compatible, hardware_compatible, stripped, tf32, timing_cache. May be repeated.",
+    )
+    return capability(rest(command))

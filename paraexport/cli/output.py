@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from paraexport.spec import Assumption, Candidate, Check, Lowering, Preprocessing, Spec
+from paraexport.spec import Assumption, Candidate, Check, EngineInfo, Lowering, Preprocessing, Spec
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -134,6 +134,19 @@ def print_candidates(candidates: Sequence[Candidate]) -> None:
         for one in candidates
     ]
     print_table(("target", "layout", *(f"batch {batch}" for batch in batches), ""), rows)
+
+
+def print_engine(engine: EngineInfo | None) -> None:
+    """What was compiled, for what."""
+    if engine is None:
+        return
+    gpus = f"compute capability {', '.join(engine.built_for)}" if engine.built_for else "any GPU that it knows"
+    print(f"compiled: {size_text(engine.size_bytes)} by {engine.runtime} {engine.version}, for {gpus}")
+    if engine.inspection is not None:
+        asked, used = engine.options.aux_streams, engine.inspection.aux_streams
+        streams = f", {used} auxiliary streams{'' if asked is None else f' of {asked} asked for'}"
+        memory = size_text(engine.inspection.memory_bytes)
+        print(f"it became {len(engine.inspection.layers)} layers{streams}, {memory} of GPU memory a context")
 
 
 def print_refusals(passes: Iterable[tuple[str, Sequence[str]]]) -> None:

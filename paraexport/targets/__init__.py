@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.clock import Progress
 from paraexport.errors import MissingError
+from paraexport.spec import EngineInfo, EngineOptions
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Availability:
     version: str | None
     missing: str = ""
     remedy: str = ""
+    idle: str = ""
+    """Why what is built here cannot run here; empty where it can."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,28 @@ class Target(Protocol):
         ...
 
 
-MODULES = {name: f"paraexport.targets.{name}" for name in ("onnxruntime", "openvino")}
+@runtime_checkable
+class Compiler(Target, Protocol):
+    """The module of a target that runs what it has made of `model.onnx` beforehand."""
+
+    ENGINE_OPTIONS: frozenset[str]
+    """The fields of `EngineOptions` that it takes."""
+    LAYOUT: str
+    """What `auto` takes where nothing can be timed."""
+
+    def here(self) -> str:
+        """The device that it compiles for or why there is none, in words; another one may want another engine."""
+        ...
+
+    def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress) -> EngineInfo:
+        """Compile `model.onnx`, in the same folder; `progress` is told of phases."""
+        ...
+
+
+MODULES = {
+    name: f"paraexport.targets.{name.replace('-', '_')}"
+    for name in ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
+}
 DEFAULT = "onnxruntime"
 """Runs everywhere that Python does."""
 
@@ -72,6 +97,23 @@ def get(name: str) -> Target:
         known = ", ".join(MODULES)
         raise MissingError("unknown target", expected=f"one of {known}", got=name, remedy="update paraexport")
     return cast("Target", importlib.import_module(MODULES[name]))
+
+
+def compiler(name: str) -> Compiler | None:
+    """The target called `name` where it compiles; None where it runs `model.onnx` as it is."""
+    target = get(name)
+    return target if isinstance(target, Compiler) else None
+
+
+def engine_options(name: str) -> frozenset[str]:
+    """The fields of `EngineOptions` that it takes."""
+    found = compiler(name)
+    return frozenset() if found is None else found.ENGINE_OPTIONS
+
+
+def devices(*names: str) -> list[str]:
+    """What each of the targets, by default all, that compile finds here to compile for."""
+    return [found.here() for name in names or MODULES if (found := compiler(name))]
 
 
 def require(name: str) -> Target:

@@ -18,6 +18,8 @@ def skip_where_missing(name: str) -> None:
     here = targets.get(name).availability()
     if here.version is None:
         pytest.skip(f"{here.missing}; {here.remedy}")
+    if here.idle:
+        pytest.skip(f"{name} builds here and cannot run: {here.idle}")
 
 
 @pytest.mark.parametrize("name", targets.MODULES)

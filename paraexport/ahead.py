@@ -1,0 +1,93 @@
+"""The checks of a build: of the engine where it can run, else of the graph that it was compiled from.
+
+An engine that was compiled ahead of time, for another machine, cannot be checked on this one. Its checks are then not
+run, with the reason; the same checks run on `model.onnx` in ONNX Runtime on the CPU, under names of their own: they
+find a wrong graph, and say nothing of what the compiler made of a right one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from paraexport import targets, validate
+from paraexport.bundle import MODEL, Bundle
+from paraexport.engine import Engine
+from paraexport.errors import MissingError
+from paraexport.spec import Check
+from paraexport.targets import onnxruntime
+from paraexport.validate import Evidence, Logits, Lowered, Outcome
+
+GRAPH, PLAN = "graph_", "plan_"
+OF_GRAPH = ("parity", "batches", "cosine", "disagreement", "accuracy_drop")
+"""Checks that say something of a graph wherever it runs."""
+OF_PLAN = ("not_int8",)
+"""Checks of what the compiled plan lists: of what it is meant to do, not of what it did."""
+OF_BUILD = ("rounding",)
+"""Checks that say the same without any engine."""
+
+
+def run_checks(
+    made: Bundle, evidence: Evidence, read_back: Callable[[], Lowered | None], moved: Mapping[str, float]
+) -> Outcome:
+    """Every check of the bundle's precision; `read_back` tells what the runtime makes of products in int8.
+
+    Raises:
+        MissingError: neither the engine nor the graph can run here.
+    """
+    manifest = made.manifest
+    reason = targets.get(manifest.target).availability().idle
+    try:
+        evidence = dataclasses.replace(evidence, lowered=read_back())
+    except MissingError:
+        if not reason:
+            raise
+    if reason:
+        return of_graph(made, evidence, moved, reason)
+    return validate.run_checks(manifest.precision, Engine(made), evidence, max_batch=manifest.max_batch, moved=moved)
+
+
+def of_graph(made: Bundle, evidence: Evidence, moved: Mapping[str, float], reason: str) -> Outcome:
+    manifest = made.manifest
+    here = onnxruntime.availability()
+    if here.version is None:
+        raise MissingError(
+            f"nothing can be checked here: {reason}, and {here.missing}",
+            where=f"target {manifest.target}",
+            remedy=f"{here.remedy}, which checks the graph",
+        )
+    outcome = validate.run_checks(
+        manifest.precision, open_graph(made), evidence, max_batch=manifest.max_batch, moved=moved
+    )
+    of_engine = [one if one.name in OF_BUILD else not_run(one, reason) for one in outcome.checks]
+    renamed = {**{name: f"{GRAPH}{name}" for name in OF_GRAPH}, **{name: f"{PLAN}{name}" for name in OF_PLAN}}
+    others = [
+        dataclasses.replace(one, name=renamed[one.name])
+        for one in outcome.checks
+        if one.name in OF_GRAPH or (one.name in OF_PLAN and one.passed is not None)
+    ]
+    # Nobody knows how accurate the engine is.
+    unlabelled = dataclasses.replace(outcome.comparison, labelled=0)
+    return Outcome((*of_engine, *others), unlabelled)
+
+
+def not_run(check: Check, reason: str) -> Check:
+    return dataclasses.replace(check, value=None, samples=0, passed=None, reason=f"not run: {reason}")
+
+
+def open_graph(made: Bundle) -> Logits:
+    """`model.onnx` node by node on the CPU, as it is written: with every rounding to half, which runtimes leave out."""
+    import onnx_ir as ir
+
+    from paraexport.precision import half_cpu
+    from paraexport.precision.span import SPANS
+    from paraexport.probe import open_probe
+
+    model = ir.load(made.path / MODEL)
+    ir.external_data.load_to_model(model)
+    for kind in SPANS:
+        if kind == made.manifest.precision:
+            half_cpu.for_cpu(model.graph, kind)
+    proto = ir.to_proto(model)
+    run = open_probe(proto, [proto.graph.output[0].name], optimised=False)
+    return lambda images: run(images)[0]

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: one implementation for both, `flavour.py` holding what differs between them."""

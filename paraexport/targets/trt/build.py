@@ -1,0 +1,173 @@
+"""model.onnx -> model.engine, and engine.json, which says what it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from paraexport.clock import Progress
+from paraexport.errors import EngineError
+from paraexport.spec import EngineInfo, EngineOptions, Inspection
+from paraexport.targets.trt import info
+from paraexport.targets.trt import plan as listing
+from paraexport.targets.trt.device import Device, find_device
+from paraexport.targets.trt.flavour import Flavour
+from paraexport.targets.trt.logger import logger_of, new_monitor
+from paraexport.targets.trt.network import parse
+
+OPTIMUM_BATCH = 8
+MIB = 2**20
+
+
+def compile_model(
+    flavour: Flavour, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress
+) -> EngineInfo:
+    """Compile `model.onnx` in `folder` for batches of 1 to `max_batch` images.
+
+    Raises:
+        MissingError: TensorRT is not installed here.
+        EngineError: the graph or an option cannot be compiled.
+    """
+    trt = flavour.load()
+    logger, monitor = logger_of(trt), new_monitor(trt, progress)
+    logger.start()
+    builder = trt.Builder(logger)
+    network = parse(flavour, trt, builder, logger, folder / "model.onnx")
+    batches = batches_of(wanted, max_batch)
+    config = builder.create_builder_config()
+    config.progress_monitor = monitor
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    set_options(flavour, trt, config, wanted)
+    set_profile(builder, config, network, batches)
+    device = find_device()
+    cache = open_timing_cache(flavour, trt, config, wanted, device)
+    plan = builder.build_serialized_network(network, config)
+    if monitor.raised is not None:
+        raise monitor.raised
+    if plan is None:
+        raise failure(flavour, logger.told(), wanted, max_batch)
+    content = bytes(plan)
+    (folder / info.ENGINE).write_bytes(content)
+    if cache is not None:
+        keep_timing_cache(config, cache)
+    told = EngineInfo(
+        runtime=flavour.title,
+        version=str(trt.__version__),
+        built_for=built_for(flavour, wanted, device),
+        built_on=str(device) if isinstance(device, Device) else "",
+        batches=batches,
+        options=wanted,
+        network_layers=network.num_layers,
+        products=dict(listing.products(content)),
+        fused_attention=listing.fuses_attention(content),
+        size_bytes=len(content),
+        inspection=look_inside(trt, plan) if isinstance(device, Device) else None,
+        not_inspected=device if isinstance(device, str) else "",
+        warnings=tuple(dict.fromkeys(logger.warnings)),
+    )
+    info.write(folder, told)
+    return told
+
+
+def batches_of(wanted: EngineOptions, max_batch: int) -> tuple[int, int, int]:
+    """(fewest, optimum, most) images in one run."""
+    optimum = min(OPTIMUM_BATCH, max_batch) if wanted.optimum_batch is None else wanted.optimum_batch
+    if not 1 <= optimum <= max_batch:
+        raise EngineError(
+            "the optimum batch is outside the profile",
+            where="--engine optimum_batch",
+            expected=f"1 to {max_batch}",
+            got=optimum,
+            remedy="give a larger --max-batch, or another optimum",
+        )
+    return 1, optimum, max_batch
+
+
+def set_profile(builder: Any, config: Any, network: Any, batches: tuple[int, int, int]) -> None:
+    images = network.get_input(0)
+    profile = builder.create_optimization_profile()
+    profile.set_shape(images.name, *((size, *tuple(images.shape)[1:]) for size in batches))
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineError("the profile is impossible", expected="batches from fewest to most", got=batches)
+
+
+def set_options(flavour: Flavour, trt: Any, config: Any, wanted: EngineOptions) -> None:
+    """Only what was asked for is set: the rest stays as TensorRT has it, but for TF32, which float32 does not mean."""
+    if wanted.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if wanted.stripped:
+        config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+        config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)
+    if not wanted.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if wanted.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, wanted.workspace_mib * MIB)
+    if wanted.optimization_level is not None:
+        config.builder_optimization_level = wanted.optimization_level
+    if wanted.aux_streams is not None:
+        config.max_aux_streams = wanted.aux_streams
+    if wanted.hardware_compatible:
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    if wanted.compute_capabilities:
+        config.num_compute_capabilities = len(wanted.compute_capabilities)
+        for index, text in enumerate(wanted.compute_capabilities):
+            config.set_compute_capability(flavour.capability(trt, text), index)
+
+
+def built_for(flavour: Flavour, wanted: EngineOptions, device: Device | str) -> tuple[str, ...]:
+    if flavour.ahead_of_time:
+        return wanted.compute_capabilities
+    return (device.compute_capability,) if isinstance(device, Device) else ()
+
+
+def look_inside(trt: Any, plan: Any) -> Inspection:
+    logger = logger_of(trt)
+    runtime = trt.Runtime(logger)
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineError("the engine cannot be read back", got=logger.told()[:300])
+    return info.inspect(trt, engine)
+
+
+def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) -> EngineError:
+    """What TensorRT said last, and what can be done about it."""
+    low = said.lower()
+    if "turing" in low or "sm75" in low:
+        remedy = "leave compute capability 7.5 out: it has no float32 products there, and every graph of ours has some"
+    elif ("workspace" in low or "memory" in low) and wanted.workspace_mib is not None:
+        remedy = f"give more than --engine workspace_mib={wanted.workspace_mib}, leave it out, or lower --max-batch"
+    elif "memory" in low or "workspace" in low:
+        remedy = f"give a --max-batch below {max_batch}, or --engine workspace_mib=N, or free memory of the GPU"
+    elif "version_compatible" in low or "libnvinfer_lean" in low:
+        remedy = "version_compatible needs the lean runtime: pip install tensorrt-lean, or leave it out"
+    else:
+        remedy = "build with another --layout or --precision, and please report the message"
+    return EngineError(f"{flavour.title} cannot compile the graph", where="model.onnx", got=said[:600], remedy=remedy)
+
+
+def timing_cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/paraexport/timing`, in `~/.cache` where that is not set."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "paraexport" / "timing"
+
+
+def open_timing_cache(
+    flavour: Flavour, trt: Any, config: Any, wanted: EngineOptions, device: Device | str
+) -> Path | None:
+    """What was timed before on this kind of GPU by this version, and where to keep it; None where nothing is timed."""
+    if "timing_cache" not in flavour.options or not wanted.timing_cache or isinstance(device, str):
+        return None
+    name = "".join(letter if letter.isalnum() else "-" for letter in f"{device.name}-{trt.__version__}")
+    file = timing_cache_folder() / f"{name}.cache"
+    content = file.read_bytes() if file.is_file() else b""
+    cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
+    return file if config.set_timing_cache(cache, ignore_mismatch=False) else None
+
+
+def keep_timing_cache(config: Any, file: Path) -> None:
+    """Written beside and renamed, so that builds at the same time do no harm."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_suffix(f".{os.getpid()}")
+    beside.write_bytes(config.get_timing_cache().serialize())
+    beside.replace(file)

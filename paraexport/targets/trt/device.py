@@ -1,0 +1,81 @@
+"""The NVIDIA GPU of this machine, through the driver's own library: no CUDA toolkit is needed to ask.
+
+CUDA driver API: https://docs.nvidia.com/cuda/cuda-driver-api
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+
+from paraexport.errors import MissingError
+
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+OUT_OF_MEMORY, NO_DEVICE = 2, 100
+MAJOR, MINOR = 75, 76
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """The first GPU that this process may use (`CUDA_VISIBLE_DEVICES`)."""
+
+    name: str
+    compute_capability: str
+    """`8.9`."""
+    driver: str
+    """The newest CUDA that the driver knows, `13.0`."""
+
+    def __str__(self) -> str:
+        return f"{self.name}, compute capability {self.compute_capability}, driver for CUDA {self.driver}"
+
+
+def find_device() -> Device | str:
+    """The GPU, or one clause on why there is none."""
+    try:
+        driver = Driver()
+    except MissingError as error:
+        return error.what
+    return driver.describe()
+
+
+class Driver:
+    """The driver's library, initialised; every call that fails raises.
+
+    Raises:
+        MissingError: there is no driver, or no GPU that it can use.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self.library = ctypes.CDLL(LIBRARY)
+        except OSError:
+            raise MissingError("there is no NVIDIA driver here", remedy="install one, or run where a GPU is") from None
+        self.call("cuInit", 0)
+        count = ctypes.c_int()
+        self.call("cuDeviceGetCount", ctypes.byref(count))
+        if not count.value:
+            raise MissingError("the NVIDIA driver finds no GPU", remedy="is CUDA_VISIBLE_DEVICES empty?")
+
+    def call(self, name: str, *arguments: object) -> None:
+        code = getattr(self.library, name)(*arguments)
+        if code == NO_DEVICE:
+            raise MissingError("the NVIDIA driver finds no GPU", remedy="is CUDA_VISIBLE_DEVICES empty?")
+        if code == OUT_OF_MEMORY:
+            raise MissingError("the GPU has no memory left", where=name, remedy="free some, or build --max-batch lower")
+        if code:
+            raise MissingError(f"the NVIDIA driver fails with error {code}", where=name, remedy="update the driver")
+
+    def describe(self) -> Device:
+        device, version, numbers = ctypes.c_int(), ctypes.c_int(), []
+        name = ctypes.create_string_buffer(256)
+        self.call("cuDeviceGet", ctypes.byref(device), 0)
+        self.call("cuDeviceGetName", name, len(name), device)
+        self.call("cuDriverGetVersion", ctypes.byref(version))
+        for attribute in (MAJOR, MINOR):
+            number = ctypes.c_int()
+            self.call("cuDeviceGetAttribute", ctypes.byref(number), attribute, device)
+            numbers.append(number.value)
+        driver = f"{version.value // 1000}.{version.value % 1000 // 10}"
+        return Device(name.value.decode(errors="replace"), "{}.{}".format(*numbers), driver)

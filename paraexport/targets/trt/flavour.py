@@ -1,0 +1,135 @@
+"""What differs between TensorRT 10.x, 11.x and TensorRT-RTX; everything else of `targets.trt` is the same for all.
+
+Between 10 and 11 it is one thing here: STRONGLY_TYPED is bit 1 in one and bit 0 in the other, so that flags are built
+from the enumeration, `1 << int(...)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from paraexport.errors import EngineError, MissingError
+from paraexport.targets import Availability
+from paraexport.targets.trt.device import Device, find_device
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """One of the two products: its Python module, and what it can do."""
+
+    name: str
+    """Of the target: `tensorrt-rtx`."""
+    title: str
+    module: str
+    oldest: str
+    """The first version that takes our graphs."""
+    remedy: str
+    """How to install it."""
+    ahead_of_time: bool
+    """It compiles with neither GPU nor driver, for any GPU; else for the one that is here."""
+    options: frozenset[str]
+    """The fields of `EngineOptions` that it takes."""
+
+    @property
+    def installed(self) -> bool:
+        return importlib.util.find_spec(self.module) is not None
+
+    def load(self) -> Any:
+        """The Python module of TensorRT.
+
+        Raises:
+            MissingError: it is not installed, is broken, or too old.
+        """
+        here = self.library()
+        if here.version is None:
+            raise MissingError(here.missing, where=f"target {self.name}", remedy=here.remedy)
+        return importlib.import_module(self.module)
+
+    def library(self) -> Availability:
+        """Whether the library can be used, whatever GPU there is."""
+        try:
+            version = str(importlib.import_module(self.module).__version__)
+        except ImportError as error:
+            return Availability(None, f"{self.module} cannot be imported: {error}", self.remedy)
+        except Exception as error:  # a broken library may raise anything
+            reason = f"{self.module} cannot be imported: {type(error).__name__}: {error}"
+            return Availability(None, reason, self.remedy)
+        if release(version) < release(self.oldest):
+            missing = f"{self.title} {version} is too old, {self.oldest} or later is needed"
+            return Availability(None, missing, self.remedy)
+        return Availability(version)
+
+    def availability(self) -> Availability:
+        """Whether it can build here, and if so, why what it builds cannot run here."""
+        found = self.library()
+        if found.version is None or not (reason := self.unusable(importlib.import_module(self.module), find_device())):
+            return found
+        if not self.ahead_of_time:
+            return Availability(None, f"{self.title} {found.version} is installed, but {reason}", GPU_REMEDY)
+        return Availability(found.version, idle=reason)
+
+    def unusable(self, trt: Any, device: Device | str) -> str:
+        """Why no engine runs on the device, or nothing."""
+        if isinstance(device, str):
+            return device
+        if self.ahead_of_time and device.compute_capability not in self.capabilities(trt):
+            return f"{self.title} does not know {device.name}, compute capability {device.compute_capability}"
+        return ""
+
+    def capabilities(self, trt: Any) -> dict[str, Any]:
+        """`8.9` -> ComputeCapability.SM89, for each that can be compiled for ahead of time."""
+        members = trt.ComputeCapability.__members__.items()
+        return {f"{name[2:-1]}.{name[-1]}": member for name, member in members if name.startswith("SM")}
+
+    def capability(self, trt: Any, text: str) -> Any:
+        """`8.9` -> ComputeCapability.SM89.
+
+        Raises:
+            EngineError: this version has no such one.
+        """
+        known = self.capabilities(trt)
+        if text not in known:
+            raise EngineError(
+                f"{self.title} {trt.__version__} does not compile for compute capability {text}",
+                where="--compute-capability",
+                expected=f"some of {', '.join(known)}",
+                got=text,
+                remedy="other GPUs, such as H100 with 9.0, need --target tensorrt",
+            )
+        return known[text]
+
+
+GPU_REMEDY = "an engine is compiled on the kind of GPU that it is to run on: build there, or take --target tensorrt-rtx"
+TENSORRT = Flavour(
+    name="tensorrt",
+    title="TensorRT",
+    module="tensorrt",
+    oldest="10.14",
+    remedy="pip install 'paraexport[tensorrt]' on a machine with an NVIDIA GPU",
+    ahead_of_time=False,
+    options=frozenset(
+        {
+            "optimum_batch", "workspace_mib", "optimization_level", "aux_streams", "version_compatible",
+            "hardware_compatible", "stripped", "tf32", "timing_cache",
+        }
+    ),
+)  # fmt: skip
+RTX = Flavour(
+    name="tensorrt-rtx",
+    title="TensorRT-RTX",
+    module="tensorrt_rtx",
+    oldest="1.3",
+    remedy="pip install 'paraexport[rtx]'",
+    ahead_of_time=True,
+    options=frozenset({"compute_capabilities", "optimum_batch", "workspace_mib", "optimization_level", "tf32"}),
+)
+
+
+def release(version: str) -> tuple[int, ...]:
+    """`10.16.1.11` -> (10, 16, 1, 11)."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()

@@ -1,0 +1,75 @@
+"""What TensorRT says while it works: errors and warnings kept as lines, phases passed on as progress.
+
+A process has one logger while anything of TensorRT lives: later ones are ignored. So this one is made once. (An error
+recorder for each builder would be the documented way; with the bindings of TensorRT-RTX 1.7 it crashes the process.)
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+from typing import Any
+
+from paraexport.clock import Progress
+
+MOST_LINES = 200
+
+
+@functools.cache
+def logger_of(trt: Any) -> Any:
+    """The `ILogger` of this process; `start()` forgets what it has, `told()` is every error since, on one line."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
+            self.warnings: collections.deque[str] = collections.deque(maxlen=MOST_LINES)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.ERROR:
+                self.errors.append(" ".join(message.split()))
+            elif severity == trt.ILogger.WARNING:
+                self.warnings.append(" ".join(message.split()))
+
+        def start(self) -> None:
+            self.errors.clear()
+            self.warnings.clear()
+
+        def told(self) -> str:
+            lines = dict.fromkeys(line for line in self.errors if "checkMacros" not in line)
+            return "; ".join(lines) or "it gave no reason, or gave it to another logger of this process"
+
+    return Logger()
+
+
+def new_monitor(trt: Any, progress: Progress) -> Any:
+    """An `IProgressMonitor`: `progress` is told of each phase of the build, though not of the phases within.
+
+    What `progress` raises, such as Ctrl-C, stops the build; it is kept in `raised`, since TensorRT would lose it.
+    """
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.whole: str | None = None
+            self.raised: BaseException | None = None
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:  # noqa: ARG002
+            if parent is None:
+                self.whole = phase
+            elif parent == self.whole and self.raised is None:
+                self.tell(f"engine: {phase[:1].lower()}{phase[1:]}")
+
+        def phase_finish(self, phase: str) -> None:
+            pass
+
+        def step_complete(self, phase: str, step: int) -> bool:  # noqa: ARG002
+            return self.raised is None
+
+        def tell(self, words: str) -> None:
+            try:
+                progress(words)
+            except BaseException as error:
+                self.raised = error
+
+    return Monitor()

@@ -1,0 +1,74 @@
+"""model.onnx -> a strongly typed network of TensorRT, or an error that names the ONNX node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from paraexport.errors import EngineError
+from paraexport.targets.trt.flavour import Flavour
+
+UNSUPPORTED = "UNSUPPORTED_NODE"
+SHOWN = 3
+"""Nodes that an error tells of; it counts the rest."""
+NOISE = re.compile(r"^(Invalid Node - .*|\[?checkMacros.*|\[\d+\] *|Assertion failed: )", re.MULTILINE)
+INSIDE = re.compile(r"API Usage Error \((.*?)(?: In \w+ at /\S+)?\)\s*$", re.DOTALL)
+LESS = "build with --layout branches, or --precision fp32; `paraexport doctor` tells the versions"
+
+
+def parse(flavour: Flavour, trt: Any, builder: Any, logger: Any, model: Path) -> Any:
+    """The network of the ONNX file; its types are those that the graph says, and no others.
+
+    An attention may be computed by several kernels where no fused one fits, as in float32 where there is none at all:
+    without that leave the build fails. It is leave and no order: where a fused kernel fits, it is taken.
+
+    Raises:
+        EngineError: a node that TensorRT does not take, by name; or an image size that is not fixed.
+    """
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(model)):
+        faults = [fault(parser.get_error(index)) for index in range(parser.num_errors)]
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise EngineError(
+            f"{flavour.title} {trt.__version__} does not take the graph",
+            where=model.name,
+            got="; ".join(faults[:SHOWN]) + more if faults else "the file cannot be read",
+            remedy=LESS,
+        )
+    for layer in attentions(trt, network):
+        layer.attention.decomposable = True
+    shape = tuple(network.get_input(0).shape)
+    if any(size < 1 for size in shape[1:]):
+        raise EngineError(
+            "the size of the images is not fixed",
+            where=f"{model.name}, input {network.get_input(0).name}",
+            expected="numbers for all but the batch",
+            got=list(shape),
+            remedy="export it with a fixed image size",
+        )
+    return network
+
+
+def attentions(trt: Any, network: Any) -> Iterator[Any]:
+    """The first layer of each attention; one made from an `Attention` node is a group of layers."""
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type == trt.LayerType.ATTENTION_INPUT:
+            layer.__class__ = trt.IAttentionInputLayer  # the bindings hand out the base class
+            yield layer
+
+
+def fault(error: Any) -> str:
+    """`branches.0/fc1/MatMul (MatMul): why`, on one line."""
+    reason = error.desc()
+    if (inside := INSIDE.search(NOISE.sub("", reason).strip())) is not None:
+        reason = inside[1]
+    reason = " ".join(NOISE.sub("", reason).split())
+    if error.code().name == UNSUPPORTED and reason in {"false", ""}:
+        reason = "there is no such operator in it"
+    operator = error.node_operator()
+    where = error.node_name() or (f"node {error.node()}" if error.node() >= 0 else "the file")
+    return f"{where}{f' ({operator})' if operator else ''}: {reason or error.code().name}"

@@ -1,0 +1,205 @@
+"""A real TensorRT compiles every graph that is emitted, and says which node is wrong in one that is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from paraexport.clock import silent
+from paraexport.errors import EngineError, InputError
+from paraexport.options import Options
+from paraexport.rewrite import LAYOUTS
+from paraexport.spec import EngineOptions
+from paraexport.targets import tensorrt_rtx
+from paraexport.targets.trt.flavour import RTX, TENSORRT
+from tests.targets.engines import SMALL, compile_here, require_rtx, save, write_graph
+
+PRECISIONS = {"fp32": "float", "fp16": "half", "bf16": "bf16", "int8": "int8"}
+CONVENTIONS = {"released": "normalized", "pre-norm": "input", "post-norm": "post"}
+EVERY = [*itertools.product(LAYOUTS, PRECISIONS, CONVENTIONS, ("cls", "mean"))]
+FEW = [one for one in EVERY if one[2:] == ("released", "cls")]
+
+
+def check_compiles(layout: str, precision: str, convention: str, pool: str, folder: Path) -> None:
+    spec = dataclasses.replace(SMALL, residual=CONVENTIONS[convention], pool=pool)  # type: ignore[arg-type]
+    meant = write_graph(spec, layout, precision, folder)
+    told = compile_here(folder)
+    assert (folder / "model.engine").stat().st_size == told.size_bytes > 0
+    assert told.batches == (1, 8, 16)
+    assert (precision == "fp32") == (not meant)
+    kind = PRECISIONS[precision]
+    assert {name: told.products[name] for name in meant} == dict.fromkeys(meant, (kind, kind))
+    if precision == "fp32":
+        assert {kind for kinds in told.products.values() for kind in kinds} == {"float"}
+
+
+@pytest.mark.parametrize(("layout", "precision", "convention", "pool"), FEW)
+def test_a_graph_compiles_and_its_products_are_of_its_types(
+    layout: str, precision: str, convention: str, pool: str, tmp_path: Path
+) -> None:
+    check_compiles(layout, precision, convention, pool, tmp_path / "graph")
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(("layout", "precision", "convention", "pool"), [one for one in EVERY if one not in FEW])
+def test_every_graph_compiles(layout: str, precision: str, convention: str, pool: str, tmp_path: Path) -> None:
+    check_compiles(layout, precision, convention, pool, tmp_path / "graph")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_attention_is_fused_in_half_where_softmax_is_float32(precision: str, tmp_path: Path) -> None:
+    write_graph(SMALL, "stacked", precision, tmp_path / "graph")
+    nodes = onnx.load(tmp_path / "graph/model.onnx").graph.node
+    assert {"Softmax"} <= {node.op_type for node in nodes}
+    assert "Attention" not in {node.op_type for node in nodes}
+    assert compile_here(tmp_path / "graph").fused_attention
+
+
+ONES = np.ones((4, 4), np.float32)
+WRONG: dict[str, tuple[str, dict[str, Any], str, str]] = {
+    "uint8 Q/DQ": (
+        "g (float[batch,4] images) => (float[batch,4] logits)"
+        "{ q = QuantizeLinear(images, s, z) d = DequantizeLinear(q, s, z) logits = MatMul(d, w) }",
+        {"s": np.float32(0.1), "z": np.uint8(128), "w": ONES},
+        "branches.0/q (QuantizeLinear)",
+        "zero point",
+    ),
+    "mixed-type Add": (
+        "g (float[batch,4] images) => (float16[batch,4] logits) { h = Cast<to=10>(images) logits = Add(h, w) }",
+        {"w": np.ones(4, np.float32)},
+        "branches.0/logits (Add)",
+        "must have same input types. But they are of types Half and Float",
+    ),
+    "int32 bias DQ": (
+        "g (float[batch,4] images) => (float[batch,4] logits)"
+        "{ m = MatMul(images, w) d = DequantizeLinear(b, s) logits = Add(m, d) }",
+        {"s": np.float32(0.1), "b": np.ones(4, np.int32), "w": ONES},
+        "branches.0/d (DequantizeLinear)",
+        "input has type Int32",
+    ),
+    "unsupported operator": (
+        "g (float[batch,4] images) => (float[batch,4] logits) { m = MatMul(images, w) logits = Bernoulli(m) }",
+        {"w": ONES},
+        "branches.0/logits (Bernoulli)",
+        "there is no such operator",
+    ),
+    "dynamic quantisation": (
+        "g (float[batch,4] images) => (float[batch,4] logits)"
+        "{ q, s, z = DynamicQuantizeLinear(images) m = MatMulInteger(q, w) logits = Cast<to=1>(m) }",
+        {"w": np.ones((4, 4), np.int8)},
+        "branches.0/m (MatMulInteger)",
+        "there is no such operator",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_graph_is_refused_by_the_name_of_the_node(name: str, tmp_path: Path) -> None:
+    text, constants, node, reason = WRONG[name]
+    with pytest.raises(EngineError) as caught:
+        compile_here(save(tmp_path / "graph", text, **constants))
+    assert str(caught.value.got).count(node) == 1
+    assert reason in str(caught.value.got)
+    assert "checkMacros" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "graph/model.engine").exists()
+
+
+def test_an_image_size_that_is_not_fixed_is_refused(tmp_path: Path) -> None:
+    text = "g (float[batch,1,h,w] images) => (float[batch,1,h,w] logits) { logits = Relu(images) }"
+    with pytest.raises(EngineError, match=r"not fixed.*got \[-1, 1, -1, -1\]"):
+        compile_here(save(tmp_path / "graph", text))
+
+
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(EngineError, match="does not take the graph"):
+        compile_here(tmp_path)
+
+
+@pytest.fixture
+def simple(tmp_path: Path) -> Path:
+    text = "g (float[batch,4] images) => (float[batch,4] logits) { logits = MatMul(images, w) }"
+    return save(tmp_path / "graph", text, w=ONES)
+
+
+def test_a_profile_that_excludes_the_optimum_is_refused(simple: Path) -> None:
+    with pytest.raises(EngineError, match=r"outside the profile.*expected 1 to 4, got 5"):
+        compile_here(simple, EngineOptions(optimum_batch=5), max_batch=4)
+
+
+def test_the_profile_is_what_was_asked_for(simple: Path) -> None:
+    assert compile_here(simple, EngineOptions(optimum_batch=3), max_batch=4).batches == (1, 3, 4)
+    assert compile_here(simple, max_batch=1).batches == (1, 1, 1)
+
+
+def test_compute_capabilities_that_it_knows_and_does_not(simple: Path) -> None:
+    assert compile_here(simple).built_for == ()
+    some = ("8.6", "8.9")
+    assert compile_here(simple, EngineOptions(compute_capabilities=some)).built_for == some
+    with pytest.raises(EngineError, match=r"compute capability 9\.0.*expected some of 7\.5, 8\.0.*tensorrt"):
+        compile_here(simple, EngineOptions(compute_capabilities=("9.0",)))
+
+
+def test_turing_is_refused_by_the_node_and_with_what_to_do(simple: Path) -> None:
+    with pytest.raises(EngineError, match=r"branches\.0/logits.*Turing.*leave compute capability 7\.5 out"):
+        compile_here(simple, EngineOptions(compute_capabilities=("7.5",)))
+
+
+def test_too_little_workspace_says_what_to_raise(tmp_path: Path) -> None:
+    write_graph(dataclasses.replace(SMALL, dim=256, heads=4, head_dim=64), "stacked", "fp32", tmp_path / "graph")
+    with pytest.raises(EngineError, match="give more than --engine workspace_mib=1"):
+        compile_here(tmp_path / "graph", EngineOptions(workspace_mib=1), max_batch=4096)
+
+
+def test_what_progress_raises_stops_the_build(tmp_path: Path) -> None:
+    require_rtx()
+    write_graph(SMALL, "stacked", "fp32", tmp_path / "graph")
+    phases: list[str] = []
+
+    def stop(phase: str) -> None:
+        phases.append(phase)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tensorrt_rtx.compile_model(tmp_path / "graph", 4, EngineOptions(), stop)
+    assert len(phases) == 1
+    assert not (tmp_path / "graph/model.engine").exists()
+    tensorrt_rtx.compile_model(tmp_path / "graph", 4, EngineOptions(), phases.append)
+    assert all(phase.startswith("engine: ") for phase in phases)
+    assert len(phases) > 2
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino", "tensorrt-rtx"])
+def test_an_option_that_the_target_does_not_have_is_refused(target: str) -> None:
+    with pytest.raises(InputError, match=r"the target has no aux_streams.*take --target tensorrt"):
+        Options(target=target, engine=EngineOptions(aux_streams=2))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (EngineOptions(optimum_batch=65), "optimum_batch.*at most 64"),
+        (EngineOptions(optimum_batch=0), "optimum_batch.*at least 1"),
+        (EngineOptions(workspace_mib=0), "workspace_mib.*at least 1"),
+        (EngineOptions(optimization_level=6), "optimization_level.*at most 5"),
+    ],
+)
+def test_an_impossible_option_is_refused(options: EngineOptions, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Options(target="tensorrt-rtx", engine=options)
+
+
+def test_every_engine_option_belongs_to_some_target() -> None:
+    assert {field.name for field in dataclasses.fields(EngineOptions)} == RTX.options | TENSORRT.options
+
+
+def test_a_simple_build_has_no_warnings(simple: Path) -> None:
+    require_rtx()
+    assert tensorrt_rtx.compile_model(simple, 4, EngineOptions(), silent).warnings == ()

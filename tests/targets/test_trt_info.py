@@ -1,0 +1,213 @@
+"""What is read from an engine's own account of itself, and what stands against running it."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from paraexport.errors import BundleError, MissingError
+from paraexport.spec import EngineInfo, EngineLayer, EngineOptions, Inspection
+from paraexport.targets import tensorrt
+from paraexport.targets.trt import info, plan
+from paraexport.targets.trt.device import Device, Driver, find_device
+from paraexport.targets.trt.flavour import RTX, TENSORRT, release
+from paraexport.targets.trt.session import unreadable
+from tests.targets.engines import require_rtx
+
+L4 = Device("NVIDIA L4", "8.9", "13.0")
+BUILT = EngineInfo(
+    runtime="TensorRT", version="10.16.1.11", built_for=("8.9",), built_on=str(L4), batches=(1, 8, 64),
+    options=EngineOptions(), network_layers=100, products={}, fused_attention=False, size_bytes=10, inspection=None,
+    not_inspected="", warnings=(),
+)  # fmt: skip
+
+
+def obstacles(version: str = BUILT.version, device: Device | str = L4, **fields: object) -> list[str]:
+    told = dataclasses.replace(BUILT, **fields)  # type: ignore[arg-type]
+    return [*info.obstacles(told, version, device, TENSORRT.unusable(None, device))]
+
+
+def test_nothing_stands_against_the_same_version_and_gpu() -> None:
+    assert obstacles() == []
+
+
+def test_another_version_is_named_with_the_one_that_is_here() -> None:
+    (reason,) = obstacles("10.15.1.29")
+    assert (
+        reason
+        == "it was compiled by TensorRT 10.16.1.11, and 10.15.1.29 is here: it runs on the very same version alone"
+    )
+
+
+@pytest.mark.parametrize(("version", "runs"), [("10.16.2.0", True), ("11.4.0.106", True), ("10.15.1.29", False)])
+def test_a_version_compatible_engine_runs_on_later_ones(version: str, runs: bool) -> None:
+    assert (obstacles(version, options=EngineOptions(version_compatible=True)) == []) is runs
+
+
+def test_another_compute_capability_is_named_with_the_gpu() -> None:
+    (reason,) = obstacles(device=Device("NVIDIA H100", "9.0", "13.0"))
+    assert reason == "it was compiled for compute capability 8.9, and NVIDIA H100 has 9.0"
+    assert obstacles(device=Device("NVIDIA L40", "8.9", "13.0")) == []
+
+
+@pytest.mark.parametrize(("capability", "runs"), [("9.0", True), ("8.0", True), ("7.5", False)])
+def test_a_hardware_compatible_engine_runs_on_ampere_and_later(capability: str, runs: bool) -> None:
+    device = Device("some GPU", capability, "13.0")
+    assert (obstacles(device=device, options=EngineOptions(hardware_compatible=True)) == []) is runs
+
+
+def test_an_engine_for_several_gpus_runs_on_each() -> None:
+    some = ("8.6", "8.9")
+    assert obstacles(built_for=some) == []
+    (reason,) = obstacles(device=Device("A100", "8.0", "13.0"), built_for=some)
+    assert "8.6 and 8.9" in reason
+    assert obstacles(device=Device("A100", "8.0", "13.0"), built_for=()) == []
+
+
+def test_everything_that_stands_against_it_is_told_at_once() -> None:
+    assert len(obstacles("11.0.0", "there is no NVIDIA driver here")) == 2
+    assert obstacles(device="there is no NVIDIA driver here") == ["there is no NVIDIA driver here"]
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    layer = EngineLayer("a", "gemm", ("Half",), ("Int8", "Int8"), ("branches.0/fc1/MatMul",))
+    told = dataclasses.replace(BUILT, inspection=Inspection((layer,), 2, 1000), products={"a": ("int8", "int8")})
+    info.write(tmp_path, told)
+    (tmp_path / info.ENGINE).write_bytes(b"plan")
+    assert info.read(tmp_path) == told
+    assert tensorrt.low_products(tmp_path) == {"branches.0/fc1/MatMul"}
+    (tmp_path / info.INFO).write_text("{}")
+    with pytest.raises(BundleError, match="malformed"):
+        info.read(tmp_path)
+    (tmp_path / info.ENGINE).unlink()
+    with pytest.raises(BundleError, match=r"expected model\.engine in it"):
+        info.read(tmp_path)
+
+
+def inspected(**inputs: str) -> dict[str, object]:
+    """The form of NVIDIA's documents: "Engine Inspector", and for 11.x "Migrating IEngineInspector Usage"."""
+    tensor = {"Name": "x", "Location": "Device", "Dimensions": [8, 64], **inputs}
+    return {
+        "Layers": [
+            {
+                "Name": "fc1 + gelu",
+                "LayerType": "gemm",
+                "Inputs": [tensor],
+                "Outputs": [tensor],
+                "TacticName": "sm80_xmma",
+                "StreamId": 0,
+                "Metadata": "[ONNX Layer: branches.0/fc1/MatMul]\x1f[ONNX Layer: branches.0/gelu/Gelu]",
+            }
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format"},
+        {"DataType": "Int8", "Format": "Row major linear"},
+    ],
+    ids=["10.x", "11.x"],
+)
+def test_the_inspectors_layers_tell_nodes_and_types(fields: dict[str, str]) -> None:
+    (layer,) = info.layers(inspected(**fields))
+    assert layer.nodes == ("branches.0/fc1/MatMul", "branches.0/gelu/Gelu")
+    assert (layer.kind, layer.inputs) == ("gemm", (next(iter(fields.values())),))
+    assert info.nodes_in_int8(Inspection((layer,), 0, 0)) == set(layer.nodes)
+    (half,) = info.layers(inspected(DataType="Half"))
+    assert info.nodes_in_int8(Inspection((half,), 0, 0)) == set()
+
+
+def test_layers_that_are_only_named_say_nothing_more() -> None:
+    assert [*info.layers({"Layers": ["a + b"]})] == [EngineLayer("a + b", "", (), (), ())]
+
+
+def test_a_plan_that_lists_nothing_lists_nothing() -> None:
+    assert plan.products(b"\0ptrt" + bytes(range(256))) == {}
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "9.3.0.1", "10.13.3.9"])
+def test_an_old_tensorrt_is_refused(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = types.ModuleType("tensorrt")
+    old.__version__ = version  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorrt", old)
+    found = tensorrt.availability()
+    assert found.version is None
+    assert found.missing == f"TensorRT {version} is too old, 10.14 or later is needed"
+    assert found.remedy == TENSORRT.remedy
+    with pytest.raises(MissingError, match="too old"):
+        TENSORRT.load()
+
+
+def test_a_broken_tensorrt_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", types.ModuleType("tensorrt_rtx"))
+    assert "cannot be imported: AttributeError" in RTX.availability().missing
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "what"),
+    [
+        ("CUDA driver version is insufficient for CUDA runtime version", MissingError, "driver is too old"),
+        ("Error Code 2: OutOfMemory (Requested size was 11341332 bytes.)", MissingError, "no memory left"),
+        ("Magic tag does not match", BundleError, "cannot read the engine"),
+    ],
+)
+def test_an_engine_that_does_not_open_says_why(said: str, kind: type[Exception], what: str, tmp_path: Path) -> None:
+    found = unreadable(tmp_path, said)
+    assert isinstance(found, kind)
+    assert what in str(found)
+    assert said in str(found)
+
+
+def test_a_gpu_that_tensorrt_rtx_does_not_know_can_be_built_for_and_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_rtx()
+    monkeypatch.setattr("paraexport.targets.trt.flavour.find_device", lambda: Device("NVIDIA H100", "9.0", "13.0"))
+    found = RTX.availability()
+    assert found.version is not None
+    assert found.idle == "TensorRT-RTX does not know NVIDIA H100, compute capability 9.0"
+    monkeypatch.setattr("paraexport.targets.trt.flavour.find_device", lambda: L4)
+    assert RTX.availability().idle == ""
+
+
+def test_versions_are_compared_by_their_numbers() -> None:
+    assert release("9.9") < release("10.14") < release("10.16.1.11") < release("11.4.0.106")
+
+
+def test_without_a_driver_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert find_device() == "there is no NVIDIA driver here"
+    with pytest.raises(MissingError, match="there is no NVIDIA driver here; install one"):
+        Driver()
+
+
+class Library:
+    """A driver's library whose functions all return `code`."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *_: self.code
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (100, "the NVIDIA driver finds no GPU"),
+        (2, "the GPU has no memory left"),
+        (803, "the NVIDIA driver fails with error 803"),
+        (0, "the NVIDIA driver finds no GPU"),  # nothing fails, and there are 0 devices
+    ],
+)
+def test_a_driver_that_fails_is_told(code: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library(code))
+    assert find_device() == reason

@@ -83,7 +83,11 @@ def revalidate(
     with clock.stage("checks"):
         evidence = dataclasses.replace(evidence, lowered=inputs.read_back(opened.path, manifest))
         checks = validate.run_checks(
-            manifest.precision, engine, evidence, max_batch=manifest.max_batch, moved=options.moved_limits()
+            manifest.precision,
+            engine,
+            evidence,
+            max_batch=manifest.max_batch,
+            moved={**validate.moved_in(manifest.checks, manifest.precision), **options.moved_limits()},
         ).checks
 
     def where() -> str:

@@ -246,6 +246,12 @@ def check(precision: str, name: str, value: float | None, samples: int, moved: M
     )
 
 
+def moved_in(done: Iterable[Check], precision: str) -> dict[str, float]:
+    """The limits that were moved when these checks were made, by `--limit` or `--max-drop`."""
+    usual = LIMITS[precision]
+    return {one.name: one.limit for one in done if one.name in usual and one.limit != usual[one.name].value}
+
+
 def require_passed(done: Iterable[Check], where: Callable[[], str]) -> None:
     """Raise for the first failed check.
 

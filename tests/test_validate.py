@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, DataError, InputError
 from paraexport.spec import Check
-from paraexport.validate import Evidence, Logits, Pair, checks, compare, require_passed, run_checks
+from paraexport.validate import Evidence, Logits, Pair, checks, compare, moved_in, require_passed, run_checks
 
 IMAGES = np.random.default_rng(0).normal(size=(20, 1, 2, 3)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
@@ -107,3 +107,11 @@ def test_the_checks_of_an_engine_try_one_image_two_seven_and_the_largest_batch(w
     evidence = Evidence(pairs(IMAGES), LABELS, IMAGES[:4], right(IMAGES[:4]))
     done = run_checks("fp32", engine, evidence, max_batch=5).checks
     assert [check.name for check in done if check.passed is False] == ["batches"]
+
+
+def test_limits_that_were_moved_are_found_again() -> None:
+    assert moved_in(run(right).values(), "fp32") == {}
+    assert moved_in(run(right, {"parity": 1e-3, "accuracy_drop": 0.5}).values(), "fp32") == {
+        "parity": 1e-3,
+        "accuracy_drop": 0.5,
+    }

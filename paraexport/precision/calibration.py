@@ -15,11 +15,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport.precision import calibrators, ranges
 from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
 from paraexport.precision.ranges import Images, observe
 
-BATCH = 8
+CODE = ("calibrators.py", "ranges.py")
 Ends = dict[str, tuple[float, float]]
 
 
@@ -50,8 +49,8 @@ class Calibration:
         """sha256 of all that decides the answer: weights and graph, images, method, and the code that computes."""
         facts = [self.digest, self.calibrator, signed, list(names), importlib.metadata.version("onnxruntime")]
         sha256 = hashlib.sha256(json.dumps(facts).encode())
-        for module in (calibrators, ranges):
-            sha256.update(Path(str(module.__file__)).read_bytes())
+        for name in CODE:
+            sha256.update(Path(__file__).with_name(name).read_bytes())
         sha256.update(ir.to_proto(model).SerializeToString(deterministic=True))
         return sha256.hexdigest()
 

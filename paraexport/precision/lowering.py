@@ -68,6 +68,12 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
     """
     prepared = int8.prepare(traced, REFERENCE, (), equalised=wanted.equalised)
     parts = parts_of(prepared.model.graph)
+    if not prepared.products:
+        raise InputError(
+            "int8 has nothing to lower: no product by a constant",
+            where="--precision int8",
+            remedy="take another --precision",
+        )
     check_parts(wanted.keep, parts)
     calibration, scales = best_calibration(prepared, calibrations)
     kept, reason = wanted.keep, "kept by hand" if wanted.keep else ""
@@ -133,6 +139,7 @@ def write(
     equalised, calibration = decided.wanted.equalised, decided.calibration
     prepared = int8.prepare(traced, layout, decided.kept, equalised=equalised, own_operators=dialect.own_operators)
     model = int8.lower_graph(prepared, dialect, calibration)
+    forget_shapes(model.graph, inferable=not dialect.own_operators)
     folder.mkdir()
     save(model, folder / traced.name)
     return prepared.rewrites, Lowering(
@@ -147,6 +154,14 @@ def write(
         products=dict(prepared.products),
         linear_multiply_adds=prepared.linear_multiply_adds,
     )
+
+
+def forget_shapes(graph: ir.Graph, *, inferable: bool) -> None:
+    """Leave out the shapes that constants have anyway, and those that any reader can infer: 1 % of an int8 file."""
+    computed = [value for node in graph for value in node.outputs if not value.is_graph_output()] if inferable else []
+    for value in (*graph.initializers.values(), *computed):
+        value.shape = value.type = None
+        value.metadata_props.clear()
 
 
 def check_parts(keep: Sequence[str], parts: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from paraexport.precision import ranges
+from paraexport.precision import calibration
 from paraexport.precision.calibration import Calibration, default_folder
 from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
 from tests.precision.test_ranges import IMAGES, MODEL, NAMES, expected
@@ -62,9 +62,7 @@ def test_whatever_decides_the_answer_is_in_the_key(tmp_path: Path, monkeypatch: 
         dataclasses.replace(one, digest="other images").key(MODEL, NAMES, signed=False),
         dataclasses.replace(one, calibrator="mse").key(MODEL, NAMES, signed=False),
     ]
-    code = tmp_path / "ranges.py"
-    code.write_text("another way to look at values")
-    monkeypatch.setattr(ranges, "__file__", str(code))
+    monkeypatch.setattr(calibration, "CODE", ("calibrators.py", "plan.py"))  # another way to look at values
     keys.append(one.key(MODEL, NAMES, signed=False))
     assert len({*keys}) == len(keys)
 

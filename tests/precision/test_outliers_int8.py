@@ -1,0 +1,111 @@
+"""Checkpoints with outliers that do nothing: int8 as it is fails on them, folding and equalisation take them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.outliers import gamma_outliers, value_outliers
+from paraexport import drafts, golden, inputs, targets
+from paraexport.bundle import MODEL
+from paraexport.options import Options
+from paraexport.spec import Lowering
+from paraexport.trace import trace
+from tests.conftest import ROOT
+
+DIGITS: dict[str, Any] = {"data": ROOT / "calib/digits/test", "calib": ROOT / "calib/digits/calibration"}
+NOISY: dict[str, Any] = {"data": ROOT / "calib/noisy_digits.npz", "calib": ROOT / "calib/noisy_digits_calibration.npy"}
+
+
+class Changed:
+    """An example with other weights, traced once, and PyTorch's answers to the test images."""
+
+    def __init__(
+        self, name: str, change: Callable[[Any], dict[str, Tensor]], paths: dict[str, Any], folder: Path
+    ) -> None:
+        content = torch.load(ROOT / f"models/{name}.pt", weights_only=True)
+        content["state_dict"] = change(content["state_dict"])
+        torch.save(content, folder / "changed.pt")
+        self.folder, self.paths = folder, paths
+        options = Options(precision="int8", **paths)
+        loaded = inputs.load(folder / "changed.pt", options)
+        self.samples = inputs.open_images(options, loaded.preprocessing, loaded.labels)
+        self.calibration = inputs.open_calibration(options, loaded.preprocessing, self.samples)
+        self.logits = inputs.answers_to(self.samples, golden.answers(loaded.original), 64)
+        (folder / "traced").mkdir()
+        self.traced = trace(loaded.module, loaded.classifier, folder / "traced" / MODEL).path
+        self.made = 0
+
+    def in_int8(self, **options: Any) -> Done:
+        self.made += 1
+        work = self.folder / str(self.made)
+        work.mkdir()
+        images = drafts.Images(self.calibration, self.samples, self.logits)
+        asked = Options(precision="int8", **self.paths, **options)
+        (draft,) = drafts.make(self.traced, asked, ("onnxruntime",), work, images)
+        session = targets.get("onnxruntime").open_session(draft.folder, 2)
+        answers = np.concatenate([session(batch) for batch in self.samples.batches(64)])
+        assert draft.lowering is not None
+        assert self.samples.labels is not None
+        return Done(self.top1(self.logits), self.top1(answers), draft.lowering)
+
+    def top1(self, logits: NDArray[np.float32]) -> float:
+        return 100 * float(np.mean(logits.argmax(1) == self.samples.labels))
+
+
+@dataclass(frozen=True)
+class Done:
+    before: float
+    """PyTorch's top-1, in %."""
+    after: float
+    lowering: Lowering
+
+    @property
+    def lost(self) -> float:
+        return self.before - self.after
+
+
+@pytest.fixture(scope="module")
+def gamma(tmp_path_factory: pytest.TempPathFactory) -> Changed:
+    """γ × 300 on three channels of every norm."""
+    return Changed("prenorm_digits", gamma_outliers, DIGITS, tmp_path_factory.mktemp("gamma"))
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Changed:
+    """Value channels × 300 in branches 1 and 3 of eight."""
+    return Changed("noisy_digits", value_outliers, NOISY, tmp_path_factory.mktemp("values"))
+
+
+def test_gamma_outliers_ruin_the_traced_graph(gamma: Changed) -> None:
+    assert gamma.in_int8(layout="branches", equalise=False).after < 20
+
+
+@pytest.mark.parametrize("layout", ["folded", "stacked"])
+def test_gamma_outliers_are_folded_away(gamma: Changed, layout: str) -> None:
+    assert gamma.in_int8(layout=layout).lost <= 0.2
+
+
+def test_value_outliers_cost_accuracy_and_are_equalised_away(values: Changed) -> None:
+    assert values.in_int8(equalise=False).lost > 2
+    assert values.in_int8().lost <= 0.1
+
+
+def test_value_outliers_are_found_by_the_plan(values: Changed) -> None:
+    done = values.in_int8(equalise=False, max_drop=0.2)
+    assert done.lost <= 0.2
+    assert {part.partition("/")[0] for part in done.lowering.kept} == {"branches.1", "branches.3"}
+    assert "the fewest with which at most 0.2 points of top-1 are lost" in done.lowering.reason
+    branches = {one.part: one.error for one in done.lowering.errors if "/" not in one.part}
+    assert sorted(branches, key=lambda part: branches[part])[-2:] in (
+        ["branches.1", "branches.3"],
+        ["branches.3", "branches.1"],
+    )

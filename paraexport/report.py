@@ -190,6 +190,11 @@ def lowered(lowering: Lowering | None) -> Iterator[str]:
     if lowering.kept or lowering.reason:
         yield paragraph(f"Kept in float32: {', '.join(lowering.kept) or 'nothing'}; {lowering.reason}.")
     yield listing("Stays in float32", lowering.float32)
+    if lowering.effects:
+        yield paragraph(
+            "Remedies against outliers, each with all before it: ‖Δ logits‖ / ‖logits‖, calibration images."
+        )
+        yield table(["remedy", "error"], ([cell(one.remedy), number(one.error)] for one in lowering.effects))
     if lowering.errors:
         largest = max(one.error for one in lowering.errors) or 1.0
         yield paragraph("What lowering one part alone does to the sum z over branches, ‖Δz‖ / ‖z‖.")

@@ -175,6 +175,15 @@ class PartError:
 
 
 @dataclass(frozen=True)
+class Effect:
+    """int8 with one more remedy against outliers."""
+
+    remedy: str
+    error: float
+    """‖Δ logits‖ / ‖logits‖ on the calibration images, with all remedies up to this one."""
+
+
+@dataclass(frozen=True)
 class Lowering:
     """How the precision was lowered, and what that does where."""
 
@@ -198,6 +207,8 @@ class Lowering:
     """Multiply-adds of one image, by name, of each product that is lowered."""
     linear_multiply_adds: int
     """Of all products by constants, lowered or not."""
+    effects: tuple[Effect, ...] = ()
+    """Of int8: what the remedies against outliers are worth."""
     rounding: float | None = None
     """Of half: max |Δ logit| / max |logit| with every rounding carried out, which CPU runtimes leave out."""
 

@@ -16,10 +16,11 @@ from paraexport.precision import int8, plan
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.data import Data, Judge
+from paraexport.precision.effects import effects, error_of, quantised
 from paraexport.precision.errors_at_sum import Errors, Lowered
 from paraexport.precision.linears import parts_of
 from paraexport.precision.meeting import meeting_of
-from paraexport.spec import Lowering, PartError, Rewrite
+from paraexport.spec import Effect, Lowering, PartError, Rewrite
 from paraexport.targets import Dialect
 
 Array = NDArray[np.float32]
@@ -47,6 +48,8 @@ class Decided:
     reason: str
     errors: Errors | None
     """None where no names tell of branches that meet in a sum."""
+    effects: tuple[Effect, ...]
+    """What the remedies against outliers are worth."""
 
     def part_errors(self) -> tuple[PartError, ...]:
         """Branch by branch, then layer by layer."""
@@ -78,8 +81,9 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
     calibration, scales = best_calibration(prepared, calibrations)
     kept, reason = wanted.keep, "kept by hand" if wanted.keep else ""
     meeting = meeting_of(prepared.model.graph) if parts else None
+    worth = effects(traced, calibration, equalised=wanted.equalised)
     if meeting is None:
-        return Decided(wanted, calibration, kept, reason, None)
+        return Decided(wanted, calibration, kept, reason, None, worth)
     probes = Lowered(prepared.model, scales, meeting)
     if data is not None and wanted.max_drop is not None and not kept:
 
@@ -90,27 +94,20 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
         head = plan.head_of(prepared.model, meeting.total)
         found = plan.smallest(probes.errors(data.batches), head, data.judge, wanted.max_drop, lost)
         kept, reason = found.kept, told(found, wanted.max_drop, data.judge)
-    return Decided(wanted, calibration, kept, reason, probes.errors(calibration.images()))
+    return Decided(wanted, calibration, kept, reason, probes.errors(calibration.images()), worth)
 
 
 def best_calibration(
     prepared: int8.Prepared, calibrations: Sequence[Calibration]
 ) -> tuple[Calibration, dict[str, Scale]]:
-    """The one with the smallest mean square error of the logits on the calibration images."""
+    """The one with the smallest error of the logits on the calibration images."""
     scales = [int8.scales_of(prepared, one, signed=False) for one in calibrations]
     if len(calibrations) == 1:
         return calibrations[0], scales[0]
     images = [*calibrations[0].images()]
-    exact = plan.logits_of(prepared.model)(images)
-    errors = [float(((plan.logits_of(quantised(prepared, one))(images) - exact) ** 2).mean()) for one in scales]
+    errors = [error_of(prepared, one, images) for one in scales]
     best = errors.index(min(errors))
     return calibrations[best], scales[best]
-
-
-def quantised(prepared: int8.Prepared, scales: dict[str, Scale]) -> ir.Model:
-    copy = prepared.model.clone()
-    int8.write(copy.graph, scales)
-    return copy
 
 
 def told(found: plan.Plan, allowed: float, judge: Judge) -> str:
@@ -148,6 +145,7 @@ def write(
         equalised=equalised and layout != "branches",
         kept=decided.kept,
         reason=decided.reason,
+        effects=decided.effects,
         errors=decided.part_errors(),
         additivity=None if decided.errors is None else decided.errors.additivity,
         float32=(),

@@ -109,3 +109,11 @@ def test_value_outliers_are_found_by_the_plan(values: Changed) -> None:
         ["branches.1", "branches.3"],
         ["branches.3", "branches.1"],
     )
+
+
+def test_the_report_tells_what_each_remedy_is_worth(gamma: Changed, values: Changed) -> None:
+    nothing, folded, equalised = (one.error for one in gamma.in_int8(layout="folded").lowering.effects)
+    assert nothing > 5 * folded
+    assert equalised < 2 * folded
+    nothing, folded, equalised = (one.error for one in values.in_int8(layout="folded").lowering.effects)
+    assert min(nothing, folded) > 3 * equalised

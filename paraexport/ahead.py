@@ -36,7 +36,8 @@ def run_checks(
         MissingError: neither the engine nor the graph can run here.
     """
     manifest = made.manifest
-    reason = targets.get(manifest.target).availability().idle
+    compiler = targets.compiler(manifest.target)
+    reason = compiler.obstacle(made.path) if compiler else ""
     try:
         evidence = dataclasses.replace(evidence, lowered=read_back())
     except MissingError:

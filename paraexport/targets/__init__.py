@@ -74,6 +74,10 @@ class Compiler(Target, Protocol):
         """The device that it compiles for or why there is none, in words; another one may want another engine."""
         ...
 
+    def obstacle(self, folder: Path) -> str:
+        """Why the engine in `folder` cannot run here; empty where it can."""
+        ...
+
     def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress) -> EngineInfo:
         """Compile `model.onnx`, in the same folder; `progress` is told of phases."""
         ...

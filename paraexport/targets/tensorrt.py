@@ -28,6 +28,10 @@ def compile_model(folder: Path, max_batch: int, wanted: EngineOptions, progress:
     return build.compile_model(FLAVOUR, folder, max_batch, wanted, progress)
 
 
+def obstacle(folder: Path) -> str:
+    return session.obstacle(FLAVOUR, folder)
+
+
 def open_session(folder: Path, threads: int | None) -> session.EngineSession:  # noqa: ARG001 (a GPU has its own)
     return session.open_session(FLAVOUR, folder)
 

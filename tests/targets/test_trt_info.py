@@ -8,16 +8,17 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paraexport.errors import BundleError, MissingError
 from paraexport.spec import EngineInfo, EngineLayer, EngineOptions, Inspection
-from paraexport.targets import tensorrt
+from paraexport.targets import tensorrt, tensorrt_rtx
 from paraexport.targets.trt import info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
 from paraexport.targets.trt.session import unreadable
-from tests.targets.engines import require_rtx
+from tests.targets.engines import compile_here, require_rtx, save
 
 L4 = Device("NVIDIA L4", "8.9", "13.0")
 BUILT = EngineInfo(
@@ -173,6 +174,21 @@ def test_a_gpu_that_tensorrt_rtx_does_not_know_can_be_built_for_and_not_run_on(m
     assert found.idle == "TensorRT-RTX does not know NVIDIA H100, compute capability 9.0"
     monkeypatch.setattr("paraexport.targets.trt.flavour.find_device", lambda: L4)
     assert RTX.availability().idle == ""
+
+
+def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read back from it, since it cannot be opened here."""
+    for module in ("build", "session"):
+        monkeypatch.setattr(f"paraexport.targets.trt.{module}.find_device", lambda: L4)
+    text = "g (float[batch,4] images) => (float[batch,4] logits) { logits = MatMul(images, w) }"
+    folder = save(tmp_path / "graph", text, w=np.ones((4, 4), np.float32))
+    told = compile_here(folder, EngineOptions(compute_capabilities=("12.0",)))
+    reason = "it was compiled for compute capability 12.0, and NVIDIA L4 has 8.9"
+    assert (told.not_inspected, told.built_on, tensorrt_rtx.obstacle(folder)) == (reason, str(L4), reason)
+    with pytest.raises(MissingError, match=f"{reason}; run it where it was built for"):
+        tensorrt_rtx.open_session(folder, None)
 
 
 def test_versions_are_compared_by_their_numbers() -> None:

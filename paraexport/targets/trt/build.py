@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,14 @@ def compile_model(
         products=dict(listing.products(content)),
         fused_attention=listing.fuses_attention(content),
         size_bytes=len(content),
-        inspection=look_inside(trt, plan) if isinstance(device, Device) else None,
-        not_inspected=device if isinstance(device, str) else "",
+        inspection=None,
+        not_inspected="",
         warnings=tuple(dict.fromkeys(logger.warnings)),
     )
+    if found := "; ".join(info.obstacles(told, told.version, device, flavour.unusable(trt, device))):
+        told = dataclasses.replace(told, not_inspected=found)
+    else:
+        told = dataclasses.replace(told, inspection=look_inside(trt, plan))
     info.write(folder, told)
     return told
 

@@ -35,26 +35,32 @@ def open_session(flavour: Flavour, folder: Path) -> EngineSession:
     """
     told = info.read(folder)
     trt = flavour.load()
-    device = find_device()
-    if found := list(info.obstacles(told, str(trt.__version__), device, flavour.unusable(trt, device))):
-        again = f"--target {flavour.name}" if isinstance(device, Device) else "--target onnxruntime"
+    if found := obstacle(flavour, folder):
+        again = f"--target {flavour.name}" if isinstance(find_device(), Device) else "--target onnxruntime"
         raise MissingError(
-            f"{info.ENGINE} cannot run here: {'; '.join(found)}",
+            f"{info.ENGINE} cannot run here: {found}",
             where=folder,
             remedy=f"run it where it was built for, or build it again for this machine with {again}",
         )
     return EngineSession(trt, folder, told)
 
 
+def obstacle(flavour: Flavour, folder: Path) -> str:
+    """Why the engine in `folder` cannot run here, or nothing."""
+    trt, device = flavour.load(), find_device()
+    found = info.obstacles(info.read(folder), str(trt.__version__), device, flavour.unusable(trt, device))
+    return "; ".join(found)
+
+
 def nodes_in_int8(flavour: Flavour, folder: Path) -> frozenset[str]:
     """The ONNX nodes that the engine in `folder` computes in int8: as it says on a GPU, else as its plan lists them.
 
     Raises:
-        MissingError: there is no GPU, and the plan lists nothing.
+        MissingError: the engine cannot run here, and the plan lists nothing.
     """
     told = info.read(folder)
     found = told.inspection
-    if found is None and isinstance(find_device(), str) and told.products:
+    if found is None and told.products and obstacle(flavour, folder):
         return frozenset(name for name, types in told.products.items() if "int8" in types)
     if found is None:
         opened = open_session(flavour, folder)

@@ -47,8 +47,8 @@ def test_build_offers_the_options_of_the_contract_and_none_that_does_not_exist_y
     offered = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", run("build", "--help").out, re.MULTILINE))
     assert offered == {
         "--output", "--target", "--precision", "--layout", "--branches", "--spec", "--module", "--max-batch", "--calib",
-        "--data", "--max-drop", "--limit", "--calibrator", "--keep", "--no-equalise", "--force", "--json", "--quiet",
-        "--help",
+        "--data", "--max-drop", "--limit", "--calibrator", "--keep", "--no-equalise",
+        "--compute-capability", "--engine", "--force", "--json", "--quiet", "--help",
     }  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def test_importing_the_command_line_imports_neither_numpy_nor_rich() -> None:
         (["biuld"], "No such command 'biuld'"),
         (["build"], "Missing argument 'CKPT'"),
         (["build", "a.pt", "--forec"], "No such option"),
-        (["build", "a.pt", "--target", "tensorrt"], "'tensorrt' is not one of 'onnxruntime'"),
+        (["build", "a.pt", "--target", "coreml"], "'coreml' is not one of 'onnxruntime'"),
         (["build", "a.pt", "--precision", "int4"], "'int4' is not "),
         (["build", "a.pt", "--layout", "round"], "'round' is not one of 'branches', 'folded', 'stacked'"),
         (["build", "a.pt", "--max-batch", "0"], "0 is not in the range"),

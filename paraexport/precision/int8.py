@@ -14,6 +14,7 @@ from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import linears
 from paraexport.rewrite import applied, low_precision_steps, lower, tidy
+from paraexport.rewrite.canonical import gemm
 from paraexport.rewrite.cost import by_node
 from paraexport.rewrite.edit import Applied, const, is_op, operands
 from paraexport.spec import Rewrite
@@ -51,6 +52,8 @@ def prepare(
     """
     model = ir.load(traced)
     done = [*applied(model, low_precision_steps(layout, kept, equalised=equalised))]
+    if not linears(model.graph):
+        done.append(gemm.apply(model.graph))  # all that a module without tokens has
     # Before shapes are lost in operators of a runtime's own.
     costs = {node.name or "": count or 0 for node, count in by_node(model.graph) if multiplies_constant(node)}
     if own_operators:

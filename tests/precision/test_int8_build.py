@@ -451,6 +451,7 @@ def test_a_module_without_branches(checkpoint: Path, photos: Path, tmp_path: Pat
         module=f"{tmp_path / 'own.py'}:linear",
     )  # fmt: skip
     assert made.manifest.lowering is not None
+    assert len(made.manifest.lowering.products) == 2
     (output,) = onnx.load(made.path / MODEL).graph.output
     assert output.name == made.manifest.outputs[0].name
     assert facts(made)["not_int8"] in (0, None)

@@ -3,8 +3,8 @@
 - `attention`, before attention is written out: `MultiHeadAttention` reads [B, N, h·d], so that four Transposes go.
 - `products`, after quantising: `MatMulIntegerToFloat` is Q/DQ around a product, with the bias in it. ONNX Runtime makes
   it itself, but never with a bias.
-- `skips`: x + y before a LayerNormalization, written as Sum. As Add it becomes SkipLayerNormalization, whose kernel
-  took three to four times as long as the two apart.
+- `skips`: x + y before a LayerNormalization, written as Sum. As Add it becomes SkipLayerNormalization, whose kernel is
+  slower than the two apart.
 
 `benchmarks.forms` measures each.
 """

@@ -23,23 +23,24 @@ REMEDIES = (
 """(what is done, layout, whether values are equalised), each with all before it."""
 
 
-def effects(traced: Path, calibration: Calibration, *, equalised: bool) -> tuple[Effect, ...]:
-    """The error of the logits on the calibration images, remedy by remedy, as far as they are taken."""
-    images = [*calibration.images()]
-    found = []
-    for name, layout, with_equalisation in REMEDIES:
-        if with_equalisation and not equalised:
-            continue
+def effects(
+    traced: Path, calibration: Calibration, images: Sequence[Array], *, equalised: bool, reached: float
+) -> tuple[Effect, ...]:
+    """The error of the logits on the images, remedy by remedy, as far as they are taken; `reached` is that with all."""
+    taken = REMEDIES if equalised else REMEDIES[:-1]
+    errors: list[float] = []
+    for _, layout, with_equalisation in taken[:-1]:
         prepared = int8.prepare(traced, layout, (), equalised=with_equalisation)
-        found.append(Effect(name, error_of(prepared, int8.scales_of(prepared, calibration, signed=False), images)))
-    return tuple(found)
+        errors += errors_of(prepared, [int8.scales_of(prepared, calibration, signed=False)], images)
+    return tuple(Effect(name, error) for (name, *_), error in zip(taken, [*errors, reached], strict=True))
 
 
-def error_of(prepared: int8.Prepared, scales: Mapping[str, Scale], images: Sequence[Array]) -> float:
-    """‖Δ logits‖ / ‖logits‖ of the graph in int8 against itself in float32."""
+def errors_of(prepared: int8.Prepared, choices: Sequence[Mapping[str, Scale]], images: Sequence[Array]) -> list[float]:
+    """‖Δ logits‖ / ‖logits‖ of the graph in int8, with each choice of scales, against itself in float32."""
     exact = plan.logits_of(prepared.model)(images).astype(np.float64)
-    got = plan.logits_of(quantised(prepared, scales))(images)
-    return float(np.linalg.norm(got - exact) / (np.linalg.norm(exact) or 1.0))
+    whole = float(np.linalg.norm(exact)) or 1.0
+    answers = (plan.logits_of(quantised(prepared, scales))(images) for scales in choices)
+    return [float(np.linalg.norm(got - exact)) / whole for got in answers]
 
 
 def quantised(prepared: int8.Prepared, scales: Mapping[str, Scale]) -> ir.Model:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.precision.calibrators import Scale
-from paraexport.precision.linears import is_within, linears, parts_of
+from paraexport.precision.linears import holds, is_within, linears, parts_of
 from paraexport.precision.meeting import Meeting
 from paraexport.precision.quantise import apply
 from paraexport.probe import Probe, open_probe
@@ -50,8 +50,8 @@ class Errors:
         """The error of z with these parts in float32: exact for whole branches, else the sum over layers alone."""
         error = np.zeros_like(self.total)
         for branch, whole in self.branches.items():
-            own = [part for part in self.parts if part == branch or part.startswith(f"{branch}/")]
-            lowered = [part for part in own if part not in kept and branch not in kept]
+            own = [part for part in self.parts if holds(branch, part)]
+            lowered = [part for part in own if not any(holds(one, part) for one in kept)]
             if len(lowered) == len(own):
                 error += whole
             else:

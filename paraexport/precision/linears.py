@@ -45,5 +45,10 @@ def parts_of(graph: ir.Graph) -> list[str]:
     return sorted(found, key=lambda part: [int(number) for number in re.findall(r"\d+", part)])
 
 
+def holds(outer: str, part: str) -> bool:
+    """Whether a part is this one, or a layer of this branch."""
+    return part == outer or part.startswith(f"{outer}/")
+
+
 def is_within(name: str | None, parts: Iterable[str]) -> bool:
     return any(is_in(name, part) for part in parts)

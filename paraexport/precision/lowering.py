@@ -14,11 +14,10 @@ from paraexport.errors import CheckFailed, InputError
 from paraexport.onnx_file import save
 from paraexport.precision import int8, plan
 from paraexport.precision.calibration import Calibration
-from paraexport.precision.calibrators import Scale
 from paraexport.precision.data import Data, Judge
-from paraexport.precision.effects import effects, error_of, quantised
+from paraexport.precision.effects import effects, errors_of, quantised
 from paraexport.precision.errors_at_sum import Errors, Lowered
-from paraexport.precision.linears import parts_of
+from paraexport.precision.linears import holds, parts_of
 from paraexport.precision.meeting import meeting_of
 from paraexport.spec import Effect, Lowering, PartError, Rewrite
 from paraexport.targets import Dialect
@@ -78,10 +77,14 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
             remedy="take another --precision",
         )
     check_parts(wanted.keep, parts)
-    calibration, scales = best_calibration(prepared, calibrations)
+    images = [*calibrations[0].images()]
+    choices = [int8.scales_of(prepared, one, signed=False) for one in calibrations]
+    errors = errors_of(prepared, choices, images)
+    best = errors.index(min(errors))
+    calibration, scales = calibrations[best], choices[best]
     kept, reason = wanted.keep, "kept by hand" if wanted.keep else ""
     meeting = meeting_of(prepared.model.graph) if parts else None
-    worth = effects(traced, calibration, equalised=wanted.equalised)
+    worth = effects(traced, calibration, images, equalised=wanted.equalised, reached=errors[best])
     if meeting is None:
         return Decided(wanted, calibration, kept, reason, None, worth)
     probes = Lowered(prepared.model, scales, meeting)
@@ -94,20 +97,7 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
         head = plan.head_of(prepared.model, meeting.total)
         found = plan.smallest(probes.errors(data.batches), head, data.judge, wanted.max_drop, lost)
         kept, reason = found.kept, told(found, wanted.max_drop, data.judge)
-    return Decided(wanted, calibration, kept, reason, probes.errors(calibration.images()), worth)
-
-
-def best_calibration(
-    prepared: int8.Prepared, calibrations: Sequence[Calibration]
-) -> tuple[Calibration, dict[str, Scale]]:
-    """The one with the smallest error of the logits on the calibration images."""
-    scales = [int8.scales_of(prepared, one, signed=False) for one in calibrations]
-    if len(calibrations) == 1:
-        return calibrations[0], scales[0]
-    images = [*calibrations[0].images()]
-    errors = [error_of(prepared, one, images) for one in scales]
-    best = errors.index(min(errors))
-    return calibrations[best], scales[best]
+    return Decided(wanted, calibration, kept, reason, probes.errors(images), worth)
 
 
 def told(found: plan.Plan, allowed: float, judge: Judge) -> str:
@@ -171,8 +161,3 @@ def check_parts(keep: Sequence[str], parts: Sequence[str]) -> None:
             expected=f"some of {some}",
             remedy="a branch is written branches.3, a layer of it branches.3/layers.1",
         )
-
-
-def holds(kept: str, part: str) -> bool:
-    """Whether keeping the one keeps the other."""
-    return part == kept or part.startswith(f"{kept}/")

@@ -23,10 +23,11 @@ from benchmarks.rewrites import released
 from benchmarks.subjects import OURS, seeded_model
 from paraexport import drafts
 from paraexport.clock import silent
+from paraexport.compilation import EngineOptions
 from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
 from paraexport.options import PRECISIONS, Options
-from paraexport.spec import EngineOptions, Preprocessing, Spec
+from paraexport.spec import Preprocessing, Spec
 from paraexport.targets import tensorrt_rtx
 from paraexport.trace import trace
 

@@ -26,12 +26,13 @@ from benchmarks.rewrites import released
 from benchmarks.subjects import OURS, seeded_model
 from paraexport import drafts, targets
 from paraexport.clock import silent
+from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.dataset import made_up_samples
 from paraexport.errors import ParaexportError
 from paraexport.golden import answers
 from paraexport.options import PRECISIONS, Options
 from paraexport.paraformer import ParaFormer
-from paraexport.spec import EngineInfo, EngineOptions, Preprocessing, Spec
+from paraexport.spec import Preprocessing, Spec
 from paraexport.targets.trt.device import find_device
 from paraexport.trace import trace
 from paraexport.validate import LIMITS

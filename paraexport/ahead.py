@@ -14,7 +14,7 @@ from paraexport import targets, validate
 from paraexport.bundle import MODEL, Bundle
 from paraexport.engine import Engine
 from paraexport.errors import MissingError
-from paraexport.spec import Check
+from paraexport.records import Check
 from paraexport.targets import onnxruntime
 from paraexport.validate import Evidence, Logits, Lowered, Outcome
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from paraexport.errors import BundleError, OutputError
-from paraexport.spec import FileEntry, Manifest
+from paraexport.records import FileEntry, Manifest
 from paraexport.workspace import check_writable, workspace
 
 FORMAT = 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from paraexport import contest, targets
 from paraexport.errors import MissingError
-from paraexport.spec import Candidate
+from paraexport.records import Candidate
 
 BATCHES = (1, 8)
 """One image as it comes, and a small queue."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from paraexport import choose, targets
 from paraexport.clock import Clock, Progress
+from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
 from paraexport.options import AUTO, Options
-from paraexport.spec import Candidate, EngineInfo, Lowering, Rewrite
+from paraexport.records import Candidate, Lowering, Rewrite
 
 if TYPE_CHECKING:
     from paraexport.precision.calibration import Calibration

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paraexport.spec import Check
+    from paraexport.records import Check
 
 
 class ParaexportError(Exception):

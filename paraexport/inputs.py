@@ -14,7 +14,8 @@ from paraexport import targets
 from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import MissingError
 from paraexport.options import Options
-from paraexport.spec import Assumption, Lowering, Manifest, Preprocessing
+from paraexport.records import Lowering, Manifest
+from paraexport.spec import Assumption, Preprocessing
 from paraexport.validate import LIMITS, Logits, Lowered, Pair
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")

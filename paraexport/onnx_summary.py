@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paraexport.errors import InputError
-from paraexport.spec import TensorInfo
+from paraexport.records import TensorInfo
 
 if TYPE_CHECKING:
     import onnx

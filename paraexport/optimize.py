@@ -14,10 +14,10 @@ from paraexport import onnx_input, onnx_output
 from paraexport.clock import Progress, silent
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.onnx_file import load, save
+from paraexport.records import Check
 from paraexport.rewrite import LAYOUTS, Step, applied, canonical, foreign_steps, restore, tidy
 from paraexport.rewrite.cost import multiply_adds
 from paraexport.self_check import Difference, Reference, as_check, open_graph
-from paraexport.spec import Check
 
 LAYOUT_NAMES = tuple(name for name, passes in LAYOUTS.items() if passes)
 NO_REWRITES = {canonical.NAME, restore.NAME, tidy.NAME}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paraexport import choose, targets
+from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
-from paraexport.spec import EngineOptions
 from paraexport.validate import LIMITS
 
 PRECISIONS = tuple(LIMITS)

@@ -12,8 +12,9 @@ from pathlib import Path
 from paraexport import __version__, ahead, bundle, cache, drafts, golden, inputs, report, targets, validate
 from paraexport.bundle import Bundle
 from paraexport.clock import Clock, Progress, silent
+from paraexport.compilation import EngineOptions
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
-from paraexport.spec import EngineOptions, Manifest, Source
+from paraexport.records import Manifest, Source
 
 AnyPath = str | os.PathLike[str]
 GOLDEN_IMAGES = 16

@@ -19,20 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.clock import Clock
+from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions
 from paraexport.dataset import Samples
-from paraexport.spec import (
-    Accuracy,
-    Candidate,
-    Check,
-    EngineInfo,
-    EngineLayer,
-    EngineOptions,
-    Lowering,
-    Manifest,
-    PartError,
-    Preprocessing,
-    Report,
-)
+from paraexport.records import Accuracy, Candidate, Check, Lowering, Manifest, PartError, Report
+from paraexport.spec import Preprocessing
 
 JSON, HTML = "report.json", "report.html"
 STYLE = """

@@ -13,7 +13,7 @@ from paraexport.clock import Clock, Progress, silent
 from paraexport.engine import Engine
 from paraexport.errors import InputError
 from paraexport.options import Options
-from paraexport.spec import Check, Manifest
+from paraexport.records import Check, Manifest
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint

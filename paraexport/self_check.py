@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import InputError
-from paraexport.spec import Check
+from paraexport.records import Check
 from paraexport.validate import BATCH_SIZES, LIMITS
 
 Images = NDArray[np.float32]

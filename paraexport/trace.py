@@ -25,7 +25,8 @@ from paraexport.errors import TraceError
 from paraexport.graph_names import module_path, name_after_modules
 from paraexport.onnx_file import PROTOBUF_LIMIT_BYTES, save
 from paraexport.onnx_summary import RANDOM
-from paraexport.spec import Classifier, TensorInfo
+from paraexport.records import TensorInfo
+from paraexport.spec import Classifier
 
 OPSET = 23
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, DataError, InputError
-from paraexport.spec import Accuracy, Check
+from paraexport.records import Accuracy, Check
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 [N, C, H, W] -> float32 [N, classes]."""

@@ -13,7 +13,8 @@ import paraexport
 from paraexport.bundle import FORMAT, MANIFEST, check_output, read_bundle, staging, write_manifest
 from paraexport.errors import BundleError, DataError, MissingError, OutputError
 from paraexport.paraformer import ParaFormer
-from paraexport.spec import Manifest, Preprocessing, Source, TensorInfo
+from paraexport.records import Manifest, Source, TensorInfo
+from paraexport.spec import Preprocessing
 from paraexport.trace import trace
 from tests.test_trace import random_model, small_spec
 

@@ -11,7 +11,8 @@ import paraexport
 ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
-    ("spec",),
+    ("spec", "compilation"),
+    ("records",),
     ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "workspace"),
     ("arrays", "attention", "paraformer", "graph_names", "probe"),
     ("dataset", "bundle"),

@@ -27,8 +27,10 @@ from paraexport.cli.output import (
     warn_of_assumptions,
 )
 from paraexport.cli.signals import leaving
+from paraexport.compilation import EngineOptions
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
-from paraexport.spec import Accuracy, EngineOptions, Manifest, Report, Spec
+from paraexport.records import Accuracy, Manifest, Report
+from paraexport.spec import Spec
 
 
 @click.command("build")

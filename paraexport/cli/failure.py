@@ -12,7 +12,7 @@ import click
 from paraexport.cli.output import emit_json, line_of, print_checks, say
 from paraexport.cli.signals import Interrupted
 from paraexport.errors import InputError, MissingError, ParaexportError
-from paraexport.spec import Check
+from paraexport.records import Check
 
 TRACEBACK = "PARAEXPORT_TRACEBACK"
 EXTRAS = {"onnxruntime": "cpu", "torch": "build", "onnx": "build", "onnx_ir": "build", "onnxscript": "build"}

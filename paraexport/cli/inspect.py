@@ -26,7 +26,8 @@ from paraexport.cli.output import (
     warn_of_assumptions,
 )
 from paraexport.errors import BundleError, InputError
-from paraexport.spec import Assumption, Classifier, Manifest, Preprocessing, TensorInfo
+from paraexport.records import Manifest, TensorInfo
+from paraexport.spec import Assumption, Classifier, Preprocessing
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint

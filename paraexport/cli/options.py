@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from paraexport.spec import EngineOptions
+from paraexport.compilation import EngineOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from paraexport.spec import Assumption, Candidate, Check, EngineInfo, Lowering, Preprocessing, Spec
+from paraexport.compilation import EngineInfo
+from paraexport.records import Candidate, Check, Lowering
+from paraexport.spec import Assumption, Preprocessing, Spec
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from paraexport.precision import int8, plan
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
-from paraexport.spec import Effect
+from paraexport.records import Effect
 
 Array = NDArray[np.float32]
 REMEDIES = (

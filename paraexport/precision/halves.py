@@ -12,8 +12,8 @@ from paraexport.precision import half, half_cpu, int8, plan
 from paraexport.precision.data import Data
 from paraexport.precision.ranges import Images, largest
 from paraexport.precision.span import SPANS, Kind
+from paraexport.records import Lowering, Rewrite
 from paraexport.rewrite.edit import operands
-from paraexport.spec import Lowering, Rewrite
 from paraexport.targets import Dialect
 
 

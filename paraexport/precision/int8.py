@@ -13,11 +13,11 @@ from paraexport.precision import for_onnxruntime, quantise
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import linears
+from paraexport.records import Rewrite
 from paraexport.rewrite import applied, low_precision_steps, lower, tidy
 from paraexport.rewrite.canonical import gemm
 from paraexport.rewrite.cost import by_node
 from paraexport.rewrite.edit import Applied, const, is_op, operands
-from paraexport.spec import Rewrite
 from paraexport.targets import Dialect
 
 

@@ -19,7 +19,7 @@ from paraexport.precision.effects import effects, errors_of, quantised
 from paraexport.precision.errors_at_sum import Errors, Lowered
 from paraexport.precision.linears import holds, parts_of
 from paraexport.precision.meeting import meeting_of
-from paraexport.spec import Effect, Lowering, PartError, Rewrite
+from paraexport.records import Effect, Lowering, PartError, Rewrite
 from paraexport.targets import Dialect
 
 Array = NDArray[np.float32]

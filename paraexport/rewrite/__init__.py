@@ -15,6 +15,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from paraexport.onnx_file import save
+from paraexport.records import Rewrite
 from paraexport.rewrite import (
     absorb,
     biases,
@@ -33,7 +34,6 @@ from paraexport.rewrite import (
     tidy,
 )
 from paraexport.rewrite.edit import Applied
-from paraexport.spec import Rewrite
 
 Pass = Callable[[ir.Graph], Applied]
 Step = Callable[[ir.Model], Applied]

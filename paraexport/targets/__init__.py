@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.clock import Progress
+from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.errors import MissingError
-from paraexport.spec import EngineInfo, EngineOptions
 
 
 @dataclass(frozen=True)

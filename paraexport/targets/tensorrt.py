@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from paraexport.clock import Progress
-from paraexport.spec import EngineInfo, EngineOptions
+from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.targets import Availability, Dialect
 from paraexport.targets.trt import build, device, session
 from paraexport.targets.trt.flavour import TENSORRT as FLAVOUR

@@ -15,7 +15,7 @@ from PIL import Image
 from paraexport import choose
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.engine import Engine
-from paraexport.spec import Candidate
+from paraexport.records import Candidate
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, TEST_IMAGES
 

@@ -10,7 +10,7 @@ import pytest
 import paraexport
 from paraexport import report
 from paraexport.bundle import Bundle, read_bundle
-from paraexport.spec import EngineOptions
+from paraexport.compilation import EngineOptions
 from paraexport.targets import tensorrt_rtx
 from tests.cli.conftest import Run
 from tests.targets.engines import require_ahead_of_time

@@ -13,7 +13,8 @@ from PIL import Image
 
 from paraexport.bundle import Bundle, staging, write_manifest
 from paraexport.engine import Engine
-from paraexport.spec import Preprocessing, TensorInfo
+from paraexport.records import TensorInfo
+from paraexport.spec import Preprocessing
 from tests.cli.conftest import Run
 from tests.conftest import TEST_IMAGES
 from tests.test_bundle import manifest

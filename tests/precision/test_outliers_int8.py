@@ -17,7 +17,7 @@ from models.outliers import gamma_outliers, value_outliers
 from paraexport import drafts, golden, inputs, targets
 from paraexport.bundle import MODEL
 from paraexport.options import Options
-from paraexport.spec import Lowering
+from paraexport.records import Lowering
 from paraexport.trace import trace
 from tests.conftest import ROOT
 

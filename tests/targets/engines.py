@@ -16,11 +16,12 @@ from onnx import numpy_helper
 
 from paraexport import drafts, targets
 from paraexport.clock import silent
+from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
 from paraexport.options import Options
 from paraexport.paraformer import ParaFormer
-from paraexport.spec import EngineInfo, EngineOptions, Preprocessing, Spec
+from paraexport.spec import Preprocessing, Spec
 from paraexport.targets import tensorrt_rtx
 from paraexport.trace import trace
 from tests.rewrite.graphs import model_of

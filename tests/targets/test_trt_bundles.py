@@ -12,10 +12,10 @@ import pytest
 import paraexport
 from paraexport import choose, report, targets
 from paraexport.bundle import Bundle
+from paraexport.compilation import EngineOptions
 from paraexport.errors import BundleError, CheckFailed, MissingError
 from paraexport.options import AUTO, Options
 from paraexport.revalidate import revalidate
-from paraexport.spec import EngineOptions
 from paraexport.targets import Availability, tensorrt_rtx
 from tests.targets.engines import require_ahead_of_time
 from tests.test_pipeline import SIZE, WRONG

@@ -12,10 +12,10 @@ import onnx
 import pytest
 
 from paraexport.clock import silent
+from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError, InputError
 from paraexport.options import Options
 from paraexport.rewrite import LAYOUTS
-from paraexport.spec import EngineOptions
 from paraexport.targets import tensorrt_rtx
 from paraexport.targets.trt.flavour import RTX, TENSORRT
 from tests.targets.engines import SMALL, compile_here, require_rtx, save, write_graph

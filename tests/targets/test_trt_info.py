@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.errors import BundleError, MissingError
-from paraexport.spec import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.targets import tensorrt, tensorrt_rtx
 from paraexport.targets.trt import info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device

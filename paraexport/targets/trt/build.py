@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from paraexport.clock import Progress
+from paraexport.compilation import EngineInfo, EngineOptions, Inspection
 from paraexport.errors import EngineError
-from paraexport.spec import EngineInfo, EngineOptions, Inspection
 from paraexport.targets.trt import info
 from paraexport.targets.trt import plan as listing
 from paraexport.targets.trt.device import Device, find_device

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
+from paraexport.compilation import EngineInfo, EngineLayer, Inspection
 from paraexport.errors import BundleError
-from paraexport.spec import EngineInfo, EngineLayer, Inspection
 from paraexport.targets.trt.device import Device
 from paraexport.targets.trt.flavour import release
 

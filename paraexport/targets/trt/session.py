@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.compilation import EngineInfo
 from paraexport.errors import BundleError, EngineError, MissingError
-from paraexport.spec import EngineInfo
 from paraexport.targets.trt import info
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import Flavour

@@ -1,16 +1,18 @@
-"""The ways to write int8 for ONNX Runtime's CPU kernels, one more step a row: why the bundle has the form that it has.
+"""The ways to write int8 for the CPU kernels of ONNX Runtime and OpenVINO: why the bundle has the form that it has.
 
     python -m benchmarks.forms -o benchmarks/results/
 
-All rows are the folded graph of the released architecture with the same scales; the losers stay in the table.
+Each row of a runtime is one more step on the one before. All are of the released architecture with the same scales: the
+folded graph in ONNX Runtime, the stacked one in OpenVINO. The losers stay in the table.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -27,6 +29,7 @@ from paraexport.onnx_file import save
 from paraexport.paraformer import ParaFormer
 from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibration import Calibration
+from paraexport.targets import Dialect
 
 TRACED = OURS[0]
 STEPS = {"products": for_onnxruntime.products, "skips": for_onnxruntime.skips}
@@ -38,23 +41,36 @@ FORMS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "form-skips": ("+ Sum before norms", False, ("attention", "products", "skips")),
 }
 """By graph: what it is called, whether activations are signed, and the steps of `for_onnxruntime`."""
+ROWS = {"form-stacked": ("Q/DQ", False), "form-rows": ("+ biases as rows", True)}
+"""By graph, for OpenVINO: what it is called, and whether it has the step of `for_openvino`."""
 DYNAMIC = "form-dynamic"
 
 
 def write_form(signed: bool, steps: Sequence[str], model: ParaFormer, path: Path) -> str:
-    folder = path.parent.parent
-    images = calibration_images(model, folder)
-    own = "attention" in steps
+    folder, own = path.parent.parent, "attention" in steps
     prepared = int8.prepare(folder / TRACED / path.name, "folded", (), equalised=True, own_operators=own)
-    with tempfile.TemporaryDirectory() as cache:
-        calibration = Calibration(lambda: np.array_split(images, 8), "seeded", "minmax", Path(cache), "seeded images")
-        scales = int8.scales_of(prepared, calibration, signed=signed)
-    int8.write(prepared.model.graph, scales)
+    with seeded_calibration(model, folder) as calibration:
+        int8.write(prepared.model.graph, int8.scales_of(prepared, calibration, signed=signed))
     for step in ("products", "skips"):
         if step in steps:
             STEPS[step](prepared.model.graph)
     save(prepared.model, path)
     return ""
+
+
+def write_rows(bias_rows: bool, model: ParaFormer, path: Path) -> str:
+    folder = path.parent.parent
+    prepared = int8.prepare(folder / TRACED / path.name, "stacked", (), equalised=True)
+    with seeded_calibration(model, folder) as calibration:
+        save(int8.lower_graph(prepared, Dialect(signed=False, bias_rows=bias_rows), calibration), path)
+    return ""
+
+
+@contextlib.contextmanager
+def seeded_calibration(model: ParaFormer, folder: Path) -> Iterator[Calibration]:
+    images = calibration_images(model, folder)
+    with tempfile.TemporaryDirectory() as cache:
+        yield Calibration(lambda: np.array_split(images, 8), "seeded", "minmax", Path(cache), "seeded images")
 
 
 def write_dynamic(_model: ParaFormer, path: Path) -> str:
@@ -76,16 +92,21 @@ RECIPES_OF_FORMS = {
         graph: Recipe(functools.partial(write_form, signed, steps), "folded", own_products=False)
         for graph, (_, signed, steps) in FORMS.items()
     },
+    **{
+        graph: Recipe(functools.partial(write_rows, bias_rows), "stacked", own_products=False)
+        for graph, (_, bias_rows) in ROWS.items()
+    },
 }
 CONTESTANTS = (
     Contestant("NNCF, OpenVINO", "peer", "openvino-ir", NNCF),
-    Contestant("float32, folded", "scale", "onnxruntime", "folded"),
-    Contestant("dynamic", "ours", "onnxruntime", DYNAMIC),
-    *(Contestant(name, "ours", "onnxruntime", graph) for graph, (name, _, _) in FORMS.items()),
+    Contestant("ONNX Runtime: float32", "scale", "onnxruntime", "folded"),
+    Contestant("ONNX Runtime: dynamic", "ours", "onnxruntime", DYNAMIC),
+    *(Contestant(f"ONNX Runtime: {name}", "ours", "onnxruntime", graph) for graph, (name, _, _) in FORMS.items()),
+    *(Contestant(f"OpenVINO: {name}", "ours", "openvino", graph) for graph, (name, _) in ROWS.items()),
 )
 
 
-@click.command(help="Time the ways to write int8 for ONNX Runtime.")
+@click.command(help="Time the ways to write int8 for CPUs.")
 @click.option("--depth", default=2, show_default=True, help="Layers in a branch, M.")
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
@@ -97,7 +118,7 @@ def main(*, depth: int, branches: int, batches: tuple[int, ...], quick: bool, ou
     rows = contests([released(branches, depth, "cls")], batches, timing, CONTESTANTS, recipes=RECIPES_OF_FORMS)
     print(results.table(rows))
     if output is not None:
-        model = f"int8 for ONNX Runtime; released architecture, L = {branches}, M = {depth}, {timing.threads} threads"
+        model = f"int8; released architecture, L = {branches}, M = {depth}, {timing.threads} threads"
         header = results.Header(results.command(), here, timing, model, time.perf_counter() - started)
         results.write(output, "forms", rows, header, picture=False)
 

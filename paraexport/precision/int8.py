@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
 from paraexport.errors import TraceError
-from paraexport.precision import for_onnxruntime, quantise
+from paraexport.precision import for_onnxruntime, for_openvino, quantise
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import linears
@@ -79,10 +79,13 @@ def multiplies_constant(node: ir.Node) -> bool:
 def lower_graph(prepared: Prepared, dialect: Dialect, calibration: Calibration) -> ir.Model:
     """The graph in int8, in the dialect of a target; `prepared` is used up."""
     model = prepared.model
-    write(model.graph, scales_of(prepared, calibration, signed=dialect.signed))
+    uniform = for_openvino.before_functions(model.graph) if dialect.bias_rows else []
+    write(model.graph, scales_of(prepared, calibration, signed=dialect.signed), uniform)
     if dialect.own_operators:
         for_onnxruntime.products(model.graph)
         for_onnxruntime.skips(model.graph)
+    if dialect.bias_rows:
+        for_openvino.rows(model.graph, uniform)
     return model
 
 
@@ -90,5 +93,5 @@ def scales_of(prepared: Prepared, calibration: Calibration, *, signed: bool) -> 
     return calibration.scales(prepared.model, prepared.activations, signed=signed)
 
 
-def write(graph: ir.Graph, scales: Mapping[str, Scale]) -> None:
-    quantise.apply(graph, linears(graph), scales)
+def write(graph: ir.Graph, scales: Mapping[str, Scale], uniform: Collection[ir.Node] = ()) -> None:
+    quantise.apply(graph, linears(graph), scales, uniform)

@@ -7,7 +7,7 @@ published ViT-B/16 kept 84.5 % of top-1 that way, and 5.0 % with everything quan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,13 @@ NAME = "int8"
 LARGEST = 127
 
 
-def apply(graph: ir.Graph, products: Sequence[ir.Node], scales: Mapping[str, Scale]) -> Applied:
-    """Quantise these products with the scales of the values that they read, by name."""
+def apply(
+    graph: ir.Graph, products: Sequence[ir.Node], scales: Mapping[str, Scale], uniform: Collection[ir.Node] = ()
+) -> Applied:
+    """Quantise these products with the scales of the values that they read, by name.
+
+    A weight of the products `uniform` has one scale for all its columns.
+    """
     applied = Applied(NAME)
     read: dict[ir.Value, ir.Value] = {}
     weights: dict[ir.Value, ir.Value] = {}
@@ -32,7 +37,7 @@ def apply(graph: ir.Graph, products: Sequence[ir.Node], scales: Mapping[str, Sca
         if source not in read:
             read[source] = quantised_activation(graph, node, source, scales[source.name or ""])
         if weight not in weights:
-            weights[weight] = quantised_weight(graph, node, weight)
+            weights[weight] = quantised_weight(graph, node, weight, uniform=node in uniform)
         node.replace_input_with(0, read[source])
         node.replace_input_with(1, weights[weight])
         applied.times += 1
@@ -57,11 +62,13 @@ def quantised_activation(graph: ir.Graph, before: ir.Node, source: ir.Value, sca
     return reals
 
 
-def quantised_weight(graph: ir.Graph, before: ir.Node, weight: ir.Value) -> ir.Value:
-    """The constant as integers, with one scale for each of its columns."""
+def quantised_weight(graph: ir.Graph, before: ir.Node, weight: ir.Value, *, uniform: bool) -> ir.Value:
+    """The constant as integers, with one scale for each of its columns, or the same for all."""
     array, name = const(weight), weight.name or "weight"
     assert array is not None
     steps = column_scales(array)
+    if uniform:
+        steps = np.full_like(steps, steps.max())
     integers = np.clip(np.rint(array / steps), -LARGEST, LARGEST).astype(np.int8)
     # No zero point: it is 0, and ONNX Runtime refuses one with an axis where the weight has three.
     inputs = [add_constant(graph, f"{name}/int8", integers), add_constant(graph, f"{name}/scale", steps)]

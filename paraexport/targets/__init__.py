@@ -34,6 +34,8 @@ class Dialect:
     """int8 with zero point 0 for activations; else uint8 with a zero point of its own for each."""
     own_operators: bool = False
     """The operators of ONNX Runtime's own domain, in the place of Q/DQ around products."""
+    bias_rows: bool = False
+    """Biases and zero points as rows of int8 weights, where each branch has a weight of its own in one product."""
     weights_only: tuple[str, ...] = ()
     """The half precisions that it has no kernels for: weights are kept in half, and multiplied in float32."""
     half_runs_in: str = ""

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from paraexport.targets import Availability, Dialect
 
 NAME = "openvino"
-DIALECT = Dialect(signed=False, weights_only=("bf16",), half_runs_in="float32 on CPUs: no faster, half the file")
+DIALECT = Dialect(
+    signed=False, bias_rows=True, weights_only=("bf16",), half_runs_in="float32 on CPUs: no faster, half the file"
+)
 INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
 
 

@@ -1,4 +1,4 @@
-"""Whether products of uint8 and int8 saturate: against what the CPU says of itself, and the model against onnx's own."""
+"""Whether products of uint8 and int8 saturate: against what the CPU says of itself; the model against onnx's own."""
 
 import platform
 from pathlib import Path

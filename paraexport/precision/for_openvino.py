@@ -1,0 +1,175 @@
+"""Biases and zero points as rows of the weights, for OpenVINO's products with a weight for each branch, [L, K, J].
+
+    x W + b ≈ s S Σ_k (q_k − z) w_kj + b_j = s S (Σ_k q_k w_kj + t_j),  t_j = b_j / (s S) − z Σ_k w_kj
+
+With such weights OpenVINO computes inside a product what has one number for all columns, and neither a bias for each
+branch nor a zero point. Both, and then the GELU and the quantisation behind them, read and write all of it in float32.
+Here q gets columns that are always 255 and one that is always 1, and w the rows that make t of them, t_j = 255 Σ_h r_hj
++ r_0j with |r| ≤ 127. Of t only the fraction is lost, beside integers as large as q_k w_kj.
+
+All columns have one scale S: of what has a number for each column, OpenVINO 2026.4.1 reads wrong ones inside a product
+with a weight of three axes. `benchmarks.forms` measures speed, `benchmarks.int8_peers` accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from paraexport.precision.linears import linears
+from paraexport.rewrite.edit import (
+    Applied,
+    Refused,
+    add_constant,
+    add_node,
+    bias_of,
+    clean,
+    const,
+    is_op,
+    operands,
+    read_once,
+    readers,
+    replace_constant,
+    result,
+    substitute,
+    take_name,
+)
+from paraexport.rewrite.naming import beside
+from paraexport.rewrite.views import Sizes, known, sizes_of
+
+FUNCTIONS = ("Gelu", "Relu")
+"""Of each number; where a sum of values follows, a bias and a zero point cost nothing more there."""
+WHOLE, LARGEST = 255, 127
+"""The largest uint8, and int8."""
+FEW = 4
+"""More columns than one for so many are not worth it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """One product in int8, and t."""
+
+    node: ir.Node
+    weight: ir.Node
+    """Its DequantizeLinear."""
+    bias: ir.Node | None
+    """The Add behind."""
+    terms: NDArray[np.int64]
+    """t, [L, 1, J]."""
+
+
+def before_functions(graph: ir.Graph) -> list[ir.Node]:
+    """The products with a weight of three axes whose result, or that with a bias, only functions of a number read."""
+    return [
+        node
+        for node in linears(graph)
+        if array_of(operands(node)[1]).ndim == 3
+        and all(is_op(reader, *FUNCTIONS) for reader in readers(result(bias_behind(node) or node)))
+    ]
+
+
+def bias_behind(node: ir.Node) -> ir.Node | None:
+    """The Add of a constant to the product."""
+    adding = readers(result(node))[0] if read_once(result(node)) else None
+    return adding if bias_of(adding) else None
+
+
+def rows(graph: ir.Graph, nodes: Collection[ir.Node]) -> Applied:
+    """Give these products, in int8 by now and each with one scale, their rows; what they read, its columns."""
+    applied = Applied("bias_rows")
+    read: dict[ir.Node, list[Product]] = {}
+    for node in nodes:
+        activation, weight = (value.producer() for value in operands(node))
+        assert activation is not None
+        assert weight is not None
+        read.setdefault(activation, []).append(product_of(node, activation, weight))
+    for activation, found in read.items():
+        try:
+            applied.times += widen(graph, activation, found)
+        except Refused as refusal:
+            applied.refuse(activation, refusal)
+    clean(graph)
+    return applied
+
+
+def product_of(node: ir.Node, activation: ir.Node, weight: ir.Node) -> Product:
+    step, zero = (array_of(value) for value in operands(activation)[1:])
+    integers, steps = (array_of(value) for value in operands(weight)[:2])
+    bias = bias_behind(node)
+    added = 0.0 if bias is None else bias_array(bias)
+    centre = int(zero) * integers.sum(axis=1, keepdims=True, dtype=np.int64)
+    terms = np.rint(added / (float(step) * steps.astype(np.float64))).astype(np.int64) - centre
+    return Product(node, weight, bias, terms)
+
+
+def bias_array(adding: ir.Node) -> NDArray[Any]:
+    found = bias_of(adding)
+    assert found is not None
+    return found[1]
+
+
+def array_of(value: ir.Value) -> NDArray[Any]:
+    array = const(value)
+    assert array is not None
+    return array
+
+
+def widen(graph: ir.Graph, activation: ir.Node, products: Sequence[Product]) -> int:
+    """Give these products of one activation their columns and rows; how many they were."""
+    if not any(one.terms.any() for one in products):
+        return 0
+    whole = max(math.ceil(int(np.abs(coarse(one.terms)).max()) / LARGEST) for one in products)
+    inner = last_of(sizes_of(result(activation)))
+    if (whole + 1) * FEW > inner:
+        raise Refused(f"{whole + 1} columns more than {inner} are too many")
+    integers, step, zero = operands(activation)
+    columns = padded(graph, activation, padded(graph, activation, integers, whole, WHOLE), 1, 1)
+    name, shape = f"{result(activation).name}/wide", sizes_of(columns)
+    none = add_constant(graph, f"{name}/zero_point", np.zeros_like(array_of(zero)))
+    wide = add_node(activation, "DequantizeLinear", [columns, step, none], name=name, shape=shape)
+    wide.dtype = ir.DataType.FLOAT
+    for one in products:
+        one.node.replace_input_with(0, wide)
+        lengthen(graph, one, whole)
+    return len(products)
+
+
+def coarse(terms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What the columns of 255 are to add up to; the column of 1 makes up for the rest, at most 127."""
+    return np.rint(terms / WHOLE).astype(np.int64)
+
+
+def last_of(sizes: Sizes) -> int:
+    return known(sizes[-1:], "the value")[0]
+
+
+def padded(graph: ir.Graph, before: ir.Node, value: ir.Value, count: int, number: int) -> ir.Value:
+    """The value, with so many columns of one number behind."""
+    if not count:
+        return value
+    sizes, name = sizes_of(value), value.name or "value"
+    pads = np.zeros(2 * len(sizes), np.int64)
+    pads[-1] = count
+    filling = add_constant(graph, f"{name}/pad", np.asarray(number, np.uint8))
+    inputs = [value, add_constant(graph, f"{name}/pads", pads), filling]
+    shape = (*sizes[:-1], last_of(sizes) + count)
+    return add_node(before, "Pad", inputs, name=beside(name, "Pad"), shape=shape)
+
+
+def lengthen(graph: ir.Graph, one: Product, whole: int) -> None:
+    """Give a product the rows for its t, and take its bias away."""
+    weight, most = operands(one.weight)[0], coarse(one.terms)
+    more = [*((most + part) // whole for part in range(whole)), one.terms - WHOLE * most]
+    longer = np.concatenate([array_of(weight), *(row.astype(np.int8) for row in more)], axis=1)
+    replace_constant(one.weight, 0, add_constant(graph, weight.name or "weight", longer))
+    result(one.weight).shape = ir.Shape(longer.shape)
+    if one.bias is not None:
+        old = result(one.bias)
+        substitute(old, result(one.node))
+        take_name(result(one.node), old)

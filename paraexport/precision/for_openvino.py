@@ -7,14 +7,14 @@ branch nor a zero point. Both, and then the GELU and the quantisation behind the
 Here q gets columns that are always 255 and one that is always 1, and w the rows that make t of them, t_j = 255 Σ_h r_hj
 + r_0j with |r| ≤ 127. Of t only the fraction is lost, beside integers as large as q_k w_kj.
 
-All columns have one scale S: of what has a number for each column, OpenVINO 2026.4.1 reads wrong ones inside a product
-with a weight of three axes. `benchmarks.forms` measures speed, `benchmarks.int8_peers` accuracy.
+All columns then have one scale S: of what has a number for each column, OpenVINO 2026.4.1 reads wrong ones inside a
+product with a weight of three axes. `benchmarks.forms` measures speed, `benchmarks.int8_peers` accuracy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import linears
 from paraexport.rewrite.edit import (
     Applied,
@@ -64,14 +65,24 @@ class Product:
     """t, [L, 1, J]."""
 
 
+def batched(graph: ir.Graph) -> list[ir.Node]:
+    """The products with a weight of three axes."""
+    return [node for node in linears(graph) if array_of(operands(node)[1]).ndim == 3]
+
+
 def before_functions(graph: ir.Graph) -> list[ir.Node]:
-    """The products with a weight of three axes whose result, or that with a bias, only functions of a number read."""
+    """Those of them whose result, or that with a bias, only functions of each number read."""
     return [
         node
-        for node in linears(graph)
-        if array_of(operands(node)[1]).ndim == 3
-        and all(is_op(reader, *FUNCTIONS) for reader in readers(result(bias_behind(node) or node)))
+        for node in batched(graph)
+        if all(is_op(reader, *FUNCTIONS) for reader in readers(result(bias_behind(node) or node)))
     ]
+
+
+def with_one_scale(graph: ir.Graph, scales: Mapping[str, Scale]) -> list[ir.Node]:
+    """Those of them that OpenVINO scales inside: before functions, or since no zero point keeps the scales outside."""
+    inside = before_functions(graph)
+    return [node for node in batched(graph) if node in inside or not scales[operands(node)[0].name or ""].zero_point]
 
 
 def bias_behind(node: ir.Node) -> ir.Node | None:

@@ -79,13 +79,14 @@ def multiplies_constant(node: ir.Node) -> bool:
 def lower_graph(prepared: Prepared, dialect: Dialect, calibration: Calibration) -> ir.Model:
     """The graph in int8, in the dialect of a target; `prepared` is used up."""
     model = prepared.model
-    uniform = for_openvino.before_functions(model.graph) if dialect.bias_rows else []
-    write(model.graph, scales_of(prepared, calibration, signed=dialect.signed), uniform)
+    scales = scales_of(prepared, calibration, signed=dialect.signed)
+    inside = for_openvino.before_functions(model.graph) if dialect.bias_rows else []
+    write(model.graph, scales, for_openvino.with_one_scale(model.graph, scales) if dialect.bias_rows else ())
     if dialect.own_operators:
         for_onnxruntime.products(model.graph)
         for_onnxruntime.skips(model.graph)
     if dialect.bias_rows:
-        for_openvino.rows(model.graph, uniform)
+        for_openvino.rows(model.graph, inside)
     return model
 
 

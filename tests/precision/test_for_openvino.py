@@ -108,7 +108,10 @@ def whole(folder: Path, dialect: Dialect, fields: dict[str, Any]) -> ir.Model:
     return int8.lower_graph(prepared, dialect, calibration(folder))
 
 
-@pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
+MODELS = {**KINDS, "relu, of which nothing is below 0": {"activation": "relu", "residual": "input"}}
+
+
+@pytest.mark.parametrize("fields", MODELS.values(), ids=MODELS)
 def test_a_whole_model_on_openvino(fields: dict[str, Any], tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
     # The small models are narrower than any that columns are worth for.

@@ -15,7 +15,6 @@ from paraexport.bundle import MODEL, Bundle
 from paraexport.engine import Engine
 from paraexport.errors import MissingError
 from paraexport.records import Check
-from paraexport.targets import onnxruntime
 from paraexport.validate import Evidence, Logits, Lowered, Outcome
 
 GRAPH, PLAN = "graph_", "plan_"
@@ -50,7 +49,7 @@ def run_checks(
 
 def of_graph(made: Bundle, evidence: Evidence, moved: Mapping[str, float], reason: str) -> Outcome:
     manifest = made.manifest
-    here = onnxruntime.availability()
+    here = targets.get("onnxruntime").availability()
     if here.version is None:
         raise MissingError(
             f"nothing can be checked here: {reason}, and {here.missing}",

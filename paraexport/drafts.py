@@ -107,7 +107,7 @@ def half(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
 def each(options: Options, possible: Sequence[str], work: Path, write: Write) -> list[Draft]:
     return [
-        Draft(target, layout, folder, *write(layout, targets.get(target).DIALECT, folder))
+        Draft(target, layout, folder, *write(layout, targets.get(target).dialect, folder))
         for target in possible
         for layout in options.layouts
         if (folder := work / f"{target}-{layout}")

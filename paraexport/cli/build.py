@@ -38,7 +38,7 @@ from paraexport.spec import Spec
 @click.option("-o", "--output", metavar="BUNDLE", type=PATH, help="The bundle's folder. [default: CKPT's name .bundle]")
 @click.option(
     "--target",
-    type=click.Choice([*targets.MODULES, AUTO]),
+    type=click.Choice([*targets.TARGETS, AUTO]),
     default=targets.DEFAULT,
     show_default=True,
     help="Where it is to run; auto times those that are installed here and takes the fastest.",

@@ -11,9 +11,8 @@ import paraexport
 from paraexport import report
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.compilation import EngineOptions
-from paraexport.targets import tensorrt_rtx
 from tests.cli.conftest import Run
-from tests.targets.engines import require_ahead_of_time
+from tests.targets.engines import require_ahead_of_time, tensorrt_rtx
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -22,10 +22,12 @@ from paraexport.golden import answers
 from paraexport.options import Options
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec
-from paraexport.targets import tensorrt_rtx
+from paraexport.targets.trt.flavour import RTX
+from paraexport.targets.trt.target import TensorRT
 from paraexport.trace import trace
 from tests.rewrite.graphs import model_of
 
+tensorrt_rtx = TensorRT(RTX)
 MAX_BATCH = 16
 USUAL = EngineOptions()
 SMALL = Spec(
@@ -67,7 +69,7 @@ def write_graph(spec: Spec, layout: str, precision: str, folder: Path) -> dict[s
     images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
     samples = made_up_samples(images, 16)
     logits = answers(model)(next(samples.batches(16)))
-    options = Options(target=tensorrt_rtx.NAME, precision=precision, layout=layout)
+    options = Options(target=tensorrt_rtx.name, precision=precision, layout=layout)
     (draft,) = drafts.make(source, options, options.targets, work, drafts.Images(samples, samples, logits))
     draft.folder.rename(folder)
     return draft.lowering.products if draft.lowering else {}

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 import paraexport
-from paraexport import choose, report, targets
+from paraexport import choose, report
 from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import BundleError, CheckFailed, MissingError
 from paraexport.options import AUTO, Options
 from paraexport.revalidate import revalidate
-from paraexport.targets import Availability, tensorrt_rtx
-from tests.targets.engines import require_ahead_of_time
+from paraexport.targets import Availability
+from paraexport.targets.onnxruntime import OnnxRuntime
+from tests.targets.engines import require_ahead_of_time, tensorrt_rtx
 from tests.test_pipeline import SIZE, WRONG
 
 
@@ -112,7 +113,7 @@ def test_without_onnx_runtime_nothing_could_be_checked(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = Availability(None, "onnxruntime cannot be imported: it is gone", "pip install it")
-    monkeypatch.setattr(targets.get("onnxruntime"), "availability", lambda: gone)
+    monkeypatch.setattr(OnnxRuntime, "availability", lambda self: gone)
     with pytest.raises(MissingError, match=r"nothing can be checked here.*it is gone; pip install it"):
         paraexport.build(small, tmp_path / "a.bundle", target="tensorrt-rtx")
     assert not (tmp_path / "a.bundle").exists()

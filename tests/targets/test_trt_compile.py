@@ -16,9 +16,8 @@ from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError, InputError
 from paraexport.options import Options
 from paraexport.rewrite import LAYOUTS
-from paraexport.targets import tensorrt_rtx
 from paraexport.targets.trt.flavour import RTX, TENSORRT
-from tests.targets.engines import SMALL, compile_here, require_rtx, save, write_graph
+from tests.targets.engines import SMALL, compile_here, require_rtx, save, tensorrt_rtx, write_graph
 
 PRECISIONS = {"fp32": "float", "fp16": "half", "bf16": "bf16", "int8": "int8"}
 CONVENTIONS = {"released": "normalized", "pre-norm": "input", "post-norm": "post"}

@@ -13,13 +13,14 @@ import pytest
 
 from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.errors import BundleError, MissingError
-from paraexport.targets import tensorrt, tensorrt_rtx
 from paraexport.targets.trt import info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
 from paraexport.targets.trt.session import unreadable
-from tests.targets.engines import compile_here, require_rtx, save
+from paraexport.targets.trt.target import TensorRT
+from tests.targets.engines import compile_here, require_rtx, save, tensorrt_rtx
 
+tensorrt = TensorRT(TENSORRT)
 L4 = Device("NVIDIA L4", "8.9", "13.0")
 BUILT = EngineInfo(
     runtime="TensorRT", version="10.16.1.11", built_for=("8.9",), built_on=str(L4), batches=(1, 8, 64),

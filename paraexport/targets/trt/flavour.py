@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paraexport.errors import EngineError, MissingError
-from paraexport.targets import Availability
+from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,11 +67,19 @@ def make(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
 
 def float32(traced: Path, options: Options, possible: Sequence[str], work: Path) -> list[Draft]:
-    """Every layout once, whatever the target."""
+    """Every layout once for each opset that targets want."""
     from paraexport.rewrite import rewrite
 
-    done = {layout: rewrite(traced, layout, work / layout) for layout in options.layouts}
-    return [Draft(target, layout, work / layout, rewrites) for target in possible for layout, rewrites in done.items()]
+    @functools.cache
+    def write(layout: str, opset: int | None) -> tuple[Path, tuple[Rewrite, ...]]:
+        folder = work / (layout if opset is None else f"{layout}-opset-{opset}")
+        return folder, rewrite(traced, layout, folder, opset)
+
+    return [
+        Draft(target, layout, *write(layout, targets.get(target).dialect.opset))
+        for target in possible
+        for layout in options.layouts
+    ]
 
 
 def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:

@@ -26,7 +26,7 @@ class Availability:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How low precision is written for a target."""
+    """How graphs are written for a target."""
 
     signed: bool
     """int8 with zero point 0 for activations; else uint8 with a zero point of its own for each."""
@@ -38,6 +38,8 @@ class Dialect:
     """The half precisions that it has no kernels for: weights are kept in half, and multiplied in float32."""
     half_runs_in: str = ""
     """What it computes half precision in, where that is not half."""
+    opset: int | None = None
+    """What float32 graphs are lowered to; None where they stay as they are traced. Lower precision is in 20."""
 
 
 class Session(Protocol):

@@ -80,9 +80,9 @@ def compile_here(folder: Path, options: EngineOptions = USUAL, max_batch: int = 
     return tensorrt_rtx.compile_model(folder, max_batch, options, silent)
 
 
-def save(folder: Path, text: str, **constants: NDArray[Any]) -> Path:
-    """Write a graph in ONNX's own text, of opset 20, each node named `branches.0/` and its first output."""
-    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> {text}')
+def save(folder: Path, text: str, opset: int = 20, **constants: NDArray[Any]) -> Path:
+    """Write a graph in ONNX's own text, each node named `branches.0/` and its first output."""
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]> {text}')
     model.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()
     )

@@ -134,14 +134,14 @@ def test_a_plan_that_lists_nothing_lists_nothing() -> None:
     assert plan.products(b"\0ptrt" + bytes(range(256))) == {}
 
 
-@pytest.mark.parametrize("version", ["8.6.1", "9.3.0.1", "10.13.3.9"])
+@pytest.mark.parametrize("version", ["8.6.1", "9.3.0.1", "10.12.0.36"])
 def test_an_old_tensorrt_is_refused(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     old = types.ModuleType("tensorrt")
     old.__version__ = version  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tensorrt", old)
     found = tensorrt.availability()
     assert found.version is None
-    assert found.missing == f"TensorRT {version} is too old, 10.14 or later is needed"
+    assert found.missing == f"TensorRT {version} is too old, 10.13 or later is needed"
     assert found.remedy == TENSORRT.remedy
     with pytest.raises(MissingError, match="too old"):
         TENSORRT.load()
@@ -193,7 +193,7 @@ def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
 
 
 def test_versions_are_compared_by_their_numbers() -> None:
-    assert release("9.9") < release("10.14") < release("10.16.1.11") < release("11.4.0.106")
+    assert release("9.9") < release("10.13") < release("10.16.1.11") < release("11.4.0.106")
 
 
 def test_without_a_driver_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ class TensorRT:
     """One of the two, by its flavour."""
 
     flavour: Flavour
-    dialect: ClassVar = Dialect(signed=True)
+    dialect: ClassVar = Dialect(signed=True, opset=20)
     layout: ClassVar = "stacked"
 
     @property

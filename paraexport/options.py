@@ -11,6 +11,7 @@ from pathlib import Path
 from paraexport import choose, targets
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
+from paraexport.profiles import settle
 from paraexport.validate import LIMITS
 
 PRECISIONS = tuple(LIMITS)
@@ -91,7 +92,8 @@ class Options:
                 expected=f"some of {', '.join(sorted(known.get(self.target, ()))) or 'no engine options at all'}",
                 remedy=f"leave it out, or take --target {' or '.join(fit)}" if fit else "leave it out",
             )
-        ranges = {"optimum_batch": (1, self.max_batch), "workspace_mib": (1, 2**20), "aux_streams": (0, 256)}
+        settle(self.engine.profiles, self.max_batch)
+        ranges = {"workspace_mib": (1, 2**20), "aux_streams": (0, 256)}
         for name, (least, most) in {**ranges, "optimization_level": (0, 5)}.items():
             if (got := getattr(self.engine, name)) is not None and not least <= got <= most:
                 raise InputError(

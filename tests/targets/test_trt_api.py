@@ -26,6 +26,7 @@ OBJECTS = {
     "attention": "IAttention",
     "engine": "ICudaEngine",
     "runtime": "Runtime",
+    "runtime_config": "IRuntimeConfig",
     "context": "IExecutionContext",
     "refitter": "Refitter",
 }
@@ -40,14 +41,15 @@ ELSEWHERE = {
 }
 RTX_ALONE = {
     "ComputeCapability", "ComputeCapability.__members__", "IBuilderConfig.num_compute_capabilities",
-    "IBuilderConfig.set_compute_capability",
+    "IBuilderConfig.set_compute_capability", "CudaGraphStrategy", "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE",
+    "IRuntimeConfig.create_runtime_cache", "IRuntimeConfig.cuda_graph_strategy", "IRuntimeConfig.set_runtime_cache",
 }  # fmt: skip
-BASES = {"ILogger.ERROR": "ILogger.Severity", "ILogger.WARNING": "ILogger.Severity"}
-
 SINCE_10_14 = {
     "IAttention.decomposable", "IAttentionInputLayer", "IAttentionInputLayer.attention", "LayerType.ATTENTION_INPUT",
 }  # fmt: skip
 """Used for `Attention` nodes alone, and only where they are there."""
+BASES = {"ILogger.ERROR": "ILogger.Severity", "ILogger.WARNING": "ILogger.Severity"}
+
 
 def names_in(source: Path) -> Iterator[str]:
     """`Builder.create_network` for `builder.create_network`, `BuilderFlag.TF32` for `trt.BuilderFlag.TF32`."""
@@ -95,3 +97,28 @@ def test_every_name_is_in_tensorrt_rtx() -> None:
         for part in name.split("."):
             assert hasattr(found, part), name
             found = getattr(found, part)
+
+
+def driver_calls(source: Path) -> Iterator[tuple[str, int]]:
+    """(function of the driver, number of arguments) for each call of `driver.call("…", …)` and `library.…(…)`."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr == "call" and isinstance(node.args[0], ast.Constant):
+            yield str(node.args[0].value), len(node.args) - 1
+        elif node.func.attr.startswith("cu"):
+            yield node.func.attr, len(node.args)
+        elif node.func.attr == "allocate" and isinstance(node.args[0], ast.Constant):
+            yield str(node.args[0].value), 2
+
+
+CALLS = sorted({call for source in SOURCES for call in driver_calls(source)})
+
+
+@pytest.mark.parametrize("version", ["12.0", "13.5"])
+def test_every_call_of_the_driver_is_in_the_header_with_as_many_parameters(version: str) -> None:
+    """The first CUDA 12, and the newest."""
+    known = {*(Path(__file__).parent / f"api/cuda-{version}.txt").read_text().splitlines()}
+    assert len(CALLS) > 20
+    assert {"cuGraphLaunch", "cuMemAlloc_v2", "cuStreamBeginCapture_v2"} <= {name for name, _ in CALLS}
+    assert [name for name, count in CALLS if f"{name} {count}" not in known] == []

@@ -13,6 +13,7 @@ import pytest
 
 from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.errors import BundleError, MissingError
+from paraexport.profiles import Profile
 from paraexport.targets.trt import info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
@@ -23,7 +24,7 @@ from tests.targets.engines import compile_here, require_rtx, save, tensorrt_rtx
 tensorrt = TensorRT(TENSORRT)
 L4 = Device("NVIDIA L4", "8.9", "13.0")
 BUILT = EngineInfo(
-    runtime="TensorRT", version="10.16.1.11", built_for=("8.9",), built_on=str(L4), batches=(1, 8, 64),
+    runtime="TensorRT", version="10.16.1.11", built_for=("8.9",), built_on=str(L4), profiles=(Profile(1, 8, 64),),
     options=EngineOptions(), network_layers=100, products={}, fused_attention=False, size_bytes=10, inspection=None,
     not_inspected="", warnings=(),
 )  # fmt: skip
@@ -126,12 +127,24 @@ def test_the_inspectors_layers_tell_nodes_and_types(fields: dict[str, str]) -> N
     assert info.nodes_in_int8(Inspection((half,), 0, 0)) == set()
 
 
+def test_a_node_is_in_int8_where_it_is_so_in_every_profile() -> None:
+    both, first = ("branches.0/fc1/MatMul",), ("branches.0/fc2/MatMul",)
+    layers = (
+        EngineLayer("fc1", "gemm", ("Half",), ("Int8",), both),
+        EngineLayer("fc2", "gemm", ("Half",), ("Int8",), first),
+        EngineLayer("fc1 [profile 1]", "gemm", ("Half",), ("Int8",), both),
+        EngineLayer("fc2 [profile 1]", "gemm", ("Half",), ("Half",), first),
+    )
+    assert info.nodes_in_int8(Inspection(layers, 0, 0)) == {*both}
+    assert info.nodes_in_int8(Inspection(layers[:2], 0, 0)) == {*both, *first}
+
+
 def test_layers_that_are_only_named_say_nothing_more() -> None:
     assert [*info.layers({"Layers": ["a + b"]})] == [EngineLayer("a + b", "", (), (), ())]
 
 
 def test_a_plan_that_lists_nothing_lists_nothing() -> None:
-    assert plan.products(b"\0ptrt" + bytes(range(256))) == {}
+    assert plan.products(b"\0ptrt" + bytes(range(256)), 1) == {}
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "9.3.0.1", "10.12.0.36"])

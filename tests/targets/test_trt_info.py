@@ -6,17 +6,19 @@ import ctypes
 import dataclasses
 import sys
 import types
+from ctypes.util import find_library
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
-from paraexport.errors import BundleError, MissingError
+from paraexport.errors import BundleError, EngineError, MissingError
 from paraexport.profiles import Profile
-from paraexport.targets.trt import info, plan
+from paraexport.targets.trt import build, info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
+from paraexport.targets.trt.logger import logger_of, started
 from paraexport.targets.trt.session import unreadable
 from paraexport.targets.trt.target import TensorRT
 from tests.targets.engines import compile_here, require_rtx, save, tensorrt_rtx
@@ -180,6 +182,46 @@ def test_an_engine_that_does_not_open_says_why(said: str, kind: type[Exception],
     assert said in str(found)
 
 
+OLD = "CUDA initialization failure with error: 35. CUDA driver version is insufficient for CUDA runtime version"
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "kind", "remedy"),
+    [
+        ("Unexpected exception std::bad_alloc", EngineOptions(), EngineError, "free memory of this machine"),
+        ("OutOfMemory (Requested size was 9 bytes.)", EngineOptions(), EngineError, "a --max-batch below 64, or"),
+        ("insufficient workspace", EngineOptions(workspace_mib=3), EngineError, "more than --engine workspace_mib=3"),
+        (OLD, EngineOptions(), MissingError, "update the driver"),
+        ("Could not find any implementation", EngineOptions(), EngineError, "another --layout or --precision"),
+    ],
+)
+def test_a_build_that_fails_says_what_to_lower(
+    said: str, options: EngineOptions, kind: type[Exception], remedy: str
+) -> None:
+    """The first is what TensorRT-RTX 1.7 says where a limit of 400 MiB is set to the memory of the process."""
+    found = build.failure(TENSORRT, said, options, 64)
+    assert type(found) is kind
+    assert said in str(found)
+    assert remedy in str(found)
+
+
+def test_a_tensorrt_that_cannot_start_says_why() -> None:
+    """Its bindings raise a TypeError then, and the reason is in the log."""
+    require_rtx()
+    trt = RTX.load()
+    logger = logger_of(trt)
+
+    def nothing(_: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    for said, words in ((OLD, "the NVIDIA driver is too old .*35"), ("no reason", "TensorRT cannot start .*no reason")):
+        logger.start()
+        logger.log(trt.ILogger.ERROR, said)
+        with pytest.raises(MissingError, match=words):
+            started(nothing, logger)
+    assert started(trt.Builder, logger) is not None
+
+
 def test_a_gpu_that_tensorrt_rtx_does_not_know_can_be_built_for_and_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
     require_rtx()
     monkeypatch.setattr("paraexport.targets.trt.flavour.find_device", lambda: Device("NVIDIA H100", "9.0", "13.0"))
@@ -216,6 +258,14 @@ def test_without_a_driver_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert find_device() == "there is no NVIDIA driver here"
     with pytest.raises(MissingError, match="there is no NVIDIA driver here; install one"):
+        Driver()
+
+
+def test_a_driver_without_a_function_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some other library stands for one that knows nothing of CUDA."""
+    monkeypatch.setattr("paraexport.targets.trt.device.LIBRARY", find_library("m"))
+    assert find_device() == "the NVIDIA driver is too old"
+    with pytest.raises(MissingError, match="cuInit: the NVIDIA driver is too old .*; update the driver"):
         Driver()
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions, Inspection
-from paraexport.errors import EngineError
+from paraexport.errors import EngineError, MissingError
 from paraexport.profiles import Profile, settle
 from paraexport.targets.trt import info
 from paraexport.targets.trt import plan as listing
 from paraexport.targets.trt.device import Device, find_device
 from paraexport.targets.trt.flavour import Flavour
-from paraexport.targets.trt.logger import logger_of, new_monitor
+from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver, started
 from paraexport.targets.trt.network import parse
 
 MIB = 2**20
@@ -28,13 +28,13 @@ def compile_model(
     """Compile `model.onnx` in `folder` for batches of 1 to `max_batch` images.
 
     Raises:
-        MissingError: TensorRT is not installed here.
+        MissingError: TensorRT is not installed here, or cannot start.
         EngineError: the graph or an option cannot be compiled.
     """
     trt = flavour.load()
     logger, monitor = logger_of(trt), new_monitor(trt, progress)
     logger.start()
-    builder = trt.Builder(logger)
+    builder = started(trt.Builder, logger)
     network = parse(flavour, trt, builder, logger, folder / "model.onnx")
     profiles = settle(wanted.profiles, max_batch)
     config = builder.create_builder_config()
@@ -116,18 +116,22 @@ def built_for(flavour: Flavour, wanted: EngineOptions, device: Device | str) -> 
 
 def look_inside(trt: Any, plan: Any) -> Inspection:
     logger = logger_of(trt)
-    runtime = trt.Runtime(logger)
+    runtime = started(trt.Runtime, logger)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError("the engine cannot be read back", got=logger.told()[:300])
     return info.inspect(trt, engine)
 
 
-def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) -> EngineError:
+def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) -> EngineError | MissingError:
     """What TensorRT said last, and what can be done about it."""
+    if old := old_driver(said, "model.onnx"):
+        return old
     low = said.lower()
     if "turing" in low or "sm75" in low:
         remedy = "leave compute capability 7.5 out: it has no float32 products there, and every graph of ours has some"
+    elif "bad_alloc" in low:
+        remedy = "free memory of this machine, or build with --layout stacked, or fewer of --branches"
     elif ("workspace" in low or "memory" in low) and wanted.workspace_mib is not None:
         remedy = f"give more than --engine workspace_mib={wanted.workspace_mib}, leave it out, or lower --max-batch"
     elif "memory" in low or "workspace" in low:

@@ -19,7 +19,7 @@ from paraexport.errors import BundleError, MissingError
 from paraexport.targets.trt import info
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import Flavour
-from paraexport.targets.trt.logger import logger_of
+from paraexport.targets.trt.logger import logger_of, old_driver, started
 from paraexport.targets.trt.worker import Worker
 
 GRAPHS_OFF = "--engine cuda_graphs=false"
@@ -76,7 +76,7 @@ class EngineSession:
         """Why runs are not recorded as CUDA graphs; empty where they are."""
         self.driver, self.logger = Driver(), logger_of(trt)
         self.primary = retain_primary(self.driver)
-        self.runtime = trt.Runtime(self.logger)
+        self.runtime = started(trt.Runtime, self.logger)
         if told.options.version_compatible:
             self.runtime.engine_host_code_allowed = True
         self.engine = self.runtime.deserialize_cuda_engine((folder / info.ENGINE).read_bytes())
@@ -130,9 +130,8 @@ class EngineSession:
 
 def unreadable(folder: Path, said: str) -> BundleError | MissingError:
     """Why TensorRT did not open an engine whose version and device are right."""
-    if "driver" in said.lower():
-        remedy = "update the driver: the CUDA that TensorRT was built with must not be newer than the driver's"
-        return MissingError("the NVIDIA driver is too old", where=folder, got=said[:300], remedy=remedy)
+    if old := old_driver(said, folder):
+        return old
     if "memory" in said.lower():
         remedy = "free memory of the GPU, or build with a lower --max-batch"
         return MissingError("the GPU has no memory left", where=folder, got=said[:300], remedy=remedy)

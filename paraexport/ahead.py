@@ -37,6 +37,7 @@ def run_checks(
     manifest = made.manifest
     compiler = targets.compiler(manifest.target)
     reason = compiler.obstacle(made.path) if compiler else ""
+    evidence = dataclasses.replace(evidence, batches=targets.optima(manifest.target, made.path))
     try:
         evidence = dataclasses.replace(evidence, lowered=read_back())
     except MissingError:

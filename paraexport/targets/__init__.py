@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from paraexport.errors import MissingError
 from paraexport.targets.onnxruntime import OnnxRuntime
 from paraexport.targets.openvino import OpenVino
@@ -38,6 +40,12 @@ def engine_options(name: str) -> frozenset[str]:
     """The fields of `EngineOptions` that it takes."""
     found = compiler(name)
     return frozenset() if found is None else found.engine_options
+
+
+def optima(name: str, folder: Path) -> tuple[int, ...]:
+    """The batches that the engine in `folder` has kernels for; none where the target runs `model.onnx` as it is."""
+    found = compiler(name)
+    return () if found is None else found.optima(folder)
 
 
 def devices(*names: str) -> list[str]:

@@ -88,6 +88,10 @@ class Compiler(Target, Protocol):
         """Why the engine in `folder` cannot run here; empty where it can."""
         ...
 
+    def optima(self, folder: Path) -> tuple[int, ...]:
+        """The batches that the kernels of the engine in `folder` were chosen for."""
+        ...
+
     def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress) -> EngineInfo:
         """Compile `model.onnx`, in the same folder; `progress` is told of phases."""
         ...

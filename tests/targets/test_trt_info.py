@@ -265,7 +265,7 @@ def test_a_driver_without_a_function_is_too_old(monkeypatch: pytest.MonkeyPatch)
     """Some other library stands for one that knows nothing of CUDA."""
     monkeypatch.setattr("paraexport.targets.trt.device.LIBRARY", find_library("m"))
     assert find_device() == "the NVIDIA driver is too old"
-    with pytest.raises(MissingError, match="cuInit: the NVIDIA driver is too old .*; update the driver"):
+    with pytest.raises(MissingError, match=r"cuInit: the NVIDIA driver is too old .*; update the driver"):
         Driver()
 
 

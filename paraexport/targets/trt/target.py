@@ -9,7 +9,7 @@ from typing import ClassVar
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.targets.target import Availability, Dialect
-from paraexport.targets.trt import build, device, session
+from paraexport.targets.trt import build, device, info, session
 from paraexport.targets.trt.flavour import Flavour
 
 
@@ -40,6 +40,9 @@ class TensorRT:
 
     def obstacle(self, folder: Path) -> str:
         return session.obstacle(self.flavour, folder)
+
+    def optima(self, folder: Path) -> tuple[int, ...]:
+        return tuple(one.opt for one in info.read(folder).profiles)
 
     def open_session(self, folder: Path, threads: int | None) -> session.EngineSession:  # noqa: ARG002 (a GPU has its own)
         return session.open_session(self.flavour, folder)

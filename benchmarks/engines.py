@@ -28,10 +28,11 @@ from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
 from paraexport.options import PRECISIONS, Options
 from paraexport.spec import Preprocessing, Spec
-from paraexport.targets import tensorrt_rtx
+from paraexport.targets.trt.flavour import RTX
+from paraexport.targets.trt.target import TensorRT
 from paraexport.trace import trace
 
-TARGET, MAX_BATCH = "tensorrt-rtx", 64
+TARGET, MAX_BATCH = TensorRT(RTX), 64
 TIMES = 3
 """Each is compiled so often; the shortest counts."""
 NAME = "engines"
@@ -66,10 +67,10 @@ def measure(spec: Spec, folder: Path) -> list[Row]:
     rows = []
     for precision in PRECISIONS:
         for layout in OURS:
-            options = Options(target=TARGET, precision=precision, layout=layout, max_batch=MAX_BATCH)
+            options = Options(target=TARGET.name, precision=precision, layout=layout, max_batch=MAX_BATCH)
             work = folder / f"{precision}-{layout}"
             work.mkdir()
-            (draft,) = drafts.make(traced, options, (TARGET,), work, seen)
+            (draft,) = drafts.make(traced, options, (TARGET.name,), work, seen)
             rows.append(compiled(spec, draft, precision))
             click.echo(f"{rows[-1]}", err=True)
     return rows
@@ -79,7 +80,7 @@ def compiled(spec: Spec, draft: drafts.Draft, precision: str) -> Row:
     seconds = cpu_s = math.inf
     for _ in range(TIMES):
         started, began = time.perf_counter(), time.process_time()
-        engine = tensorrt_rtx.compile_model(draft.folder, MAX_BATCH, EngineOptions(), silent)
+        engine = TARGET.compile_model(draft.folder, MAX_BATCH, EngineOptions(), silent)
         seconds = min(seconds, time.perf_counter() - started)
         cpu_s = min(cpu_s, time.process_time() - began)
     kinds = Counter("·".join(dict.fromkeys(types)) for types in engine.products.values())
@@ -99,7 +100,7 @@ def compiled(spec: Spec, draft: drafts.Draft, precision: str) -> Row:
 
 
 def page(rows: list[Row], command: str, where: machine.Machine) -> str:
-    version = tensorrt_rtx.availability().version
+    version = TARGET.availability().version
     head = (
         "L",
         "M",

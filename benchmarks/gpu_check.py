@@ -34,6 +34,7 @@ from paraexport.options import PRECISIONS, Options
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec
 from paraexport.targets.trt.device import find_device
+from paraexport.targets.trt.session import EngineSession
 from paraexport.trace import trace
 from paraexport.validate import LIMITS
 
@@ -134,7 +135,10 @@ def engines(part: str, spec: Spec, layouts: Sequence[str], precisions: Sequence[
                     try:
                         run, told = opened(target, model, layout, precision, Path(folder))
                         memory = told.inspection.memory_bytes if told.inspection else None
-                        yield from measured(dataclasses.replace(row, memory_bytes=memory), model, run)
+                        for one in measured(dataclasses.replace(row, memory_bytes=memory), model, run):
+                            yield dataclasses.replace(
+                                one, note=run.without_graphs if isinstance(run, EngineSession) else ""
+                            )
                     except ParaexportError as error:
                         yield dataclasses.replace(row, passed=False, note=str(error))
 

@@ -15,7 +15,6 @@ from paraexport.bundle import MODEL, Bundle
 from paraexport.engine import Engine
 from paraexport.errors import MissingError
 from paraexport.records import Check
-from paraexport.targets import onnxruntime
 from paraexport.validate import Evidence, Logits, Lowered, Outcome
 
 GRAPH, PLAN = "graph_", "plan_"
@@ -38,6 +37,7 @@ def run_checks(
     manifest = made.manifest
     compiler = targets.compiler(manifest.target)
     reason = compiler.obstacle(made.path) if compiler else ""
+    evidence = dataclasses.replace(evidence, batches=targets.optima(manifest.target, made.path))
     try:
         evidence = dataclasses.replace(evidence, lowered=read_back())
     except MissingError:
@@ -50,7 +50,7 @@ def run_checks(
 
 def of_graph(made: Bundle, evidence: Evidence, moved: Mapping[str, float], reason: str) -> Outcome:
     manifest = made.manifest
-    here = onnxruntime.availability()
+    here = targets.get("onnxruntime").availability()
     if here.version is None:
         raise MissingError(
             f"nothing can be checked here: {reason}, and {here.missing}",

@@ -29,7 +29,7 @@ def installed_targets() -> tuple[str, ...]:
     Raises:
         MissingError: none can.
     """
-    here = {name: targets.get(name).availability() for name in targets.MODULES}
+    here = {name: target.availability() for name, target in targets.TARGETS.items()}
     found = tuple(name for name, one in here.items() if one.version is not None and not one.idle)
     if not found:
         remedies = " or ".join(one.remedy for one in here.values() if one.remedy)

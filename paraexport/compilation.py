@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paraexport.profiles import Profile
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How a target compiles the graph; `docs/tensorrt.md` says what each costs, and which target takes it.
+    """How a target compiles the graph and runs it; `docs/tensorrt.md` says what each costs, and which target takes it.
 
     None leaves the choice to the target.
     """
 
     compute_capabilities: tuple[str, ...] = ()
     """GPUs to compile for, `8.9`; empty for all that the target knows."""
-    optimum_batch: int | None = None
-    """Images in one run that kernels are chosen for; by default 8, or the largest batch where that is less."""
+    profiles: tuple[Profile, ...] = ()
+    """Ranges of batches with kernels of their own; by default one up to the largest batch, chosen for 8 or that."""
     workspace_mib: int | None = None
     """GPU memory that a kernel may use beside its inputs and outputs."""
     optimization_level: int | None = None
@@ -30,6 +32,8 @@ class EngineOptions:
     """Leave out the weights: they are read from `model.onnx` when the engine is opened."""
     tf32: bool = False
     """Let float32 products round their inputs to 11 bits."""
+    cuda_graphs: bool = True
+    """Record runs as CUDA graphs, so that one launch stands for that of every kernel."""
     timing_cache: bool = True
     """Keep what was timed on this GPU for the next build."""
 
@@ -69,13 +73,16 @@ class EngineInfo:
     """Compute capabilities; empty for all that the runtime knows."""
     built_on: str
     """The GPU of the build; empty where there was none."""
-    batches: tuple[int, int, int]
-    """The fewest images in one run, those that kernels were chosen for, the most."""
+    profiles: tuple[Profile, ...]
+    """The batches that it takes, those that kernels were chosen for in the middle; numbered as the engine does."""
     options: EngineOptions
     network_layers: int
     """In TensorRT's reading of the graph, before it fuses any."""
     products: dict[str, tuple[str, ...]]
-    """The types that each product reads, by ONNX node, as the plan itself lists them; empty where it lists none."""
+    """The types that each product reads, by ONNX node, as the plan itself lists them; empty where it lists none.
+
+    Of each profile where these differ, `unlisted` for one that does not list it.
+    """
     fused_attention: bool
     """The plan holds a kernel that computes an attention at once."""
     size_bytes: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from paraexport import choose, targets
 from paraexport.clock import Clock, Progress
 from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
+from paraexport.errors import EngineError, MissingError
 from paraexport.options import AUTO, Options
 from paraexport.records import Candidate, Lowering, Rewrite
 
@@ -29,6 +31,8 @@ Made = tuple[tuple[Rewrite, ...], Lowering]
 Write = Callable[[str, targets.Dialect, Path], Made]
 """(layout, dialect, new folder) -> what was written there."""
 BATCH = 8
+MOST_OF_FAILURE = 300
+"""Characters."""
 MOST_FOR_CALIBRATION = 512
 """Images that are looked at, evenly spaced over those given; a tenth of them is enough."""
 MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES = 2000, 2**28
@@ -46,6 +50,8 @@ class Draft:
     lowering: Lowering | None = None
     engine: EngineInfo | None = None
     """Of a target that compiles."""
+    failure: str = ""
+    """Why it could not be compiled, where there are others to choose from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +72,19 @@ def make(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
 
 def float32(traced: Path, options: Options, possible: Sequence[str], work: Path) -> list[Draft]:
-    """Every layout once, whatever the target."""
+    """Every layout once for each opset that targets want."""
     from paraexport.rewrite import rewrite
 
-    done = {layout: rewrite(traced, layout, work / layout) for layout in options.layouts}
-    return [Draft(target, layout, work / layout, rewrites) for target in possible for layout, rewrites in done.items()]
+    @functools.cache
+    def write(layout: str, opset: int | None) -> tuple[Path, tuple[Rewrite, ...]]:
+        folder = work / (layout if opset is None else f"{layout}-opset-{opset}")
+        return folder, rewrite(traced, layout, folder, opset)
+
+    return [
+        Draft(target, layout, *write(layout, targets.get(target).dialect.opset))
+        for target in possible
+        for layout in options.layouts
+    ]
 
 
 def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
@@ -107,7 +121,7 @@ def half(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
 def each(options: Options, possible: Sequence[str], work: Path, write: Write) -> list[Draft]:
     return [
-        Draft(target, layout, folder, *write(layout, targets.get(target).DIALECT, folder))
+        Draft(target, layout, folder, *write(layout, targets.get(target).dialect, folder))
         for target in possible
         for layout in options.layouts
         if (folder := work / f"{target}-{layout}")
@@ -125,11 +139,28 @@ def data_of(images: Images) -> Data:
 
 
 def compiled(made: Sequence[Draft], options: Options, clock: Clock) -> list[Draft]:
-    """The drafts, each with its engine beside its model where its target runs one."""
+    """The drafts, each with its engine beside its model where its target runs one.
+
+    Raises:
+        EngineError: the only one cannot be compiled, or none can be.
+    """
     if not any(targets.compiler(one.target) for one in made):
         return [*made]
     with clock.stage("engine"):
-        return [compiled_one(one, options, clock.progress) for one in made]
+        if len(made) == 1:
+            return [compiled_one(made[0], options, clock.progress)]
+        done = [attempted(one, options, clock.progress) for one in made]
+    if all(one.failure for one in done):
+        reasons = "; ".join(f"{one.target}, {one.layout}: {one.failure}" for one in done)
+        raise EngineError(f"no candidate can be compiled: {reasons}", where="auto", remedy="paraexport doctor")
+    return done
+
+
+def attempted(draft: Draft, options: Options, progress: Progress) -> Draft:
+    try:
+        return compiled_one(draft, options, progress)
+    except (EngineError, MissingError) as error:
+        return dataclasses.replace(draft, failure=str(error)[:MOST_OF_FAILURE])
 
 
 def compiled_one(draft: Draft, options: Options, progress: Progress) -> Draft:
@@ -143,12 +174,14 @@ def compiled_one(draft: Draft, options: Options, progress: Progress) -> Draft:
 
 
 def fastest(made: Sequence[Draft], image: tuple[int, ...], max_batch: int) -> tuple[Draft, tuple[Candidate, ...]]:
-    """The only one, or else the fastest on this machine, with all that were timed; `image` is [C, H, W]."""
+    """The only one, or else the fastest on this machine, with all that were tried; `image` is [C, H, W]."""
     if len(made) == 1:
         return made[0], ()
-    candidates = [(one.target, one.layout, one.folder) for one in made]
+    ready = [one for one in made if not one.failure]
+    candidates = [(one.target, one.layout, one.folder) for one in ready]
     timed = choose.time_candidates(candidates, image, choose.batches_up_to(max_batch))
-    return made[[one.chosen for one in timed].index(True)], timed
+    failed = [Candidate(one.target, one.layout, {}, chosen=False, failure=one.failure) for one in made if one.failure]
+    return ready[[one.chosen for one in timed].index(True)], (*timed, *failed)
 
 
 def calibrations(options: Options, samples: Samples) -> list[Calibration]:

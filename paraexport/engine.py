@@ -37,7 +37,7 @@ class Engine:
             raise
         except Exception as error:  # each runtime has errors of its own
             raise BundleError(
-                f"{target.NAME} cannot open the model", where=bundle.path, got=" ".join(str(error).split())[:300]
+                f"{target.name} cannot open the model", where=bundle.path, got=" ".join(str(error).split())[:300]
             ) from error
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ def of_precision(options: Options, calibration: Samples, target: str) -> tuple[A
             return ()
         return (Assumption("calib", "unused", "fp32 needs no calibration, and the checks run on the images of --data"),)
     if options.precision != "int8":
-        runs_in = targets.get(target).DIALECT.half_runs_in
+        runs_in = targets.get(target).dialect.half_runs_in
         return (Assumption("precision", options.precision, f"{target} computes it in {runs_in}"),) if runs_in else ()
     found = []
     if options.calib is None and options.data is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from paraexport import choose, targets
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
+from paraexport.profiles import settle
 from paraexport.validate import LIMITS
 
 PRECISIONS = tuple(LIMITS)
@@ -49,7 +50,7 @@ class Options:
 
     def __post_init__(self) -> None:
         choices = {
-            "target": (*targets.MODULES, AUTO),
+            "target": (*targets.TARGETS, AUTO),
             "precision": PRECISIONS,
             "layout": (*LAYOUTS, AUTO),
             "calibrator": (*CALIBRATORS, AUTO),
@@ -82,7 +83,7 @@ class Options:
         """Whether the target takes what is said about its engine."""
         usual = EngineOptions()
         given = {name for name in vars(usual) if getattr(self.engine, name) != getattr(usual, name)}
-        known = {name: targets.engine_options(name) for name in targets.MODULES}
+        known = {name: targets.engine_options(name) for name in targets.TARGETS}
         if unknown := sorted(given - known.get(self.target, frozenset())):
             fit = [name for name, options in known.items() if given <= options]
             raise InputError(
@@ -91,7 +92,8 @@ class Options:
                 expected=f"some of {', '.join(sorted(known.get(self.target, ()))) or 'no engine options at all'}",
                 remedy=f"leave it out, or take --target {' or '.join(fit)}" if fit else "leave it out",
             )
-        ranges = {"optimum_batch": (1, self.max_batch), "workspace_mib": (1, 2**20), "aux_streams": (0, 256)}
+        settle(self.engine.profiles, self.max_batch)
+        ranges = {"workspace_mib": (1, 2**20), "aux_streams": (0, 256)}
         for name, (least, most) in {**ranges, "optimization_level": (0, 5)}.items():
             if (got := getattr(self.engine, name)) is not None and not least <= got <= most:
                 raise InputError(
@@ -130,7 +132,7 @@ class Options:
         """
         if self.target == AUTO:
             return choose.installed_targets()
-        return (targets.require(self.target).NAME,)
+        return (targets.require(self.target).name,)
 
     @property
     def layouts(self) -> tuple[str, ...]:
@@ -144,7 +146,7 @@ class Options:
         """What `auto` takes for a target that compiles but cannot be timed here; None where it can, or all is said."""
         if self.layout != AUTO or self.target == AUTO or (compiler := targets.compiler(self.target)) is None:
             return None
-        return compiler.LAYOUT if compiler.availability().idle else None
+        return compiler.layout if compiler.availability().idle else None
 
     def moved_limits(self) -> dict[str, float]:
         """The limits that are not the usual ones, by the check's name.

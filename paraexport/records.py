@@ -44,7 +44,7 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A target with a layout that `auto` timed on the machine of the build."""
+    """A target with a layout that `auto` tried on the machine of the build."""
 
     target: str
     layout: str
@@ -52,7 +52,7 @@ class Candidate:
     """Of one call, by batch size: the median over bursts in turn with the other candidates'."""
     chosen: bool
     failure: str = ""
-    """Why it cannot run; then it has no latency."""
+    """Why it cannot be compiled or run; then it has no latency."""
 
 
 @dataclass(frozen=True)

@@ -136,12 +136,12 @@ def compiled(engine: EngineInfo | None) -> Iterator[str]:
     """What was compiled, and what it became."""
     if engine is None:
         return
-    fewest, optimum, most = engine.batches
     yield "<h2>Engine</h2>"
     yield paragraph(
         f"Compiled by {engine.runtime} {engine.version} for "
-        f"{', '.join(engine.built_for) or 'every compute capability that it knows'}; batches of {fewest} to {most}, "
-        f"kernels chosen for {optimum}; {engine.size_bytes:,} bytes from {engine.network_layers} layers of the network."
+        f"{', '.join(engine.built_for) or 'every compute capability that it knows'}; "
+        f"profiles (batches min:opt:max) {', '.join(map(str, engine.profiles))}; {engine.size_bytes:,} bytes from "
+        f"{engine.network_layers} layers of the network."
     )
     if engine.products:
         counts = Counter(" · ".join(types) for types in engine.products.values())

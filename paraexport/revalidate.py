@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport import bundle, cache, golden, inputs, validate
+from paraexport import bundle, cache, golden, inputs, targets, validate
 from paraexport.clock import Clock, Progress, silent
 from paraexport.engine import Engine
 from paraexport.errors import InputError
@@ -81,7 +81,8 @@ def revalidate(
             "PyTorch's answers are needed to compare with", where="--data", remedy="give the checkpoint too"
         )
     with clock.stage("checks"):
-        evidence = dataclasses.replace(evidence, lowered=inputs.read_back(opened.path, manifest))
+        lowered, optima = inputs.read_back(opened.path, manifest), targets.optima(manifest.target, opened.path)
+        evidence = dataclasses.replace(evidence, lowered=lowered, batches=optima)
         checks = validate.run_checks(
             manifest.precision,
             engine,

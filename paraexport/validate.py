@@ -43,6 +43,8 @@ class Evidence:
     """In int8, what the runtime made of it."""
     rounding: float | None = None
     """In half, max |Δ logit| / max |logit| with every rounding carried out."""
+    batches: tuple[int, ...] = ()
+    """Sizes to try beside the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,10 @@ class Outcome:
 def run_checks(
     precision: str, engine: Logits, evidence: Evidence, *, max_batch: int, moved: Mapping[str, float] | None = None
 ) -> Outcome:
-    """Every check of `precision`: on all images, and on the golden ones in batches of 1, 2, 7 and `max_batch`."""
+    """Every check of `precision`: on all images, and on the golden ones in batches of several sizes."""
     tie = TIES[precision]
     everything = compare(engine, evidence.pairs, evidence.labels, tie=tie)
-    sizes = sorted({*BATCH_SIZES, max_batch})
+    sizes = sorted({*BATCH_SIZES, max_batch, *evidence.batches})
     resized = [
         (
             np.resize(evidence.images, (size, *evidence.images.shape[1:])),

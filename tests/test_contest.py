@@ -134,6 +134,6 @@ def test_a_file_in_the_current_folder_does_not_stand_for_a_library(
 
 
 def test_no_target_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "MODULES", {})
+    monkeypatch.setattr(targets, "TARGETS", {})
     with pytest.raises(MissingError, match="no target is installed"):
         choose.installed_targets()

@@ -11,6 +11,7 @@ import paraexport
 ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
+    ("profiles",),
     ("spec", "compilation"),
     ("records",),
     ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "workspace"),

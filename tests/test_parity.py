@@ -16,10 +16,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
+from paraexport import targets
 from paraexport.checkpoint import load_checkpoint
 from paraexport.golden import answers
 from paraexport.rewrite import LAYOUTS, rewrite
-from paraexport.targets.onnxruntime import open_session
 from paraexport.trace import trace
 from tests.checkpoint.cases import Case, cases, options, pick_case
 from tests.checkpoint.writers import CONVENTIONS, random_weights, saved, state_dict
@@ -46,7 +46,7 @@ def worst(case: Case) -> float:
         difference = 0.0
         for layout in LAYOUTS:
             rewrite(folder / "traced" / "model.onnx", layout, folder / layout)
-            engine = open_session(folder / layout, threads=1)
+            engine = targets.get("onnxruntime").open_session(folder / layout, 1)
             for images, logits in zip(batches, expected, strict=True):
                 difference = max(difference, float(np.abs(engine(images) - logits).max()))
     return difference / max(float(np.abs(logits).max()) for logits in expected)

@@ -99,12 +99,14 @@ def test_a_tie_is_no_disagreement_but_another_class_is(answer: int, disagreement
     assert compare(answers, [(IMAGES, tied(IMAGES))], None, tie=1e-5).disagreements == disagreements
 
 
-@pytest.mark.parametrize("wrong_size", [1, 2, 5, 7])
-def test_the_checks_of_an_engine_try_one_image_two_seven_and_the_largest_batch(wrong_size: int) -> None:
+@pytest.mark.parametrize("wrong_size", [1, 2, 3, 5, 7])
+def test_the_checks_of_an_engine_try_one_image_two_seven_the_largest_batch_and_those_with_kernels(
+    wrong_size: int,
+) -> None:
     def engine(images: NDArray[np.float32]) -> NDArray[np.float32]:
         return right(images) + np.float32(len(images) == wrong_size)
 
-    evidence = Evidence(pairs(IMAGES), LABELS, IMAGES[:4], right(IMAGES[:4]))
+    evidence = Evidence(pairs(IMAGES), LABELS, IMAGES[:4], right(IMAGES[:4]), batches=(3,))
     done = run_checks("fp32", engine, evidence, max_batch=5).checks
     assert [check.name for check in done if check.passed is False] == ["batches"]
 

@@ -29,6 +29,7 @@ from paraexport.cli.output import (
 from paraexport.cli.signals import leaving
 from paraexport.compilation import EngineOptions
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
+from paraexport.profiles import Profile
 from paraexport.records import Accuracy, Manifest, Report
 from paraexport.spec import Spec
 
@@ -38,7 +39,7 @@ from paraexport.spec import Spec
 @click.option("-o", "--output", metavar="BUNDLE", type=PATH, help="The bundle's folder. [default: CKPT's name .bundle]")
 @click.option(
     "--target",
-    type=click.Choice([*targets.MODULES, AUTO]),
+    type=click.Choice([*targets.TARGETS, AUTO]),
     default=targets.DEFAULT,
     show_default=True,
     help="Where it is to run; auto times those that are installed here and takes the fastest.",
@@ -120,6 +121,7 @@ def command(
     keep: tuple[str, ...],
     no_equalise: bool,
     compute_capabilities: tuple[str, ...],
+    profiles: tuple[Profile, ...],
     engine: EngineOptions,
     force: bool,
     as_json: bool,
@@ -146,7 +148,7 @@ def command(
             checkpoint, output, target=target, precision=precision, layout=layout, branches=branches, spec=spec,
             module=module, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop, limits=limits,
             calibrator=calibrator, keep=keep, equalise=not no_equalise, force=force, progress=stages,
-            engine=dataclasses.replace(engine, compute_capabilities=compute_capabilities),
+            engine=dataclasses.replace(engine, compute_capabilities=compute_capabilities, profiles=profiles),
         )  # fmt: skip
     reused = pipeline.UNCHANGED in stages.names
     show(Result(built, report.read(built.path), reused, stages.seconds()), as_json=as_json)

@@ -107,7 +107,7 @@ def command(*, as_json: bool, quiet: bool) -> None:
 
 def diagnose() -> Diagnosis:
     libraries = tuple(map(examine, requirements()))
-    states = tuple(map(target_state, targets.MODULES))
+    states = tuple(map(target_state, targets.TARGETS))
     can_run = any(state.version and not state.idle for state in states)
     can_build = can_run and not any(one.problem for one in libraries if one.extra in ("", "build"))
     system = f"{platform.system()} {platform.release()} {platform.machine()}"

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import click
 
 from paraexport.compilation import EngineOptions
+from paraexport.profiles import Profile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-CAPABILITIES = "compute_capabilities"
+CAPABILITIES, PROFILES = "compute_capabilities", "profiles"
 PATH = click.Path(path_type=Path)
 
 
@@ -33,7 +34,9 @@ def pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) ->
 
 def engine(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> EngineOptions:
     """`("aux_streams=4", "tf32=true")` -> EngineOptions(aux_streams=4, tf32=True)."""
-    kinds = {one.name: str(one.type) for one in dataclasses.fields(EngineOptions) if one.name != CAPABILITIES}
+    kinds = {
+        one.name: str(one.type) for one in dataclasses.fields(EngineOptions) if one.name not in {CAPABILITIES, PROFILES}
+    }
     found: dict[str, Any] = {}
     for name, text in pairs(ctx, param, given).items():
         if name not in kinds:
@@ -53,6 +56,14 @@ def capabilities(_ctx: click.Context, _param: click.Parameter, given: Sequence[s
         if not re.fullmatch(r"\d+\.\d", text):
             raise click.BadParameter(f"{text} is no compute capability such as 8.9")
     return tuple(dict.fromkeys(given))
+
+
+def profiles(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> tuple[Profile, ...]:
+    """`("1:1:1", "2:8:64")` -> Profile(1, 1, 1), Profile(2, 8, 64)."""
+    for text in given:
+        if not re.fullmatch(r"\d+:\d+:\d+", text):
+            raise click.BadParameter(f"{text} is no MIN:OPT:MAX such as 2:8:64")
+    return tuple(Profile(*map(int, text.split(":"))) for text in given)
 
 
 def limits(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, float]:
@@ -118,12 +129,21 @@ def engine_options(command: Command) -> Command:
         callback=capabilities,
         help="With tensorrt-rtx, compile for these GPUs alone, such as 8.9. May be repeated. [default: all it knows]",
     )
+    profile = click.option(
+        "--profile",
+        PROFILES,
+        multiple=True,
+        metavar="MIN:OPT:MAX",
+        callback=profiles,
+        help="With a TensorRT target, a range of batches with kernels of its own, chosen for OPT images. May be "
+        "repeated, so that every batch up to --max-batch is in some range. [default: one range, kernels for 8]",
+    )
     rest = click.option(
         "--engine",
         multiple=True,
         metavar="FIELD=VALUE",
         callback=engine,
-        help="How a TensorRT engine is compiled: optimum_batch, workspace_mib, optimization_level, aux_streams, "
-        "version_compatible, hardware_compatible, stripped, tf32, timing_cache. May be repeated.",
+        help="How a TensorRT engine is compiled: workspace_mib, optimization_level, aux_streams, "
+        "version_compatible, hardware_compatible, stripped, tf32, cuda_graphs, timing_cache. May be repeated.",
     )
-    return capability(rest(command))
+    return capability(profile(rest(command)))

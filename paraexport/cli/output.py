@@ -143,7 +143,10 @@ def print_engine(engine: EngineInfo | None) -> None:
     if engine is None:
         return
     gpus = f"compute capability {', '.join(engine.built_for)}" if engine.built_for else "any GPU that it knows"
-    print(f"compiled: {size_text(engine.size_bytes)} by {engine.runtime} {engine.version}, for {gpus}")
+    profiles = ", ".join(map(str, engine.profiles))
+    print(
+        f"compiled: {size_text(engine.size_bytes)} by {engine.runtime} {engine.version}, for {gpus}; batches {profiles}"
+    )
     if engine.inspection is not None:
         asked, used = engine.options.aux_streams, engine.inspection.aux_streams
         streams = f", {used} auxiliary streams{'' if asked is None else f' of {asked} asked for'}"

@@ -23,6 +23,7 @@ from paraexport.rewrite import (
     deep,
     equalise,
     keep,
+    lower,
     norms,
     offsets,
     patches,
@@ -54,18 +55,23 @@ LAYOUTS: Mapping[str, tuple[Pass, ...]] = {
 """`wide` is in neither: on CPUs one wide product and its Split were slower than the products in turn."""
 
 
-def rewrite(source: Path, layout: str, folder: Path) -> tuple[Rewrite, ...]:
+def rewrite(source: Path, layout: str, folder: Path, opset: int | None = None) -> tuple[Rewrite, ...]:
     """Write the ONNX file at `source`, rewritten, into the new `folder` under its name; returns what each pass did.
+
+    With `opset` it is lowered to that one, unless something in it keeps it from there: then that is refused.
 
     Raises:
         TraceError: the rewritten graph is not valid ONNX.
     """
-    if not LAYOUTS[layout]:
+    steps = layout_steps(layout)
+    if opset is not None:
+        steps += (functools.partial(lower.apply, opset=opset),)
+    if not steps:
         shutil.copytree(source.parent, folder)
         return ()
     folder.mkdir()
     model = ir.load(source)
-    done = [*applied(model, layout_steps(layout))]
+    done = [*applied(model, steps)]
     save(model, folder / source.name)
     return tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)
 

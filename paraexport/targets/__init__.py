@@ -2,93 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from paraexport.clock import Progress
-from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.errors import MissingError
+from paraexport.targets.onnxruntime import OnnxRuntime
+from paraexport.targets.openvino import OpenVino
+from paraexport.targets.target import Availability, Compiler, Dialect, Session, Target
+from paraexport.targets.trt.flavour import RTX, TENSORRT
+from paraexport.targets.trt.target import TensorRT
 
+__all__ = ["DEFAULT", "TARGETS", "Availability", "Compiler", "Dialect", "Session", "Target"]
 
-@dataclass(frozen=True)
-class Availability:
-    """Whether a target can build and run here; `missing` and `remedy` say what to do where it cannot."""
-
-    version: str | None
-    missing: str = ""
-    remedy: str = ""
-    idle: str = ""
-    """Why what is built here cannot run here; empty where it can."""
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How low precision is written for a target."""
-
-    signed: bool
-    """int8 with zero point 0 for activations; else uint8 with a zero point of its own for each."""
-    own_operators: bool = False
-    """The operators of ONNX Runtime's own domain, in the place of Q/DQ around products."""
-    bias_rows: bool = False
-    """Biases and zero points as rows of int8 weights, where each branch has a weight of its own in one product."""
-    weights_only: tuple[str, ...] = ()
-    """The half precisions that it has no kernels for: weights are kept in half, and multiplied in float32."""
-    half_runs_in: str = ""
-    """What it computes half precision in, where that is not half."""
-
-
-class Session(Protocol):
-    """An opened model: float32 [N, C, H, W] -> float32 [N, classes]; safe from many threads."""
-
-    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
-
-
-class Target(Protocol):
-    """The module of one target."""
-
-    NAME: str
-    DIALECT: Dialect
-
-    def availability(self) -> Availability: ...
-
-    def open_session(self, folder: Path, threads: int | None) -> Session: ...
-
-    def low_products(self, folder: Path) -> frozenset[str]:
-        """The names of the products that this runtime computes in int8, read back from what it made of the model."""
-        ...
-
-
-@runtime_checkable
-class Compiler(Target, Protocol):
-    """The module of a target that runs what it has made of `model.onnx` beforehand."""
-
-    ENGINE_OPTIONS: frozenset[str]
-    """The fields of `EngineOptions` that it takes."""
-    LAYOUT: str
-    """What `auto` takes where nothing can be timed."""
-
-    def here(self) -> str:
-        """The device that it compiles for or why there is none, in words; another one may want another engine."""
-        ...
-
-    def obstacle(self, folder: Path) -> str:
-        """Why the engine in `folder` cannot run here; empty where it can."""
-        ...
-
-    def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress) -> EngineInfo:
-        """Compile `model.onnx`, in the same folder; `progress` is told of phases."""
-        ...
-
-
-MODULES = {
-    name: f"paraexport.targets.{name.replace('-', '_')}"
-    for name in ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
-}
+TARGETS: dict[str, Target] = {one.name: one for one in (OnnxRuntime(), OpenVino(), TensorRT(TENSORRT), TensorRT(RTX))}
 DEFAULT = "onnxruntime"
 """Runs everywhere that Python does."""
 
@@ -99,10 +24,10 @@ def get(name: str) -> Target:
     Raises:
         MissingError: this version knows no such target.
     """
-    if name not in MODULES:
-        known = ", ".join(MODULES)
+    if name not in TARGETS:
+        known = ", ".join(TARGETS)
         raise MissingError("unknown target", expected=f"one of {known}", got=name, remedy="update paraexport")
-    return cast("Target", importlib.import_module(MODULES[name]))
+    return TARGETS[name]
 
 
 def compiler(name: str) -> Compiler | None:
@@ -114,12 +39,18 @@ def compiler(name: str) -> Compiler | None:
 def engine_options(name: str) -> frozenset[str]:
     """The fields of `EngineOptions` that it takes."""
     found = compiler(name)
-    return frozenset() if found is None else found.ENGINE_OPTIONS
+    return frozenset() if found is None else found.engine_options
+
+
+def optima(name: str, folder: Path) -> tuple[int, ...]:
+    """The batches that the engine in `folder` has kernels for; none where the target runs `model.onnx` as it is."""
+    found = compiler(name)
+    return () if found is None else found.optima(folder)
 
 
 def devices(*names: str) -> list[str]:
     """What each of the targets, by default all, that compile finds here to compile for."""
-    return [found.here() for name in names or MODULES if (found := compiler(name))]
+    return [found.here() for name in names or TARGETS if (found := compiler(name))]
 
 
 def require(name: str) -> Target:

@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.targets import Availability, Dialect
 from paraexport.targets.saturation import saturates
+from paraexport.targets.target import Availability, Dialect
 
 if TYPE_CHECKING:
     import onnxruntime
 
-NAME = "onnxruntime"
 PROVIDERS = ("CPUExecutionProvider",)
-DIALECT = Dialect(
-    signed=False, own_operators=True, weights_only=("bf16",), half_runs_in="float32 on CPUs: no faster, half the file"
-)
 INTEGER_PRODUCTS = frozenset(
     {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"}
 )
 
 
-def availability() -> Availability:
-    try:
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """The target."""
+
+    name: ClassVar = "onnxruntime"
+    dialect: ClassVar = Dialect(
+        signed=False,
+        own_operators=True,
+        weights_only=("bf16",),
+        half_runs_in="float32 on CPUs: no faster, half the file",
+    )
+
+    def availability(self) -> Availability:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            remedy = "pip install 'paraexport[cpu]'"
+            return Availability(None, f"onnxruntime cannot be imported: {error}", remedy)
+        return Availability(str(onnxruntime.__version__))
+
+    def open_session(self, folder: Path, threads: int | None) -> OnnxRuntimeSession:
+        return OnnxRuntimeSession(folder / "model.onnx", threads)
+
+    def low_products(self, folder: Path) -> frozenset[str]:
+        import onnx
         import onnxruntime
-    except ImportError as error:
-        remedy = "pip install 'paraexport[cpu]'"
-        return Availability(None, f"onnxruntime cannot be imported: {error}", remedy)
-    return Availability(str(onnxruntime.__version__))
+
+        options = session_options()
+        with tempfile.TemporaryDirectory() as work:
+            optimised = Path(work) / "optimised.onnx"
+            options.optimized_model_filepath = str(optimised)
+            onnxruntime.InferenceSession(folder / "model.onnx", options, providers=list(PROVIDERS))
+            nodes = onnx.load(optimised, load_external_data=False).graph.node
+        return frozenset(node.name for node in nodes if node.op_type in INTEGER_PRODUCTS)
 
 
 def session_options() -> onnxruntime.SessionOptions:
@@ -61,20 +85,3 @@ class OnnxRuntimeSession:
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         (logits,) = self.session.run([self.output], {self.input: images})
         return np.asarray(logits, np.float32)
-
-
-def low_products(folder: Path) -> frozenset[str]:
-    import onnx
-    import onnxruntime
-
-    options = session_options()
-    with tempfile.TemporaryDirectory() as work:
-        optimised = Path(work) / "optimised.onnx"
-        options.optimized_model_filepath = str(optimised)
-        onnxruntime.InferenceSession(folder / "model.onnx", options, providers=list(PROVIDERS))
-        nodes = onnx.load(optimised, load_external_data=False).graph.node
-    return frozenset(node.name for node in nodes if node.op_type in INTEGER_PRODUCTS)
-
-
-def open_session(folder: Path, threads: int | None) -> OnnxRuntimeSession:
-    return OnnxRuntimeSession(folder / "model.onnx", threads)

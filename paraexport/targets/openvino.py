@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.targets import Availability, Dialect
+from paraexport.targets.target import Availability, Dialect
 
-NAME = "openvino"
-DIALECT = Dialect(
-    signed=False, bias_rows=True, weights_only=("bf16",), half_runs_in="float32 on CPUs: no faster, half the file"
-)
 INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
 
 
-def availability() -> Availability:
-    try:
-        import openvino
-    except ImportError as error:
-        return Availability(None, f"openvino cannot be imported: {error}", "pip install 'paraexport[openvino]'")
-    return Availability(str(openvino.__version__).partition("-")[0])
+@dataclass(frozen=True)
+class OpenVino:
+    """The target."""
+
+    name: ClassVar = "openvino"
+    dialect: ClassVar = Dialect(
+        signed=False, bias_rows=True, weights_only=("bf16",), half_runs_in="float32 on CPUs: no faster, half the file"
+    )
+
+    def availability(self) -> Availability:
+        try:
+            import openvino
+        except ImportError as error:
+            return Availability(None, f"openvino cannot be imported: {error}", "pip install 'paraexport[openvino]'")
+        return Availability(str(openvino.__version__).partition("-")[0])
+
+    def open_session(self, folder: Path, threads: int | None) -> OpenVinoSession:
+        return OpenVinoSession(folder / "model.onnx", threads)
+
+    def low_products(self, folder: Path) -> frozenset[str]:
+        compiled = OpenVinoSession(folder / "model.onnx", None).compiled
+        found: set[str] = set()
+        for operation in compiled.get_runtime_model().get_ops():
+            facts = operation.get_rt_info()
+            kind, precision, names = (
+                facts[name].value for name in ("layerType", "runtimePrecision", "originalLayersNames")
+            )
+            if kind in PRODUCTS and precision in INTEGERS:
+                # Nodes that were made of one carry its name, with more behind it.
+                found.update(name.partition("/Dequantization")[0] for name in names.split(","))
+        return frozenset(found)
 
 
 class OpenVinoSession:
@@ -44,21 +67,3 @@ class OpenVinoSession:
             request = self.local.request = self.compiled.create_infer_request()
         # The request's own memory is written again by its next call.
         return np.array(request.infer({0: images}, share_inputs=True)[0], np.float32)
-
-
-def low_products(folder: Path) -> frozenset[str]:
-    compiled = OpenVinoSession(folder / "model.onnx", None).compiled
-    found: set[str] = set()
-    for operation in compiled.get_runtime_model().get_ops():
-        facts = operation.get_rt_info()
-        kind, precision, names = (
-            facts[name].value for name in ("layerType", "runtimePrecision", "originalLayersNames")
-        )
-        if kind in PRODUCTS and precision in INTEGERS:
-            # Nodes that were made of one carry its name, with more behind it.
-            found.update(name.partition("/Dequantization")[0] for name in names.split(","))
-    return frozenset(found)
-
-
-def open_session(folder: Path, threads: int | None) -> OpenVinoSession:
-    return OpenVinoSession(folder / "model.onnx", threads)

@@ -37,7 +37,7 @@ def test_the_machine_and_what_it_can_do(run: Run) -> None:
     assert "run bundles (predict, validate):  yes" in done.out
     told = run("doctor", "--json").json
     assert (told["can_run"], told["can_build"]) == (True, True)
-    assert [one["name"] for one in told["targets"]] == list(targets.MODULES)
+    assert [one["name"] for one in told["targets"]] == list(targets.TARGETS)
 
 
 def test_a_library_of_which_a_twin_is_installed_is_not_asked_for(run: Run) -> None:
@@ -78,7 +78,7 @@ def test_both_builds_of_onnx_runtime_at_once_is_a_problem(run: Run, monkeypatch:
 
 
 def test_without_any_target_the_exit_code_is_3(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in targets.MODULES:
+    for name in targets.TARGETS:
         monkeypatch.setitem(sys.modules, name.replace("-", "_"), None)
     done = run("doctor", "--json")
     assert done.code == 3

@@ -11,9 +11,9 @@ import paraexport
 from paraexport import report
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.compilation import EngineOptions
-from paraexport.targets import tensorrt_rtx
+from paraexport.profiles import Profile
 from tests.cli.conftest import Run
-from tests.targets.engines import require_ahead_of_time
+from tests.targets.engines import require_ahead_of_time, tensorrt_rtx
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,7 +48,8 @@ def test_inspect_tells_of_the_engine_without_one(made: Bundle, run: Run) -> None
 
 def test_the_command_line_takes_the_options_and_says_that_nothing_ran(small: Path, tmp_path: Path, run: Run) -> None:
     output = tmp_path / "a.bundle"
-    options = ["--compute-capability", "8.6", "--compute-capability", "8.9", "--engine", "optimum_batch=4"]
+    options = ["--compute-capability", "8.6", "--compute-capability", "8.9", "--profile", "1:1:1"]
+    options += ["--profile", "2:4:64", "--engine", "cuda_graphs=false"]
     done = run("build", str(small), "-o", str(output), "--target", "tensorrt-rtx", *options)
     assert done.code == 0
     assert "for compute capability 8.6, 8.9" in done.out
@@ -56,13 +57,20 @@ def test_the_command_line_takes_the_options_and_says_that_nothing_ran(small: Pat
     assert "next: copy it to a machine with a GPU" in done.out
     engine = report.read(read_bundle(output).path).engine
     assert engine is not None
-    assert engine.options == EngineOptions(compute_capabilities=("8.6", "8.9"), optimum_batch=4)
+    assert engine.options == EngineOptions(
+        compute_capabilities=("8.6", "8.9"), profiles=(Profile(1, 1, 1), Profile(2, 4, 64)), cuda_graphs=False
+    )
+    assert engine.profiles == engine.options.profiles
+    assert "batches 1:1:1, 2:4:64" in done.out
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--compute-capability", "89"], "89 is no compute capability such as 8.9"),
+        (["--profile", "1:8"], "1:8 is no MIN:OPT:MAX such as 2:8:64"),
+        (["--profile", "2:8:64"], "no profile takes a batch of 1 "),
+        (["--engine", "profiles=8"], "profiles is none of"),
         (["--engine", "tf32=maybe"], "tf32=maybe is not true or false"),
         (["--engine", "aux_streams=two"], "aux_streams=two is not a whole number"),
         (["--engine", "colour=red"], "colour is none of"),

@@ -47,7 +47,7 @@ def test_build_offers_the_options_of_the_contract_and_none_that_does_not_exist_y
     offered = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", run("build", "--help").out, re.MULTILINE))
     assert offered == {
         "--output", "--target", "--precision", "--layout", "--branches", "--spec", "--module", "--max-batch", "--calib",
-        "--data", "--max-drop", "--limit", "--calibrator", "--keep", "--no-equalise",
+        "--data", "--max-drop", "--limit", "--calibrator", "--keep", "--no-equalise", "--profile",
         "--compute-capability", "--engine", "--force", "--json", "--quiet", "--help",
     }  # fmt: skip
 

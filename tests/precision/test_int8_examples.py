@@ -121,7 +121,7 @@ def test_a_model_of_weights_is_a_quarter_of_its_size(tmp_path: Path) -> None:
         rewrite(traced, layout, tmp_path / layout)
         float32 = (tmp_path / layout / MODEL).stat().st_size
         for target in TARGETS:
-            dialect = targets.get(target).DIALECT
+            dialect = targets.get(target).dialect
             prepared = int8.prepare(traced, layout, (), equalised=True, own_operators=dialect.own_operators)
             once = Calibration(lambda: [images], "two images", "minmax", tmp_path / "kept", "noise")
             (tmp_path / "int8").mkdir(exist_ok=True)

@@ -22,10 +22,12 @@ from paraexport.golden import answers
 from paraexport.options import Options
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec
-from paraexport.targets import tensorrt_rtx
+from paraexport.targets.trt.flavour import RTX
+from paraexport.targets.trt.target import TensorRT
 from paraexport.trace import trace
 from tests.rewrite.graphs import model_of
 
+tensorrt_rtx = TensorRT(RTX)
 MAX_BATCH = 16
 USUAL = EngineOptions()
 SMALL = Spec(
@@ -67,7 +69,7 @@ def write_graph(spec: Spec, layout: str, precision: str, folder: Path) -> dict[s
     images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
     samples = made_up_samples(images, 16)
     logits = answers(model)(next(samples.batches(16)))
-    options = Options(target=tensorrt_rtx.NAME, precision=precision, layout=layout)
+    options = Options(target=tensorrt_rtx.name, precision=precision, layout=layout)
     (draft,) = drafts.make(source, options, options.targets, work, drafts.Images(samples, samples, logits))
     draft.folder.rename(folder)
     return draft.lowering.products if draft.lowering else {}
@@ -78,9 +80,9 @@ def compile_here(folder: Path, options: EngineOptions = USUAL, max_batch: int = 
     return tensorrt_rtx.compile_model(folder, max_batch, options, silent)
 
 
-def save(folder: Path, text: str, **constants: NDArray[Any]) -> Path:
-    """Write a graph in ONNX's own text, of opset 20, each node named `branches.0/` and its first output."""
-    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> {text}')
+def save(folder: Path, text: str, opset: int = 20, **constants: NDArray[Any]) -> Path:
+    """Write a graph in ONNX's own text, each node named `branches.0/` and its first output."""
+    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]> {text}')
     model.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()
     )

@@ -22,7 +22,7 @@ def skip_where_missing(name: str) -> None:
         pytest.skip(f"{name} builds here and cannot run: {here.idle}")
 
 
-@pytest.mark.parametrize("name", targets.MODULES)
+@pytest.mark.parametrize("name", targets.TARGETS)
 @pytest.mark.parametrize("threads", [None, 1])
 def test_a_session_answers_as_pytorch_did(name: str, threads: int | None, small_bundle: Bundle) -> None:
     skip_where_missing(name)
@@ -34,7 +34,7 @@ def test_a_session_answers_as_pytorch_did(name: str, threads: int | None, small_
         assert np.abs(got - expected[:batch]).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", targets.MODULES)
+@pytest.mark.parametrize("name", targets.TARGETS)
 def test_many_threads_share_a_session_and_an_answer_stays_as_it_is(name: str, small_bundle: Bundle) -> None:
     skip_where_missing(name)
     images, expected = read(small_bundle.path)
@@ -45,7 +45,7 @@ def test_many_threads_share_a_session_and_an_answer_stays_as_it_is(name: str, sm
         assert np.abs(answer[0] - expected[number % len(images)]).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", targets.MODULES)
+@pytest.mark.parametrize("name", targets.TARGETS)
 def test_a_build_for_a_target_is_checked_on_it(name: str, small: Path, tmp_path: Path) -> None:
     skip_where_missing(name)
     made = paraexport.build(small, tmp_path / "a.bundle", target=name)

@@ -1,4 +1,4 @@
-"""Every name of TensorRT's Python API that is used exists in the bindings of 10.16 and of 11.4.
+"""Every name of TensorRT's Python API that is used exists in the bindings of 10.13, 10.16 and 11.4.
 
 TensorRT itself is not installable everywhere; `api/` has the names in its bindings, and the script that lists them.
 """
@@ -26,6 +26,7 @@ OBJECTS = {
     "attention": "IAttention",
     "engine": "ICudaEngine",
     "runtime": "Runtime",
+    "runtime_config": "IRuntimeConfig",
     "context": "IExecutionContext",
     "refitter": "Refitter",
 }
@@ -40,8 +41,13 @@ ELSEWHERE = {
 }
 RTX_ALONE = {
     "ComputeCapability", "ComputeCapability.__members__", "IBuilderConfig.num_compute_capabilities",
-    "IBuilderConfig.set_compute_capability",
+    "IBuilderConfig.set_compute_capability", "CudaGraphStrategy", "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE",
+    "IRuntimeConfig.create_runtime_cache", "IRuntimeConfig.cuda_graph_strategy", "IRuntimeConfig.set_runtime_cache",
 }  # fmt: skip
+SINCE_10_14 = {
+    "IAttention.decomposable", "IAttentionInputLayer", "IAttentionInputLayer.attention", "LayerType.ATTENTION_INPUT",
+}  # fmt: skip
+"""Used for `Attention` nodes alone, and only where they are there."""
 BASES = {"ILogger.ERROR": "ILogger.Severity", "ILogger.WARNING": "ILogger.Severity"}
 
 
@@ -69,8 +75,8 @@ USED = sorted(
 )
 
 
-def test_the_names_are_found_and_both_lists_are_there() -> None:
-    assert [file.stem for file in LISTS] == ["tensorrt-10.16.1.11", "tensorrt-11.4.0.106"]
+def test_the_names_are_found_and_the_lists_are_there() -> None:
+    assert [file.stem for file in LISTS] == ["tensorrt-10.13.3.9", "tensorrt-10.16.1.11", "tensorrt-11.4.0.106"]
     assert len(USED) > 60
     assert {"Builder.build_serialized_network", "IExecutionContext.execute_async_v3", "BuilderFlag.TF32"} <= {*USED}
 
@@ -78,8 +84,8 @@ def test_the_names_are_found_and_both_lists_are_there() -> None:
 @pytest.mark.parametrize("file", LISTS, ids=lambda file: file.stem)
 def test_every_name_is_in_the_bindings_of_tensorrt(file: Path) -> None:
     known = {*file.read_text().split()}
-    missing = [name for name in USED if BASES.get(name, name) not in known and name not in RTX_ALONE]
-    assert missing == []
+    missing = {name for name in USED if BASES.get(name, name) not in known}
+    assert missing - RTX_ALONE == (SINCE_10_14 if "10.13" in file.stem else set())
 
 
 def test_every_name_is_in_tensorrt_rtx() -> None:
@@ -91,3 +97,28 @@ def test_every_name_is_in_tensorrt_rtx() -> None:
         for part in name.split("."):
             assert hasattr(found, part), name
             found = getattr(found, part)
+
+
+def driver_calls(source: Path) -> Iterator[tuple[str, int]]:
+    """(function of the driver, number of arguments) for each call of `driver.call("…", …)` and `library.…(…)`."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr == "call" and isinstance(node.args[0], ast.Constant):
+            yield str(node.args[0].value), len(node.args) - 1
+        elif node.func.attr.startswith("cu"):
+            yield node.func.attr, len(node.args)
+        elif node.func.attr == "allocate" and isinstance(node.args[0], ast.Constant):
+            yield str(node.args[0].value), 2
+
+
+CALLS = sorted({call for source in SOURCES for call in driver_calls(source)})
+
+
+@pytest.mark.parametrize("version", ["12.0", "13.5"])
+def test_every_call_of_the_driver_is_in_the_header_with_as_many_parameters(version: str) -> None:
+    """The first CUDA 12, and the newest."""
+    known = {*(Path(__file__).parent / f"api/cuda-{version}.txt").read_text().splitlines()}
+    assert len(CALLS) > 20
+    assert {"cuGraphLaunch", "cuMemAlloc_v2", "cuStreamBeginCapture_v2"} <= {name for name, _ in CALLS}
+    assert [name for name, count in CALLS if f"{name} {count}" not in known] == []

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 import paraexport
-from paraexport import choose, report, targets
+from paraexport import choose, report
 from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import BundleError, CheckFailed, MissingError
 from paraexport.options import AUTO, Options
+from paraexport.profiles import Profile
 from paraexport.revalidate import revalidate
-from paraexport.targets import Availability, tensorrt_rtx
-from tests.targets.engines import require_ahead_of_time
+from paraexport.targets import Availability
+from paraexport.targets.onnxruntime import OnnxRuntime
+from tests.targets.engines import require_ahead_of_time, tensorrt_rtx
 from tests.test_pipeline import SIZE, WRONG
 
 
@@ -54,7 +56,7 @@ def test_the_engine_is_in_the_bundle_and_the_report_tells_of_it(made: Bundle) ->
     engine = report.read(made.path).engine
     assert engine is not None
     assert engine.size_bytes == made.manifest.files["model.engine"].size_bytes
-    assert (engine.built_for, engine.built_on, engine.batches) == (("8.9",), "", (1, 5, 5))
+    assert (engine.built_for, engine.built_on, engine.profiles) == (("8.9",), "", (Profile(1, 5, 5),))
     assert engine.inspection is None
     page = (made.path / "report.html").read_text(encoding="utf-8")
     assert f"was not read back: {engine.not_inspected}" in page
@@ -75,7 +77,7 @@ def test_an_unchanged_build_is_reused_and_another_engine_is_not(small: Path, mad
     images = made.path.parent / "images.npy"
     first = Options(target="tensorrt-rtx", calib=images, precision="int8").settings()
     other = Options(
-        target="tensorrt-rtx", calib=images, precision="int8", engine=EngineOptions(optimum_batch=2)
+        target="tensorrt-rtx", calib=images, precision="int8", engine=EngineOptions(profiles=(Profile(1, 2, 64),))
     ).settings()
     assert first != other
     assert first["device"] == [tensorrt_rtx.here()]
@@ -112,7 +114,7 @@ def test_without_onnx_runtime_nothing_could_be_checked(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = Availability(None, "onnxruntime cannot be imported: it is gone", "pip install it")
-    monkeypatch.setattr(targets.get("onnxruntime"), "availability", lambda: gone)
+    monkeypatch.setattr(OnnxRuntime, "availability", lambda self: gone)
     with pytest.raises(MissingError, match=r"nothing can be checked here.*it is gone; pip install it"):
         paraexport.build(small, tmp_path / "a.bundle", target="tensorrt-rtx")
     assert not (tmp_path / "a.bundle").exists()

@@ -11,14 +11,17 @@ import numpy as np
 import onnx
 import pytest
 
+from paraexport import targets
 from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError, InputError
 from paraexport.options import Options
+from paraexport.profiles import Profile
 from paraexport.rewrite import LAYOUTS
-from paraexport.targets import tensorrt_rtx
+from paraexport.targets.trt import info
 from paraexport.targets.trt.flavour import RTX, TENSORRT
-from tests.targets.engines import SMALL, compile_here, require_rtx, save, write_graph
+from paraexport.targets.trt.plan import UNLISTED
+from tests.targets.engines import SMALL, compile_here, require_rtx, save, tensorrt_rtx, write_graph
 
 PRECISIONS = {"fp32": "float", "fp16": "half", "bf16": "bf16", "int8": "int8"}
 CONVENTIONS = {"released": "normalized", "pre-norm": "input", "post-norm": "post"}
@@ -26,12 +29,23 @@ EVERY = [*itertools.product(LAYOUTS, PRECISIONS, CONVENTIONS, ("cls", "mean"))]
 FEW = [one for one in EVERY if one[2:] == ("released", "cls")]
 
 
+OPERATORS = {
+    "Add", "Cast", "Concat", "DequantizeLinear", "Expand", "Gather", "Gelu", "Gemm", "LayerNormalization", "MatMul",
+    "Mul", "QuantizeLinear", "ReduceMean", "ReduceSum", "Reshape", "Shape", "Slice", "Softmax", "Squeeze", "Sum",
+    "Transpose",
+}  # fmt: skip
+"""In `docs/operators.md` of onnx-tensorrt 10.0 each of these is supported at opset 20; 10.13 is the oldest in use."""
+
+
 def check_compiles(layout: str, precision: str, convention: str, pool: str, folder: Path) -> None:
     spec = dataclasses.replace(SMALL, residual=CONVENTIONS[convention], pool=pool)  # type: ignore[arg-type]
     meant = write_graph(spec, layout, precision, folder)
+    graph = onnx.load(folder / "model.onnx")
+    assert [one.version for one in graph.opset_import] == [20]
+    assert {node.op_type for node in graph.graph.node} <= OPERATORS
     told = compile_here(folder)
     assert (folder / "model.engine").stat().st_size == told.size_bytes > 0
-    assert told.batches == (1, 8, 16)
+    assert told.profiles == (Profile(1, 8, 16),)
     assert (precision == "fp32") == (not meant)
     kind = PRECISIONS[precision]
     assert {name: told.products[name] for name in meant} == dict.fromkeys(meant, (kind, kind))
@@ -59,6 +73,13 @@ def test_attention_is_fused_in_half_where_softmax_is_float32(precision: str, tmp
     assert {"Softmax"} <= {node.op_type for node in nodes}
     assert "Attention" not in {node.op_type for node in nodes}
     assert compile_here(tmp_path / "graph").fused_attention
+
+
+def test_an_attention_that_could_not_be_written_out_compiles_as_it_is(tmp_path: Path) -> None:
+    """In float32 there is no kernel for it as a whole."""
+    heads, products = "float[batch,2,8,4]", "q = MatMul(images, a) k = MatMul(images, b) v = MatMul(images, c)"
+    causal = f"g ({heads} images) => ({heads} logits) {{ {products} logits = Attention<is_causal=1>(q, k, v) }}"
+    compile_here(save(tmp_path / "graph", causal, opset=23, a=ONES, b=2 * ONES, c=3 * ONES))
 
 
 ONES = np.ones((4, 4), np.float32)
@@ -129,14 +150,33 @@ def simple(tmp_path: Path) -> Path:
     return save(tmp_path / "graph", text, w=ONES)
 
 
-def test_a_profile_that_excludes_the_optimum_is_refused(simple: Path) -> None:
-    with pytest.raises(EngineError, match=r"outside the profile.*expected 1 to 4, got 5"):
-        compile_here(simple, EngineOptions(optimum_batch=5), max_batch=4)
+def test_profiles_that_exclude_a_batch_are_refused(simple: Path) -> None:
+    with pytest.raises(EngineError, match="no profile takes a batch of 4 "):
+        compile_here(simple, EngineOptions(profiles=(Profile(1, 2, 3),)), max_batch=4)
+    assert not (simple / "model.engine").exists()
 
 
-def test_the_profile_is_what_was_asked_for(simple: Path) -> None:
-    assert compile_here(simple, EngineOptions(optimum_batch=3), max_batch=4).batches == (1, 3, 4)
-    assert compile_here(simple, max_batch=1).batches == (1, 1, 1)
+def test_the_profiles_are_what_was_asked_for(simple: Path) -> None:
+    three = (Profile(1, 1, 1), Profile(2, 3, 3), Profile(4, 4, 4))
+    assert compile_here(simple, EngineOptions(profiles=three), max_batch=4).profiles == three
+    assert info.read(simple).profiles == three
+    assert targets.optima("tensorrt-rtx", simple) == (1, 3, 4)
+    # An engine names what belongs to a later profile so.
+    plan = (simple / "model.engine").read_bytes()
+    assert [f"images [profile {number}]".encode() in plan for number in (1, 2, 3)] == [True, True, False]
+    assert compile_here(simple, max_batch=1).profiles == (Profile(1, 1, 1),)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_the_products_are_of_their_types_in_every_profile(precision: str, tmp_path: Path) -> None:
+    meant = write_graph(SMALL, "stacked", precision, tmp_path / "graph")
+    options = EngineOptions(profiles=(Profile(1, 1, 1), Profile(2, 8, 16)))
+    told = compile_here(tmp_path / "graph", options)
+    kind = PRECISIONS[precision]
+    # In half, what is a matrix times a vector for one image is no product of the listing.
+    unlisted = {UNLISTED} if precision in {"fp16", "bf16"} else set()
+    assert all({kind} <= {*told.products[name]} <= {kind} | unlisted for name in meant)
+    assert not any("profile" in name for name in told.products)
 
 
 def test_compute_capabilities_that_it_knows_and_does_not(simple: Path) -> None:
@@ -185,8 +225,8 @@ def test_an_option_that_the_target_does_not_have_is_refused(target: str) -> None
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (EngineOptions(optimum_batch=65), "optimum_batch.*at most 64"),
-        (EngineOptions(optimum_batch=0), "optimum_batch.*at least 1"),
+        (EngineOptions(profiles=(Profile(1, 8, 65),)), "--profile 1:8:65.*1:8:65 goes beyond 64"),
+        (EngineOptions(profiles=(Profile(1, 8, 63),)), "no profile takes a batch of 64"),
         (EngineOptions(workspace_mib=0), "workspace_mib.*at least 1"),
         (EngineOptions(optimization_level=6), "optimization_level.*at most 5"),
     ],

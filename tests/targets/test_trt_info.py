@@ -6,23 +6,27 @@ import ctypes
 import dataclasses
 import sys
 import types
+from ctypes.util import find_library
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
-from paraexport.errors import BundleError, MissingError
-from paraexport.targets import tensorrt, tensorrt_rtx
-from paraexport.targets.trt import info, plan
+from paraexport.errors import BundleError, EngineError, MissingError
+from paraexport.profiles import Profile
+from paraexport.targets.trt import build, info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
+from paraexport.targets.trt.logger import logger_of, started
 from paraexport.targets.trt.session import unreadable
-from tests.targets.engines import compile_here, require_rtx, save
+from paraexport.targets.trt.target import TensorRT
+from tests.targets.engines import compile_here, require_rtx, save, tensorrt_rtx
 
+tensorrt = TensorRT(TENSORRT)
 L4 = Device("NVIDIA L4", "8.9", "13.0")
 BUILT = EngineInfo(
-    runtime="TensorRT", version="10.16.1.11", built_for=("8.9",), built_on=str(L4), batches=(1, 8, 64),
+    runtime="TensorRT", version="10.16.1.11", built_for=("8.9",), built_on=str(L4), profiles=(Profile(1, 8, 64),),
     options=EngineOptions(), network_layers=100, products={}, fused_attention=False, size_bytes=10, inspection=None,
     not_inspected="", warnings=(),
 )  # fmt: skip
@@ -125,22 +129,34 @@ def test_the_inspectors_layers_tell_nodes_and_types(fields: dict[str, str]) -> N
     assert info.nodes_in_int8(Inspection((half,), 0, 0)) == set()
 
 
+def test_a_node_is_in_int8_where_it_is_so_in_every_profile() -> None:
+    both, first = ("branches.0/fc1/MatMul",), ("branches.0/fc2/MatMul",)
+    layers = (
+        EngineLayer("fc1", "gemm", ("Half",), ("Int8",), both),
+        EngineLayer("fc2", "gemm", ("Half",), ("Int8",), first),
+        EngineLayer("fc1 [profile 1]", "gemm", ("Half",), ("Int8",), both),
+        EngineLayer("fc2 [profile 1]", "gemm", ("Half",), ("Half",), first),
+    )
+    assert info.nodes_in_int8(Inspection(layers, 0, 0)) == {*both}
+    assert info.nodes_in_int8(Inspection(layers[:2], 0, 0)) == {*both, *first}
+
+
 def test_layers_that_are_only_named_say_nothing_more() -> None:
     assert [*info.layers({"Layers": ["a + b"]})] == [EngineLayer("a + b", "", (), (), ())]
 
 
 def test_a_plan_that_lists_nothing_lists_nothing() -> None:
-    assert plan.products(b"\0ptrt" + bytes(range(256))) == {}
+    assert plan.products(b"\0ptrt" + bytes(range(256)), 1) == {}
 
 
-@pytest.mark.parametrize("version", ["8.6.1", "9.3.0.1", "10.13.3.9"])
+@pytest.mark.parametrize("version", ["8.6.1", "9.3.0.1", "10.12.0.36"])
 def test_an_old_tensorrt_is_refused(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     old = types.ModuleType("tensorrt")
     old.__version__ = version  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tensorrt", old)
     found = tensorrt.availability()
     assert found.version is None
-    assert found.missing == f"TensorRT {version} is too old, 10.14 or later is needed"
+    assert found.missing == f"TensorRT {version} is too old, 10.13 or later is needed"
     assert found.remedy == TENSORRT.remedy
     with pytest.raises(MissingError, match="too old"):
         TENSORRT.load()
@@ -164,6 +180,46 @@ def test_an_engine_that_does_not_open_says_why(said: str, kind: type[Exception],
     assert isinstance(found, kind)
     assert what in str(found)
     assert said in str(found)
+
+
+OLD = "CUDA initialization failure with error: 35. CUDA driver version is insufficient for CUDA runtime version"
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "kind", "remedy"),
+    [
+        ("Unexpected exception std::bad_alloc", EngineOptions(), EngineError, "free memory of this machine"),
+        ("OutOfMemory (Requested size was 9 bytes.)", EngineOptions(), EngineError, "a --max-batch below 64, or"),
+        ("insufficient workspace", EngineOptions(workspace_mib=3), EngineError, "more than --engine workspace_mib=3"),
+        (OLD, EngineOptions(), MissingError, "update the driver"),
+        ("Could not find any implementation", EngineOptions(), EngineError, "another --layout or --precision"),
+    ],
+)
+def test_a_build_that_fails_says_what_to_lower(
+    said: str, options: EngineOptions, kind: type[Exception], remedy: str
+) -> None:
+    """The first is what TensorRT-RTX 1.7 says where a limit of 400 MiB is set to the memory of the process."""
+    found = build.failure(TENSORRT, said, options, 64)
+    assert type(found) is kind
+    assert said in str(found)
+    assert remedy in str(found)
+
+
+def test_a_tensorrt_that_cannot_start_says_why() -> None:
+    """Its bindings raise a TypeError then, and the reason is in the log."""
+    require_rtx()
+    trt = RTX.load()
+    logger = logger_of(trt)
+
+    def nothing(_: object) -> None:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    for said, words in ((OLD, "the NVIDIA driver is too old .*35"), ("no reason", "TensorRT cannot start .*no reason")):
+        logger.start()
+        logger.log(trt.ILogger.ERROR, said)
+        with pytest.raises(MissingError, match=words):
+            started(nothing, logger)
+    assert started(trt.Builder, logger) is not None
 
 
 def test_a_gpu_that_tensorrt_rtx_does_not_know_can_be_built_for_and_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +248,7 @@ def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
 
 
 def test_versions_are_compared_by_their_numbers() -> None:
-    assert release("9.9") < release("10.14") < release("10.16.1.11") < release("11.4.0.106")
+    assert release("9.9") < release("10.13") < release("10.16.1.11") < release("11.4.0.106")
 
 
 def test_without_a_driver_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +258,14 @@ def test_without_a_driver_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ctypes, "CDLL", missing)
     assert find_device() == "there is no NVIDIA driver here"
     with pytest.raises(MissingError, match="there is no NVIDIA driver here; install one"):
+        Driver()
+
+
+def test_a_driver_without_a_function_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some other library stands for one that knows nothing of CUDA."""
+    monkeypatch.setattr("paraexport.targets.trt.device.LIBRARY", find_library("m"))
+    assert find_device() == "the NVIDIA driver is too old"
+    with pytest.raises(MissingError, match=r"cuInit: the NVIDIA driver is too old .*; update the driver"):
         Driver()
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions, Inspection
-from paraexport.errors import EngineError
+from paraexport.errors import EngineError, MissingError
+from paraexport.profiles import Profile, settle
 from paraexport.targets.trt import info
 from paraexport.targets.trt import plan as listing
 from paraexport.targets.trt.device import Device, find_device
 from paraexport.targets.trt.flavour import Flavour
-from paraexport.targets.trt.logger import logger_of, new_monitor
+from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver, started
 from paraexport.targets.trt.network import parse
 
-OPTIMUM_BATCH = 8
 MIB = 2**20
 
 
@@ -27,20 +28,20 @@ def compile_model(
     """Compile `model.onnx` in `folder` for batches of 1 to `max_batch` images.
 
     Raises:
-        MissingError: TensorRT is not installed here.
+        MissingError: TensorRT is not installed here, or cannot start.
         EngineError: the graph or an option cannot be compiled.
     """
     trt = flavour.load()
     logger, monitor = logger_of(trt), new_monitor(trt, progress)
     logger.start()
-    builder = trt.Builder(logger)
+    builder = started(trt.Builder, logger)
     network = parse(flavour, trt, builder, logger, folder / "model.onnx")
-    batches = batches_of(wanted, max_batch)
+    profiles = settle(wanted.profiles, max_batch)
     config = builder.create_builder_config()
     config.progress_monitor = monitor
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     set_options(flavour, trt, config, wanted)
-    set_profile(builder, config, network, batches)
+    set_profiles(builder, config, network, profiles)
     device = find_device()
     cache = open_timing_cache(flavour, trt, config, wanted, device)
     plan = builder.build_serialized_network(network, config)
@@ -57,10 +58,10 @@ def compile_model(
         version=str(trt.__version__),
         built_for=built_for(flavour, wanted, device),
         built_on=str(device) if isinstance(device, Device) else "",
-        batches=batches,
+        profiles=profiles,
         options=wanted,
         network_layers=network.num_layers,
-        products=dict(listing.products(content)),
+        products=dict(listing.products(content, len(profiles))),
         fused_attention=listing.fuses_attention(content),
         size_bytes=len(content),
         inspection=None,
@@ -75,26 +76,13 @@ def compile_model(
     return told
 
 
-def batches_of(wanted: EngineOptions, max_batch: int) -> tuple[int, int, int]:
-    """(fewest, optimum, most) images in one run."""
-    optimum = min(OPTIMUM_BATCH, max_batch) if wanted.optimum_batch is None else wanted.optimum_batch
-    if not 1 <= optimum <= max_batch:
-        raise EngineError(
-            "the optimum batch is outside the profile",
-            where="--engine optimum_batch",
-            expected=f"1 to {max_batch}",
-            got=optimum,
-            remedy="give a larger --max-batch, or another optimum",
-        )
-    return 1, optimum, max_batch
-
-
-def set_profile(builder: Any, config: Any, network: Any, batches: tuple[int, int, int]) -> None:
+def set_profiles(builder: Any, config: Any, network: Any, profiles: Sequence[Profile]) -> None:
     images = network.get_input(0)
-    profile = builder.create_optimization_profile()
-    profile.set_shape(images.name, *((size, *tuple(images.shape)[1:]) for size in batches))
-    if config.add_optimization_profile(profile) < 0:
-        raise EngineError("the profile is impossible", expected="batches from fewest to most", got=batches)
+    for one in profiles:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(images.name, *((size, *tuple(images.shape)[1:]) for size in (one.min, one.opt, one.max)))
+        if config.add_optimization_profile(profile) < 0:
+            raise EngineError("TensorRT refuses the profile", where="--profile", got=one)
 
 
 def set_options(flavour: Flavour, trt: Any, config: Any, wanted: EngineOptions) -> None:
@@ -128,18 +116,22 @@ def built_for(flavour: Flavour, wanted: EngineOptions, device: Device | str) -> 
 
 def look_inside(trt: Any, plan: Any) -> Inspection:
     logger = logger_of(trt)
-    runtime = trt.Runtime(logger)
+    runtime = started(trt.Runtime, logger)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError("the engine cannot be read back", got=logger.told()[:300])
     return info.inspect(trt, engine)
 
 
-def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) -> EngineError:
+def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) -> EngineError | MissingError:
     """What TensorRT said last, and what can be done about it."""
+    if old := old_driver(said, "model.onnx"):
+        return old
     low = said.lower()
     if "turing" in low or "sm75" in low:
         remedy = "leave compute capability 7.5 out: it has no float32 products there, and every graph of ours has some"
+    elif "bad_alloc" in low:
+        remedy = "free memory of this machine, or build with --layout stacked, or fewer of --branches"
     elif ("workspace" in low or "memory" in low) and wanted.workspace_mib is not None:
         remedy = f"give more than --engine workspace_mib={wanted.workspace_mib}, leave it out, or lower --max-batch"
     elif "memory" in low or "workspace" in low:

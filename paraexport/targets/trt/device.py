@@ -13,6 +13,7 @@ from paraexport.errors import MissingError
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 OUT_OF_MEMORY, NO_DEVICE = 2, 100
+UPDATE = "update the driver"
 MAJOR, MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
@@ -59,13 +60,16 @@ class Driver:
             raise MissingError("the NVIDIA driver finds no GPU", remedy="is CUDA_VISIBLE_DEVICES empty?")
 
     def call(self, name: str, *arguments: object) -> None:
-        code = getattr(self.library, name)(*arguments)
+        function = getattr(self.library, name, None)
+        if function is None:
+            raise MissingError("the NVIDIA driver is too old", where=name, got="it has no such function", remedy=UPDATE)
+        code = function(*arguments)
         if code == NO_DEVICE:
             raise MissingError("the NVIDIA driver finds no GPU", remedy="is CUDA_VISIBLE_DEVICES empty?")
         if code == OUT_OF_MEMORY:
             raise MissingError("the GPU has no memory left", where=name, remedy="free some, or build --max-batch lower")
         if code:
-            raise MissingError(f"the NVIDIA driver fails with error {code}", where=name, remedy="update the driver")
+            raise MissingError(f"the NVIDIA driver fails with error {code}", where=name, remedy=UPDATE)
 
     def describe(self) -> Device:
         device, version, numbers = ctypes.c_int(), ctypes.c_int(), []

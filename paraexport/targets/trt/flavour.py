@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paraexport.errors import EngineError, MissingError
-from paraexport.targets import Availability
+from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
 
 
@@ -30,7 +30,7 @@ class Flavour:
     remedy: str
     """How to install it."""
     ahead_of_time: bool
-    """It compiles with neither GPU nor driver, for any GPU; else for the one that is here."""
+    """It compiles with neither GPU nor driver, for any GPU, and finishes kernels where they run; else for one GPU."""
     options: frozenset[str]
     """The fields of `EngineOptions` that it takes."""
 
@@ -102,19 +102,34 @@ class Flavour:
             )
         return known[text]
 
+    def new_runtime_cache(self, engine: Any) -> Any:
+        """Where all contexts keep the kernels that are finished when they run; None where none are."""
+        runtime_config = engine.create_runtime_config()
+        return runtime_config.create_runtime_cache() if self.ahead_of_time else None
+
+    def set_runtime_options(self, trt: Any, runtime_config: Any, cache: Any, *, recording: bool) -> None:
+        """What a context is told where kernels are finished when they run; nothing elsewhere.
+
+        It records CUDA graphs itself, and knows when: the kernels for a shape change after its first runs.
+        """
+        if self.ahead_of_time:
+            runtime_config.set_runtime_cache(cache)
+        if self.ahead_of_time and recording:
+            runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+
 
 GPU_REMEDY = "an engine is compiled on the kind of GPU that it is to run on: build there, or take --target tensorrt-rtx"
 TENSORRT = Flavour(
     name="tensorrt",
     title="TensorRT",
     module="tensorrt",
-    oldest="10.14",
+    oldest="10.13",
     remedy="pip install 'paraexport[tensorrt]' on a machine with an NVIDIA GPU",
     ahead_of_time=False,
     options=frozenset(
         {
-            "optimum_batch", "workspace_mib", "optimization_level", "aux_streams", "version_compatible",
-            "hardware_compatible", "stripped", "tf32", "timing_cache",
+            "profiles", "workspace_mib", "optimization_level", "aux_streams", "version_compatible",
+            "hardware_compatible", "stripped", "tf32", "cuda_graphs", "timing_cache",
         }
     ),
 )  # fmt: skip
@@ -125,7 +140,9 @@ RTX = Flavour(
     oldest="1.7",
     remedy="pip install 'paraexport[rtx]'",
     ahead_of_time=True,
-    options=frozenset({"compute_capabilities", "optimum_batch", "workspace_mib", "optimization_level", "tf32"}),
+    options=frozenset(
+        {"compute_capabilities", "profiles", "workspace_mib", "optimization_level", "tf32", "cuda_graphs"}
+    ),
 )
 
 

@@ -14,6 +14,7 @@ from paraexport.compilation import EngineInfo, EngineLayer, Inspection
 from paraexport.errors import BundleError
 from paraexport.targets.trt.device import Device
 from paraexport.targets.trt.flavour import release
+from paraexport.targets.trt.plan import in_profile
 
 ENGINE, INFO = "model.engine", "engine.json"
 ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -95,10 +96,10 @@ def types(tensors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def nodes_in_int8(inspection: Inspection) -> frozenset[str]:
-    """The ONNX nodes of layers that read int8."""
-    return frozenset(
-        node
-        for layer in inspection.layers
-        if any("int8" in one.lower() for one in layer.inputs)
-        for node in layer.nodes
-    )
+    """The ONNX nodes of layers that read int8, in every profile."""
+    by_profile: dict[int, set[str]] = {}
+    for layer in inspection.layers:
+        found = by_profile.setdefault(in_profile(layer.name)[1], set())
+        if any("int8" in one.lower() for one in layer.inputs):
+            found.update(in_profile(node)[0] for node in layer.nodes)
+    return frozenset(set.intersection(*by_profile.values())) if by_profile else frozenset()

@@ -11,6 +11,7 @@ import functools
 from typing import Any
 
 from paraexport.clock import Progress
+from paraexport.errors import MissingError
 
 MOST_LINES = 200
 
@@ -40,6 +41,28 @@ def logger_of(trt: Any) -> Any:
             return "; ".join(lines) or "it gave no reason, or gave it to another logger of this process"
 
     return Logger()
+
+
+def started(kind: Any, logger: Any) -> Any:
+    """`trt.Builder(logger)` or `trt.Runtime(logger)`.
+
+    Raises:
+        MissingError: TensorRT cannot start here.
+    """
+    try:
+        return kind(logger)
+    except TypeError as error:  # what the bindings make of a null pointer
+        said = logger.told()
+        other = MissingError("TensorRT cannot start", where="the GPU", got=said[:300], remedy="paraexport doctor")
+        raise old_driver(said, "the GPU") or other from error
+
+
+def old_driver(said: str, where: object) -> MissingError | None:
+    """What is wrong, where TensorRT says that it is the driver."""
+    if "driver" not in said.lower():
+        return None
+    remedy = "update the driver: the CUDA that TensorRT was built with must not be newer than the driver's"
+    return MissingError("the NVIDIA driver is too old", where=where, got=said[:300], remedy=remedy)
 
 
 def new_monitor(trt: Any, progress: Progress) -> Any:

@@ -21,8 +21,8 @@ LESS = "build with --layout branches, or --precision fp32; `paraexport doctor` t
 def parse(flavour: Flavour, trt: Any, builder: Any, logger: Any, model: Path) -> Any:
     """The network of the ONNX file; its types are those that the graph says, and no others.
 
-    An attention may be computed by several kernels where no fused one fits, as in float32 where there is none at all:
-    without that leave the build fails. It is leave and no order: where a fused kernel fits, it is taken.
+    An `Attention` node, which is left where it could not be written out, may be computed by several kernels where no
+    fused one fits: without that leave the build fails. It is leave and no order: a fused kernel that fits is taken.
 
     Raises:
         EngineError: a node that TensorRT does not take, by name; or an image size that is not fixed.
@@ -53,7 +53,12 @@ def parse(flavour: Flavour, trt: Any, builder: Any, logger: Any, model: Path) ->
 
 
 def attentions(trt: Any, network: Any) -> Iterator[Any]:
-    """The first layer of each attention; one made from an `Attention` node is a group of layers."""
+    """The first layer of each attention; one made from an `Attention` node is a group of layers.
+
+    There are none before 10.14, whose parser does not take the node.
+    """
+    if not hasattr(trt, "IAttentionInputLayer"):
+        return
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         if layer.type == trt.LayerType.ATTENTION_INPUT:

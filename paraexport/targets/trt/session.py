@@ -1,4 +1,4 @@
-"""model.engine on the GPU: one execution context, one stream and pinned buffers for each thread that calls.
+"""model.engine on the GPU, opened once; each thread that calls has a worker of its own.
 
 Written to NVIDIA's documents; it has not been run, since there was no GPU to run it on (docs/tensorrt.md).
 """
@@ -6,8 +6,8 @@ Written to NVIDIA's documents; it has not been run, since there was no GPU to ru
 from __future__ import annotations
 
 import ctypes
-import math
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.compilation import EngineInfo
-from paraexport.errors import BundleError, EngineError, MissingError
+from paraexport.errors import BundleError, MissingError
 from paraexport.targets.trt import info
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import Flavour
-from paraexport.targets.trt.logger import logger_of
+from paraexport.targets.trt.logger import logger_of, old_driver, started
+from paraexport.targets.trt.worker import Worker
 
-FLOAT32_BYTES = 4
-NON_BLOCKING = 1
-"""CU_STREAM_NON_BLOCKING: the stream does not wait for the default one."""
+GRAPHS_OFF = "--engine cuda_graphs=false"
 
 
 def open_session(flavour: Flavour, folder: Path) -> EngineSession:
@@ -34,7 +33,6 @@ def open_session(flavour: Flavour, folder: Path) -> EngineSession:
         BundleError: there is no engine, or TensorRT cannot read it.
     """
     told = info.read(folder)
-    trt = flavour.load()
     if found := obstacle(flavour, folder):
         again = f"--target {flavour.name}" if isinstance(find_device(), Device) else "--target onnxruntime"
         raise MissingError(
@@ -42,7 +40,7 @@ def open_session(flavour: Flavour, folder: Path) -> EngineSession:
             where=folder,
             remedy=f"run it where it was built for, or build it again for this machine with {again}",
         )
-    return EngineSession(trt, folder, told)
+    return EngineSession(flavour, folder, told)
 
 
 def obstacle(flavour: Flavour, folder: Path) -> str:
@@ -61,7 +59,7 @@ def nodes_in_int8(flavour: Flavour, folder: Path) -> frozenset[str]:
     told = info.read(folder)
     found = told.inspection
     if found is None and told.products and obstacle(flavour, folder):
-        return frozenset(name for name, types in told.products.items() if "int8" in types)
+        return frozenset(name for name, types in told.products.items() if {*types} == {"int8"})
     if found is None:
         opened = open_session(flavour, folder)
         found = info.inspect(opened.trt, opened.engine)
@@ -71,11 +69,14 @@ def nodes_in_int8(flavour: Flavour, folder: Path) -> frozenset[str]:
 class EngineSession:
     """One engine; safe from many threads."""
 
-    def __init__(self, trt: Any, folder: Path, told: EngineInfo) -> None:
-        self.trt, self.told = trt, told
+    def __init__(self, flavour: Flavour, folder: Path, told: EngineInfo) -> None:
+        self.flavour, self.told = flavour, told
+        self.trt = trt = flavour.load()
+        self.without_graphs = "" if told.options.cuda_graphs else GRAPHS_OFF
+        """Why runs are not recorded as CUDA graphs; empty where they are."""
         self.driver, self.logger = Driver(), logger_of(trt)
         self.primary = retain_primary(self.driver)
-        self.runtime = trt.Runtime(self.logger)
+        self.runtime = started(trt.Runtime, self.logger)
         if told.options.version_compatible:
             self.runtime.engine_host_code_allowed = True
         self.engine = self.runtime.deserialize_cuda_engine((folder / info.ENGINE).read_bytes())
@@ -88,6 +89,7 @@ class EngineSession:
         (self.input,) = (name for name, mode in modes.items() if mode == trt.TensorIOMode.INPUT)
         (self.output,) = (name for name, mode in modes.items() if mode == trt.TensorIOMode.OUTPUT)
         self.shapes = [tuple(self.engine.get_tensor_shape(name))[1:] for name in (self.input, self.output)]
+        self.runtime_cache = flavour.new_runtime_cache(self.engine)
         self.local = threading.local()
 
     def refit(self, model: Path) -> None:
@@ -98,75 +100,42 @@ class EngineSession:
             raise BundleError("the weights do not fit the engine", where=model, got=self.logger.told()[:300])
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [N, C, H, W] -> float32 [N, classes], N within the profile."""
-        fewest, _, most = self.told.batches
-        if not fewest <= len(images) <= most:
-            raise EngineError("the batch is outside the profile", expected=f"{fewest} to {most}", got=len(images))
+        """float32 [N, C, H, W] -> float32 [N, classes].
+
+        Raises:
+            EngineError: no profile takes N.
+        """
         self.driver.call("cuCtxSetCurrent", self.primary)
         worker = getattr(self.local, "worker", None)
         if worker is None:
             worker = self.local.worker = Worker(self)
         return worker.run(images)
 
+    def new_context(self, *, recording: bool) -> Any:
+        """An execution context on memory that its worker gives it; `recording`: it runs one batch, as a CUDA graph."""
+        strategy = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        runtime_config = self.engine.create_runtime_config()
+        runtime_config.set_execution_context_allocation_strategy(strategy)
+        self.flavour.set_runtime_options(self.trt, runtime_config, self.runtime_cache, recording=recording)
+        context = self.engine.create_execution_context(runtime_config)
+        if context is None:
+            raise MissingError("no execution context", where="the GPU", got=self.logger.told()[:300])
+        return context
+
+    def refuse_graphs(self, reason: str) -> None:
+        """Run kernel by kernel from now on, and say why."""
+        self.without_graphs = reason
+        warnings.warn(f"runs are not recorded as CUDA graphs, which is slower: {reason}", RuntimeWarning, stacklevel=2)
+
 
 def unreadable(folder: Path, said: str) -> BundleError | MissingError:
     """Why TensorRT did not open an engine whose version and device are right."""
-    if "driver" in said.lower():
-        remedy = "update the driver: the CUDA that TensorRT was built with must not be newer than the driver's"
-        return MissingError("the NVIDIA driver is too old", where=folder, got=said[:300], remedy=remedy)
+    if old := old_driver(said, folder):
+        return old
     if "memory" in said.lower():
         remedy = "free memory of the GPU, or build with a lower --max-batch"
         return MissingError("the GPU has no memory left", where=folder, got=said[:300], remedy=remedy)
     return BundleError("TensorRT cannot read the engine", where=folder, got=said[:300], remedy="build it again")
-
-
-class Worker:
-    """What one thread needs: a context, a stream, and memory for the largest batch on both sides."""
-
-    def __init__(self, session: EngineSession) -> None:
-        self.session, self.driver = session, session.driver
-        self.context = session.engine.create_execution_context()
-        if self.context is None:
-            raise MissingError("no execution context", where="the GPU", got=session.logger.told()[:300])
-        self.stream = ctypes.c_void_p()
-        self.driver.call("cuStreamCreate", ctypes.byref(self.stream), NON_BLOCKING)
-        sizes = [session.told.batches[2] * math.prod(shape) * FLOAT32_BYTES for shape in session.shapes]
-        self.on_gpu = [self.allocate("cuMemAlloc_v2", size) for size in sizes]
-        self.on_host = [self.allocate("cuMemAllocHost_v2", size) for size in sizes]
-        for name, address in zip((session.input, session.output), self.on_gpu, strict=True):
-            self.context.set_tensor_address(name, address.value)
-
-    def allocate(self, function: str, size_bytes: int) -> ctypes.c_void_p:
-        address = ctypes.c_void_p()
-        self.driver.call(function, ctypes.byref(address), ctypes.c_size_t(size_bytes))
-        return address
-
-    def view(self, side: int, batch: int) -> NDArray[np.float32]:
-        """The pinned memory as an array of this batch; 0 is the input, 1 the output."""
-        shape = (batch, *self.session.shapes[side])
-        pointer = ctypes.cast(self.on_host[side], ctypes.POINTER(ctypes.c_float))
-        return np.ctypeslib.as_array(pointer, shape)
-
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        batch = len(images)
-        given, found = self.view(0, batch), self.view(1, batch)
-        given[...] = images
-        self.context.set_input_shape(self.session.input, images.shape)
-        size = ctypes.c_size_t(given.nbytes)
-        self.driver.call("cuMemcpyHtoDAsync_v2", self.on_gpu[0], self.on_host[0], size, self.stream)
-        if not self.context.execute_async_v3(self.stream.value):
-            raise EngineError("TensorRT failed while it ran", got=self.session.logger.told()[-300:])
-        size = ctypes.c_size_t(found.nbytes)
-        self.driver.call("cuMemcpyDtoHAsync_v2", self.on_host[1], self.on_gpu[1], size, self.stream)
-        self.driver.call("cuStreamSynchronize", self.stream)
-        return found.copy()
-
-    def __del__(self) -> None:
-        """A thread's memory goes with the thread."""
-        for address in getattr(self, "on_gpu", ()):
-            self.driver.library.cuMemFree_v2(address)
-        for address in getattr(self, "on_host", ()):
-            self.driver.library.cuMemFreeHost(address)
 
 
 def retain_primary(driver: Driver) -> ctypes.c_void_p:

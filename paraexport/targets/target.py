@@ -1,0 +1,97 @@
+"""What a target is: the protocols that each keeps to, and what they tell of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.clock import Progress
+from paraexport.compilation import EngineInfo, EngineOptions
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target can build and run here; `missing` and `remedy` say what to do where it cannot."""
+
+    version: str | None
+    missing: str = ""
+    remedy: str = ""
+    idle: str = ""
+    """Why what is built here cannot run here; empty where it can."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How graphs are written for a target."""
+
+    signed: bool
+    """int8 with zero point 0 for activations; else uint8 with a zero point of its own for each."""
+    own_operators: bool = False
+    """The operators of ONNX Runtime's own domain, in the place of Q/DQ around products."""
+    bias_rows: bool = False
+    """Biases and zero points as rows of int8 weights, where each branch has a weight of its own in one product."""
+    weights_only: tuple[str, ...] = ()
+    """The half precisions that it has no kernels for: weights are kept in half, and multiplied in float32."""
+    half_runs_in: str = ""
+    """What it computes half precision in, where that is not half."""
+    opset: int | None = None
+    """What float32 graphs are lowered to; None where they stay as they are traced. Lower precision is in 20."""
+
+
+class Session(Protocol):
+    """An opened model: float32 [N, C, H, W] -> float32 [N, classes]; safe from many threads."""
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+
+class Target(Protocol):
+    """Where a graph runs. Making one imports no runtime: a method imports it when it is called."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    def availability(self) -> Availability: ...
+
+    def open_session(self, folder: Path, threads: int | None) -> Session: ...
+
+    def low_products(self, folder: Path) -> frozenset[str]:
+        """The names of the products that this runtime computes in int8, read back from what it made of the model."""
+        ...
+
+
+@runtime_checkable
+class Compiler(Target, Protocol):
+    """A target that runs what it has made of `model.onnx` beforehand."""
+
+    @property
+    def engine_options(self) -> frozenset[str]:
+        """The fields of `EngineOptions` that it takes."""
+        ...
+
+    @property
+    def layout(self) -> str:
+        """What `auto` takes where nothing can be timed."""
+        ...
+
+    def here(self) -> str:
+        """The device that it compiles for or why there is none, in words; another one may want another engine."""
+        ...
+
+    def obstacle(self, folder: Path) -> str:
+        """Why the engine in `folder` cannot run here; empty where it can."""
+        ...
+
+    def optima(self, folder: Path) -> tuple[int, ...]:
+        """The batches that the kernels of the engine in `folder` were chosen for."""
+        ...
+
+    def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress) -> EngineInfo:
+        """Compile `model.onnx`, in the same folder; `progress` is told of phases."""
+        ...

@@ -1,0 +1,51 @@
+"""TensorRT and TensorRT-RTX as targets; see `docs/tensorrt.md`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from paraexport.clock import Progress
+from paraexport.compilation import EngineInfo, EngineOptions
+from paraexport.targets.target import Availability, Dialect
+from paraexport.targets.trt import build, device, info, session
+from paraexport.targets.trt.flavour import Flavour
+
+
+@dataclass(frozen=True)
+class TensorRT:
+    """One of the two, by its flavour."""
+
+    flavour: Flavour
+    dialect: ClassVar = Dialect(signed=True, opset=20)
+    layout: ClassVar = "stacked"
+
+    @property
+    def name(self) -> str:
+        return self.flavour.name
+
+    @property
+    def engine_options(self) -> frozenset[str]:
+        return self.flavour.options
+
+    def availability(self) -> Availability:
+        return self.flavour.availability()
+
+    def here(self) -> str:
+        return str(device.find_device())
+
+    def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress) -> EngineInfo:
+        return build.compile_model(self.flavour, folder, max_batch, wanted, progress)
+
+    def obstacle(self, folder: Path) -> str:
+        return session.obstacle(self.flavour, folder)
+
+    def optima(self, folder: Path) -> tuple[int, ...]:
+        return tuple(one.opt for one in info.read(folder).profiles)
+
+    def open_session(self, folder: Path, threads: int | None) -> session.EngineSession:  # noqa: ARG002 (a GPU has its own)
+        return session.open_session(self.flavour, folder)
+
+    def low_products(self, folder: Path) -> frozenset[str]:
+        return session.nodes_in_int8(self.flavour, folder)

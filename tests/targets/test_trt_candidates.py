@@ -1,0 +1,62 @@
+"""`auto` with a target that compiles: what cannot be compiled is a candidate that failed, and the others go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from paraexport import drafts
+from paraexport.clock import Clock, silent
+from paraexport.drafts import Draft
+from paraexport.errors import EngineError
+from paraexport.options import Options
+from tests.targets.engines import require_rtx, save
+
+RIGHT = "g (float[batch,1,2,2] images) => (float[batch,1,2,2] logits) { logits = Relu(images) }"
+WRONG = "g (float[batch,1,2,2] images) => (float[batch,1,2,2] logits) { logits = Bernoulli(images) }"
+OPTIONS = Options(target="tensorrt-rtx", max_batch=2)
+
+
+@pytest.fixture(autouse=True)
+def _rtx() -> None:
+    require_rtx()
+
+
+def compiled(made: list[Draft]) -> list[Draft]:
+    return drafts.compiled(made, OPTIONS, Clock(silent))
+
+
+def test_one_that_cannot_be_compiled_is_told_of_and_another_is_chosen(tmp_path: Path) -> None:
+    wrong = Draft("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())
+    right = Draft("onnxruntime", "stacked", save(tmp_path / "right", RIGHT), ())
+    made = compiled([wrong, right])
+    chosen, tried = drafts.fastest(made, (1, 2, 2), 2)
+    assert (chosen.target, chosen.layout, chosen.failure) == ("onnxruntime", "stacked", "")
+    told = {one.target: one for one in tried}
+    assert told["onnxruntime"].chosen
+    assert told["onnxruntime"].latency_ms.keys() == {"1", "2"}
+    assert not told["tensorrt-rtx"].chosen
+    assert told["tensorrt-rtx"].latency_ms == {}
+    assert "branches.0/logits (Bernoulli)" in told["tensorrt-rtx"].failure
+
+
+def test_one_that_can_be_compiled_has_its_engine_beside_one_that_cannot(tmp_path: Path) -> None:
+    wrong, right = save(tmp_path / "wrong", WRONG), save(tmp_path / "right", RIGHT)
+    made = compiled([Draft("tensorrt-rtx", "folded", wrong, ()), Draft("tensorrt-rtx", "stacked", right, ())])
+    assert [bool(one.failure) for one in made] == [True, False]
+    assert (made[1].folder / "model.engine").is_file()
+    assert made[1].engine is not None
+    assert made[0].engine is None
+
+
+def test_where_none_can_be_compiled_every_reason_is_told(tmp_path: Path) -> None:
+    wrong = save(tmp_path / "wrong", WRONG)
+    both = [Draft("tensorrt-rtx", layout, wrong, ()) for layout in ("folded", "stacked")]
+    with pytest.raises(EngineError, match=r"tensorrt-rtx, folded: .*Bernoulli.*tensorrt-rtx, stacked: .*Bernoulli"):
+        compiled(both)
+
+
+def test_where_there_is_no_choice_the_reason_is_all_that_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"^model\.onnx: TensorRT-RTX .* does not take the graph"):
+        compiled([Draft("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())])

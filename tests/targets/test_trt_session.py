@@ -1,0 +1,68 @@
+"""What runs on a GPU, and only there: profiles, CUDA graphs, threads, against the same graph in ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from paraexport import targets
+from paraexport.clock import silent
+from paraexport.compilation import EngineOptions
+from paraexport.profiles import Profile
+from paraexport.targets.trt.flavour import RTX, TENSORRT, Flavour
+from paraexport.targets.trt.session import GRAPHS_OFF, EngineSession
+from paraexport.targets.trt.target import TensorRT
+from paraexport.targets.trt.worker import MOST_GRAPHS
+from tests.targets.engines import SMALL, write_graph
+
+PROFILES = (Profile(1, 1, 1), Profile(2, 4, 8), Profile(9, 16, 16))
+LIMIT = 1e-5
+
+
+@pytest.fixture(params=[TENSORRT, RTX], ids=lambda flavour: flavour.name)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    here = request.param.availability()
+    if here.version is None or here.idle:
+        pytest.skip(f"{request.param.title} cannot run here: {here.missing or here.idle}")
+    return request.param
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_graph(SMALL, "stacked", "fp32", tmp_path / "graph")
+    return tmp_path / "graph"
+
+
+def opened(flavour: Flavour, folder: Path, options: EngineOptions) -> EngineSession:
+    target = TensorRT(flavour)
+    target.compile_model(folder, 16, dataclasses.replace(options, profiles=PROFILES), silent)
+    return target.open_session(folder, None)
+
+
+def check(session: EngineSession, folder: Path, batches: list[int]) -> None:
+    """Every batch with images of its own, so that what was recorded with others is not answered again."""
+    reference = targets.require("onnxruntime").open_session(folder, 1)
+    for seed, batch in enumerate(batches):
+        images = np.random.default_rng(seed).standard_normal((batch, 1, 8, 8), np.float32)
+        expected: NDArray[np.float32] = reference(images)
+        assert np.abs(session(images) - expected).max() <= LIMIT * np.abs(expected).max(), (seed, batch)
+
+
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_every_batch_is_answered_in_every_profile_and_again(flavour: Flavour, folder: Path, cuda_graphs: bool) -> None:
+    session = opened(flavour, folder, EngineOptions(cuda_graphs=cuda_graphs))
+    assert MOST_GRAPHS < 16
+    check(session, folder, [*range(1, 17), *range(16, 0, -1), 1, 1, 16])
+    assert session.without_graphs == ("" if cuda_graphs else GRAPHS_OFF)
+
+
+def test_threads_record_and_run_side_by_side(flavour: Flavour, folder: Path) -> None:
+    session = opened(flavour, folder, EngineOptions())
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(check, session, folder, [1, 3, 16, 3, 1]) for _ in range(8)]:
+            done.result()

@@ -158,7 +158,7 @@ def test_validated_again_it_is_still_int8(built: Bundle, checkpoint: Path) -> No
 
 
 def test_a_bundle_that_runs_in_float32_fails_validation(built: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from paraexport.targets.onnxruntime import OnnxRuntime
+    from paraexport.targets.ort.target import OnnxRuntime
 
     some = sorted(built.manifest.lowering.products)[1:] if built.manifest.lowering else []
     monkeypatch.setattr(OnnxRuntime, "low_products", lambda self, folder: frozenset(some))

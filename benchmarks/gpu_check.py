@@ -38,7 +38,7 @@ from paraexport.targets.trt.session import EngineSession
 from paraexport.trace import trace
 from paraexport.validate import LIMITS
 
-TARGETS = ("tensorrt", "tensorrt-rtx")
+TARGETS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx")
 BRANCHES, BATCHES, DEPTH = (1, 2, 4, 8, 16, 32), (1, 32), 2
 BURSTS, BURST_S, WARM_UP = 5, 0.1, 5
 SECONDS = 460.0
@@ -75,10 +75,9 @@ class Clock:
         return time.monotonic() > self.end
 
 
-def opened(target: str, model: ParaFormer, layout: str, precision: str, work: Path) -> tuple[Run, EngineInfo]:
-    """An engine for the model, compiled and opened; `work` is a new folder."""
+def opened(target: str, model: ParaFormer, layout: str, precision: str, work: Path) -> tuple[Run, EngineInfo | None]:
+    """A session for the model, with its engine where the target compiles one beforehand; `work` is a new folder."""
     compiler, spec = targets.compiler(target), model.spec
-    assert compiler is not None
     images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
     samples = made_up_samples(images)
     logits = np.concatenate([answers(model)(batch) for batch in samples.batches(8)])
@@ -87,8 +86,10 @@ def opened(target: str, model: ParaFormer, layout: str, precision: str, work: Pa
     trace(model, spec, traced)
     options = Options(target=target, precision=precision, layout=layout, max_batch=max(BATCHES))
     (draft,) = drafts.make(traced, options, (target,), work, drafts.Images(samples, samples, logits))
-    engine = compiler.compile_model(draft.folder, options.max_batch, EngineOptions(), silent)
-    return compiler.open_session(draft.folder, None), engine
+    engine = compiler.compile_model(draft.folder, options.max_batch, EngineOptions(), silent) if compiler else None
+    image = (spec.channels, *spec.image_size)
+    workload = targets.Workload(image=image, max_batch=options.max_batch, precision=precision)
+    return targets.get(target).open_session(draft.folder, workload), engine
 
 
 def latency_ms(run: Callable[[], object]) -> float:
@@ -128,13 +129,14 @@ def engines(part: str, spec: Spec, layouts: Sequence[str], precisions: Sequence[
         for layout in layouts:
             for precision in precisions:
                 row = Row(part, f"{target}, {layout}", precision, spec.branches, spec.depth)
-                if reason := here.missing or here.idle or ("no time left" if clock.over else ""):
+                refused = targets.get(target).dialect.refuses.get(precision, "")
+                if reason := here.missing or here.idle or refused or ("no time left" if clock.over else ""):
                     yield skipped(row, reason)
                     continue
                 with tempfile.TemporaryDirectory() as folder:
                     try:
                         run, told = opened(target, model, layout, precision, Path(folder))
-                        memory = told.inspection.memory_bytes if told.inspection else None
+                        memory = told.inspection.memory_bytes if told and told.inspection else None
                         for one in measured(dataclasses.replace(row, memory_bytes=memory), model, run):
                             yield dataclasses.replace(
                                 one, note=run.without_graphs if isinstance(run, EngineSession) else ""

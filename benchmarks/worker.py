@@ -81,15 +81,18 @@ def open_frozen_inductor(folder: Path, graph: str, threads: int) -> Session:
 
 
 def open_onnxruntime(folder: Path, graph: str, threads: int) -> Session:
-    from paraexport import targets
-
-    return targets.require("onnxruntime").open_session(folder / graph, threads)
+    return open_target("onnxruntime", folder, graph, threads)
 
 
 def open_openvino(folder: Path, graph: str, threads: int) -> Session:
+    return open_target("openvino", folder, graph, threads)
+
+
+def open_target(name: str, folder: Path, graph: str, threads: int) -> Session:
     from paraexport import targets
 
-    return targets.require("openvino").open_session(folder / graph, threads)
+    # On a CPU neither of these targets asks how large images are.
+    return targets.require(name).open_session(folder / graph, targets.Workload(image=(), max_batch=1, threads=threads))
 
 
 def open_openvino_ir(folder: Path, graph: str, threads: int) -> Session:

@@ -19,6 +19,8 @@ LIBRARIES = (
     "onnxscript",
     "onnx-ir",
     "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-ep-nv-tensorrt-rtx",
     "openvino",
     "tensorrt",
     "tensorrt-cu13",

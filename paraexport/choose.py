@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -20,19 +21,20 @@ BATCHES = (1, 8)
 """One image as it comes, and a small queue."""
 CODE = "import sys; sys.path.append(sys.argv[1]); from paraexport import choose; choose.serve(*sys.argv[2:])"
 PROGRAM = (sys.executable, "-P", "-c", CODE, str(Path(__file__).parent.parent))
-"""A contestant, with TARGET FOLDER SHAPE; it finds this package, and nothing in the current folder."""
+"""A contestant, with TARGET FOLDER WORKLOAD; it finds this package, and nothing in the current folder."""
 
 
-def installed_targets() -> tuple[str, ...]:
-    """The targets that can run here.
+def installed_targets(precision: str) -> tuple[str, ...]:
+    """The targets that can run a graph of this precision here.
 
     Raises:
         MissingError: none can.
     """
     here = {name: target.availability() for name, target in targets.TARGETS.items()}
-    found = tuple(name for name, one in here.items() if one.version is not None and not one.idle)
+    running = [name for name, one in here.items() if one.version is not None and not one.idle]
+    found = tuple(name for name in running if precision not in targets.get(name).dialect.refuses)
     if not found:
-        remedies = " or ".join(one.remedy for one in here.values() if one.remedy)
+        remedies = " or ".join(dict.fromkeys(one.remedy for one in here.values() if one.remedy))
         raise MissingError("no target is installed", where="target auto", remedy=remedies)
     return found
 
@@ -43,18 +45,18 @@ def batches_up_to(max_batch: int) -> tuple[int, ...]:
 
 def time_candidates(
     candidates: Sequence[tuple[str, str, Path]],
-    image: tuple[int, ...],
-    batches: Sequence[int],
+    workload: targets.Workload,
 ) -> tuple[Candidate, ...]:
-    """Time (target, layout, folder with the model) in turns on images [C, H, W]; the fastest is marked as chosen.
+    """Time (target, layout, folder with the model) in turns; the fastest is marked as chosen.
 
     The fastest is the one with the lowest geometric mean, over the batch sizes, of its latency relative to the best.
 
     Raises:
         MissingError: not one of them runs here.
     """
+    batches, said = batches_up_to(workload.max_batch), json.dumps(dataclasses.asdict(workload))
     contestants = [
-        contest.Contestant(f"{target}, {layout}", [*PROGRAM, target, str(folder), json.dumps(image)])
+        contest.Contestant(f"{target}, {layout}", [*PROGRAM, target, str(folder), said])
         for target, layout, folder in candidates
     ]
     timings = list(contest.run(contestants, batches).values())
@@ -80,16 +82,18 @@ def time_candidates(
     )
 
 
-def serve(target: str, folder: str, shape: str) -> None:
-    """Be a contestant: the model in `folder` on random images of `shape`, [C, H, W] in JSON."""
+def serve(target: str, folder: str, workload: str) -> None:
+    """Be a contestant: the model in `folder` on random images; `workload` is one in JSON."""
+    said = json.loads(workload)
+    image = tuple(said.pop("image"))
     try:
-        session = targets.get(target).open_session(Path(folder), None)
+        session = targets.get(target).open_session(Path(folder), targets.Workload(image=image, **said))
     except Exception as error:  # each runtime has errors of its own
         print(json.dumps({"error": " ".join(str(error).split())[:300]}), flush=True)
         return
 
     @functools.cache
     def images(batch: int) -> NDArray[np.float32]:
-        return np.random.default_rng(0).standard_normal((batch, *json.loads(shape)), np.float32)
+        return np.random.default_rng(0).standard_normal((batch, *image), np.float32)
 
     contest.serve(lambda batch: session(images(batch)))

@@ -173,13 +173,13 @@ def compiled_one(draft: Draft, options: Options, progress: Progress) -> Draft:
     return dataclasses.replace(draft, folder=alone, engine=engine)
 
 
-def fastest(made: Sequence[Draft], image: tuple[int, ...], max_batch: int) -> tuple[Draft, tuple[Candidate, ...]]:
-    """The only one, or else the fastest on this machine, with all that were tried; `image` is [C, H, W]."""
+def fastest(made: Sequence[Draft], workload: targets.Workload) -> tuple[Draft, tuple[Candidate, ...]]:
+    """The only one, or else the fastest on this machine, with all that were tried."""
     if len(made) == 1:
         return made[0], ()
     ready = [one for one in made if not one.failure]
     candidates = [(one.target, one.layout, one.folder) for one in ready]
-    timed = choose.time_candidates(candidates, image, choose.batches_up_to(max_batch))
+    timed = choose.time_candidates(candidates, workload)
     failed = [Candidate(one.target, one.layout, {}, chosen=False, failure=one.failure) for one in made if one.failure]
     return ready[[one.chosen for one in timed].index(True)], (*timed, *failed)
 

@@ -31,8 +31,15 @@ class Engine:
         self.bundle = bundle
         self.manifest = bundle.manifest
         target = targets.require(self.manifest.target)
+        (_, *image) = self.manifest.inputs[0].shape
+        workload = targets.Workload(
+            image=tuple(map(int, image)),
+            max_batch=self.manifest.max_batch,
+            precision=self.manifest.precision,
+            threads=threads,
+        )
         try:
-            self.session = target.open_session(bundle.path, threads)
+            self.session = target.open_session(bundle.path, workload)
         except ParaexportError:
             raise
         except Exception as error:  # each runtime has errors of its own

@@ -123,7 +123,7 @@ def read_back(folder: Path, manifest: Manifest) -> Lowered | None:
     return Lowered(
         len(lowering.products),
         sum(lowering.products.values()),
-        sum(count for name, count in lowering.products.items() if name in low),
+        None if low is None else sum(count for name, count in lowering.products.items() if name in low),
     )
 
 

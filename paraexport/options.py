@@ -71,7 +71,17 @@ class Options:
         self.check_engine()
 
     def check_precision(self) -> None:
-        """Whether what is said about int8 is said of int8."""
+        """Whether the target runs it as the graph has it, and what is said about int8 is said of int8."""
+        refused = targets.get(self.target).dialect.refuses if self.target != AUTO else {}
+        if self.precision in refused:
+            fit = [name for name, one in targets.TARGETS.items() if self.precision not in one.dialect.refuses]
+            raise InputError(
+                refused[self.precision],
+                where=f"--target {self.target}",
+                expected=f"one of {', '.join(one for one in PRECISIONS if one not in refused)}",
+                got=f"--precision {self.precision}",
+                remedy=f"take --target {' or '.join(fit)}",
+            )
         if self.precision == "int8":
             return
         usual = {"calibrator": AUTO, "keep": (), "equalise": True}
@@ -131,7 +141,7 @@ class Options:
             MissingError: the target, or with `auto` every target, is not installed here.
         """
         if self.target == AUTO:
-            return choose.installed_targets()
+            return choose.installed_targets(self.precision)
         return (targets.require(self.target).name,)
 
     @property

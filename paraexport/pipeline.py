@@ -128,7 +128,8 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         made = drafts.compiled(made, options, clock)
         with clock.stage("timing") if len(made) > 1 else contextlib.nullcontext():
             image = (loaded.classifier.channels, *loaded.classifier.image_size)
-            draft, timed = drafts.fastest(made, image, options.max_batch)
+            workload = targets.Workload(image=image, max_batch=options.max_batch, precision=options.precision)
+            draft, timed = drafts.fastest(made, workload)
         shutil.copytree(draft.folder, folder, dirs_exist_ok=True)
         manifest = Manifest(
             format=bundle.FORMAT,

@@ -53,7 +53,8 @@ class Lowered:
 
     products: int
     meant: int
-    done: int
+    done: int | None
+    """None where the runtime does not tell."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ NEEDS = {
     "rounding": "known from the build alone",
 }
 """What a check that did not run lacks."""
+UNTOLD = "the runtime does not tell what it computes in int8"
 TIES: dict[str, float] = {"fp32": 1e-5, "fp16": 5e-4, "bf16": 1e-3, "int8": 1e-3}
 """Two best logits that are closer than this, relative to the largest, are a tie: the format cannot tell them apart."""
 
@@ -221,7 +223,7 @@ def checks(
     labelled = comparison.labelled
     lost = 100 * (comparison.reference_correct - comparison.engine_correct) / labelled if labelled else None
     lowered, rounding = evidence.lowered, evidence.rounding
-    missed = None if lowered is None else 100 * (lowered.meant - lowered.done) / lowered.meant
+    missed = 100 * (lowered.meant - lowered.done) / lowered.meant if lowered and lowered.done is not None else None
     values = {
         "parity": (comparison.relative_difference, comparison.images),
         "batches": (batches.relative_difference, batches.images),
@@ -229,18 +231,22 @@ def checks(
         "cosine": (1 - comparison.cosine, comparison.images),
         "disagreement": (100 * comparison.disagreements / comparison.images, comparison.images),
         "accuracy_drop": (lost, labelled),
-        "not_int8": (missed, 0 if lowered is None else lowered.products),
+        "not_int8": (missed, lowered.products if lowered and missed is not None else 0),
     }
-    return tuple(check(precision, name, *values[name], moved) for name in LIMITS[precision])
+    lacks = {**NEEDS, "not_int8": UNTOLD} if lowered is not None else NEEDS
+    return tuple(
+        check(name, limit, *values[name], moved, lacks.get(name, "")) for name, limit in LIMITS[precision].items()
+    )
 
 
-def check(precision: str, name: str, value: float | None, samples: int, moved: Mapping[str, float]) -> Check:
-    limit = LIMITS[precision][name]
+def check(  # noqa: PLR0917
+    name: str, limit: Limit, value: float | None, samples: int, moved: Mapping[str, float], lacks: str
+) -> Check:
     bound, reason = limit.value, limit.reason
     if name in moved:
         bound, reason = moved[name], f"moved from {limit.value:g}"
     if value is None:
-        return Check(name, None, bound, limit.unit, samples, None, f"not run: {NEEDS[name]}")
+        return Check(name, None, bound, limit.unit, samples, None, f"not run: {lacks}")
     finite = value if math.isfinite(value) else None
     passed = value <= bound
     return Check(

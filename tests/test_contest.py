@@ -86,6 +86,9 @@ def test_quartiles() -> None:
     assert timing.quartiles_ms(8) == (7.0, 7.0)
 
 
+WORKLOAD = targets.Workload(image=(1, 8, 8), max_batch=64)
+
+
 def choose_from(
     monkeypatch: pytest.MonkeyPatch, figures: dict[str, tuple[float, float] | str]
 ) -> dict[str, tuple[bool, str]]:
@@ -94,7 +97,7 @@ def choose_from(
         for layout, found in figures.items()
     }
     monkeypatch.setattr(contest, "run", lambda *_: timings)
-    made = choose.time_candidates([("target", layout, Path()) for layout in figures], (1, 8, 8), (1, 8))
+    made = choose.time_candidates([("target", layout, Path()) for layout in figures], WORKLOAD)
     return {one.layout: (one.chosen, one.failure) for one in made}
 
 
@@ -136,4 +139,4 @@ def test_a_file_in_the_current_folder_does_not_stand_for_a_library(
 def test_no_target_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "TARGETS", {})
     with pytest.raises(MissingError, match="no target is installed"):
-        choose.installed_targets()
+        choose.installed_targets("fp32")

@@ -46,7 +46,8 @@ def worst(case: Case) -> float:
         difference = 0.0
         for layout in LAYOUTS:
             rewrite(folder / "traced" / "model.onnx", layout, folder / layout)
-            engine = targets.get("onnxruntime").open_session(folder / layout, 1)
+            workload = targets.Workload(image=shapes[0][1:], max_batch=7, threads=1)
+            engine = targets.get("onnxruntime").open_session(folder / layout, workload)
             for images, logits in zip(batches, expected, strict=True):
                 difference = max(difference, float(np.abs(engine(images) - logits).max()))
     return difference / max(float(np.abs(logits).max()) for logits in expected)

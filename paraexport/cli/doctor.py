@@ -25,6 +25,7 @@ PURPOSES = {
     "": "everything",
     "cpu": "running bundles on the CPU",
     "gpu": "running bundles on an NVIDIA GPU",
+    "gpu-rtx": "running bundles on an NVIDIA RTX GPU, by ONNX Runtime",
     "openvino": "running bundles with OpenVINO",
     "build": "building bundles",
     "tensorrt": "TensorRT engines, on the GPU that is to run them",

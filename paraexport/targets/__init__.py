@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from paraexport.errors import MissingError
-from paraexport.targets.onnxruntime import OnnxRuntime
 from paraexport.targets.openvino import OpenVino
-from paraexport.targets.target import Availability, Compiler, Dialect, Session, Target
+from paraexport.targets.ort.provider import PROVIDERS
+from paraexport.targets.ort.target import OnnxRuntime
+from paraexport.targets.target import Availability, Compiler, Dialect, Session, Target, Workload
 from paraexport.targets.trt.flavour import RTX, TENSORRT
 from paraexport.targets.trt.target import TensorRT
 
-__all__ = ["DEFAULT", "TARGETS", "Availability", "Compiler", "Dialect", "Session", "Target"]
+__all__ = ["DEFAULT", "TARGETS", "Availability", "Compiler", "Dialect", "Session", "Target", "Workload"]
 
-TARGETS: dict[str, Target] = {one.name: one for one in (OnnxRuntime(), OpenVino(), TensorRT(TENSORRT), TensorRT(RTX))}
+ONNX_RUNTIME = tuple(map(OnnxRuntime, PROVIDERS.values()))
+EVERY: tuple[Target, ...] = (*ONNX_RUNTIME, OpenVino(), TensorRT(TENSORRT), TensorRT(RTX))
+TARGETS = {one.name: one for one in EVERY}
 DEFAULT = "onnxruntime"
 """Runs everywhere that Python does."""
 

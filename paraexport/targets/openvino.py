@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.targets.target import Availability, Dialect
+from paraexport.targets.target import Availability, Dialect, Workload
 
 INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
 
@@ -31,8 +31,8 @@ class OpenVino:
             return Availability(None, f"openvino cannot be imported: {error}", "pip install 'paraexport[openvino]'")
         return Availability(str(openvino.__version__).partition("-")[0])
 
-    def open_session(self, folder: Path, threads: int | None) -> OpenVinoSession:
-        return OpenVinoSession(folder / "model.onnx", threads)
+    def open_session(self, folder: Path, workload: Workload) -> OpenVinoSession:
+        return OpenVinoSession(folder / "model.onnx", workload.threads)
 
     def low_products(self, folder: Path) -> frozenset[str]:
         compiled = OpenVinoSession(folder / "model.onnx", None).compiled

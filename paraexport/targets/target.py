@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -40,6 +41,20 @@ class Dialect:
     """What it computes half precision in, where that is not half."""
     opset: int | None = None
     """What float32 graphs are lowered to; None where they stay as they are traced. Lower precision is in 20."""
+    refuses: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The precisions that it would not run as the graph has them, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What a session is opened for."""
+
+    image: tuple[int, ...]
+    """[C, H, W]."""
+    max_batch: int
+    precision: str = "fp32"
+    threads: int | None = None
+    """Inside one call, on a CPU; the runtime's default, one a physical core, when None."""
 
 
 class Session(Protocol):
@@ -59,10 +74,13 @@ class Target(Protocol):
 
     def availability(self) -> Availability: ...
 
-    def open_session(self, folder: Path, threads: int | None) -> Session: ...
+    def open_session(self, folder: Path, workload: Workload) -> Session: ...
 
-    def low_products(self, folder: Path) -> frozenset[str]:
-        """The names of the products that this runtime computes in int8, read back from what it made of the model."""
+    def low_products(self, folder: Path) -> frozenset[str] | None:
+        """The names of the products that this runtime computes in int8, read back from what it made of the model.
+
+        None where it tells nothing of that.
+        """
         ...
 
 

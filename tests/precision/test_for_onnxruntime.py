@@ -268,7 +268,7 @@ def test_onnxruntime_reads_back_the_bias_and_the_products(tmp_path: Path) -> Non
     model = int8.lower_graph(prepared, Dialect(signed=False, own_operators=True), calibration(tmp_path))
     (tmp_path / "out").mkdir()
     save(model, tmp_path / "out" / "model.onnx")
-    assert targets.get("onnxruntime").low_products(tmp_path / "out") >= {*prepared.products}
+    assert (targets.get("onnxruntime").low_products(tmp_path / "out") or set()) >= {*prepared.products}
     biased = [
         node
         for node in model.graph

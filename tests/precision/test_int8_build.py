@@ -158,7 +158,7 @@ def test_validated_again_it_is_still_int8(built: Bundle, checkpoint: Path) -> No
 
 
 def test_a_bundle_that_runs_in_float32_fails_validation(built: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from paraexport.targets.onnxruntime import OnnxRuntime
+    from paraexport.targets.ort.target import OnnxRuntime
 
     some = sorted(built.manifest.lowering.products)[1:] if built.manifest.lowering else []
     monkeypatch.setattr(OnnxRuntime, "low_products", lambda self, folder: frozenset(some))
@@ -195,6 +195,16 @@ def test_each_check_fails_for_a_model_that_is_wrong(wrong: Any, failing: set[str
     failed = {check.name for check in done if check.passed is False}
     assert failed >= failing
     assert "not_int8" not in failed
+
+
+def test_a_runtime_that_does_not_tell_is_not_called_passed() -> None:
+    images, logits = np.zeros((3, 1, 2, 3), np.float32), np.eye(3, dtype=np.float32)
+    for lowered, reason in ((Lowered(7, 100, None), "does not tell"), (None, "no product is meant for int8")):
+        evidence = Evidence([(images, logits)], None, images, logits, lowered)
+        checks = run_checks("int8", lambda images: np.resize(logits, (len(images), 3)), evidence, max_batch=3).checks
+        (found,) = (check for check in checks if check.name == "not_int8")
+        assert (found.passed, found.value, found.samples) == (None, None, 0)
+        assert reason in found.reason
 
 
 @pytest.mark.parametrize(("done", "passed"), [(100, True), (95, True), (94, False), (0, False)])

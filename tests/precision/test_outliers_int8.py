@@ -51,7 +51,8 @@ class Changed:
         images = drafts.Images(self.calibration, self.samples, self.logits)
         asked = Options(precision="int8", **self.paths, **options)
         (draft,) = drafts.make(self.traced, asked, ("onnxruntime",), work, images)
-        session = targets.get("onnxruntime").open_session(draft.folder, 2)
+        workload = targets.Workload(image=self.samples.pick(1).shape[1:], max_batch=64, precision="int8", threads=2)
+        session = targets.get("onnxruntime").open_session(draft.folder, workload)
         answers = np.concatenate([session(batch) for batch in self.samples.batches(64)])
         assert draft.lowering is not None
         assert self.samples.labels is not None

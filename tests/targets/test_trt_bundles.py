@@ -18,7 +18,7 @@ from paraexport.options import AUTO, Options
 from paraexport.profiles import Profile
 from paraexport.revalidate import revalidate
 from paraexport.targets import Availability
-from paraexport.targets.onnxruntime import OnnxRuntime
+from paraexport.targets.ort.target import OnnxRuntime
 from tests.targets.engines import require_ahead_of_time, tensorrt_rtx
 from tests.test_pipeline import SIZE, WRONG
 
@@ -70,7 +70,7 @@ def test_auto_takes_the_layout_of_the_target_where_nothing_can_be_timed(made: Bu
 
 
 def test_auto_leaves_out_what_cannot_run() -> None:
-    assert "tensorrt-rtx" not in choose.installed_targets()
+    assert "tensorrt-rtx" not in choose.installed_targets("int8")
 
 
 def test_an_unchanged_build_is_reused_and_another_engine_is_not(small: Path, made: Bundle) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paraexport import drafts
+from paraexport import drafts, targets
 from paraexport.clock import Clock, silent
 from paraexport.drafts import Draft
 from paraexport.errors import EngineError
@@ -31,7 +31,7 @@ def test_one_that_cannot_be_compiled_is_told_of_and_another_is_chosen(tmp_path: 
     wrong = Draft("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())
     right = Draft("onnxruntime", "stacked", save(tmp_path / "right", RIGHT), ())
     made = compiled([wrong, right])
-    chosen, tried = drafts.fastest(made, (1, 2, 2), 2)
+    chosen, tried = drafts.fastest(made, targets.Workload(image=(1, 2, 2), max_batch=2))
     assert (chosen.target, chosen.layout, chosen.failure) == ("onnxruntime", "stacked", "")
     told = {one.target: one for one in tried}
     assert told["onnxruntime"].chosen

@@ -15,6 +15,7 @@ import pytest
 from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.errors import BundleError, EngineError, MissingError
 from paraexport.profiles import Profile
+from paraexport.targets.target import Workload
 from paraexport.targets.trt import build, info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
@@ -244,7 +245,7 @@ def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
     reason = "it was compiled for compute capability 12.0, and NVIDIA L4 has 8.9"
     assert (told.not_inspected, told.built_on, tensorrt_rtx.obstacle(folder)) == (reason, str(L4), reason)
     with pytest.raises(MissingError, match=f"{reason}; run it where it was built for"):
-        tensorrt_rtx.open_session(folder, None)
+        tensorrt_rtx.open_session(folder, Workload(image=(4,), max_batch=1))
 
 
 def test_versions_are_compared_by_their_numbers() -> None:

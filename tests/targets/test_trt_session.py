@@ -22,6 +22,7 @@ from tests.targets.engines import SMALL, write_graph
 
 PROFILES = (Profile(1, 1, 1), Profile(2, 4, 8), Profile(9, 16, 16))
 LIMIT = 1e-5
+WORKLOAD = targets.Workload(image=(1, 8, 8), max_batch=16, threads=1)
 
 
 @pytest.fixture(params=[TENSORRT, RTX], ids=lambda flavour: flavour.name)
@@ -41,12 +42,12 @@ def folder(tmp_path: Path) -> Path:
 def opened(flavour: Flavour, folder: Path, options: EngineOptions) -> EngineSession:
     target = TensorRT(flavour)
     target.compile_model(folder, 16, dataclasses.replace(options, profiles=PROFILES), silent)
-    return target.open_session(folder, None)
+    return target.open_session(folder, WORKLOAD)
 
 
 def check(session: EngineSession, folder: Path, batches: list[int]) -> None:
     """Every batch with images of its own, so that what was recorded with others is not answered again."""
-    reference = targets.require("onnxruntime").open_session(folder, 1)
+    reference = targets.require("onnxruntime").open_session(folder, WORKLOAD)
     for seed, batch in enumerate(batches):
         images = np.random.default_rng(seed).standard_normal((batch, 1, 8, 8), np.float32)
         expected: NDArray[np.float32] = reference(images)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
-from paraexport.targets.target import Availability, Dialect
+from paraexport.targets.target import Availability, Dialect, Workload
 from paraexport.targets.trt import build, device, info, session
 from paraexport.targets.trt.flavour import Flavour
 
@@ -44,7 +44,7 @@ class TensorRT:
     def optima(self, folder: Path) -> tuple[int, ...]:
         return tuple(one.opt for one in info.read(folder).profiles)
 
-    def open_session(self, folder: Path, threads: int | None) -> session.EngineSession:  # noqa: ARG002 (a GPU has its own)
+    def open_session(self, folder: Path, workload: Workload) -> session.EngineSession:  # noqa: ARG002 (the engine tells)
         return session.open_session(self.flavour, folder)
 
     def low_products(self, folder: Path) -> frozenset[str]:

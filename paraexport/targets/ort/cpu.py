@@ -1,0 +1,51 @@
+"""ONNX Runtime on the CPU: runs `model.onnx` as it is, and tells what it makes of int8."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paraexport.targets.ort.provider import CPU
+from paraexport.targets.ort.saturation import saturates
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+INTEGER_PRODUCTS = frozenset(
+    {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"}
+)
+
+
+def open_session(model: Path, threads: int | None) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = session_options()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(model, options, providers=[CPU.provider])
+
+
+def session_options() -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if saturates():
+        # Weights become uint8: exact, and half as fast as the kernels that a CPU with VNNI has for int8.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def products_in_int8(model: Path) -> frozenset[str]:
+    """The names of the products that are of integers in the graph which ONNX Runtime makes of the model."""
+    import onnx
+    import onnxruntime
+
+    options = session_options()
+    with tempfile.TemporaryDirectory() as work:
+        optimised = Path(work) / "optimised.onnx"
+        options.optimized_model_filepath = str(optimised)
+        onnxruntime.InferenceSession(model, options, providers=[CPU.provider])
+        nodes = onnx.load(optimised, load_external_data=False).graph.node
+    return frozenset(node.name for node in nodes if node.op_type in INTEGER_PRODUCTS)

@@ -29,6 +29,7 @@ from paraexport.onnx_file import save
 from paraexport.paraformer import ParaFormer
 from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibration import Calibration
+from paraexport.precision.preparation import prepare
 from paraexport.targets import Dialect
 
 TRACED = OURS[0]
@@ -48,7 +49,7 @@ DYNAMIC = "form-dynamic"
 
 def write_form(signed: bool, steps: Sequence[str], model: ParaFormer, path: Path) -> str:
     folder, own = path.parent.parent, "attention" in steps
-    prepared = int8.prepare(folder / TRACED / path.name, "folded", (), equalised=True, own_operators=own)
+    prepared = prepare(folder / TRACED / path.name, "folded", (), equalised=True, own_operators=own)
     with seeded_calibration(model, folder) as calibration:
         int8.write(prepared.model.graph, int8.scales_of(prepared, calibration, signed=signed))
     for step in ("products", "skips"):
@@ -60,7 +61,7 @@ def write_form(signed: bool, steps: Sequence[str], model: ParaFormer, path: Path
 
 def write_rows(bias_rows: bool, model: ParaFormer, path: Path) -> str:
     folder = path.parent.parent
-    prepared = int8.prepare(folder / TRACED / path.name, "stacked", (), equalised=True)
+    prepared = prepare(folder / TRACED / path.name, "stacked", (), equalised=True)
     with seeded_calibration(model, folder) as calibration:
         save(int8.lower_graph(prepared, Dialect(signed=False, bias_rows=bias_rows), calibration), path)
     return ""
@@ -77,7 +78,7 @@ def write_dynamic(_model: ParaFormer, path: Path) -> str:
     """ONNX Runtime's dynamic quantisation on our graph: a scale for each batch, found as it runs."""
     from onnxruntime.quantization import quantize_dynamic
 
-    prepared = int8.prepare(path.parent.parent / TRACED / path.name, "folded", (), equalised=True)
+    prepared = prepare(path.parent.parent / TRACED / path.name, "folded", (), equalised=True)
     float32 = path.with_name("float32.onnx")
     save(prepared.model, float32)
     quantize_dynamic(float32, path, per_channel=True)

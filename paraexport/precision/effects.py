@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from paraexport.precision import int8, plan
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
+from paraexport.precision.preparation import Prepared, prepare
 from paraexport.records import Effect
 
 Array = NDArray[np.float32]
@@ -30,12 +31,12 @@ def effects(
     taken = REMEDIES if equalised else REMEDIES[:-1]
     errors: list[float] = []
     for _, layout, with_equalisation in taken[:-1]:
-        prepared = int8.prepare(traced, layout, (), equalised=with_equalisation)
+        prepared = prepare(traced, layout, (), equalised=with_equalisation)
         errors += errors_of(prepared, [int8.scales_of(prepared, calibration, signed=False)], images)
     return tuple(Effect(name, error) for (name, *_), error in zip(taken, [*errors, reached], strict=True))
 
 
-def errors_of(prepared: int8.Prepared, choices: Sequence[Mapping[str, Scale]], images: Sequence[Array]) -> list[float]:
+def errors_of(prepared: Prepared, choices: Sequence[Mapping[str, Scale]], images: Sequence[Array]) -> list[float]:
     """‖Δ logits‖ / ‖logits‖ of the graph in int8, with each choice of scales, against itself in float32."""
     exact = plan.logits_of(prepared.model)(images).astype(np.float64)
     whole = float(np.linalg.norm(exact)) or 1.0
@@ -43,7 +44,7 @@ def errors_of(prepared: int8.Prepared, choices: Sequence[Mapping[str, Scale]], i
     return [float(np.linalg.norm(got - exact)) / whole for got in answers]
 
 
-def quantised(prepared: int8.Prepared, scales: Mapping[str, Scale]) -> ir.Model:
+def quantised(prepared: Prepared, scales: Mapping[str, Scale]) -> ir.Model:
     """A copy of the graph in int8."""
     copy = prepared.model.clone()
     int8.write(copy.graph, scales)

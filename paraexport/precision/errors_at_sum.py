@@ -60,7 +60,7 @@ class Errors:
         return error
 
 
-class Lowered:
+class Probes:
     """A float32 graph, and the same with some of its parts in int8, as probes of the sum and its terms."""
 
     def __init__(self, model: ir.Model, scales: Mapping[str, Scale], meeting: Meeting) -> None:

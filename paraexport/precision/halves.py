@@ -8,8 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.onnx_file import save
-from paraexport.precision import half, half_cpu, int8, plan
+from paraexport.precision import half, half_cpu, plan
 from paraexport.precision.data import Data
+from paraexport.precision.preparation import prepare
 from paraexport.precision.ranges import Images, largest
 from paraexport.precision.span import SPANS, Kind
 from paraexport.records import Lowering, Rewrite
@@ -21,7 +22,7 @@ def write(
     traced: Path, layout: str, kind: Kind, dialect: Dialect, folder: Path, *, images: Images, origin: str, data: Data
 ) -> tuple[tuple[Rewrite, ...], Lowering]:
     """Write the graph in a layout, for targets of this dialect, into the new `folder`."""
-    prepared = int8.prepare(traced, layout, (), equalised=False)
+    prepared = prepare(traced, layout, (), equalised=False)
     model = prepared.model
     ranges = largest(model, half.values_to_observe(model.graph), images)
     applied = half.apply(model.graph, kind, ranges)

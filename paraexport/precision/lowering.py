@@ -16,9 +16,10 @@ from paraexport.precision import int8, plan
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.data import Data, Judge
 from paraexport.precision.effects import effects, errors_of, quantised
-from paraexport.precision.errors_at_sum import Errors, Lowered
+from paraexport.precision.errors_at_sum import Errors, Probes
 from paraexport.precision.linears import holds, parts_of
 from paraexport.precision.meeting import meeting_of
+from paraexport.precision.preparation import prepare
 from paraexport.records import Effect, Lowering, PartError, Rewrite
 from paraexport.targets import Dialect
 
@@ -68,7 +69,7 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
         InputError: a part to be kept does not exist.
         CheckFailed: no choice of parts stays within `max_drop`.
     """
-    prepared = int8.prepare(traced, REFERENCE, (), equalised=wanted.equalised)
+    prepared = prepare(traced, REFERENCE, (), equalised=wanted.equalised)
     parts = parts_of(prepared.model.graph)
     if not prepared.products:
         raise InputError(
@@ -87,11 +88,11 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
     worth = effects(traced, calibration, images, equalised=wanted.equalised, reached=errors[best])
     if meeting is None:
         return Decided(wanted, calibration, kept, reason, None, worth)
-    probes = Lowered(prepared.model, scales, meeting)
+    probes = Probes(prepared.model, scales, meeting)
     if data is not None and wanted.max_drop is not None and not kept:
 
         def lost(kept: tuple[str, ...]) -> float:
-            again = int8.prepare(traced, REFERENCE, kept, equalised=wanted.equalised)
+            again = prepare(traced, REFERENCE, kept, equalised=wanted.equalised)
             return data.judge.lost(plan.logits_of(quantised(again, scales))(data.batches))
 
         head = plan.head_of(prepared.model, meeting.total)
@@ -124,7 +125,7 @@ def write(
 ) -> tuple[tuple[Rewrite, ...], Lowering]:
     """Write the graph in a layout, for targets of this dialect, into the new `folder`."""
     equalised, calibration = decided.wanted.equalised, decided.calibration
-    prepared = int8.prepare(traced, layout, decided.kept, equalised=equalised, own_operators=dialect.own_operators)
+    prepared = prepare(traced, layout, decided.kept, equalised=equalised, own_operators=dialect.own_operators)
     model = int8.lower_graph(prepared, dialect, calibration)
     forget_shapes(model.graph, inferable=not dialect.own_operators)
     folder.mkdir()

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from paraexport.precision import int8
 from paraexport.precision.calibrators import Scale
-from paraexport.precision.errors_at_sum import Errors, Lowered, lowered, norm
+from paraexport.precision.errors_at_sum import Errors, Probes, lowered, norm
 from paraexport.precision.linears import parts_of
 from paraexport.precision.meeting import Meeting, meeting_of
+from paraexport.precision.preparation import prepare
 from tests.precision.small import KINDS, TEST_IMAGES, batches, calibration, on_runtime, spec_of, traced_file
 
 CASES = {**KINDS, "normalized, one layer": {"depth": 1, "branches": 4}, "three layers": {"depth": 3, "branches": 2}}
@@ -26,11 +27,11 @@ cases = pytest.mark.parametrize("name", CASES)
 def measured(name: str) -> tuple[Any, dict[str, Scale], Meeting, Errors]:
     with tempfile.TemporaryDirectory() as folder:
         traced = traced_file(Path(folder), **CASES[name])
-        prepared = int8.prepare(traced, "folded", (), equalised=True)
+        prepared = prepare(traced, "folded", (), equalised=True)
         scales = int8.scales_of(prepared, calibration(Path(folder)), signed=False)
     meeting = meeting_of(prepared.model.graph)
     assert meeting is not None
-    return prepared.model, scales, meeting, Lowered(prepared.model, scales, meeting).errors(batches(TEST_IMAGES)())
+    return prepared.model, scales, meeting, Probes(prepared.model, scales, meeting).errors(batches(TEST_IMAGES)())
 
 
 def really_lowered(model: Any, scales: dict[str, Scale], meeting: Meeting, *parts: str) -> NDArray[np.float64]:

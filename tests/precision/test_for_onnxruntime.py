@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibrators import scale_for
 from paraexport.precision.linears import linears
+from paraexport.precision.preparation import prepare
 from paraexport.precision.quantise import apply
 from paraexport.rewrite.edit import Applied
 from paraexport.targets import Dialect
@@ -142,7 +143,7 @@ def test_heads_that_share_keys_are_refused() -> None:
 def test_a_whole_model_with_and_without_these_operators(fields: dict[str, Any], layout: str, tmp_path: Path) -> None:
     traced = traced_file(tmp_path, **fields)
     plain, own = (
-        int8.prepare(traced, layout, (), equalised=True, own_operators=own_operators) for own_operators in (False, True)
+        prepare(traced, layout, (), equalised=True, own_operators=own_operators) for own_operators in (False, True)
     )
     assert plain.products == own.products
     expected = on_runtime(ir.load(traced))[0]
@@ -264,7 +265,7 @@ def test_onnxruntime_reads_back_the_bias_and_the_products(tmp_path: Path) -> Non
     from paraexport import targets
     from paraexport.onnx_file import save
 
-    prepared = int8.prepare(traced_file(tmp_path), "folded", (), equalised=True, own_operators=True)
+    prepared = prepare(traced_file(tmp_path), "folded", (), equalised=True, own_operators=True)
     model = int8.lower_graph(prepared, Dialect(signed=False, own_operators=True), calibration(tmp_path))
     (tmp_path / "out").mkdir()
     save(model, tmp_path / "out" / "model.onnx")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from paraexport.onnx_file import save
 from paraexport.precision import for_openvino, int8
 from paraexport.precision.calibrators import Scale
+from paraexport.precision.preparation import prepare
 from paraexport.precision.quantise import apply
 from paraexport.rewrite.edit import Applied, const, operands
 from paraexport.targets import Dialect
@@ -104,7 +105,7 @@ def test_other_products_are_not_chosen(text: str, shape: tuple[int, ...]) -> Non
 
 
 def whole(folder: Path, dialect: Dialect, fields: dict[str, Any]) -> ir.Model:
-    prepared = int8.prepare(traced_file(folder, **fields), "stacked", (), equalised=True)
+    prepared = prepare(traced_file(folder, **fields), "stacked", (), equalised=True)
     return int8.lower_graph(prepared, dialect, calibration(folder))
 
 

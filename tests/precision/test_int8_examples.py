@@ -17,6 +17,7 @@ from paraexport.onnx_file import save
 from paraexport.options import Options
 from paraexport.precision import int8
 from paraexport.precision.calibration import Calibration
+from paraexport.precision.preparation import prepare
 from paraexport.rewrite import rewrite
 from paraexport.spec import Spec
 from paraexport.trace import trace
@@ -123,7 +124,7 @@ def test_a_model_of_weights_is_a_quarter_of_its_size(tmp_path: Path) -> None:
         float32 = (tmp_path / layout / MODEL).stat().st_size
         for target in TARGETS:
             dialect = targets.get(target).dialect
-            prepared = int8.prepare(traced, layout, (), equalised=True, own_operators=dialect.own_operators)
+            prepared = prepare(traced, layout, (), equalised=True, own_operators=dialect.own_operators)
             once = Calibration(lambda: [images], "two images", "minmax", tmp_path / "kept", "noise")
             (tmp_path / "int8").mkdir(exist_ok=True)
             save(int8.lower_graph(prepared, dialect, once), tmp_path / "int8" / MODEL)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from paraexport.precision import int8
 from paraexport.precision.linears import is_within, linears, part_of, parts_of
+from paraexport.precision.preparation import prepare
 from tests.precision.small import KINDS, LAYOUTS, spec_of, traced_file
 from tests.rewrite.graphs import graph64
 from tests.rewrite.small_graphs import branches, graph_of
@@ -35,7 +35,7 @@ def halves() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_all_that_is_meant_and_its_share(layout: str, tmp_path: Path) -> None:
-    prepared = int8.prepare(traced_file(tmp_path), layout, (), equalised=True)
+    prepared = prepare(traced_file(tmp_path), layout, (), equalised=True)
     spec = spec_of()
     assert list(prepared.products) == [node.name for node in linears(prepared.model.graph)]
     if layout == "branches":
@@ -51,8 +51,8 @@ def test_all_that_is_meant_and_its_share(layout: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_kept_is_left_out(layout: str, tmp_path: Path) -> None:
     traced = traced_file(tmp_path)
-    whole = int8.prepare(traced, layout, (), equalised=True)
-    kept = int8.prepare(traced, layout, ("branches.1", "branches.0/layers.1"), equalised=True)
+    whole = prepare(traced, layout, (), equalised=True)
+    kept = prepare(traced, layout, ("branches.1", "branches.0/layers.1"), equalised=True)
     assert not [name for name in kept.products if name.startswith(("branches.1/", "branches.0/layers.1/"))]
     assert 0 < sum(kept.products.values()) < sum(whole.products.values())
     if layout != "stacked":
@@ -63,7 +63,7 @@ def test_what_is_kept_is_left_out(layout: str, tmp_path: Path) -> None:
 def test_everything_kept_leaves_nothing(tmp_path: Path) -> None:
     everything = [f"branches.{index}" for index in range(3)]
     for layout in LAYOUTS:
-        assert not int8.prepare(traced_file(tmp_path), layout, everything, equalised=True).products
+        assert not prepare(traced_file(tmp_path), layout, everything, equalised=True).products
 
 
 def test_without_names_every_product_is_taken() -> None:

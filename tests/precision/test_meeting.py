@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from paraexport.precision import int8
 from paraexport.precision.meeting import Meeting, meeting_of
+from paraexport.precision.preparation import prepare
 from tests.precision.small import KINDS, TEST_IMAGES, on_runtime, relative, spec_of, traced_file
 from tests.rewrite.graphs import graph64, model_of
 from tests.rewrite.small_graphs import branches, graph_of, summed
@@ -51,7 +51,7 @@ def check_branch(got: Any, expected: Any, scale: float) -> None:
 
 @pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
 def test_folded_it_is_of_the_tokens_that_are_read(fields: dict[str, Any], tmp_path: Path) -> None:
-    model = int8.prepare(traced_file(tmp_path, **fields), "folded", (), equalised=True).model
+    model = prepare(traced_file(tmp_path, **fields), "folded", (), equalised=True).model
     found = meeting_of(model.graph)
     assert found is not None
     branch_count = spec_of(**fields).branches

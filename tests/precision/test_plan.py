@@ -17,9 +17,10 @@ from paraexport.errors import CheckFailed, InputError
 from paraexport.precision import int8, plan
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.data import Judge
-from paraexport.precision.errors_at_sum import Errors, Lowered, lowered
+from paraexport.precision.errors_at_sum import Errors, Probes, lowered
 from paraexport.precision.lowering import check_parts, told
 from paraexport.precision.meeting import meeting_of
+from paraexport.precision.preparation import Prepared, prepare
 from tests.precision.small import TEST_IMAGES, batches, calibration, on_runtime, traced_file
 
 Reals = NDArray[np.float32]
@@ -146,8 +147,8 @@ def test_the_judge_counts_images() -> None:
     assert Judge(reference, np.array([3, 1, 2, 2])).lost(logits) == 0
 
 
-def real(folder: Path) -> tuple[int8.Prepared, dict[str, Scale]]:
-    prepared = int8.prepare(traced_file(folder), "folded", (), equalised=True)
+def real(folder: Path) -> tuple[Prepared, dict[str, Scale]]:
+    prepared = prepare(traced_file(folder), "folded", (), equalised=True)
     scales = int8.scales_of(prepared, calibration(folder), signed=False)
     # One branch is ruined: its activations have room for three numbers only.
     coarse = {
@@ -161,7 +162,7 @@ def test_a_real_model_with_one_ruined_branch(tmp_path: Path) -> None:
     prepared, scales = real(tmp_path)
     meeting = meeting_of(prepared.model.graph)
     assert meeting is not None
-    errors = Lowered(prepared.model, scales, meeting).errors(batches(TEST_IMAGES)())
+    errors = Probes(prepared.model, scales, meeting).errors(batches(TEST_IMAGES)())
     reference = on_runtime(prepared.model)[0]
     judge = Judge(reference, None)
 

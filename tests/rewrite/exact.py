@@ -53,4 +53,4 @@ def difference(one: onnx.ModelProto | ir.Model, other: onnx.ModelProto | ir.Mode
     """max |Δ| / max |value| of two graphs."""
     expected, got = run(one, images), run(other, images)
     assert expected.shape == got.shape
-    return float(np.abs(got - expected).max() / np.abs(expected).max())
+    return float(np.abs(got - expected).max() / (np.abs(expected).max() or 1.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from paraexport.precision.data import Data
     from paraexport.precision.span import Kind
 
-Made = tuple[tuple[Rewrite, ...], Lowering]
-"""What the passes did, and how the precision was lowered."""
+Made = tuple[tuple[Rewrite, ...], Lowering | None]
+"""What the passes did, and how the precision was lowered where it was."""
 Write = Callable[[str, targets.Dialect, Path], Made]
 """(layout, dialect, new folder) -> what was written there."""
 BATCH = 8
@@ -41,7 +41,7 @@ MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES = 2000, 2**28
 
 @dataclass(frozen=True)
 class Draft:
-    """One graph, in a folder of its own."""
+    """One graph for one target."""
 
     target: str
     layout: str
@@ -64,7 +64,7 @@ class Images:
 
 
 def make(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
-    """All of them, each in a new folder inside `work`; the first is taken where nothing is timed."""
+    """All of them, each graph once in a new folder inside `work`; the first is taken where nothing is timed."""
     if options.precision == "fp32":
         return float32(traced, options, possible, work)
     make_one = int8 if options.precision == "int8" else half
@@ -72,19 +72,13 @@ def make(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
 
 def float32(traced: Path, options: Options, possible: Sequence[str], work: Path) -> list[Draft]:
-    """Every layout once for each opset that targets want."""
+    """Every layout for every target."""
     from paraexport.rewrite import rewrite
 
-    @functools.cache
-    def write(layout: str, opset: int | None) -> tuple[Path, tuple[Rewrite, ...]]:
-        folder = work / (layout if opset is None else f"{layout}-opset-{opset}")
-        return folder, rewrite(traced, layout, folder, opset)
+    def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
+        return rewrite(traced, layout, folder, dialect.opset), None
 
-    return [
-        Draft(target, layout, *write(layout, targets.get(target).dialect.opset))
-        for target in possible
-        for layout in options.layouts
-    ]
+    return each(options, possible, work, write, lambda dialect: dialect.opset)
 
 
 def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
@@ -103,7 +97,9 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
         return lowering.write(traced, layout, dialect, folder, decided)
 
-    return each(options, possible, work, write)
+    return each(
+        options, possible, work, write, lambda dialect: (dialect.signed, dialect.own_operators, dialect.bias_rows)
+    )
 
 
 def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
@@ -116,16 +112,24 @@ def half(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
         return halves.write(traced, layout, kind, dialect, folder, images=seen, origin=origin, data=data)
 
-    return each(options, possible, work, write)
+    return each(options, possible, work, write, lambda dialect: kind in dialect.weights_only)
 
 
-def each(options: Options, possible: Sequence[str], work: Path, write: Write) -> list[Draft]:
-    return [
-        Draft(target, layout, folder, *write(layout, targets.get(target).dialect, folder))
-        for target in possible
-        for layout in options.layouts
-        if (folder := work / f"{target}-{layout}")
-    ]
+def each(
+    options: Options, possible: Sequence[str], work: Path, write: Write, shaped_by: Callable[[targets.Dialect], object]
+) -> list[Draft]:
+    """A draft for every target and layout; `shaped_by` tells what of a dialect makes another graph."""
+    written: dict[tuple[str, object], tuple[Path, Made]] = {}
+    drafts = []
+    for target, layout in itertools.product(possible, options.layouts):
+        dialect = targets.get(target).dialect
+        graph = layout, shaped_by(dialect)
+        if graph not in written:
+            folder = work / f"{target}-{layout}"
+            written[graph] = folder, write(layout, dialect, folder)
+        folder, made = written[graph]
+        drafts.append(Draft(target, layout, folder, *made))
+    return drafts
 
 
 def data_of(images: Images) -> Data:

@@ -43,7 +43,8 @@ class Graph:
 
 @pytest.fixture
 def graph(request: pytest.FixtureRequest, small_bundle: Bundle, tmp_path: Path) -> Graph:
-    return Graph(*request.param, small_bundle, tmp_path / "graph")
+    layout, precision = request.param
+    return Graph(layout, precision, small_bundle, tmp_path / "graph")
 
 
 def run(model: ir.Model, given: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,9 +96,7 @@ def test_a_quantised_product_is_not_cut_from_its_quantising(graph: Graph) -> Non
     """The first products of all branches read the same integers; each part makes its own."""
     for part in graph.parts[1:4]:
         model = submodel(graph.model, part, graph.forms)
-        products = [
-            node for node in model.graph if node.op_type == "MatMul" and node.name in graph_linears(graph, part)
-        ]
+        products = [node for node in model.graph if node.op_type == "MatMul" and node.name in integer_products(part)]
         assert products
         for node in products:
             assert [source.op_type for value in node.inputs if value and (source := value.producer())] == [
@@ -106,7 +105,7 @@ def test_a_quantised_product_is_not_cut_from_its_quantising(graph: Graph) -> Non
             ]
 
 
-def graph_linears(graph: Graph, part: Part) -> set[str | None]:
+def integer_products(part: Part) -> set[str | None]:
     """Products of a part whose weight is stored in integers."""
     return {
         node.name

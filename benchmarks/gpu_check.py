@@ -49,7 +49,8 @@ BRANCHES, BATCHES, DEPTH = (1, 2, 4, 8, 16, 32), (1, 32), 2
 GATED = (1, MANY)
 """What the gates are about comes first, so that time is left for it."""
 BURSTS, BURST_S, WARM_UP = 5, 0.1, 5
-SECONDS = 460.0
+SECONDS, FIRST_S = 460.0, 20.0
+"""For all; and what the first step of a kind is taken to need."""
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -62,8 +63,8 @@ class Clock:
 
     def refusal(self, kind: str) -> str:
         """Why a step of this kind is not begun, or nothing: the next may take twice as long as the longest so far."""
-        left, longest = self.end - time.monotonic(), self.longest.get(kind, 0.0)
-        if left > 2 * longest:
+        left, longest = self.end - time.monotonic(), self.longest.get(kind)
+        if left > 2 * (longest or FIRST_S):
             return ""
         return (
             f"no time left: {max(left, 0):.0f} s, and {kind} took up to {longest:.0f} s" if longest else "no time left"

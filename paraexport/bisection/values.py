@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.probe import open_probe
-from paraexport.rewrite.edit import is_op
+from paraexport.rewrite.edit import const, is_op, operands, read_once, readers
 
 Array = NDArray[np.float32]
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
@@ -76,7 +76,8 @@ def forms(graph: ir.Graph, reference: Reference, images: Array) -> dict[str, For
     """Every value that `graph` can be cut at, the images among them.
 
     It is of floating point and one of its axes grows with the batch, as two runs tell. Numbers that go through integers
-    are none: between quantising and the product that reads it, a cut would make another graph of it.
+    are none: between quantising and the product that reads it, a cut would make another graph of it. Nor is a product
+    that waits for its bias, which runtimes fuse with it, whatever modules the two are named after.
     """
     made = {value.name: value for node in graph for value in node.outputs if value.name and value.name != ""}
     one, two = (reference.values([*made], np.resize(images, (size, *images.shape[1:]))) for size in (1, 2))
@@ -85,7 +86,16 @@ def forms(graph: ir.Graph, reference: Reference, images: Array) -> dict[str, For
     for (name, value), first, second in zip(made.items(), one, two, strict=True):
         grown = [axis for axis, sizes in enumerate(zip(first.shape, second.shape, strict=False)) if len(set(sizes)) > 1]
         growing = first.ndim == second.ndim and len(grown) == 1 and second.size == 2 * first.size
-        if growing and first.dtype == np.float32 and not is_op(value.producer(), "DequantizeLinear"):
+        fused = is_op(value.producer(), "DequantizeLinear") or waits_for_bias(value)
+        if growing and first.dtype == np.float32 and not fused:
             dtype = value.dtype if value.dtype in HALVES else ir.DataType.FLOAT
             found[name] = Form(first.shape, grown[0], dtype)
     return found
+
+
+def waits_for_bias(value: ir.Value) -> bool:
+    """Whether the value is a product's, and all that reads it is the Add of a constant."""
+    if not is_op(value.producer(), "MatMul") or not read_once(value):
+        return False
+    (reader,) = readers(value)
+    return is_op(reader, "Add") and any(const(other) is not None for other in operands(reader))

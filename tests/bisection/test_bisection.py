@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import pytest
 import paraexport
 from paraexport import golden
 from paraexport.bisection import bisect, of_failure
+from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import CheckFailed
 from paraexport.rewrite import LAYOUTS
@@ -167,26 +169,50 @@ def test_a_part_that_does_not_open_by_itself_is_told_and_is_no_culprit(
     assert found.culprit.part == "branches.0/layers.0/attention/value"
 
 
+def without_bias(model: onnx.ModelProto) -> set[str]:
+    """The modules of products in int8 by stacked weights that no Add follows."""
+    nodes = [*model.graph.node]
+    stacked = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 3}
+    made = {node.output[0]: node for node in nodes}
+    return {
+        node.name.rpartition("/")[0]
+        for node in nodes
+        if node.op_type == "MatMul"
+        and (weight := made.get(node.input[1])) is not None
+        and weight.input[0] in stacked
+        and not any(node.output[0] in other.input for other in nodes if other.op_type == "Add")
+    }
+
+
 def test_openvino_is_wrong_for_signed_int8_times_stacked_weights_without_a_bias(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault of OpenVINO 2026.4.1 (docs/precision.md), for which its own dialect has unsigned activations."""
+    """A fault of OpenVINO 2026.4.1 (docs/precision.md), for which its own dialect has unsigned activations.
+
+    What it answers is left over from elsewhere in memory, so that the product that is off the most changes.
+    """
     skip_where_missing("openvino")
-    monkeypatch.setattr(openvino, "DIALECT", Dialect(signed=True))
-    with pytest.raises(CheckFailed, match="check failed: parity") as caught:
-        paraexport.build(
-            DIGITS, f"{tmp_path}/a.bundle", target="openvino", precision="int8", layout="stacked", calib=TEST_IMAGES,
+
+    def build(name: str) -> Bundle:
+        return paraexport.build(
+            DIGITS, tmp_path / name, target="openvino", precision="int8", layout="stacked", calib=TEST_IMAGES,
             max_batch=8,
         )  # fmt: skip
+
+    expected = without_bias(onnx.load(build("unsigned.bundle").path / "model.onnx"))
+    assert "branches.*/layers.0/attention/key" in expected
+    assert "branches.*/layers.0/attention/query" not in expected
+    monkeypatch.setattr(openvino, "DIALECT", Dialect(signed=True))
+    with pytest.raises(CheckFailed, match="check failed: parity") as caught:
+        build("signed.bundle")
     found = caught.value.bisection
     assert found is not None
     assert found.culprit is not None
-    off = {one.part for one in found.parts if one.is_off(found.limit)}
-    attention = "branches.*/layers.0/attention"
-    assert found.culprit.part in {f"{attention}/key", f"{attention}/value"}  # these two have no bias
-    assert {"branches.*", "branches.*/layers.0", attention} <= off
-    assert not off & {"stem", "sum and head", f"{attention}/query", f"{attention}/output"}
+    assert found.culprit.part in expected
+    for one in found.parts:
+        holds = any(f"{module}/".startswith(f"{one.part}/") for module in expected)
+        assert one.is_off(found.limit) == holds, one
     by_branch = found.culprit.by_branch
     assert by_branch["branches.0"] is not None
     assert by_branch["branches.0"] <= LIMIT
-    assert "on openvino, given the right input, branches.*/layers." in str(caught.value)
+    assert f"on openvino, given the right input, {found.culprit.part} is" in str(caught.value)

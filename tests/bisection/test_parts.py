@@ -105,6 +105,18 @@ def test_a_quantised_product_is_not_cut_from_its_quantising(graph: Graph) -> Non
             ]
 
 
+@pytest.mark.parametrize("graph", [("stacked", "int8")], indirect=True, ids="-".join)
+def test_a_product_is_not_cut_from_its_bias(graph: Graph) -> None:
+    """Whatever modules they are named after: the last product of attention is, and its bias is not, `Attention`'s."""
+    values = {value.name: value for node in graph.model.graph for value in node.outputs}
+    sums = [node for node in graph.model.graph if node.op_type == "Add"]
+    biases = [node for node in sums if any(value and value.is_initializer() for value in node.inputs)]
+    names = {value.name for node in biases for value in node.inputs if value and not value.is_initializer()}
+    products = {name for name in names if (maker := values[name].producer()) and maker.op_type == "MatMul"}
+    assert len(products) >= 6
+    assert not products & graph.forms.keys()
+
+
 def integer_products(part: Part) -> set[str | None]:
     """Products of a part whose weight is stored in integers."""
     return {

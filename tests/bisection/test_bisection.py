@@ -169,6 +169,19 @@ def test_a_part_that_does_not_open_by_itself_is_told_and_is_no_culprit(
     assert found.culprit.part == "branches.0/layers.0/attention/value"
 
 
+def test_int8_as_openvino_likes_it_is_off_nowhere(tmp_path: Path) -> None:
+    """Its own dialect, in which biases are rows of integer weights: no cut makes another graph of it."""
+    skip_where_missing("openvino")
+    made = paraexport.build(
+        DIGITS, tmp_path / "a.bundle", target="openvino", precision="int8", layout="stacked", calib=TEST_IMAGES,
+        max_batch=8,
+    )  # fmt: skip
+    found = bisect(made, golden.read(made.path)[0], limit=1e-2)
+    assert [one.part for one in found.parts] == ["stem", "branches.*", "sum and head"]
+    assert (found.culprit, [one.failure for one in found.parts]) == (None, [""] * 3)
+    assert [*found.parts[1].by_branch] == [f"branches.{index}" for index in range(4)]
+
+
 def without_bias(model: onnx.ModelProto) -> set[str]:
     """The modules of products in int8 by stacked weights that no Add follows."""
     nodes = [*model.graph.node]
@@ -199,6 +212,7 @@ def test_openvino_is_wrong_for_signed_int8_times_stacked_weights_without_a_bias(
             max_batch=8,
         )  # fmt: skip
 
+    monkeypatch.setattr(openvino, "DIALECT", Dialect(signed=False))
     expected = without_bias(onnx.load(build("unsigned.bundle").path / "model.onnx"))
     assert "branches.*/layers.0/attention/key" in expected
     assert "branches.*/layers.0/attention/query" not in expected

@@ -28,7 +28,6 @@ from paraexport.engine import Engine
 from paraexport.faults import Bisection, PartDifference
 from paraexport.onnx_file import load
 from paraexport.records import Check
-from paraexport.targets import onnxruntime
 from paraexport.validate import BATCH_SIZES
 
 USUAL = EngineOptions()
@@ -105,7 +104,7 @@ def of_failure(
     """
     limit = next(one.limit for one in checks if one.name == PARITY)
     compiler = targets.compiler(made.manifest.target)
-    if (compiler and compiler.obstacle(made.path)) or onnxruntime.availability().version is None:
+    if (compiler and compiler.obstacle(made.path)) or targets.get("onnxruntime").availability().version is None:
         return None
     if not distance(logits, ahead.open_graph(made)(images)) <= limit:
         return None
@@ -116,7 +115,8 @@ def of_failure(
 def worst_batch(made: Bundle, reference: Reference, images: Array) -> tuple[Array, float]:
     """The images at the batch at which the engine is off the most, and by how much."""
     engine, output = Engine(made), made.manifest.outputs[0].name
-    sizes = {min(size, made.manifest.max_batch) for size in (*BATCH_SIZES, len(images), made.manifest.max_batch)}
+    most_at_once, chosen = made.manifest.max_batch, targets.optima(made.manifest.target, made.path)
+    sizes = {min(size, most_at_once) for size in (*BATCH_SIZES, *chosen, len(images), most_at_once)}
     tried = {size: np.resize(images, (size, *images.shape[1:])) for size in sorted(sizes)}
     off = {size: distance(reference.floats([output], batch)[output], engine(batch)) for size, batch in tried.items()}
     most = max(off, key=lambda size: off[size])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -16,10 +17,11 @@ from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
-from paraexport.targets import Availability, Session, onnxruntime
+from paraexport.profiles import settle
+from paraexport.targets import Availability, Session
+from paraexport.targets.onnxruntime import OnnxRuntime, OnnxRuntimeSession
 
-NAME = "faulty"
-DIALECT = onnxruntime.DIALECT
+NAME, COMPILED = "faulty", "compiled"
 Change = Callable[[onnx.ModelProto], None]
 
 
@@ -27,41 +29,44 @@ def nothing(_: onnx.ModelProto) -> None:
     """A right runtime."""
 
 
-change: Change = nothing
+class Faulty:
+    name: ClassVar = NAME
+    dialect: ClassVar = OnnxRuntime.dialect
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+
+    def availability(self) -> Availability:
+        return OnnxRuntime().availability()
+
+    def low_products(self, folder: Path) -> frozenset[str]:
+        return OnnxRuntime().low_products(folder)
+
+    def open_session(self, folder: Path, threads: int | None) -> Session:
+        """What is wrong is written beside the model, which stays as it is."""
+        self.write(folder, "wrong.onnx")
+        try:
+            return OnnxRuntimeSession(folder / "wrong.onnx", threads)
+        finally:
+            (folder / "wrong.onnx").unlink()
+
+    def write(self, folder: Path, name: str) -> onnx.ModelProto:
+        model = onnx.load(folder / "model.onnx")
+        self.change(model)
+        onnx.save(model, folder / name)
+        return model
 
 
-def availability() -> Availability:
-    return onnxruntime.availability()
-
-
-def low_products(folder: Path) -> frozenset[str]:
-    return onnxruntime.low_products(folder)
-
-
-def open_session(folder: Path, threads: int | None) -> Session:
-    """What is wrong is written beside the model, which stays as it is."""
-    model = onnx.load(folder / "model.onnx")
-    change(model)
-    onnx.save(model, folder / "wrong.onnx")
-    try:
-        return onnxruntime.OnnxRuntimeSession(folder / "wrong.onnx", threads)
-    finally:
-        (folder / "wrong.onnx").unlink()
-
-
-class Compiled:
+class Compiled(Faulty):
     """The same for a target that compiles: what runs is `model.engine` alone, and the fault is in there."""
 
-    NAME = "compiled"
-    DIALECT = DIALECT
-    ENGINE_OPTIONS = frozenset({"tf32"})
-    LAYOUT = "folded"
+    name: ClassVar = COMPILED
+    engine_options: ClassVar = frozenset({"tf32"})
+    layout: ClassVar = "folded"
 
-    def __init__(self) -> None:
+    def __init__(self, change: Change) -> None:
+        super().__init__(change)
         self.asked: list[tuple[int, EngineOptions]] = []
-
-    availability = staticmethod(availability)
-    low_products = staticmethod(low_products)
 
     def here(self) -> str:
         return "here"
@@ -69,19 +74,20 @@ class Compiled:
     def obstacle(self, folder: Path) -> str:
         return "" if (folder / "model.engine").is_file() else "there is no engine"
 
+    def optima(self, _folder: Path) -> tuple[int, ...]:
+        return (4,)
+
     def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, _progress: Progress) -> EngineInfo:
-        model = onnx.load(folder / "model.onnx")
-        change(model)
-        onnx.save(model, folder / "model.engine")
+        model = self.write(folder, "model.engine")
         self.asked.append((max_batch, wanted))
         return EngineInfo(
-            runtime="Compiled", version="1", built_for=(), built_on="", batches=(1, 1, max_batch), options=wanted,
+            runtime="Compiled", version="1", built_for=(), built_on="", profiles=settle((), max_batch), options=wanted,
             network_layers=len(model.graph.node), products={}, fused_attention=False, size_bytes=0, inspection=None,
             not_inspected="", warnings=(),
         )  # fmt: skip
 
     def open_session(self, folder: Path, threads: int | None) -> Session:
-        return onnxruntime.OnnxRuntimeSession(folder / "model.engine", threads)
+        return OnnxRuntimeSession(folder / "model.engine", threads)
 
 
 def scaled(name: str, factor: float, index: int | None = None) -> Change:
@@ -97,15 +103,13 @@ def scaled(name: str, factor: float, index: int | None = None) -> Change:
     return apply
 
 
-def install(patch: pytest.MonkeyPatch, fault: Change) -> None:
-    patch.setitem(targets.MODULES, NAME, __name__)
-    patch.setattr(f"{__name__}.change", fault)
+def install(patch: pytest.MonkeyPatch, change: Change) -> None:
+    patch.setitem(targets.TARGETS, NAME, Faulty(change))
 
 
-def install_compiled(patch: pytest.MonkeyPatch, fault: Change) -> Compiled:
-    found, usual = Compiled(), targets.get
-    patch.setattr(f"{__name__}.change", fault)
-    patch.setattr(targets, "get", lambda name: found if name == Compiled.NAME else usual(name))
+def install_compiled(patch: pytest.MonkeyPatch, change: Change) -> Compiled:
+    found = Compiled(change)
+    patch.setitem(targets.TARGETS, COMPILED, found)
     return found
 
 

@@ -10,13 +10,14 @@ import onnx
 import pytest
 
 import paraexport
-from paraexport import golden
+from paraexport import golden, targets
 from paraexport.bisection import bisect, of_failure
 from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import CheckFailed
 from paraexport.rewrite import LAYOUTS
-from paraexport.targets import Dialect, openvino
+from paraexport.targets import Dialect, Session
+from paraexport.targets.openvino import OpenVino
 from tests.bisection import faulty
 from tests.bisection.conftest import Bundles
 from tests.conftest import DIGITS, TEST_IMAGES
@@ -111,14 +112,13 @@ def test_a_fault_of_several_parts_together_is_found_from_the_images_on(
 
 def test_the_batch_is_the_one_that_is_off(layouts: Bundles, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runtime that is wrong for seven images alone."""
-    faulty.install(monkeypatch, faulty.nothing)
-    usual = faulty.open_session
 
-    def sevens(folder: object, threads: int | None) -> object:
-        session = usual(folder, threads)  # type: ignore[arg-type]
-        return lambda images: session(images) * np.float32(2 if len(images) == 7 else 1)
+    class Sevens(faulty.Faulty):
+        def open_session(self, folder: Path, threads: int | None) -> Session:
+            session = super().open_session(folder, threads)
+            return lambda images: session(images) * np.float32(2 if len(images) == 7 else 1)
 
-    monkeypatch.setattr(faulty, "open_session", sevens)
+    monkeypatch.setitem(targets.TARGETS, faulty.NAME, Sevens(faulty.nothing))
     made = faulty.on(layouts["folded"], faulty.NAME)
     found = bisect(made, golden.read(made.path)[0], limit=LIMIT)
     assert found.batch == 7
@@ -132,7 +132,7 @@ def test_a_target_that_compiles_compiles_every_part_as_the_engine(
 ) -> None:
     module, options = "branches.3/layers.0/attention/output", EngineOptions(tf32=True)
     target = faulty.install_compiled(monkeypatch, faulty.scaled(f"{module}/weight", 0.5))
-    made = faulty.on(layouts["folded"], target.NAME)
+    made = faulty.on(layouts["folded"], faulty.COMPILED)
     images, logits = golden.read(made.path)
     assert of_failure(made, made.manifest.checks, images, logits) is None  # there is no engine
     target.compile_model(made.path, made.manifest.max_batch, options, lambda _: None)
@@ -212,11 +212,11 @@ def test_openvino_is_wrong_for_signed_int8_times_stacked_weights_without_a_bias(
             max_batch=8,
         )  # fmt: skip
 
-    monkeypatch.setattr(openvino, "DIALECT", Dialect(signed=False))
+    monkeypatch.setattr(OpenVino, "dialect", Dialect(signed=False))
     expected = without_bias(onnx.load(build("unsigned.bundle").path / "model.onnx"))
     assert "branches.*/layers.0/attention/key" in expected
     assert "branches.*/layers.0/attention/query" not in expected
-    monkeypatch.setattr(openvino, "DIALECT", Dialect(signed=True))
+    monkeypatch.setattr(OpenVino, "dialect", Dialect(signed=True))
     with pytest.raises(CheckFailed, match="check failed: parity") as caught:
         build("signed.bundle")
     found = caught.value.bisection

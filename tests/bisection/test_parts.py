@@ -19,6 +19,7 @@ from paraexport.bisection.submodel import pack, submodel, unpack
 from paraexport.bisection.values import Form, Reference, forms
 from paraexport.bundle import Bundle
 from paraexport.onnx_file import save
+from paraexport.profiles import Profile
 from tests.rewrite.small_graphs import branches, graph_of, summed
 from tests.targets.engines import SMALL, compile_here, write_graph
 
@@ -66,7 +67,7 @@ def test_every_part_compiles_in_a_real_tensorrt(graph: Graph, tmp_path: Path) ->
         model = submodel(graph.model, part, graph.forms)
         assert [len(side) for side in (model.graph.inputs, model.graph.outputs)] == [1, 1]
         save(model, folder / "model.onnx")
-        assert compile_here(folder).batches == (1, 8, 16)
+        assert compile_here(folder).profiles == (Profile(1, 8, 16),)
 
 
 @pytest.mark.parametrize("graph", [one for one in CASES if one[1] in ("fp32", "int8")], indirect=True, ids="-".join)

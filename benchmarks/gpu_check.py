@@ -1,15 +1,16 @@
-"""Everything that needs a GPU, in one run: parity of every engine, latency against L, peers; results in one folder.
+"""Everything that needs a GPU, in one run: parity of every engine, latency against L, peers, memory, roofline, gates.
 
     make gpu-check            # or: python -m benchmarks.gpu_check -o gpu-check
 
-What is missing is skipped by name: a target that is not installed, PyTorch without CUDA, what there is no time for. It
-needs no network. The exit code is 1 where a check failed, 3 where nothing could run at all. It has itself been run only
-where there is no GPU.
+The results are in one folder: `gpu.csv`, and `gpu.md` with the machine, the ceilings that were measured in the same run
+(`benchmarks.ceilings`), the gates (`benchmarks.gates`), and what was left out. What is missing is skipped by name: a
+target that is not installed, PyTorch without CUDA, what there is no time for. It needs no network. The exit code is 1
+where a check or a gate failed, 3 where nothing could run at all. It has itself been run only where there is no GPU.
 """
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import statistics
 import tempfile
@@ -19,10 +20,15 @@ from pathlib import Path
 
 import click
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
-from benchmarks import machine
+from benchmarks import ceilings, gpu_memory, machine
+from benchmarks.ceilings import Ceilings
+from benchmarks.gates import BRANCHES_PART, MANY, SERIAL_PART, Gate, gates
+from benchmarks.gpu_rows import Row, skipped, write
 from benchmarks.rewrites import released
+from benchmarks.roofline import Work, work_of
 from benchmarks.subjects import OURS, seeded_model
 from paraexport import drafts, targets
 from paraexport.clock import silent
@@ -40,42 +46,60 @@ from paraexport.validate import LIMITS
 
 TARGETS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx")
 BRANCHES, BATCHES, DEPTH = (1, 2, 4, 8, 16, 32), (1, 32), 2
+GATED = (1, MANY)
+"""What the gates are about comes first, so that time is left for it."""
 BURSTS, BURST_S, WARM_UP = 5, 0.1, 5
-SECONDS = 460.0
+SECONDS, FIRST_S = 460.0, 20.0
+"""For all; and what the first step of a kind is taken to need."""
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One thing that was measured, or skipped and why."""
-
-    part: str
-    contestant: str
-    precision: str
-    branches: int
-    depth: int
-    batch: int = 0
-    latency_ms: float | None = None
-    error: float | None = None
-    """max |Δ logit| / max |logit| against PyTorch on the CPU in float32."""
-    memory_bytes: int | None = None
-    """Of one execution context."""
-    passed: bool | None = None
-    note: str = ""
-
-
 class Clock:
-    """What is left of the time that the whole may take."""
+    """What is left of the time that the whole may take, and how long steps took so far."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
+        self.longest: dict[str, float] = {}
 
-    @property
-    def over(self) -> bool:
-        return time.monotonic() > self.end
+    def refusal(self, kind: str) -> str:
+        """Why a step of this kind is not begun, or nothing: the next may take twice as long as the longest so far."""
+        left, longest = self.end - time.monotonic(), self.longest.get(kind)
+        if left > 2 * (longest or FIRST_S):
+            return ""
+        return (
+            f"no time left: {max(left, 0):.0f} s, and {kind} took up to {longest:.0f} s" if longest else "no time left"
+        )
+
+    @contextlib.contextmanager
+    def step(self, kind: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.longest[kind] = max(self.longest.get(kind, 0.0), time.monotonic() - started)
 
 
-def opened(target: str, model: ParaFormer, layout: str, precision: str, work: Path) -> tuple[Run, EngineInfo | None]:
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    clock: Clock
+    ceiling: Ceilings | None
+    """None where PyTorch has no CUDA; then no fraction of the roofline is told."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """An engine that runs, and what is known of it."""
+
+    run: Run
+    engine: EngineInfo | None
+    """Of a target that compiles beforehand."""
+    work: dict[int, Work]
+    """By batch; empty where a shape is not known, behind operators of a runtime's own."""
+    before_bytes: int | None
+    """Memory of the GPU in use before it was opened."""
+
+
+def opened(target: str, model: ParaFormer, layout: str, precision: str, work: Path) -> Opened:
     """A session for the model, with its engine where the target compiles one beforehand; `work` is a new folder."""
     compiler, spec = targets.compiler(target), model.spec
     images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
@@ -89,7 +113,12 @@ def opened(target: str, model: ParaFormer, layout: str, precision: str, work: Pa
     engine = compiler.compile_model(draft.folder, options.max_batch, EngineOptions(), silent) if compiler else None
     image = (spec.channels, *spec.image_size)
     workload = targets.Workload(image=image, max_batch=options.max_batch, precision=precision)
-    return targets.get(target).open_session(draft.folder, workload), engine
+    counted: dict[int, Work] = {}
+    with contextlib.suppress(ValueError):
+        graph = ir.load(draft.folder / "model.onnx").graph
+        counted = {batch: work_of(graph, batch) for batch in BATCHES}
+    before = gpu_memory.in_use_bytes()
+    return Opened(targets.get(target).open_session(draft.folder, workload), engine, counted, before)
 
 
 def latency_ms(run: Callable[[], object]) -> float:
@@ -122,7 +151,21 @@ def measured(row: Row, model: ParaFormer, run: Run) -> Iterator[Row]:
         yield dataclasses.replace(row, batch=batch, latency_ms=spent, error=error, passed=error <= limit)
 
 
-def engines(part: str, spec: Spec, layouts: Sequence[str], precisions: Sequence[str], clock: Clock) -> Iterator[Row]:
+def with_roofline(row: Row, work: Work | None, measured: Ceilings | None) -> Row:
+    """The row with what was counted, and the fraction of the roofline where its ceilings are known."""
+    if work is None:
+        return row
+    row = dataclasses.replace(row, gflop=sum(work.operations.values()) / 1e9, moved_mb=work.bytes / 1e6)
+    if measured is None or row.latency_ms is None or any(kind not in measured.peaks for kind in work.operations):
+        return row
+    floor_ms = 1e3 * work.floor_s(measured)
+    return dataclasses.replace(row, floor_ms=floor_ms, attained=floor_ms / row.latency_ms)
+
+
+def engines(
+    part: str, spec: Spec, layouts: Sequence[str], precisions: Sequence[str], conditions: Conditions
+) -> Iterator[Row]:
+    clock = conditions.clock
     model = seeded_model(spec)
     for target in TARGETS:
         here = targets.get(target).availability()
@@ -130,19 +173,28 @@ def engines(part: str, spec: Spec, layouts: Sequence[str], precisions: Sequence[
             for precision in precisions:
                 row = Row(part, f"{target}, {layout}", precision, spec.branches, spec.depth)
                 refused = targets.get(target).dialect.refuses.get(precision, "")
-                if reason := here.missing or here.idle or refused or ("no time left" if clock.over else ""):
+                if reason := here.missing or here.idle or refused or clock.refusal(target):
                     yield skipped(row, reason)
                     continue
-                with tempfile.TemporaryDirectory() as folder:
+                with tempfile.TemporaryDirectory() as folder, clock.step(target):
                     try:
-                        run, told = opened(target, model, layout, precision, Path(folder))
-                        memory = told.inspection.memory_bytes if told and told.inspection else None
-                        for one in measured(dataclasses.replace(row, memory_bytes=memory), model, run):
-                            yield dataclasses.replace(
-                                one, note=run.without_graphs if isinstance(run, EngineSession) else ""
-                            )
+                        made = opened(target, model, layout, precision, Path(folder))
+                        found = [*measured(with_memory(row, made), model, made.run)]
+                        used = gpu_memory.since(made.before_bytes)
+                        note = made.run.without_graphs if isinstance(made.run, EngineSession) else ""
+                        for one in found:
+                            rated = with_roofline(one, made.work.get(one.batch), conditions.ceiling)
+                            yield dataclasses.replace(rated, used_bytes=used, note=note)
+                        del made
                     except ParaexportError as error:
                         yield dataclasses.replace(row, passed=False, note=str(error))
+
+
+def with_memory(row: Row, made: Opened) -> Row:
+    if (engine := made.engine) is None:
+        return row
+    context = None if engine.inspection is None else engine.inspection.memory_bytes
+    return dataclasses.replace(row, memory_bytes=context, engine_bytes=engine.size_bytes)
 
 
 def pytorch(part: str, spec: Spec, clock: Clock) -> Iterator[Row]:
@@ -152,9 +204,10 @@ def pytorch(part: str, spec: Spec, clock: Clock) -> Iterator[Row]:
     contestants = {"torch eager": None, "torch.compile": "default", "torch.compile, CUDA graphs": "reduce-overhead"}
     for name, mode in contestants.items():
         row = Row(part, name, "fp16", spec.branches, spec.depth, note="weights and activations all in half")
-        if not torch.cuda.is_available() or clock.over:
-            yield skipped(row, "no time left" if torch.cuda.is_available() else "PyTorch has no CUDA here")
+        if reason := clock.refusal(name) if torch.cuda.is_available() else "PyTorch has no CUDA here":
+            yield skipped(row, reason)
             continue
+        torch.cuda.reset_peak_memory_stats()
         model = seeded_model(spec)
         on_gpu: Callable[[torch.Tensor], torch.Tensor] = seeded_model(spec).half().cuda()
         if mode is not None:
@@ -166,52 +219,55 @@ def pytorch(part: str, spec: Spec, clock: Clock) -> Iterator[Row]:
             with torch.inference_mode():
                 return np.asarray(on_gpu(torch.from_numpy(images).cuda().half()).float().cpu().numpy())
 
-        yield from measured(row, model, run)
+        with clock.step(name):
+            found = [*measured(row, model, run)]
+        yield from (dataclasses.replace(one, used_bytes=torch.cuda.max_memory_allocated()) for one in found)
+        del on_gpu, run
 
 
-def skipped(row: Row, reason: str) -> Row:
-    return dataclasses.replace(row, note=f"skipped: {reason}")
-
-
-def rows(clock: Clock) -> Iterator[Row]:
-    yield from engines("parity", released(4, DEPTH, "cls"), OURS, PRECISIONS, clock)
+def rows(conditions: Conditions) -> Iterator[Row]:
+    for branches in GATED:
+        spec = released(branches, DEPTH, "cls")
+        yield from engines(BRANCHES_PART, spec, ("stacked",), ("fp16",), conditions)
+    yield from serial(MANY, conditions)
+    yield from engines("parity", released(4, DEPTH, "cls"), OURS, PRECISIONS, conditions)
     for branches in BRANCHES:
         spec = released(branches, DEPTH, "cls")
-        yield from engines("branches", spec, ("stacked", "folded"), ("fp16",), clock)
-        yield from pytorch("branches", spec, clock)
-        serial = released(1, branches * DEPTH, "cls")
-        yield from engines("serial network of equal depth", serial, ("stacked",), ("fp16",), clock)
+        layouts = ("folded",) if branches in GATED else ("stacked", "folded")
+        yield from engines(BRANCHES_PART, spec, layouts, ("fp16",), conditions)
+        yield from pytorch(BRANCHES_PART, spec, conditions.clock)
+        if branches != MANY:
+            yield from serial(branches, conditions)
 
 
-def write(folder: Path, found: Sequence[Row], where: machine.Machine) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [field.name for field in dataclasses.fields(Row)]
-    with (folder / "gpu.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([names, *(dataclasses.astuple(row) for row in found)])
-    lines = [names, ["-"] * len(names), *([text(value) for value in dataclasses.astuple(row)] for row in found)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    page = f"# On a GPU: {find_device()}\n\n`make gpu-check`. {where.line()}.\n\n{table}\n"
-    (folder / "gpu.md").write_text(page, encoding="utf-8")
+def serial(branches: int, conditions: Conditions) -> Iterator[Row]:
+    spec = released(1, branches * DEPTH, "cls")
+    return engines(SERIAL_PART, spec, ("stacked",), ("fp16",), conditions)
 
 
-def text(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def ceilings_of_gpu() -> Ceilings | None:
+    import torch
+
+    return ceilings.measure("cuda") if torch.cuda.is_available() else None
 
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--seconds", type=click.FloatRange(min=0), default=SECONDS, show_default=True)
 def main(*, output: Path, seconds: float) -> None:
-    clock, where, found = Clock(seconds), machine.describe(), []
-    for row in rows(clock):
+    clock, where = Clock(seconds), machine.describe()
+    ceiling = ceilings_of_gpu()
+    found: list[Row] = []
+    judged: list[Gate] = []
+    for row in rows(Conditions(clock, ceiling)):
         found.append(row)
+        judged = [*gates(found)]
         shown = f"{row.latency_ms:.3g} ms" if row.latency_ms is not None else row.note
         click.echo(f"{row.part}: {row.contestant}, {row.precision}, L = {row.branches}, batch {row.batch}: {shown}")
-        write(output, found, where)
-    if any(row.passed is False for row in found):
+        write(output, found, where, ceiling, judged)
+    for gate in judged:
+        click.echo(gate)
+    if any(row.passed is False for row in found) or any(gate.passed is False for gate in judged):
         raise click.exceptions.Exit(1)
     if not any(row.passed for row in found):
         click.echo(f"nothing could run: {find_device()}", err=True)

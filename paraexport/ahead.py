@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from paraexport import targets, validate
 from paraexport.bundle import MODEL, Bundle
@@ -16,6 +17,9 @@ from paraexport.engine import Engine
 from paraexport.errors import MissingError
 from paraexport.records import Check
 from paraexport.validate import Evidence, Logits, Lowered, Outcome
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 GRAPH, PLAN = "graph_", "plan_"
 OF_GRAPH = ("parity", "batches", "cosine", "disagreement", "accuracy_drop")
@@ -77,18 +81,26 @@ def not_run(check: Check, reason: str) -> Check:
 
 
 def open_graph(made: Bundle) -> Logits:
-    """`model.onnx` node by node on the CPU, as it is written: with every rounding to half, which runtimes leave out."""
+    """`model.onnx` node by node on the CPU, as it is written."""
+    import onnx_ir as ir
+
+    from paraexport.probe import open_probe
+
+    proto = ir.to_proto(as_written(made))
+    run = open_probe(proto, [proto.graph.output[0].name], optimised=False)
+    return lambda images: run(images)[0]
+
+
+def as_written(made: Bundle) -> ir.Model:
+    """`model.onnx` for the CPU, with every rounding to half, which runtimes leave out; its values keep their names."""
     import onnx_ir as ir
 
     from paraexport.precision import half_cpu
     from paraexport.precision.span import SPANS
-    from paraexport.probe import open_probe
 
     model = ir.load(made.path / MODEL)
     ir.external_data.load_to_model(model)
     for kind in SPANS:
         if kind == made.manifest.precision:
             half_cpu.for_cpu(model.graph, kind)
-    proto = ir.to_proto(model)
-    run = open_probe(proto, [proto.graph.output[0].name], optimised=False)
-    return lambda images: run(images)[0]
+    return model

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from paraexport.faults import Bisection
     from paraexport.records import Check
 
 
@@ -59,6 +60,8 @@ class CheckFailed(ParaexportError):
     exit_code = 1
     checks: tuple[Check, ...] = ()
     """All that ran, passed or not."""
+    bisection: Bisection | None = None
+    """Where the graph is right and what the target made of it is not: which part of it."""
 
 
 class InputError(ParaexportError, ValueError):

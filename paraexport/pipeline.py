@@ -13,6 +13,7 @@ from paraexport import __version__, ahead, bundle, cache, drafts, golden, inputs
 from paraexport.bundle import Bundle
 from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
+from paraexport.faults import Bisection
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source
 
@@ -168,9 +169,16 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
                 lambda: inputs.read_back(folder, manifest),
                 options.moved_limits(),
             )
-            validate.require_passed(
-                outcome.checks, lambda: inputs.blame(loaded, folder / bundle.MODEL, seen, graph.path, draft.lowering)
-            )
+
+            def where() -> str | Bisection:
+                from paraexport import bisection
+
+                found = bisection.of_failure(
+                    Bundle(folder, manifest), outcome.checks, seen, logits, options=options.engine, progress=progress
+                )
+                return found or inputs.blame(loaded, folder / bundle.MODEL, seen, graph.path, draft.lowering)
+
+            validate.require_passed(outcome.checks, where)
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
             found = report.summarise(manifest, samples, outcome.accuracy, clock, graph.export_s, engine=draft.engine)

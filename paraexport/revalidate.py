@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport import bundle, cache, golden, inputs, targets, validate
+from paraexport import bundle, cache, golden, inputs, report, targets, validate
 from paraexport.clock import Clock, Progress, silent
+from paraexport.compilation import EngineOptions
 from paraexport.engine import Engine
-from paraexport.errors import InputError
+from paraexport.errors import InputError, MissingError
+from paraexport.faults import Bisection
 from paraexport.options import Options
 from paraexport.records import Check, Manifest
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
 
 AnyPath = str | os.PathLike[str]
+BISECTING = ("onnx", "onnx_ir", "onnxruntime")
+"""What it takes to cut a graph and to run it node by node."""
 
 
 def revalidate(
@@ -91,7 +96,15 @@ def revalidate(
             moved={**validate.moved_in(manifest.checks, manifest.precision), **options.moved_limits()},
         ).checks
 
-    def where() -> str:
+    def where() -> str | Bisection:
+        if all(importlib.util.find_spec(name) for name in BISECTING):
+            from paraexport import bisection
+
+            found = bisection.of_failure(
+                opened, checks, images, logits, options=engine_options(opened), progress=progress
+            )
+            if found is not None:
+                return found
         if loaded is None:
             return "give the checkpoint too, to see where the first difference is"
         if bundle.sha256_of(Path(str(checkpoint))) != manifest.source.sha256:
@@ -100,6 +113,33 @@ def revalidate(
 
     validate.require_passed(checks, where)
     return checks
+
+
+def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress: Progress = silent) -> Bisection:
+    """Run every part of the bundle at `path` alone on its target, beside the graph node by node, on the golden images.
+
+    Args:
+        limits: as in `build`; that of `parity` is from where on a part is off.
+
+    Raises:
+        InputError: the bundle cannot be used.
+        MissingError: the target is not installed here, its engine cannot run here, or a library is missing.
+    """
+    opened = bundle.read_bundle(Path(path))
+    if missing := [name for name in BISECTING if importlib.util.find_spec(name) is None]:
+        raise MissingError(f"--bisect needs {', '.join(missing)}", remedy="pip install 'paraexport[build]'")
+    from paraexport import bisection
+
+    usual = {one.name: one.limit for one in opened.manifest.checks}
+    limit = {**usual, **(limits or {})}[bisection.PARITY]
+    images, _ = golden.read(opened.path)
+    return bisection.bisect(opened, images, limit=limit, options=engine_options(opened), progress=progress)
+
+
+def engine_options(opened: bundle.Bundle) -> EngineOptions:
+    """How its engine was compiled."""
+    engine = report.read(opened.path).engine
+    return EngineOptions() if engine is None else engine.options
 
 
 def built_with(manifest: Manifest) -> dict[str, str]:

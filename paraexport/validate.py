@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, DataError, InputError
+from paraexport.faults import Bisection
 from paraexport.records import Accuracy, Check
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -260,11 +261,12 @@ def moved_in(done: Iterable[Check], precision: str) -> dict[str, float]:
     return {one.name: one.limit for one in done if one.name in usual and one.limit != usual[one.name].value}
 
 
-def require_passed(done: Iterable[Check], where: Callable[[], str]) -> None:
+def require_passed(done: Iterable[Check], where: Callable[[], str | Bisection]) -> None:
     """Raise for the first failed check.
 
     Raises:
-        CheckFailed: it names the check, by how much it was missed, and where the first difference appears.
+        CheckFailed: it names the check, by how much it was missed, and where the first difference appears; where that
+            is in the engine alone, `bisection` has all that was found.
     """
     done = tuple(done)
     failed = [one for one in done if one.passed is False]
@@ -272,6 +274,8 @@ def require_passed(done: Iterable[Check], where: Callable[[], str]) -> None:
         return
     facts = "; ".join(f"{one.name} is {'not finite' if one.value is None else f'{one.value:.3g}'}" for one in failed)
     limits = "; ".join(f"{one.name} at most {one.limit:g} {one.unit}" for one in failed)
-    error = CheckFailed(f"check failed: {facts}", expected=limits, remedy=where())
+    found = where()
+    error = CheckFailed(f"check failed: {facts}", expected=limits, remedy=str(found))
     error.checks = done
+    error.bisection = found if isinstance(found, Bisection) else None
     raise error

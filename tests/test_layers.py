@@ -12,7 +12,7 @@ ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
     ("profiles",),
-    ("spec", "compilation"),
+    ("spec", "compilation", "faults"),
     ("records",),
     ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "workspace"),
     ("arrays", "attention", "paraformer", "graph_names", "probe"),
@@ -21,6 +21,7 @@ ORDER = (
     ("checkpoint", "trace", "rewrite", "locate", "validate", "engine", "cache", "choose"),
     ("report", "options", "onnx_input", "onnx_output", "self_check", "precision"),
     ("ahead", "inputs", "drafts"),
+    ("bisection",),
     ("pipeline", "revalidate", "optimize"),
     ("cli",),
     ("__init__", "__main__"),
@@ -31,6 +32,7 @@ BUILD_ONLY = {"torch", "onnx", "onnx_ir", "onnxscript"}
 MAY_IMPORT_BUILD_ONLY = {
     "taps",
     "attention",
+    "bisection",
     "paraformer",
     "graph_names",
     "checkpoint",

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass
 
 import click
 
+from paraexport.cli.bisection import print_bisection
 from paraexport.cli.output import emit_json, line_of, print_checks, say
 from paraexport.cli.signals import Interrupted
 from paraexport.errors import InputError, MissingError, ParaexportError
+from paraexport.faults import Bisection
 from paraexport.records import Check
 
 TRACEBACK = "PARAEXPORT_TRACEBACK"
@@ -38,6 +40,8 @@ class Failure:
     exit_code: int
     checks: tuple[Check, ...] = ()
     """All checks, where one of them failed."""
+    bisection: Bisection | None = None
+    """Where the engine goes wrong, where its graph does not."""
 
 
 def problem_of(error: ParaexportError) -> Problem:
@@ -48,7 +52,8 @@ def describe(error: BaseException) -> Failure:
     """What to say of `error`: what it is about where it is ours or the user's, else that it is a bug."""
     known = translated(error)
     if isinstance(known, ParaexportError):
-        return Failure(problem_of(known), str(known), known.exit_code, tuple(getattr(known, "checks", ())))
+        checks, bisection = tuple(getattr(known, "checks", ())), getattr(known, "bisection", None)
+        return Failure(problem_of(known), str(known), known.exit_code, checks, bisection)
     if isinstance(error, Interrupted | KeyboardInterrupt):
         what = "; ".join(["interrupted", *getattr(error, "__notes__", ())])
         return Failure(Problem("Interrupted", what), what, getattr(error, "exit_code", 130))
@@ -81,8 +86,11 @@ def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
         traceback.print_exception(error, file=sys.stderr)
     if failure.checks and not as_json:
         print_checks(failure.checks)
+    if failure.bisection and not as_json:
+        print()
+        print_bisection(failure.bisection)
     prefix = "" if failure.problem.kind == "Interrupted" else "error: "
     say(f"{prefix}{line_of(failure.line)}")
     if as_json:
-        checks = {"checks": failure.checks} if failure.checks else {}
-        emit_json({"error": asdict(failure.problem), "exit_code": failure.exit_code, **checks})
+        more = {name: found for name in ("checks", "bisection") if (found := getattr(failure, name))}
+        emit_json({"error": asdict(failure.problem), "exit_code": failure.exit_code, **more})

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from paraexport.cli.bisection import print_bisection
 from paraexport.cli.options import PATH, limit_option, output_options, reading_options
 from paraexport.cli.output import Stages, emit_json, print_checks
 from paraexport.errors import CheckFailed
@@ -15,6 +16,7 @@ from paraexport.errors import CheckFailed
 @click.argument("bundle", type=PATH)
 @click.argument("checkpoint", metavar="[CKPT]", required=False, type=PATH)
 @click.option("--data", metavar="PATH", type=PATH, help="Labelled images to check with: a folder of classes, or .npz.")
+@click.option("--bisect", is_flag=True, help="Run every part of the graph alone on the target, and say which is off.")
 @limit_option
 @reading_options
 @output_options
@@ -23,6 +25,7 @@ def command(
     bundle: Path,
     checkpoint: Path | None,
     data: Path | None,
+    bisect: bool,
     limits: dict[str, float],
     spec: dict[str, str],
     module: str | None,
@@ -35,22 +38,34 @@ def command(
     gave when the bundle was built. This needs no PyTorch. With CKPT, the checkpoint that it was built from is loaded
     and compared afresh. The exit code is 1 when a check fails.
 
+    Where a check fails although the graph itself is right, node by node, the graph is cut: stem, branches, sum and head
+    run alone on the target, then the layers and modules of the one that is off the most. --bisect does so in any case.
+    It needs onnx and ONNX Runtime.
+
     \b
     Examples:
       paraexport validate model.bundle
       paraexport validate model.bundle model.pt --data photos/test
+      paraexport validate model.bundle --bisect
     """
     if checkpoint is None and (spec or module):
         raise click.UsageError("--spec and --module need CKPT", click.get_current_context())
     with Stages(quiet=quiet) as stages:
-        from paraexport.revalidate import revalidate
+        from paraexport import revalidate as stage
 
-        checks = revalidate(bundle, checkpoint, spec=spec, module=module, data=data, limits=limits, progress=stages)
+        checks = stage.revalidate(
+            bundle, checkpoint, spec=spec, module=module, data=data, limits=limits, progress=stages
+        )
+        found = stage.bisect(bundle, limits=limits, progress=stages) if bisect else None
     if not any(check.passed for check in checks):
         raise CheckFailed("nothing was checked", where=bundle)
     if as_json:
         against = "golden inputs" if checkpoint is None else str(checkpoint)
-        emit_json({"bundle": str(bundle), "against": against, "passed": True, "checks": checks})
+        told = {} if found is None else {"bisection": found}
+        emit_json({"bundle": str(bundle), "against": against, "passed": True, "checks": checks, **told})
         return
     print_checks(checks)
+    if found is not None:
+        print()
+        print_bisection(found)
     print(f"\n{bundle} answers as {'PyTorch did' if checkpoint is None else f'{checkpoint} in PyTorch does'}")

@@ -1,0 +1,103 @@
+"""What a device reaches at best, measured with PyTorch: operations a second of one large product, bytes of one copy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+KINDS = ("fp32", "fp16", "bf16", "int8")
+SMALLEST, LARGEST = 256, 8192
+"""Rows and columns of the matrices; each is twice the last, until one product takes `LONG_S`."""
+LONG_S, TIMES = 0.02, 5
+COPIED_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    device: str
+    peaks: Mapping[str, float]
+    """Operations a second, by precision; a multiply-add is two."""
+    bandwidth: float
+    """Bytes a second, those read and those written."""
+    missing: Mapping[str, str]
+    """Why a precision has no peak."""
+
+    def table(self) -> str:
+        rows = [
+            f"| {kind}, one large product | {peak / 1e12:.4g} T operations/s |" for kind, peak in self.peaks.items()
+        ]
+        rows += [f"| {kind} | not run: {reason} |" for kind, reason in self.missing.items()]
+        copied = f"| one large copy, read and written | {self.bandwidth / 1e9:.4g} GB/s |"
+        return "\n".join([f"| ceiling of {self.device} | |", "|-|-|", *rows, copied])
+
+
+def measure(device: str, threads: int | None = None) -> Ceilings:
+    """`device` is PyTorch's name, `cpu` or `cuda`; the fastest of several runs counts. TF32 is off."""
+    import torch
+
+    before, tf32 = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32
+    torch.set_num_threads(threads or before)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    peaks, missing = {}, {}
+    try:
+        for kind in KINDS:
+            try:
+                peaks[kind] = peak(kind, device)
+            except (RuntimeError, AttributeError, NotImplementedError) as error:
+                missing[kind] = " ".join(str(error).split())[:120]
+        name = torch.cuda.get_device_name() if device == "cuda" else device
+        return Ceilings(name, peaks, bandwidth(device), missing)
+    finally:
+        torch.set_num_threads(before)
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def peak(kind: str, device: str) -> float:
+    """Operations a second of a product of two square matrices, of the size at which it is fastest."""
+    best, size = 0.0, SMALLEST
+    while size <= LARGEST:
+        seconds = shortest_s(product(kind, device, size), device)
+        best = max(best, 2 * size**3 / seconds)
+        if seconds >= LONG_S:
+            break
+        size *= 2
+    return best
+
+
+def product(kind: str, device: str, size: int) -> Callable[[], object]:
+    import torch
+
+    if kind == "int8":
+        one, other = (torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device) for _ in range(2))
+        # PyTorch has no public product of integers; on CUDA the second matrix is wanted column by column.
+        return lambda: torch._int_mm(one, other.t())
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[kind]
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return lambda: left @ right
+
+
+def bandwidth(device: str) -> float:
+    import torch
+
+    source = torch.ones(COPIED_BYTES, dtype=torch.uint8, device=device)
+    copy = torch.empty_like(source)
+    return 2 * COPIED_BYTES / shortest_s(lambda: copy.copy_(source), device)
+
+
+def shortest_s(run: Callable[[], object], device: str) -> float:
+    import torch
+
+    def wait() -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    run()
+    found = []
+    for _ in range(TIMES):
+        wait()
+        started = time.perf_counter()
+        run()
+        wait()
+        found.append(time.perf_counter() - started)
+    return min(found)

@@ -1,0 +1,94 @@
+"""A part of a graph as a model of its own, with the input and output of every model: [batch, …] to [batch, …].
+
+A target opens models of one float32 input and one float32 output, the batch in front. A part reads and gives several
+values, some in half, some with the branches in front: they are laid side by side, each as it lies in memory. Taking
+them apart again copies, and casts to half what was half before, which is exact.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from paraexport.bisection.cut import Part
+from paraexport.bisection.values import Array, Form
+from paraexport.rewrite.edit import add_constant, clean, result
+
+GIVEN, ANSWER = "given", "answer"
+FLOAT = ir.DataType.FLOAT
+
+
+def submodel(model: ir.Model, part: Part, forms: Mapping[str, Form]) -> ir.Model:
+    """A new model of the part; its nodes keep their names."""
+    copy = model.clone()
+    graph = copy.graph
+    values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
+    graph.outputs.clear()
+    given = port(GIVEN, part.inputs, forms)
+    opening, closing = Chain(graph), Chain(graph)
+    for name, (start, end) in zip(part.inputs, spans(part.inputs, forms), strict=True):
+        old, form = values[name], forms[name]
+        piece = opening.add("Slice", given, *opening.integers(name, [start], [end], [1]))
+        piece = opening.add("Reshape", piece, *opening.integers(name, form.free))
+        piece = opening.cast(piece, FLOAT, form.dtype)
+        for use in [*old.uses()]:
+            use.node.replace_input_with(use.idx, piece)
+    flat = []
+    for name in part.outputs:
+        wide = closing.cast(values[name], forms[name].dtype, FLOAT)
+        flat.append(closing.add("Reshape", wide, *closing.integers(name, [-1, forms[name].columns])))
+    answer = closing.add("Concat", *flat, axis=1)
+    named = port(ANSWER, part.outputs, forms)
+    answer.name, answer.shape, answer.type = named.name, named.shape, named.type
+    graph.insert_before(graph[0], opening.nodes)
+    graph.extend(closing.nodes)
+    graph.inputs[:] = [given]
+    graph.outputs[:] = [answer]
+    clean(graph)
+    return copy
+
+
+class Chain:
+    """New nodes of a graph, not yet in it."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self.nodes: list[ir.Node] = []
+
+    def add(self, op_type: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
+        node = ir.node(op_type, inputs, attributes=attributes)
+        self.nodes.append(node)
+        return result(node)
+
+    def cast(self, value: ir.Value, old: ir.DataType, new: ir.DataType) -> ir.Value:
+        return value if old == new else self.add("Cast", value, to=int(new))
+
+    def integers(self, name: str, *lists: Sequence[int]) -> list[ir.Value]:
+        return [add_constant(self.graph, f"{name}/cut", np.asarray(numbers, np.int64)) for numbers in lists]
+
+
+def port(name: str, values: Sequence[str], forms: Mapping[str, Form]) -> ir.Value:
+    shape = ir.Shape(["batch", sum(forms[one].columns for one in values)])
+    return ir.Value(name=name, shape=shape, type=ir.TensorType(FLOAT))
+
+
+def spans(values: Sequence[str], forms: Mapping[str, Form]) -> list[tuple[int, int]]:
+    """(first, past the last) column of each value."""
+    return [*itertools.pairwise(itertools.accumulate((forms[name].columns for name in values), initial=0))]
+
+
+def pack(values: Mapping[str, Array], names: Sequence[str], batch: int) -> Array:
+    """The values side by side, [batch, columns]."""
+    return np.concatenate([values[name].reshape(batch, -1) for name in names], axis=1)
+
+
+def unpack(answer: Array, names: Sequence[str], forms: Mapping[str, Form]) -> dict[str, NDArray[np.float32]]:
+    """The values that were laid side by side, in their own shapes."""
+    return {
+        name: answer[:, start:end].reshape(forms[name].free)
+        for name, (start, end) in zip(names, spans(names, forms), strict=True)
+    }

@@ -1,0 +1,118 @@
+"""Targets that are wrong on purpose: ONNX Runtime with a change to every model that it opens, or compiles."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from paraexport import targets
+from paraexport.bundle import Bundle
+from paraexport.clock import Progress
+from paraexport.compilation import EngineInfo, EngineOptions
+from paraexport.profiles import settle
+from paraexport.targets import Availability, Session
+from paraexport.targets.onnxruntime import OnnxRuntime, OnnxRuntimeSession
+
+NAME, COMPILED = "faulty", "compiled"
+Change = Callable[[onnx.ModelProto], None]
+
+
+def nothing(_: onnx.ModelProto) -> None:
+    """A right runtime."""
+
+
+class Faulty:
+    name: ClassVar = NAME
+    dialect: ClassVar = OnnxRuntime.dialect
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+
+    def availability(self) -> Availability:
+        return OnnxRuntime().availability()
+
+    def low_products(self, folder: Path) -> frozenset[str]:
+        return OnnxRuntime().low_products(folder)
+
+    def open_session(self, folder: Path, threads: int | None) -> Session:
+        """What is wrong is written beside the model, which stays as it is."""
+        self.write(folder, "wrong.onnx")
+        try:
+            return OnnxRuntimeSession(folder / "wrong.onnx", threads)
+        finally:
+            (folder / "wrong.onnx").unlink()
+
+    def write(self, folder: Path, name: str) -> onnx.ModelProto:
+        model = onnx.load(folder / "model.onnx")
+        self.change(model)
+        onnx.save(model, folder / name)
+        return model
+
+
+class Compiled(Faulty):
+    """The same for a target that compiles: what runs is `model.engine` alone, and the fault is in there."""
+
+    name: ClassVar = COMPILED
+    engine_options: ClassVar = frozenset({"tf32"})
+    layout: ClassVar = "folded"
+
+    def __init__(self, change: Change) -> None:
+        super().__init__(change)
+        self.asked: list[tuple[int, EngineOptions]] = []
+
+    def here(self) -> str:
+        return "here"
+
+    def obstacle(self, folder: Path) -> str:
+        return "" if (folder / "model.engine").is_file() else "there is no engine"
+
+    def optima(self, _folder: Path) -> tuple[int, ...]:
+        return (4,)
+
+    def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, _progress: Progress) -> EngineInfo:
+        model = self.write(folder, "model.engine")
+        self.asked.append((max_batch, wanted))
+        return EngineInfo(
+            runtime="Compiled", version="1", built_for=(), built_on="", profiles=settle((), max_batch), options=wanted,
+            network_layers=len(model.graph.node), products={}, fused_attention=False, size_bytes=0, inspection=None,
+            not_inspected="", warnings=(),
+        )  # fmt: skip
+
+    def open_session(self, folder: Path, threads: int | None) -> Session:
+        return OnnxRuntimeSession(folder / "model.engine", threads)
+
+
+def scaled(name: str, factor: float, index: int | None = None) -> Change:
+    """One weight, or the slice `index` of it, times `factor`, where a model has it."""
+
+    def apply(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            if tensor.name == name:
+                array: NDArray[np.float32] = numpy_helper.to_array(tensor).copy()
+                array[slice(None) if index is None else index] *= np.float32(factor)
+                tensor.CopyFrom(numpy_helper.from_array(array, name))
+
+    return apply
+
+
+def install(patch: pytest.MonkeyPatch, change: Change) -> None:
+    patch.setitem(targets.TARGETS, NAME, Faulty(change))
+
+
+def install_compiled(patch: pytest.MonkeyPatch, change: Change) -> Compiled:
+    found = Compiled(change)
+    patch.setitem(targets.TARGETS, COMPILED, found)
+    return found
+
+
+def on(made: Bundle, target: str) -> Bundle:
+    """The bundle for another target, and no file of it changed."""
+    return Bundle(made.path, dataclasses.replace(made.manifest, target=target))

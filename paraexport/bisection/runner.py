@@ -82,7 +82,10 @@ class Runner:
             save(model, folder / MODEL)
             if (compiler := targets.compiler(manifest.target)) is not None:
                 compiler.compile_model(folder, manifest.max_batch, self.options, silent)
-            return targets.require(manifest.target).open_session(folder, None)(given)
+            workload = targets.Workload(
+                image=given.shape[1:], max_batch=manifest.max_batch, precision=manifest.precision
+            )
+            return targets.require(manifest.target).open_session(folder, workload)(given)
 
 
 def stacked_outputs(part: Part, stacked: frozenset[ir.Node]) -> list[str]:

@@ -18,7 +18,8 @@ from paraexport.bisection.cut import Part
 from paraexport.bisection.values import Array, Form
 from paraexport.rewrite.edit import add_constant, clean, result
 
-GIVEN, ANSWER = "given", "answer"
+GIVEN, ANSWER = "images", "answer"
+"""The input goes by the name of every model's, since targets may be told shapes by it."""
 FLOAT = ir.DataType.FLOAT
 
 

@@ -18,10 +18,12 @@ from paraexport.bundle import Bundle
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.profiles import settle
-from paraexport.targets import Availability, Session
-from paraexport.targets.onnxruntime import OnnxRuntime, OnnxRuntimeSession
+from paraexport.targets import Availability, Session, Workload
+from paraexport.targets.ort.provider import CPU
+from paraexport.targets.ort.target import OnnxRuntime, OnnxRuntimeSession
 
 NAME, COMPILED = "faulty", "compiled"
+RIGHT = OnnxRuntime(CPU)
 Change = Callable[[onnx.ModelProto], None]
 
 
@@ -31,22 +33,22 @@ def nothing(_: onnx.ModelProto) -> None:
 
 class Faulty:
     name: ClassVar = NAME
-    dialect: ClassVar = OnnxRuntime.dialect
+    dialect: ClassVar = RIGHT.dialect
 
     def __init__(self, change: Change) -> None:
         self.change = change
 
     def availability(self) -> Availability:
-        return OnnxRuntime().availability()
+        return RIGHT.availability()
 
-    def low_products(self, folder: Path) -> frozenset[str]:
-        return OnnxRuntime().low_products(folder)
+    def low_products(self, folder: Path) -> frozenset[str] | None:
+        return RIGHT.low_products(folder)
 
-    def open_session(self, folder: Path, threads: int | None) -> Session:
+    def open_session(self, folder: Path, workload: Workload) -> Session:
         """What is wrong is written beside the model, which stays as it is."""
         self.write(folder, "wrong.onnx")
         try:
-            return OnnxRuntimeSession(folder / "wrong.onnx", threads)
+            return OnnxRuntimeSession(CPU, folder / "wrong.onnx", workload)
         finally:
             (folder / "wrong.onnx").unlink()
 
@@ -86,8 +88,8 @@ class Compiled(Faulty):
             not_inspected="", warnings=(),
         )  # fmt: skip
 
-    def open_session(self, folder: Path, threads: int | None) -> Session:
-        return OnnxRuntimeSession(folder / "model.engine", threads)
+    def open_session(self, folder: Path, workload: Workload) -> Session:
+        return OnnxRuntimeSession(CPU, folder / "model.engine", workload)
 
 
 def scaled(name: str, factor: float, index: int | None = None) -> Change:

@@ -16,7 +16,7 @@ from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import CheckFailed
 from paraexport.rewrite import LAYOUTS
-from paraexport.targets import Dialect, Session
+from paraexport.targets import Dialect, Session, Workload
 from paraexport.targets.openvino import OpenVino
 from tests.bisection import faulty
 from tests.bisection.conftest import Bundles
@@ -114,8 +114,8 @@ def test_the_batch_is_the_one_that_is_off(layouts: Bundles, monkeypatch: pytest.
     """A runtime that is wrong for seven images alone."""
 
     class Sevens(faulty.Faulty):
-        def open_session(self, folder: Path, threads: int | None) -> Session:
-            session = super().open_session(folder, threads)
+        def open_session(self, folder: Path, workload: Workload) -> Session:
+            session = super().open_session(folder, workload)
             return lambda images: session(images) * np.float32(2 if len(images) == 7 else 1)
 
     monkeypatch.setitem(targets.TARGETS, faulty.NAME, Sevens(faulty.nothing))

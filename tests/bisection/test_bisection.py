@@ -157,7 +157,7 @@ def test_a_part_that_does_not_open_by_itself_is_told_and_is_no_culprit(
     layouts: Bundles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(model: onnx.ModelProto) -> None:
-        if model.graph.input[0].name == "given" and any("branches.2/" in node.name for node in model.graph.node):
+        if model.graph.output[0].name == "answer" and any("branches.2/" in node.name for node in model.graph.node):
             raise RuntimeError("no kernel")
         faulty.scaled("branches.0/layers.0/attention/value/weight", 1.1)(model)
 

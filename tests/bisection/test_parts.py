@@ -54,7 +54,7 @@ def run(model: ir.Model, given: NDArray[np.float32]) -> NDArray[np.float32]:
     session = onnxruntime.InferenceSession(
         ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    (answer,) = session.run(None, {"given": given})
+    (answer,) = session.run(None, {"images": given})
     return np.asarray(answer)
 
 

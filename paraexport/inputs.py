@@ -107,9 +107,11 @@ def worst_parts(lowering: Lowering) -> str:
     layers = [one for one in lowering.errors if not one.kept]
     deepest = [one for one in layers if "/" in one.part] or layers
     worst = sorted(deepest, key=lambda one: -one.error)[:3]
-    remedy = "try --max-drop PP, more or other --calib images, or a higher --precision"
+    if not lowering.calibrator:
+        return "take a higher --precision"
     if not worst:
-        return remedy
+        return "try more or other --calib images, or a higher --precision"
+    remedy = f"try --keep {worst[0].part}, --max-drop PP, more or other --calib images, or a higher --precision"
     told = ", ".join(f"{one.part} ({one.error:.2g})" for one in worst)
     return f"the most error at the sum over branches comes from {told}; {remedy}"
 

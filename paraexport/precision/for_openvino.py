@@ -71,11 +71,12 @@ def batched(graph: ir.Graph) -> list[ir.Node]:
 
 
 def before_functions(graph: ir.Graph) -> list[ir.Node]:
-    """Those of them whose result, or that with a bias, only functions of each number read."""
+    """Those of them whose result, or that with a bias, only functions of each number read, the weight theirs alone."""
     return [
         node
         for node in batched(graph)
-        if all(is_op(reader, *FUNCTIONS) for reader in readers(result(bias_behind(node) or node)))
+        if len(operands(node)[1].uses()) == 1
+        and all(is_op(reader, *FUNCTIONS) for reader in readers(result(bias_behind(node) or node)))
     ]
 
 
@@ -86,9 +87,10 @@ def with_one_scale(graph: ir.Graph, scales: Mapping[str, Scale]) -> list[ir.Node
 
 
 def bias_behind(node: ir.Node) -> ir.Node | None:
-    """The Add of a constant to the product."""
+    """The Add of a constant to the product, the same for all tokens."""
     adding = readers(result(node))[0] if read_once(result(node)) else None
-    return adding if bias_of(adding) else None
+    found = bias_of(adding)
+    return adding if found and (found[1].ndim < 2 or found[1].shape[-2] == 1) else None
 
 
 def rows(graph: ir.Graph, nodes: Collection[ir.Node]) -> Applied:

@@ -31,15 +31,16 @@ def apply(
     """
     applied = Applied(NAME)
     read: dict[ir.Value, ir.Value] = {}
-    weights: dict[ir.Value, ir.Value] = {}
+    weights: dict[tuple[ir.Value, bool], ir.Value] = {}
     for node in products:
         source, weight = operands(node)
         if source not in read:
             read[source] = quantised_activation(graph, node, source, scales[source.name or ""])
-        if weight not in weights:
-            weights[weight] = quantised_weight(graph, node, weight, uniform=node in uniform)
+        one_scale = node in uniform
+        if (weight, one_scale) not in weights:
+            weights[weight, one_scale] = quantised_weight(graph, node, weight, uniform=one_scale)
         node.replace_input_with(0, read[source])
-        node.replace_input_with(1, weights[weight])
+        node.replace_input_with(1, weights[weight, one_scale])
         applied.times += 1
     clean(graph)
     return applied

@@ -92,6 +92,11 @@ def test_a_bias_far_larger_than_the_products_is_left_alone_and_told() -> None:
 
 
 OTHERS = {
+    "a bias for each token": ("h = MatMul (x, w) g = Add (h, p) y = Gelu (g)", (2, 64, 3)),
+    "a weight that two share": (
+        "h = MatMul (x, w) a = Gelu (h) i = MatMul (x, w) c = Gelu (i) y = Mul (a, c)",
+        (2, 64, 3),
+    ),
     "one weight for all": ("h = MatMul (x, w) y = Gelu (h)", (64, 3)),
     "added to other values": ("h = MatMul (x, w) g = Add (h, b) z = MatMul (x, w) y = Add (g, z)", (2, 64, 3)),
 }
@@ -100,8 +105,9 @@ OTHERS = {
 @pytest.mark.parametrize(("text", "shape"), OTHERS.values(), ids=OTHERS)
 def test_other_products_are_not_chosen(text: str, shape: tuple[int, ...]) -> None:
     weight, bias = np.ones(shape, np.float32), np.ones((2, 1, 3), np.float32)
-    given = {"w": weight, "b": bias} if "b)" in text else {"w": weight}
-    assert for_openvino.before_functions(parsed(text, "2, tokens, 64", **given).graph) == []
+    possible = {"w": weight, "b": bias, "p": np.ones((5, 3), np.float32)}
+    given = {name: array for name, array in possible.items() if f" {name})" in text}
+    assert for_openvino.before_functions(parsed(text, "2, 5, 64", **given).graph) == []
 
 
 def whole(folder: Path, dialect: Dialect, fields: dict[str, Any]) -> ir.Model:

@@ -33,6 +33,10 @@ Write = Callable[[str, targets.Dialect, Path], Made]
 BATCH = 8
 MOST_OF_FAILURE = 300
 """Characters."""
+ALIKE = 2.0
+"""Candidates whose error is at most so many times the smallest are as accurate, and time decides among them."""
+MOST_TO_COMPARE = 256
+"""Images on which candidates are compared."""
 MOST_FOR_CALIBRATION = 512
 """Images that are looked at, evenly spaced over those given; a tenth of them is enough."""
 MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES = 2000, 2**28
@@ -51,7 +55,7 @@ class Draft:
     engine: EngineInfo | None = None
     """Of a target that compiles."""
     failure: str = ""
-    """Why it could not be compiled, where there are others to choose from."""
+    """Why it could not be compiled or is not accurate enough, where there are others to choose from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +179,37 @@ def compiled_one(draft: Draft, options: Options, progress: Progress) -> Draft:
     shutil.copytree(draft.folder, alone, dirs_exist_ok=True)
     engine = compiler.compile_model(alone, options.max_batch, options.engine, progress)
     return dataclasses.replace(draft, folder=alone, engine=engine)
+
+
+def accurate(made: Sequence[Draft], images: Images, workload: targets.Workload) -> list[Draft]:
+    """The drafts in int8, those not as accurate as the best of them with that as their failure."""
+    if len(made) == 1 or workload.precision != "int8":
+        return [*made]
+    expected = images.logits[images.checked.spread(MOST_TO_COMPARE)]
+    batches = [*images.checked.batches(min(BATCH, workload.max_batch), MOST_TO_COMPARE)]
+    errors = [error_of(one, batches, expected, workload) for one in made]
+    least = min((error for error in errors if error is not None), default=0.0)
+    return [
+        dataclasses.replace(one, failure=f"not as accurate: {error:.2g} of the logits, the best {least:.2g}")
+        if error is not None and error > ALIKE * least
+        else one
+        for one, error in zip(made, errors, strict=True)
+    ]
+
+
+def error_of(
+    draft: Draft, batches: Sequence[NDArray[np.float32]], expected: NDArray[np.float32], workload: targets.Workload
+) -> float | None:
+    """‖Δ logits‖ / ‖logits‖ against PyTorch; None where it cannot run, of which timing tells."""
+    if draft.failure:
+        return None
+    try:
+        session = targets.get(draft.target).open_session(draft.folder, workload)
+        off = np.concatenate([session(images) for images in batches]) - expected
+    except Exception:  # each runtime has errors of its own
+        return None
+    found = float(np.linalg.norm(off) / (np.linalg.norm(expected) or 1.0))
+    return found if np.isfinite(found) else float("inf")
 
 
 def fastest(made: Sequence[Draft], workload: targets.Workload) -> tuple[Draft, tuple[Candidate, ...]]:

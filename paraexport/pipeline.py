@@ -130,7 +130,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         with clock.stage("timing") if len(made) > 1 else contextlib.nullcontext():
             image = (loaded.classifier.channels, *loaded.classifier.image_size)
             workload = targets.Workload(image=image, max_batch=options.max_batch, precision=options.precision)
-            draft, timed = drafts.fastest(made, workload)
+            draft, timed = drafts.fastest(drafts.accurate(made, images, workload), workload)
         shutil.copytree(draft.folder, folder, dirs_exist_ok=True)
         manifest = Manifest(
             format=bundle.FORMAT,

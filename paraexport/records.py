@@ -52,7 +52,7 @@ class Candidate:
     """Of one call, by batch size: the median over bursts in turn with the other candidates'."""
     chosen: bool
     failure: str = ""
-    """Why it cannot be compiled or run; then it has no latency."""
+    """Why it cannot be compiled or run, or in int8 is less accurate than others; then it has no latency."""
 
 
 @dataclass(frozen=True)

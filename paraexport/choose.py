@@ -6,22 +6,20 @@ import dataclasses
 import functools
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport import contest, targets
+from paraexport import contest, own_process, targets
 from paraexport.errors import MissingError
 from paraexport.records import Candidate
 
 BATCHES = (1, 8)
 """One image as it comes, and a small queue."""
-CODE = "import sys; sys.path.append(sys.argv[1]); from paraexport import choose; choose.serve(*sys.argv[2:])"
-PROGRAM = (sys.executable, "-P", "-c", CODE, str(Path(__file__).parent.parent))
-"""A contestant, with TARGET FOLDER WORKLOAD; it finds this package, and nothing in the current folder."""
+CONTESTANT = "from paraexport import choose; choose.serve(*sys.argv[2:])"
+"""With TARGET FOLDER WORKLOAD."""
 
 
 def installed_targets(precision: str) -> tuple[str, ...]:
@@ -56,7 +54,7 @@ def time_candidates(
     """
     batches, said = batches_up_to(workload.max_batch), json.dumps(dataclasses.asdict(workload))
     contestants = [
-        contest.Contestant(f"{target}, {layout}", [*PROGRAM, target, str(folder), said])
+        contest.Contestant(f"{target}, {layout}", own_process.command(CONTESTANT, target, str(folder), said))
         for target, layout, folder in candidates
     ]
     timings = list(contest.run(contestants, batches).values())

@@ -1,4 +1,4 @@
-"""Image files and digests: what lies below a folder, and in which order."""
+"""Image files and digests: what lies below a folder, and in which order; and the folder of what is kept."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def image_files(path: Path) -> list[Path]:
     if not files:
         raise DataError("no images", where=path, expected=f"files {' '.join(SUFFIXES)}", remedy="check the path")
     return files
+
+
+def cache_folder(what: str) -> Path:
+    """`$XDG_CACHE_HOME/paraexport/WHAT`, in `~/.cache` where that is not set; it may not be there yet."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "paraexport" / what
 
 
 def digest_path(path: Path) -> str:

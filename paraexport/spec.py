@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+INPUT, OUTPUT, BATCH = "images", "logits", "batch"
+"""What an exported graph calls its input, its output and its only symbolic axis."""
 Residual = Literal["input", "normalized", "post"]
 Activation = Literal["gelu", "gelu_tanh", "relu"]
 Pool = Literal["cls", "mean", "patch_mean"]

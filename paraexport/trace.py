@@ -26,10 +26,9 @@ from paraexport.graph_names import module_path, name_after_modules
 from paraexport.onnx_file import PROTOBUF_LIMIT_BYTES, save
 from paraexport.onnx_summary import RANDOM
 from paraexport.records import TensorInfo
-from paraexport.spec import Classifier
+from paraexport.spec import BATCH, INPUT, OUTPUT, Classifier
 
 OPSET = 23
-INPUT, OUTPUT, BATCH = "images", "logits", "batch"
 
 
 @dataclass(frozen=True)

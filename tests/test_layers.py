@@ -14,7 +14,7 @@ ORDER = (
     ("profiles",),
     ("spec", "compilation", "faults"),
     ("records",),
-    ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "workspace"),
+    ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "workspace", "own_process"),
     ("arrays", "attention", "paraformer", "graph_names", "probe"),
     ("dataset", "bundle"),
     ("golden", "targets"),

@@ -1,6 +1,7 @@
 """A part of a graph as a model of its own, with the input and output of every model: [batch, …] to [batch, …].
 
-A target opens models of one float32 input and one float32 output, the batch in front. A part reads and gives several
+A target opens models of one float32 input and one float32 output, the batch in front; it may be told shapes by the name
+of the input. A part reads and gives several
 values, some in half, some with the branches in front: they are laid side by side, each as it lies in memory. Taking
 them apart again copies, and casts to half what was half before, which is exact.
 """
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from paraexport.bisection.cut import Part
 from paraexport.bisection.values import Array, Form
 from paraexport.rewrite.edit import add_constant, clean, result
+from paraexport.spec import INPUT
 
-GIVEN, ANSWER = "images", "answer"
-"""The input goes by the name of every model's, since targets may be told shapes by it."""
+ANSWER = "answer"
 FLOAT = ir.DataType.FLOAT
 
 
@@ -29,7 +30,7 @@ def submodel(model: ir.Model, part: Part, forms: Mapping[str, Form]) -> ir.Model
     graph = copy.graph
     values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
     graph.outputs.clear()
-    given = port(GIVEN, part.inputs, forms)
+    given = port(INPUT, part.inputs, forms)
     opening, closing = Chain(graph), Chain(graph)
     for name, (start, end) in zip(part.inputs, spans(part.inputs, forms), strict=True):
         old, form = values[name], forms[name]

@@ -79,7 +79,7 @@ def forms(graph: ir.Graph, reference: Reference, images: Array) -> dict[str, For
     are none: between quantising and the product that reads it, a cut would make another graph of it. Nor is a product
     that waits for its bias, which runtimes fuse with it, whatever modules the two are named after.
     """
-    made = {value.name: value for node in graph for value in node.outputs if value.name and value.name != ""}
+    made = {value.name: value for node in graph for value in node.outputs if value.name}
     one, two = (reference.values([*made], np.resize(images, (size, *images.shape[1:]))) for size in (1, 2))
     source = graph.inputs[0]
     found = {source.name or "": Form((1, *images.shape[1:]), 0, ir.DataType.FLOAT)}

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from paraexport.files import cache_folder
 from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
 from paraexport.precision.ranges import Images, observe
 
@@ -57,8 +57,7 @@ class Calibration:
 
 def default_folder() -> Path:
     """`$XDG_CACHE_HOME/paraexport/calibration`, in `~/.cache` where that is not set."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "paraexport" / "calibration"
+    return cache_folder("calibration")
 
 
 def read(file: Path, names: Sequence[str]) -> Ends | None:

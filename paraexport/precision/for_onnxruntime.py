@@ -22,12 +22,12 @@ from paraexport.rewrite.edit import (
     add_constant,
     add_node,
     attribute,
+    bias_behind,
     bias_of,
     clean,
     const,
     is_op,
     operands,
-    read_once,
     readers,
     result,
     substitute,
@@ -115,8 +115,8 @@ def products(graph: ir.Graph) -> Applied:
 def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     integers, step, zero_point = operands(activation)
     columns, steps = operands(weight)
-    adding = readers(result(node))[0] if read_once(result(node)) else None
-    bias = next((value for value in operands(adding) if is_row(value)), None) if adding and bias_of(adding) else None
+    adding, _ = bias_behind(node) or (None, None)
+    bias = None if adding is None else next((value for value in operands(adding) if is_row(value)), None)
     last = node if adding is None or bias is None else adding
     name, shape = node.name or "MatMul", sizes_of(result(last))
     inputs = [integers, columns, step, steps, zero_point, None, bias]

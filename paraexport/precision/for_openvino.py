@@ -22,6 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.precision import quantise
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import linears
 from paraexport.rewrite.edit import (
@@ -29,12 +30,11 @@ from paraexport.rewrite.edit import (
     Refused,
     add_constant,
     add_node,
-    bias_of,
+    bias_behind,
     clean,
     const,
     is_op,
     operands,
-    read_once,
     readers,
     replace_constant,
     result,
@@ -65,6 +65,14 @@ class Product:
     """t, [L, 1, J]."""
 
 
+def lower(graph: ir.Graph, scales: Mapping[str, Scale]) -> Applied:
+    """Write the graph in int8. One scale a weight: before functions, or where no zero point keeps scales outside."""
+    inside = before_functions(graph)
+    uniform = [node for node in batched(graph) if node in inside or not scales[operands(node)[0].name or ""].zero_point]
+    quantise.apply(graph, linears(graph), scales, uniform)
+    return rows(graph, inside)
+
+
 def batched(graph: ir.Graph) -> list[ir.Node]:
     """The products with a weight of three axes."""
     return [node for node in linears(graph) if array_of(operands(node)[1]).ndim == 3]
@@ -76,21 +84,20 @@ def before_functions(graph: ir.Graph) -> list[ir.Node]:
         node
         for node in batched(graph)
         if len(operands(node)[1].uses()) == 1
-        and all(is_op(reader, *FUNCTIONS) for reader in readers(result(bias_behind(node) or node)))
+        and all(is_op(reader, *FUNCTIONS) for reader in readers(result(last_of_product(node))))
     ]
 
 
-def with_one_scale(graph: ir.Graph, scales: Mapping[str, Scale]) -> list[ir.Node]:
-    """Those of them that OpenVINO scales inside: before functions, or since no zero point keeps the scales outside."""
-    inside = before_functions(graph)
-    return [node for node in batched(graph) if node in inside or not scales[operands(node)[0].name or ""].zero_point]
+def row_behind(node: ir.Node) -> tuple[ir.Node, NDArray[Any]] | None:
+    """The Add behind the product, and its constant, where that is the same for all tokens."""
+    found = bias_behind(node)
+    return found if found and (found[1].ndim < 2 or found[1].shape[-2] == 1) else None
 
 
-def bias_behind(node: ir.Node) -> ir.Node | None:
-    """The Add of a constant to the product, the same for all tokens."""
-    adding = readers(result(node))[0] if read_once(result(node)) else None
-    found = bias_of(adding)
-    return adding if found and (found[1].ndim < 2 or found[1].shape[-2] == 1) else None
+def last_of_product(node: ir.Node) -> ir.Node:
+    """The node with the bias."""
+    found = row_behind(node)
+    return node if found is None else found[0]
 
 
 def rows(graph: ir.Graph, nodes: Collection[ir.Node]) -> Applied:
@@ -114,17 +121,10 @@ def rows(graph: ir.Graph, nodes: Collection[ir.Node]) -> Applied:
 def product_of(node: ir.Node, activation: ir.Node, weight: ir.Node) -> Product:
     step, zero = (array_of(value) for value in operands(activation)[1:])
     integers, steps = (array_of(value) for value in operands(weight)[:2])
-    bias = bias_behind(node)
-    added = 0.0 if bias is None else bias_array(bias)
+    bias, added = row_behind(node) or (None, np.zeros(1))
     centre = int(zero) * integers.sum(axis=1, keepdims=True, dtype=np.int64)
     terms = np.rint(added / (float(step) * steps.astype(np.float64))).astype(np.int64) - centre
     return Product(node, weight, bias, terms)
-
-
-def bias_array(adding: ir.Node) -> NDArray[Any]:
-    found = bias_of(adding)
-    assert found is not None
-    return found[1]
 
 
 def array_of(value: ir.Value) -> NDArray[Any]:

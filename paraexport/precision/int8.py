@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
@@ -18,13 +18,13 @@ def lower_graph(prepared: Prepared, dialect: Dialect, calibration: Calibration) 
     """The graph in int8, in the dialect of a target; `prepared` is used up."""
     model = prepared.model
     scales = scales_of(prepared, calibration, signed=dialect.signed)
-    inside = for_openvino.before_functions(model.graph) if dialect.bias_rows else []
-    write(model.graph, scales, for_openvino.with_one_scale(model.graph, scales) if dialect.bias_rows else ())
+    if dialect.bias_rows:
+        for_openvino.lower(model.graph, scales)
+        return model
+    write(model.graph, scales)
     if dialect.own_operators:
         for_onnxruntime.products(model.graph)
         for_onnxruntime.skips(model.graph)
-    if dialect.bias_rows:
-        for_openvino.rows(model.graph, inside)
     return model
 
 
@@ -32,5 +32,5 @@ def scales_of(prepared: Prepared, calibration: Calibration, *, signed: bool) -> 
     return calibration.scales(prepared.model, prepared.activations, signed=signed)
 
 
-def write(graph: ir.Graph, scales: Mapping[str, Scale], uniform: Collection[ir.Node] = ()) -> None:
-    quantise.apply(graph, linears(graph), scales, uniform)
+def write(graph: ir.Graph, scales: Mapping[str, Scale]) -> None:
+    quantise.apply(graph, linears(graph), scales)

@@ -88,6 +88,13 @@ def bias_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
     return with_constant(node, "Add")
 
 
+def bias_behind(node: ir.Node) -> tuple[ir.Node, NDArray[Any]] | None:
+    """(Add, constant) where all that reads the result of the node is the Add of a constant, or None."""
+    adding = readers(result(node))[0] if read_once(result(node)) else None
+    added = bias_of(adding)
+    return None if adding is None or added is None else (adding, added[1])
+
+
 def scale_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
     """(activation, constant) of a Mul by a constant that is at most as large as the activation, or None."""
     return with_constant(node, "Mul")

@@ -17,12 +17,12 @@ from paraexport.rewrite.edit import (
     add_constant,
     add_node,
     attribute,
+    bias_behind,
     bias_of,
     const,
     dims,
     is_op,
     operands,
-    read_once,
     readers,
     rename,
     replace_constant,
@@ -70,11 +70,8 @@ def product_of(node: ir.Node | None) -> Product | None:
     weight = weight_of(node)
     if weight is None:
         return None
-    adding = readers(result(node))[0] if read_once(result(node)) else None
-    added = bias_of(adding)
-    if added is None:
-        return Product(node, operands(node)[0], weight, None, None)
-    return Product(node, operands(node)[0], weight, added[1], adding)
+    adding, bias = bias_behind(node) or (None, None)
+    return Product(node, operands(node)[0], weight, bias, adding)
 
 
 def gemm(node: ir.Node) -> Product | None:

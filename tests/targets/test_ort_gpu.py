@@ -284,12 +284,12 @@ def test_other_weights_have_another_cache(tmp_path: Path, monkeypatch: pytest.Mo
     for content in (b"one", b"other"):
         model.write_bytes(content)
         for workload in (WORKLOAD, dataclasses.replace(WORKLOAD, max_batch=9)):
-            folder = gpu.cache_folder(TENSORRT, model, workload)
-            assert folder == gpu.cache_folder(TENSORRT, model, workload)
+            folder = gpu.engine_folder(TENSORRT, model, workload)
+            assert folder == gpu.engine_folder(TENSORRT, model, workload)
             assert folder.is_dir()
             found.add(folder)
     (tmp_path / "model.onnx.data").write_bytes(b"weights beside it")
-    found.add(gpu.cache_folder(TENSORRT, model, WORKLOAD))
+    found.add(gpu.engine_folder(TENSORRT, model, WORKLOAD))
     assert len(found) == 5
 
 

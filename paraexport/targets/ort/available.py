@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paraexport import own_process
 from paraexport.targets.ort.provider import CUDA, PROVIDERS, Provider
 from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
@@ -22,11 +23,8 @@ from paraexport.targets.trt.device import Device, find_device
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
 """They install the same module: of two, the last one is there, with files of the other."""
 ELSEWHERE = "run where an NVIDIA GPU is, or take --target onnxruntime"
-CODE = (
-    "import sys; sys.path.append(sys.argv[1]); from paraexport.targets.ort.available import serve; serve(sys.argv[2])"
-)
-PROGRAM = (sys.executable, "-P", "-c", CODE, str(Path(__file__).parents[3]))
-"""Loads the library of the target that follows; it finds this package, and nothing in the current folder."""
+LOADING = "from paraexport.targets.ort.available import serve; serve(*sys.argv[2:])"
+"""With the name of a target."""
 LOAD_AT_MOST_S = 120.0
 MOST_CHARACTERS = 250
 
@@ -114,9 +112,8 @@ def lack_of_libraries(provider: Provider) -> Lack | None:
     Not in this one: ONNX Runtime must be the first to load it, or it is left without its host.
     """
     try:
-        done = subprocess.run(  # noqa: S603 (a program of our own)
-            [*PROGRAM, provider.name], capture_output=True, text=True, timeout=LOAD_AT_MOST_S, check=False
-        )
+        command = own_process.command(LOADING, provider.name)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_AT_MOST_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
         return Lack(f"{provider.provider} was not loaded within {LOAD_AT_MOST_S:g} s", provider.remedy)
     if not done.returncode:

@@ -19,9 +19,11 @@ import numpy as np
 
 from paraexport.bundle import sha256_of
 from paraexport.errors import MissingError
+from paraexport.files import cache_folder
+from paraexport.spec import INPUT
 from paraexport.targets.ort import available
 from paraexport.targets.ort.placement import placed_in, require_on
-from paraexport.targets.ort.provider import INPUT, Provider
+from paraexport.targets.ort.provider import Provider
 from paraexport.targets.target import Workload
 from paraexport.targets.trt.device import find_device
 
@@ -62,7 +64,7 @@ def created(provider: Provider, model: Path, workload: Workload, work: Path) -> 
         # All of it goes into one engine, shapes too: then ONNX Runtime itself can refuse the CPU. TensorRT optimises.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry(NO_FALLBACK, "1")
-    cache = cache_folder(provider, model, workload) if provider.compiles else work
+    cache = engine_folder(provider, model, workload) if provider.compiles else work
     settings = dict(provider.options(workload, cache))
     try:
         chosen = None
@@ -87,8 +89,8 @@ def refused(provider: Provider, got: str) -> MissingError:
     )
 
 
-def cache_folder(provider: Provider, model: Path, workload: Workload) -> Path:
-    """`$XDG_CACHE_HOME/paraexport/onnxruntime/…`, in `~/.cache` where that is not set: of this model, here, only.
+def engine_folder(provider: Provider, model: Path, workload: Workload) -> Path:
+    """Where the provider keeps engines of this model, here, only.
 
     The provider names a cached engine after the graph alone: other weights in the same graph would get its answers.
     """
@@ -97,7 +99,6 @@ def cache_folder(provider: Provider, model: Path, workload: Workload) -> Path:
     settings = [workload.image, workload.max_batch, workload.precision, os.environ.get(TF32)]
     parts = [provider.name, *settings, find_device(), *versions, *map(sha256_of, files)]
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(root) / "paraexport/onnxruntime" / f"{provider.name}-{key}"
+    folder = cache_folder("onnxruntime") / f"{provider.name}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

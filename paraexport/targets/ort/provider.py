@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paraexport.profiles import OPTIMUM
+from paraexport.spec import INPUT
 from paraexport.targets.target import Dialect, Workload
 
-INPUT = "images"
 Options = Mapping[str, str]
 
 

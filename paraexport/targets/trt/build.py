@@ -11,6 +11,7 @@ from typing import Any
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions, Inspection
 from paraexport.errors import EngineError, MissingError
+from paraexport.files import cache_folder
 from paraexport.profiles import Profile, settle
 from paraexport.targets.trt import info
 from paraexport.targets.trt import plan as listing
@@ -143,12 +144,6 @@ def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) 
     return EngineError(f"{flavour.title} cannot compile the graph", where="model.onnx", got=said[:600], remedy=remedy)
 
 
-def timing_cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/paraexport/timing`, in `~/.cache` where that is not set."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "paraexport" / "timing"
-
-
 def open_timing_cache(
     flavour: Flavour, trt: Any, config: Any, wanted: EngineOptions, device: Device | str
 ) -> Path | None:
@@ -156,7 +151,7 @@ def open_timing_cache(
     if "timing_cache" not in flavour.options or not wanted.timing_cache or isinstance(device, str):
         return None
     name = "".join(letter if letter.isalnum() else "-" for letter in f"{device.name}-{trt.__version__}")
-    file = timing_cache_folder() / f"{name}.cache"
+    file = cache_folder("timing") / f"{name}.cache"
     content = file.read_bytes() if file.is_file() else b""
     cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
     return file if config.set_timing_cache(cache, ignore_mismatch=False) else None

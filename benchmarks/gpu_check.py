@@ -36,13 +36,13 @@ from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.dataset import made_up_samples
 from paraexport.errors import ParaexportError
 from paraexport.golden import answers
+from paraexport.limits import LIMITS
 from paraexport.options import PRECISIONS, Options
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec
 from paraexport.targets.trt.device import find_device
 from paraexport.targets.trt.session import EngineSession
 from paraexport.trace import trace
-from paraexport.validate import LIMITS
 
 TARGETS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx")
 BRANCHES, BATCHES, DEPTH = (1, 2, 4, 8, 16, 32), (1, 32), 2

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from paraexport import targets
 from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import MissingError
+from paraexport.limits import LIMITS
 from paraexport.options import Options
 from paraexport.records import Lowering, Manifest
 from paraexport.spec import Assumption, Preprocessing
-from paraexport.validate import LIMITS, Logits, Lowered, Pair
+from paraexport.validate import Logits, Lowered, Pair
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
 FEW, ENOUGH = 16, 64

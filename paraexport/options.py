@@ -11,8 +11,8 @@ from pathlib import Path
 from paraexport import choose, targets
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
+from paraexport.limits import LIMITS
 from paraexport.profiles import settle
-from paraexport.validate import LIMITS
 
 PRECISIONS = tuple(LIMITS)
 LAYOUTS = ("branches", "folded", "stacked")

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import InputError
+from paraexport.limits import LIMITS
 from paraexport.records import Check
-from paraexport.validate import BATCH_SIZES, LIMITS
+from paraexport.validate import BATCH_SIZES
 
 Images = NDArray[np.float32]
 Answers = Sequence[NDArray[np.float32]]

@@ -13,7 +13,6 @@ from paraexport import targets
 from paraexport.bundle import MANIFEST, Bundle
 from paraexport.cli.options import PATH, engine_options, limit_option, output_options, reading_options
 from paraexport.cli.output import (
-    Stages,
     argument,
     emit_json,
     print_candidates,
@@ -27,6 +26,7 @@ from paraexport.cli.output import (
     warn_of_assumptions,
 )
 from paraexport.cli.signals import leaving
+from paraexport.cli.stages import Stages
 from paraexport.compilation import EngineOptions
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
 from paraexport.profiles import Profile

@@ -14,7 +14,8 @@ import click
 
 from paraexport import __version__, targets
 from paraexport.cli.options import output_options
-from paraexport.cli.output import Stages, emit_json, print_table
+from paraexport.cli.output import emit_json, print_table
+from paraexport.cli.stages import Stages
 from paraexport.errors import MissingError
 
 MODULES = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime"}

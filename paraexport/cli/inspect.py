@@ -14,7 +14,6 @@ from paraexport import targets
 from paraexport.cache import require_file
 from paraexport.cli.options import PATH, output_options, reading_options
 from paraexport.cli.output import (
-    Stages,
     emit_json,
     print_candidates,
     print_checks,
@@ -25,6 +24,7 @@ from paraexport.cli.output import (
     text_of,
     warn_of_assumptions,
 )
+from paraexport.cli.stages import Stages
 from paraexport.errors import BundleError, InputError
 from paraexport.records import Manifest, TensorInfo
 from paraexport.spec import Assumption, Classifier, Preprocessing

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import Stages, argument, emit_json, print_refusals, print_table
+from paraexport.cli.output import argument, emit_json, print_refusals, print_table
 from paraexport.cli.signals import leaving
+from paraexport.cli.stages import Stages
 from paraexport.options import LAYOUTS
 
 if TYPE_CHECKING:

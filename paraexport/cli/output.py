@@ -6,14 +6,11 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import re
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from paraexport.compilation import EngineInfo
 from paraexport.records import Candidate, Check, Lowering
@@ -21,9 +18,7 @@ from paraexport.spec import Assumption, Preprocessing, Spec
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
 
-STDOUT, STDERR = 1, 2
 NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
 """Words that are no English: names of nodes and values, and numbers."""
 SHOWN = 4
@@ -203,62 +198,3 @@ def size_text(size_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-@contextlib.contextmanager
-def descriptor_redirected(descriptor: int, other: int) -> Iterator[None]:
-    """Send what libraries in C and other processes write to `descriptor` to `other`; either may be closed."""
-    try:
-        kept = os.dup(descriptor)
-    except OSError:
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):
-            os.dup2(other, descriptor)
-        yield
-    finally:
-        os.dup2(kept, descriptor)
-        os.close(kept)
-
-
-class Stages:
-    """Shows each stage on stderr as it begins, and keeps its seconds; call it with the stage's name.
-
-    What a stage prints goes to stderr as well: a user's own module may print anything, and stdout is for results.
-    """
-
-    def __init__(self, *, quiet: bool) -> None:
-        self.quiet = quiet
-        self.names: list[str] = []
-        self.starts: list[float] = []
-        self.status: Status | None = None
-        self.stack = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        self.stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        self.stack.enter_context(descriptor_redirected(STDOUT, STDERR))
-        if not self.quiet and sys.stderr.isatty():
-            self.status = self.stack.enter_context(console(sys.stderr).status(""))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.starts.append(time.perf_counter())
-        self.stack.close()
-
-    def __call__(self, name: str) -> None:
-        self.starts.append(time.perf_counter())
-        self.names.append(name)
-        if self.status is not None:
-            if len(self.names) > 1:
-                self.status.console.print(f"{self.names[-2]:12} {self.starts[-1] - self.starts[-2]:6.1f} s")
-            self.status.update(name)
-        elif not self.quiet:
-            say(f"{name}...")
-
-    def seconds(self) -> dict[str, float]:
-        """How long each stage took, once all are over."""
-        ends = self.starts[1:]
-        return {name: end - start for name, start, end in zip(self.names, self.starts, ends, strict=False)}

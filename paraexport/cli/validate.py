@@ -8,7 +8,8 @@ import click
 
 from paraexport.cli.bisection import print_bisection
 from paraexport.cli.options import PATH, limit_option, output_options, reading_options
-from paraexport.cli.output import Stages, emit_json, print_checks
+from paraexport.cli.output import emit_json, print_checks
+from paraexport.cli.stages import Stages
 from paraexport.errors import CheckFailed
 
 

@@ -268,7 +268,7 @@ def test_sizes_are_in_powers_of_a_thousand() -> None:
 
 def test_what_a_library_writes_to_descriptor_1_does_not_mix_with_results() -> None:
     code = (
-        "import os; from paraexport.cli.output import Stages\n"
+        "import os; from paraexport.cli.stages import Stages\n"
         "with Stages(quiet=True): os.write(1, b'noise')\n"
         "print('result')"
     )

@@ -17,10 +17,11 @@ from PIL import Image
 from torch import nn
 
 import paraexport
-from paraexport import drafts, revalidate, trace, validate
+from paraexport import drafts, revalidate, trace
 from paraexport.bundle import MODEL, Bundle, read_bundle
 from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import CheckFailed, InputError
+from paraexport.limits import LIMITS
 from paraexport.precision import lowering
 from paraexport.spec import Classifier, Preprocessing
 from paraexport.validate import Evidence, Lowered, run_checks
@@ -103,7 +104,7 @@ def test_an_example_from_end_to_end(run: Run, tmp_path: Path) -> None:
     assert "warning" not in done.err
     bundle = read_bundle(output)
     checks = {check.name: check for check in bundle.manifest.checks}
-    assert [check.passed for check in checks.values()] == [True] * len(validate.LIMITS["int8"])
+    assert [check.passed for check in checks.values()] == [True] * len(LIMITS["int8"])
     assert checks["not_int8"].value == 0
     assert checks["accuracy_drop"].samples == 359
     page = (output / "report.html").read_text(encoding="utf-8")
@@ -190,7 +191,7 @@ def test_each_check_fails_for_a_model_that_is_wrong(wrong: Any, failing: set[str
     labels = right(images).argmax(1)
     evidence = Evidence([(images, right(images))], labels, images[:8], right(images[:8]), Lowered(3, 100, 96))
     good = {check.name: check.passed for check in run_checks("int8", right, evidence, max_batch=8).checks}
-    assert good == dict.fromkeys(validate.LIMITS["int8"], True)
+    assert good == dict.fromkeys(LIMITS["int8"], True)
     done = run_checks("int8", lambda images: wrong(right(images)), evidence, max_batch=8).checks
     failed = {check.name for check in done if check.passed is False}
     assert failed >= failing

@@ -2,13 +2,14 @@
 
     python -m benchmarks.engines -o benchmarks/results/
 
-The released architecture (D = 192, 65 tokens) with random weights, on random images, compiled for all GPUs that
-TensorRT-RTX knows. No GPU is needed and nothing is run: these are no latencies.
+With every residual and pool; otherwise the released architecture (D = 192, 65 tokens), with random weights, on random
+images, compiled for all GPUs that TensorRT-RTX knows. No GPU is needed and nothing is run: these are no latencies.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import tempfile
 import time
@@ -27,7 +28,7 @@ from paraexport.compilation import EngineOptions
 from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
 from paraexport.options import PRECISIONS, Options
-from paraexport.spec import Preprocessing, Spec
+from paraexport.spec import Pool, Preprocessing, Residual, Spec
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT
 from paraexport.trace import trace
@@ -36,12 +37,16 @@ TARGET, MAX_BATCH = TensorRT(RTX), 64
 TIMES = 3
 """Each is compiled so often; the shortest counts."""
 NAME = "engines"
+NAMES: dict[Residual, str] = {"normalized": "released", "input": "pre-norm", "post": "post-norm"}
+POOLS: tuple[Pool, ...] = ("cls", "mean")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     branches: int
     depth: int
+    residual: Residual
+    pool: Pool
     layout: str
     precision: str
     seconds: float
@@ -87,6 +92,8 @@ def compiled(spec: Spec, draft: drafts.Draft, precision: str) -> Row:
     return Row(
         branches=spec.branches,
         depth=spec.depth,
+        residual=spec.residual,
+        pool=spec.pool,
         layout=draft.layout,
         precision=precision,
         seconds=round(seconds, 2),
@@ -101,31 +108,25 @@ def compiled(spec: Spec, draft: drafts.Draft, precision: str) -> Row:
 
 def page(rows: list[Row], command: str, where: machine.Machine) -> str:
     version = TARGET.availability().version
-    head = (
-        "L",
-        "M",
-        "layout",
-        "precision",
-        "s",
-        "CPU s",
-        "engine MB",
-        "ONNX MB",
-        "layers before fusing",
-        "products read",
-        "fused attention",
-    )
-    lines = [head, ("-",) * len(head)]
-    for row in rows:
-        *values, fused = dataclasses.astuple(row)
-        lines.append((*map(str, values), "yes" if fused else "no"))
+    kinds = [one for one in PRECISIONS if any(row.precision == one for row in rows)]
+    fused = (f"{sum(row.fused_attention for row in rows if row.precision == one)} in {one}" for one in kinds)
+    lines = [("L", "M", "residual", "pool", "layout", *kinds), ("-",) * (5 + len(kinds))]
+    for key in dict.fromkeys(map(variant, rows)):
+        of_key = {row.precision: row for row in rows if variant(row) == key}
+        lines.append((*map(str, key), *(f"{one.seconds:g} s, {one.engine_mb:g} MB" for one in of_key.values())))
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"""# Engines of TensorRT-RTX {version}, compiled ahead of time
 
 `{command}`, batches of 1 to {MAX_BATCH}, all compute capabilities, the shortest of {TIMES} times; nothing was run.
 {where.line()}.
+All {len(rows)} compiled; attention is fused in {", ".join(fused)}. What the plans list is in [{NAME}.csv]({NAME}.csv).
 
 {table}
 """
+
+
+def variant(row: Row) -> tuple[int, int, str, str, str]:
+    return row.branches, row.depth, NAMES[row.residual], row.pool, row.layout
 
 
 @click.command()
@@ -134,9 +135,9 @@ def page(rows: list[Row], command: str, where: machine.Machine) -> str:
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True)
 def main(*, branches: tuple[int, ...], depth: int, output: Path) -> None:
     where, rows = machine.describe(), []
-    for count in branches:
+    for count, residual, pool in itertools.product(branches, NAMES, POOLS):
         with tempfile.TemporaryDirectory() as folder:
-            rows += measure(released(count, depth, "cls"), Path(folder))
+            rows += measure(dataclasses.replace(released(count, depth, pool), residual=residual), Path(folder))
     output.mkdir(parents=True, exist_ok=True)
     results.write_csv(output / f"{NAME}.csv", Row, rows)
     (output / f"{NAME}.md").write_text(page(rows, results.command(), where), encoding="utf-8")

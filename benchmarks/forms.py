@@ -1,22 +1,25 @@
-"""The ways to write int8 for the CPU kernels of ONNX Runtime and OpenVINO: why the bundle has the form that it has.
+"""The ways to write a graph for the CPU kernels of ONNX Runtime and OpenVINO: why the bundle has the form that it has.
 
     python -m benchmarks.forms -o benchmarks/results/
+    python -m benchmarks.forms --precision fp32 -o benchmarks/results/
 
-Each row of a runtime is one more step on the one before. All are of the released architecture with the same scales: the
-folded graph in ONNX Runtime, the stacked one in OpenVINO. The losers stay in the table.
+Each row of a runtime is one more step on the one before. All are of the released architecture: the folded graph in ONNX
+Runtime, in int8 the stacked one in OpenVINO, with the same scales. The losers stay in the table.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
+import onnx_ir as ir
 
 from benchmarks import machine, results
 from benchmarks.bursts import Timing
@@ -30,10 +33,12 @@ from paraexport.paraformer import ParaFormer
 from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.preparation import prepare
+from paraexport.rewrite import LAYOUTS as FLOAT32_LAYOUTS
+from paraexport.rewrite import Pass, skips
 from paraexport.targets import Dialect
 
 TRACED = OURS[0]
-STEPS = {"products": for_onnxruntime.products, "skips": for_onnxruntime.skips}
+STEPS = {"products": for_onnxruntime.products, "skips": skips.apply}
 FORMS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "form-signed": ("Q/DQ, activations int8", True, ()),
     "form-qdq": ("Q/DQ, activations uint8", False, ()),
@@ -85,43 +90,91 @@ def write_dynamic(_model: ParaFormer, path: Path) -> str:
     return ""
 
 
-RECIPES_OF_FORMS = {
-    **RECIPES,
-    NNCF: Recipe(quantize_with_nncf, PLAIN, own_products=False),
-    DYNAMIC: Recipe(write_dynamic, "folded", own_products=False),
-    **{
-        graph: Recipe(functools.partial(write_form, signed, steps), "folded", own_products=False)
-        for graph, (_, signed, steps) in FORMS.items()
-    },
-    **{
-        graph: Recipe(functools.partial(write_rows, bias_rows), "stacked", own_products=False)
-        for graph, (_, bias_rows) in ROWS.items()
-    },
+def write_float32(passes: Sequence[Pass], _model: ParaFormer, path: Path) -> str:
+    made = ir.load(path.parent.parent / TRACED / path.name)
+    for apply in passes:
+        apply(made.graph)
+    save(made, path)
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contest:
+    name: str
+    contestants: Sequence[Contestant]
+    recipes: Mapping[str, Recipe]
+
+
+FOLDED = FLOAT32_LAYOUTS["folded"]
+FLOAT32: dict[str, tuple[str, Sequence[Pass]]] = {
+    "float32-add": ("x + y before a norm as Add", [one for one in FOLDED if one is not skips.apply]),
+    "float32-sum": ("as Sum", FOLDED),
+    "float32-attention": ("+ MultiHeadAttention", [*FOLDED, for_onnxruntime.attention]),
 }
-CONTESTANTS = (
-    Contestant("NNCF, OpenVINO", "peer", "openvino-ir", NNCF),
-    Contestant("ONNX Runtime: float32", "scale", "onnxruntime", "folded"),
-    Contestant("ONNX Runtime: dynamic", "ours", "onnxruntime", DYNAMIC),
-    *(Contestant(f"ONNX Runtime: {name}", "ours", "onnxruntime", graph) for graph, (name, _, _) in FORMS.items()),
-    *(Contestant(f"OpenVINO: {name}", "ours", "openvino", graph) for graph, (name, _) in ROWS.items()),
-)
+"""By graph: what it is called, and the passes that make it."""
+CONTESTS = {
+    "fp32": Contest(
+        "forms-fp32",
+        (
+            Contestant("plain export", "peer", "onnxruntime", PLAIN),
+            *(Contestant(name, "ours", "onnxruntime", graph) for graph, (name, _) in FLOAT32.items()),
+        ),
+        {
+            **RECIPES,
+            **{
+                graph: Recipe(functools.partial(write_float32, passes), "folded", own_products=False)
+                for graph, (_, passes) in FLOAT32.items()
+            },
+        },
+    ),
+    "int8": Contest(
+        "forms",
+        (
+            Contestant("NNCF, OpenVINO", "peer", "openvino-ir", NNCF),
+            Contestant("ONNX Runtime: float32", "scale", "onnxruntime", "folded"),
+            Contestant("ONNX Runtime: dynamic", "ours", "onnxruntime", DYNAMIC),
+            *(
+                Contestant(f"ONNX Runtime: {name}", "ours", "onnxruntime", graph)
+                for graph, (name, _, _) in FORMS.items()
+            ),
+            *(Contestant(f"OpenVINO: {one[0]}", "ours", "openvino", graph) for graph, one in ROWS.items()),
+        ),
+        {
+            **RECIPES,
+            NNCF: Recipe(quantize_with_nncf, PLAIN, own_products=False),
+            DYNAMIC: Recipe(write_dynamic, "folded", own_products=False),
+            **{
+                graph: Recipe(functools.partial(write_form, signed, steps), "folded", own_products=False)
+                for graph, (_, signed, steps) in FORMS.items()
+            },
+            **{
+                graph: Recipe(functools.partial(write_rows, bias_rows), "stacked", own_products=False)
+                for graph, (_, bias_rows) in ROWS.items()
+            },
+        },
+    ),
+}
 
 
-@click.command(help="Time the ways to write int8 for CPUs.")
+@click.command(help="Time the ways to write a graph for CPUs.")
+@click.option("--precision", type=click.Choice(tuple(CONTESTS)), default="int8", show_default=True)
 @click.option("--depth", default=2, show_default=True, help="Layers in a branch, M.")
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
 @click.option("--quick", is_flag=True, help="Few short bursts: to see that it runs, not to measure.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the page.")
-def main(*, depth: int, branches: int, batches: tuple[int, ...], quick: bool, output: Path | None) -> None:
+def main(
+    *, precision: str, depth: int, branches: int, batches: tuple[int, ...], quick: bool, output: Path | None
+) -> None:
     timing, started, here = QUICK if quick else Timing(), time.perf_counter(), machine.describe()
+    contest = CONTESTS[precision]
     say(here.line())
-    rows = contests([released(branches, depth, "cls")], batches, timing, CONTESTANTS, recipes=RECIPES_OF_FORMS)
+    rows = contests([released(branches, depth, "cls")], batches, timing, contest.contestants, recipes=contest.recipes)
     print(results.table(rows))
     if output is not None:
-        model = f"int8; released architecture, L = {branches}, M = {depth}, {timing.threads} threads"
+        model = f"{precision}; released architecture, L = {branches}, M = {depth}, {timing.threads} threads"
         header = results.Header(results.command(), here, timing, model, time.perf_counter() - started)
-        results.write(output, "forms", rows, header, picture=False)
+        results.write(output, contest.name, rows, header, picture=False)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 - `attention`, before attention is written out: `MultiHeadAttention` reads [B, N, h·d], so that four Transposes go.
 - `products`, after quantising: `MatMulIntegerToFloat` is Q/DQ around a product, with the bias in it. ONNX Runtime makes
   it itself, but never with a bias.
-- `skips`: x + y before a LayerNormalization, written as Sum. As Add it becomes SkipLayerNormalization, whose kernel is
-  slower than the two apart.
 
-`benchmarks.forms` measures each.
+`benchmarks.forms` measures both.
 """
 
 from __future__ import annotations
@@ -23,12 +21,10 @@ from paraexport.rewrite.edit import (
     add_node,
     attribute,
     bias_behind,
-    bias_of,
     clean,
     const,
     is_op,
     operands,
-    readers,
     result,
     substitute,
     take_name,
@@ -132,17 +128,6 @@ def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
 def is_row(value: ir.Value) -> bool:
     array = const(value)
     return array is not None and array.ndim == 1 and array.size > 1
-
-
-def skips(graph: ir.Graph) -> Applied:
-    """Every Add of two activations that a LayerNormalization reads."""
-    applied = Applied("skips")
-    for node in graph:
-        normalised = any(is_op(reader, "LayerNormalization") for value in node.outputs for reader in readers(value))
-        if normalised and is_op(node, "Add") and bias_of(node) is None:
-            node.op_type = "Sum"
-            applied.times += 1
-    return applied
 
 
 def own_node(

@@ -11,6 +11,7 @@ from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import linears
 from paraexport.precision.preparation import Prepared
+from paraexport.rewrite import skips
 from paraexport.targets import Dialect
 
 
@@ -24,7 +25,7 @@ def lower_graph(prepared: Prepared, dialect: Dialect, calibration: Calibration) 
     write(model.graph, scales)
     if dialect.own_operators:
         for_onnxruntime.products(model.graph)
-        for_onnxruntime.skips(model.graph)
+        skips.apply(model.graph)
     return model
 
 

@@ -31,6 +31,7 @@ from paraexport.rewrite import (
     restore,
     scales,
     select,
+    skips,
     stack,
     tidy,
 )
@@ -49,7 +50,7 @@ FOLDING: tuple[Pass, ...] = (
 )
 LAYOUTS: Mapping[str, tuple[Pass, ...]] = {
     "branches": (),
-    "folded": (norms.apply, *FOLDING, deep.apply, tidy.apply),
+    "folded": (norms.apply, *FOLDING, deep.apply, skips.apply, tidy.apply),
     "stacked": (functools.partial(norms.apply, everywhere=True), *FOLDING, stack.apply, tidy.apply),
 }
 """`wide` is in neither: on CPUs one wide product and its Split were slower than the products in turn."""

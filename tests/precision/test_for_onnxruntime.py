@@ -19,6 +19,7 @@ from paraexport.precision.calibrators import scale_for
 from paraexport.precision.linears import linears
 from paraexport.precision.preparation import prepare
 from paraexport.precision.quantise import apply
+from paraexport.rewrite import skips
 from paraexport.rewrite.edit import Applied
 from paraexport.targets import Dialect
 from tests.precision.small import KINDS, LAYOUTS, calibration, on_runtime, relative, traced_file
@@ -155,7 +156,7 @@ def test_a_whole_model_with_and_without_these_operators(fields: dict[str, Any], 
     int8.write(plain.model.graph, scales)
     int8.write(own.model.graph, {name: scales[same] for name, same in names.items()})
     assert for_onnxruntime.products(own.model.graph).times == len(plain.products)
-    for_onnxruntime.skips(own.model.graph)
+    skips.apply(own.model.graph)
     check(own.model)
     assert "QuantizeLinear" in kinds(own.model)
     assert "DequantizeLinear" not in kinds(own.model), "nothing is left of what was fused"
@@ -242,22 +243,6 @@ def test_products_of_two_activations_and_float32_ones_are_left_alone() -> None:
     model = parsed("t = Transpose <perm = [0, 2, 1]> (x) y = MatMul (x, t)", "batch, 4, 6")
     assert for_onnxruntime.products(model.graph).times == 0
     assert kinds(model) == ["Transpose", "MatMul"]
-
-
-SKIPS = """f = Relu (x) s = Add (x, f) n = LayerNormalization <axis = -1> (s, g) c = Add (n, b)
-m = LayerNormalization <axis = -1> (c, g) z = Add (m, f) y = Add (z, s)"""
-
-
-def test_a_skip_before_a_norm_is_a_sum_and_nothing_else_is() -> None:
-    before = parsed(SKIPS, "batch, 4, 6", g=np.ones(6, np.float32), b=np.ones(6, np.float32))
-    after = before.clone()
-    assert for_onnxruntime.skips(after.graph).times == 1
-    assert {node.name: node.op_type for node in after.graph if node.op_type in ("Add", "Sum")} == {
-        "s": "Sum", "c": "Add", "z": "Add", "y": "Add",
-    }  # fmt: skip
-    check(after)
-    x = RANDOM.standard_normal((3, 4, 6)).astype(np.float32)
-    assert relative(on_runtime(after, x)[0], on_runtime(before, x)[0]) <= ROUNDING
 
 
 def test_onnxruntime_reads_back_the_bias_and_the_products(tmp_path: Path) -> None:

@@ -276,6 +276,16 @@ def test_every_option_is_one_that_the_library_knows(provider: Provider, tmp_path
         assert provider.options(workload, tmp_path).keys() <= {*known}
 
 
+def test_what_the_binding_wants_as_true_or_false_is_given_so(tmp_path: Path) -> None:
+    """It raises at "1", and with that no session of TensorRT's provider opens."""
+    file = Path(__file__).parent / "api/onnxruntime-tensorrt-true-or-false.txt"
+    wanted = {*file.read_text(encoding="utf-8").split()}
+    given = TENSORRT.options(dataclasses.replace(WORKLOAD, precision="int8"), tmp_path)
+    switches = {name: value for name, value in given.items() if name in wanted}
+    assert {"trt_engine_cache_enable", "trt_int8_enable", "trt_timing_cache_enable"} <= switches.keys()
+    assert {*switches.values()} <= {"True", "False"}
+
+
 def test_other_weights_have_another_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorRT's provider names an engine after the graph, and would answer with the weights of another model."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

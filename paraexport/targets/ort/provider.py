@@ -49,9 +49,10 @@ def cuda_options(workload: Workload, cache: Path) -> Options:  # noqa: ARG001 (o
 
 
 def tensorrt_options(workload: Workload, cache: Path) -> Options:
-    caches = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
-    timings = {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(cache)}
-    integers = {"trt_int8_enable": "1"} if workload.precision == "int8" else {}
+    # The Python binding reads these options itself, and takes "True" or "False" alone: "1" is an error.
+    caches = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(cache)}
+    timings = {"trt_timing_cache_enable": "True", "trt_timing_cache_path": str(cache)}
+    integers = {"trt_int8_enable": "True"} if workload.precision == "int8" else {}
     return {"device_id": "0", **profile("trt", workload), **integers, **caches, **timings}
 
 

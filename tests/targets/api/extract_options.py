@@ -2,7 +2,8 @@
 
 `pip download --no-deps onnxruntime-gpu==1.31.1 onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0` gets the wheels of the lists
 that are here. TensorRT-RTX's plugin brings a header with its options. The other libraries hold theirs as strings: those
-of TensorRT by their prefix; those of CUDA, which have none, by the names in ONNX Runtime's documents.
+of TensorRT by their prefix; those of CUDA, which have none, by the names in ONNX Runtime's documents. The Python
+binding reads TensorRT's options itself, and its errors say which of them have to be `True` or `False`.
 """
 
 from __future__ import annotations
@@ -28,13 +29,20 @@ SOURCES = {
         r'constexpr const char\* k\w+ = "(\w+)"',
     ),
 }
+BINDING = (
+    "onnxruntime_pybind11_state",
+    ("onnxruntime-tensorrt-true-or-false", r"\[TensorRT\] The value for the key '(\w+)' should be 'True' or 'False'"),
+)
+"""The binding's name goes on with the version of Python."""
 
 
 def lists(wheel: Path) -> Iterator[tuple[str, list[str]]]:
     """(target, names) of each library in the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
-            if (source := SOURCES.get(Path(member).name)) is not None:
+            name = Path(member).name
+            source = BINDING[1] if name.startswith(BINDING[0]) else SOURCES.get(name)
+            if source is not None:
                 content = archive.read(member).decode("latin-1")
                 yield source[0], sorted({*re.findall(source[1], content)})
 

@@ -6,8 +6,7 @@ import ctypes
 import gc
 
 from paraexport.errors import MissingError
-from paraexport.targets.trt.device import Driver
-from paraexport.targets.trt.session import retain_primary
+from paraexport.targets.trt.device import Driver, retain_primary
 
 
 def in_use_bytes() -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from numpy.typing import NDArray
 from paraexport import targets
 from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
+from paraexport.errors import EngineError
 from paraexport.profiles import Profile
 from paraexport.targets.trt.flavour import RTX, TENSORRT, Flavour
-from paraexport.targets.trt.session import GRAPHS_OFF, EngineSession
+from paraexport.targets.trt.loaded import GRAPHS_OFF
+from paraexport.targets.trt.session import EngineSession
 from paraexport.targets.trt.target import TensorRT
 from paraexport.targets.trt.worker import MOST_GRAPHS
 from tests.targets.engines import SMALL, write_graph
@@ -60,6 +64,27 @@ def test_every_batch_is_answered_in_every_profile_and_again(flavour: Flavour, fo
     assert MOST_GRAPHS < 16
     check(session, folder, [*range(1, 17), *range(16, 0, -1), 1, 1, 16])
     assert session.without_graphs == ("" if cuda_graphs else GRAPHS_OFF)
+
+
+def test_a_batch_that_no_profile_takes_is_refused_before_its_images_are_copied(flavour: Flavour, folder: Path) -> None:
+    session = opened(flavour, folder, EngineOptions())
+    for batch in (0, 17):
+        with pytest.raises(EngineError, match="no profile takes the batch"):
+            session(np.zeros((batch, 1, 8, 8), np.float32))
+    check(session, folder, [16])
+
+
+def test_a_session_goes_without_garbage_collection(flavour: Flavour, folder: Path) -> None:
+    """Else its memory would stay, and be freed in the middle of another session's recording, which ends that."""
+    session = opened(flavour, folder, EngineOptions())
+    check(session, folder, [1, 3])
+    loaded = weakref.ref(session.loaded)
+    gc.disable()
+    try:
+        del session
+        assert loaded() is None
+    finally:
+        gc.enable()
 
 
 def test_threads_record_and_run_side_by_side(flavour: Flavour, folder: Path) -> None:

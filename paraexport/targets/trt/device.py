@@ -69,7 +69,15 @@ class Driver:
         if code == OUT_OF_MEMORY:
             raise MissingError("the GPU has no memory left", where=name, remedy="free some, or build --max-batch lower")
         if code:
-            raise MissingError(f"the NVIDIA driver fails with error {code}", where=name, remedy=UPDATE)
+            raise MissingError(
+                f"the NVIDIA driver fails with error {code}", where=name, got=self.error(code), remedy=UPDATE
+            )
+
+    def error(self, code: int) -> str | None:
+        """`CUDA_ERROR_ILLEGAL_ADDRESS`; None of a code that the driver does not know."""
+        name = ctypes.c_char_p()
+        self.library.cuGetErrorName(code, ctypes.byref(name))
+        return name.value.decode() if name.value else None
 
     def describe(self) -> Device:
         device, version, numbers = ctypes.c_int(), ctypes.c_int(), []
@@ -83,3 +91,12 @@ class Driver:
             numbers.append(number.value)
         driver = f"{version.value // 1000}.{version.value % 1000 // 10}"
         return Device(name.value.decode(errors="replace"), "{}.{}".format(*numbers), driver)
+
+
+def retain_primary(driver: Driver) -> ctypes.c_void_p:
+    """The context that the CUDA runtime inside TensorRT uses as well, from now on this thread's current one."""
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    driver.call("cuDeviceGet", ctypes.byref(device), 0)
+    driver.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+    driver.call("cuCtxSetCurrent", context)
+    return context

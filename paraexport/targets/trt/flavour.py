@@ -104,18 +104,23 @@ class Flavour:
 
     def new_runtime_cache(self, engine: Any) -> Any:
         """Where all contexts keep the kernels that are finished when they run; None where none are."""
-        runtime_config = engine.create_runtime_config()
-        return runtime_config.create_runtime_cache() if self.ahead_of_time else None
+        return engine.create_runtime_config().create_runtime_cache() if self.ahead_of_time else None
 
-    def set_runtime_options(self, trt: Any, runtime_config: Any, cache: Any, *, recording: bool) -> None:
-        """What a context is told where kernels are finished when they run; nothing elsewhere.
+    def new_context(self, trt: Any, engine: Any, cache: Any, *, recording: bool) -> Any:
+        """An execution context on memory that it is given, or None where there can be none.
 
-        It records CUDA graphs itself, and knows when: the kernels for a shape change after its first runs.
+        Where kernels are finished when they run it records CUDA graphs itself if it is to, and knows when: the kernels
+        for a shape change after its first runs.
         """
-        if self.ahead_of_time:
-            runtime_config.set_runtime_cache(cache)
-        if self.ahead_of_time and recording:
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if not self.ahead_of_time:
+            return engine.create_execution_context(strategy)
+        runtime_config = engine.create_runtime_config()
+        runtime_config.set_execution_context_allocation_strategy(strategy)
+        runtime_config.set_runtime_cache(cache)
+        if recording:
             runtime_config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        return engine.create_execution_context(runtime_config)
 
 
 GPU_REMEDY = "an engine is compiled on the kind of GPU that it is to run on: build there, or take --target tensorrt-rtx"

@@ -47,5 +47,5 @@ class TensorRT:
     def open_session(self, folder: Path, workload: Workload) -> session.EngineSession:  # noqa: ARG002 (the engine tells)
         return session.open_session(self.flavour, folder)
 
-    def low_products(self, folder: Path) -> frozenset[str]:
+    def low_products(self, folder: Path) -> frozenset[str] | None:
         return session.nodes_in_int8(self.flavour, folder)

@@ -1,0 +1,83 @@
+"""model.engine, read by TensorRT and ready for contexts: all that the threads of a session share.
+
+Written to NVIDIA's documents; it has not been run, since there was no GPU to run it on (docs/tensorrt.md).
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from paraexport.compilation import EngineInfo
+from paraexport.errors import BundleError, MissingError
+from paraexport.targets.trt import info
+from paraexport.targets.trt.device import Driver, retain_primary
+from paraexport.targets.trt.flavour import Flavour
+from paraexport.targets.trt.logger import logger_of, old_driver, started
+from paraexport.targets.trt.network import fault
+
+GRAPHS_OFF = "--engine cuda_graphs=false"
+
+
+class LoadedEngine:
+    """One engine; it knows nothing of the threads that run it, so that it goes when the last of them does.
+
+    Raises:
+        MissingError: TensorRT cannot start, the driver is too old, or the GPU has no memory left.
+        BundleError: TensorRT cannot read the engine, or the weights do not fit it.
+    """
+
+    def __init__(self, flavour: Flavour, folder: Path, told: EngineInfo) -> None:
+        self.flavour, self.told = flavour, told
+        self.trt = trt = flavour.load()
+        self.without_graphs = "" if told.options.cuda_graphs else GRAPHS_OFF
+        """Why runs are not recorded as CUDA graphs; empty where they are."""
+        self.driver, self.logger = Driver(), logger_of(trt)
+        self.primary = retain_primary(self.driver)
+        self.runtime = started(trt.Runtime, self.logger)
+        if told.options.version_compatible:
+            self.runtime.engine_host_code_allowed = True
+        self.engine = self.runtime.deserialize_cuda_engine((folder / info.ENGINE).read_bytes())
+        if self.engine is None:
+            raise unreadable(folder, self.logger.told())
+        if told.options.stripped:
+            self.refit(folder / "model.onnx")
+        names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
+        modes = {name: self.engine.get_tensor_mode(name) for name in names}
+        (self.input,) = (name for name, mode in modes.items() if mode == trt.TensorIOMode.INPUT)
+        (self.output,) = (name for name, mode in modes.items() if mode == trt.TensorIOMode.OUTPUT)
+        self.shapes = [tuple(self.engine.get_tensor_shape(name))[1:] for name in (self.input, self.output)]
+        """Of one image and of its logits."""
+        self.runtime_cache = flavour.new_runtime_cache(self.engine)
+
+    def refit(self, model: Path) -> None:
+        """Give a stripped engine the weights of its ONNX file."""
+        refitter = self.trt.Refitter(self.engine, self.logger)
+        parser = self.trt.OnnxParserRefitter(refitter, self.logger)
+        if not parser.refit_from_file(str(model)) or not refitter.refit_cuda_engine():
+            faults = [fault(parser.get_error(index)) for index in range(parser.num_errors)]
+            got = "; ".join(faults) or self.logger.told()
+            raise BundleError("the weights do not fit the engine", where=model, got=got[:300])
+
+    def new_context(self, *, recording: bool) -> Any:
+        """An execution context on memory that its worker gives it; `recording`: it runs one batch, as a CUDA graph."""
+        context = self.flavour.new_context(self.trt, self.engine, self.runtime_cache, recording=recording)
+        if context is None:
+            raise MissingError("no execution context", where="the GPU", got=self.logger.told()[:300])
+        return context
+
+    def refuse_graphs(self, reason: str) -> None:
+        """Run kernel by kernel from now on, and say why."""
+        self.without_graphs = reason
+        warnings.warn(f"runs are not recorded as CUDA graphs, which is slower: {reason}", RuntimeWarning, stacklevel=2)
+
+
+def unreadable(folder: Path, said: str) -> BundleError | MissingError:
+    """Why TensorRT did not open an engine whose version and device are right."""
+    if old := old_driver(said, folder):
+        return old
+    if "memory" in said.lower():
+        remedy = "free memory of the GPU, or build with a lower --max-batch"
+        return MissingError("the GPU has no memory left", where=folder, got=said[:300], remedy=remedy)
+    return BundleError("TensorRT cannot read the engine", where=folder, got=said[:300], remedy="build it again")

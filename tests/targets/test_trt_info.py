@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import json
 import sys
 import types
 from ctypes.util import find_library
@@ -19,8 +20,8 @@ from paraexport.targets.target import Workload
 from paraexport.targets.trt import build, info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
+from paraexport.targets.trt.loaded import unreadable
 from paraexport.targets.trt.logger import logger_of, started
-from paraexport.targets.trt.session import unreadable
 from paraexport.targets.trt.target import TensorRT
 from tests.targets.engines import compile_here, require_rtx, save, tensorrt_rtx
 
@@ -86,7 +87,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     info.write(tmp_path, told)
     (tmp_path / info.ENGINE).write_bytes(b"plan")
     assert info.read(tmp_path) == told
-    assert tensorrt.low_products(tmp_path) == {"branches.0/fc1/MatMul"}
+    assert tensorrt.low_products(tmp_path) == frozenset({"branches.0/fc1/MatMul"})
     (tmp_path / info.INFO).write_text("{}")
     with pytest.raises(BundleError, match="malformed"):
         info.read(tmp_path)
@@ -144,6 +145,33 @@ def test_a_node_is_in_int8_where_it_is_so_in_every_profile() -> None:
 
 def test_layers_that_are_only_named_say_nothing_more() -> None:
     assert [*info.layers({"Layers": ["a + b"]})] == [EngineLayer("a + b", "", (), (), ())]
+
+
+@pytest.mark.parametrize("told", ["", "{", "[]", "{}", '{"Layers": [1]}', '{"Layers": [{"Inputs": []}]}'])
+def test_an_account_in_another_form_tells_of_no_layers(told: str) -> None:
+    assert info.read_layers(told) == ()
+
+
+def test_an_account_with_control_characters_is_read() -> None:
+    """The documents show them escaped between the nodes of a layer; nothing says that they always are."""
+    told = json.dumps(inspected(DataType="Int8"))
+    (layer,) = info.read_layers(told)
+    assert info.read_layers(told.replace("\\u001f", "\x1f")) == (layer,)
+    assert layer.nodes == ("branches.0/fc1/MatMul", "branches.0/gelu/Gelu")
+
+
+@pytest.mark.parametrize(
+    ("products", "expected"), [({"fc1": ("int8", "int8"), "fc2": ("half", "half")}, frozenset({"fc1"})), ({}, None)]
+)
+def test_where_the_inspector_names_no_nodes_the_plan_is_asked(
+    products: dict[str, tuple[str, ...]], expected: frozenset[str] | None, tmp_path: Path
+) -> None:
+    """To say that nothing is in int8 would fail the build of a right engine."""
+    layer = EngineLayer("__myl_Fc", "kgen", ("Half",), ("Int8",), ())
+    for layers in ((layer,), ()):
+        info.write(tmp_path, dataclasses.replace(BUILT, inspection=Inspection(layers, 0, 0), products=products))
+        (tmp_path / info.ENGINE).write_bytes(b"plan")
+        assert tensorrt.low_products(tmp_path) == expected
 
 
 def test_a_plan_that_lists_nothing_lists_nothing() -> None:

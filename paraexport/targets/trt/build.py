@@ -21,6 +21,7 @@ from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver, st
 from paraexport.targets.trt.network import parse
 
 MIB = 2**20
+NO_LAYERS = "the engine inspector tells of no layers, or in another form than its documents"
 
 
 def compile_model(
@@ -72,7 +73,9 @@ def compile_model(
     if found := "; ".join(info.obstacles(told, told.version, device, flavour.unusable(trt, device))):
         told = dataclasses.replace(told, not_inspected=found)
     else:
-        told = dataclasses.replace(told, inspection=look_inside(trt, plan))
+        found_inside = look_inside(trt, plan)
+        untold = () if found_inside.layers else (NO_LAYERS,)
+        told = dataclasses.replace(told, inspection=found_inside, warnings=(*told.warnings, *untold))
     info.write(folder, told)
     return told
 
@@ -152,9 +155,12 @@ def open_timing_cache(
         return None
     name = "".join(letter if letter.isalnum() else "-" for letter in f"{device.name}-{trt.__version__}")
     file = cache_folder("timing") / f"{name}.cache"
-    content = file.read_bytes() if file.is_file() else b""
-    cache = config.create_timing_cache(content) or config.create_timing_cache(b"")
-    return file if config.set_timing_cache(cache, ignore_mismatch=False) else None
+    kept = [file.read_bytes()] if file.is_file() else []
+    for content in (*kept, b""):  # a new one where that which was kept is damaged, or of another driver
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return file
+    return None
 
 
 def keep_timing_cache(config: Any, file: Path) -> None:

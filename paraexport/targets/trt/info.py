@@ -72,7 +72,15 @@ def unfit(info: EngineInfo, device: Device) -> str:
 def inspect(trt: Any, engine: Any) -> Inspection:
     """What became of the graph, from a deserialised engine: only where there is a GPU."""
     told = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return Inspection(tuple(layers(json.loads(told))), int(engine.num_aux_streams), int(engine.device_memory_size_v2))
+    return Inspection(read_layers(told), int(engine.num_aux_streams), int(engine.device_memory_size_v2))
+
+
+def read_layers(told: str) -> tuple[EngineLayer, ...]:
+    """The layers in what the inspector tells; none where it is in no form that is known, which harms no engine."""
+    try:
+        return tuple(layers(json.loads(told, strict=False)))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return ()
 
 
 def layers(told: Mapping[str, Any]) -> Iterator[EngineLayer]:
@@ -96,7 +104,7 @@ def types(tensors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def nodes_in_int8(inspection: Inspection) -> frozenset[str]:
-    """The ONNX nodes of layers that read int8, in every profile."""
+    """The ONNX nodes of layers that read int8, in every profile; none of an inspection whose layers name no nodes."""
     by_profile: dict[int, set[str]] = {}
     for layer in inspection.layers:
         found = by_profile.setdefault(in_profile(layer.name)[1], set())

@@ -10,9 +10,12 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.ceilings import Ceilings
 from benchmarks.gates import Gate
+from paraexport.errors import ParaexportError
 from paraexport.targets.trt.device import find_device
 
 SKIPPED = "skipped: "
+MOST_CHARACTERS = 300
+"""Of a note."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +45,18 @@ class Row:
     attained: float | None = None
     """The fraction of the roofline: the floor by the latency."""
     passed: bool | None = None
+    """None of what did not run, and of peers."""
     note: str = ""
 
 
 def skipped(row: Row, reason: str) -> Row:
     return dataclasses.replace(row, note=f"{SKIPPED}{reason}")
+
+
+def told(error: Exception) -> str:
+    """What went wrong, on one line."""
+    kind = "" if isinstance(error, ParaexportError) else f"{type(error).__name__}: "
+    return f"{kind}{' '.join(str(error).split())}"[:MOST_CHARACTERS]
 
 
 def left_out(found: Sequence[Row]) -> Iterator[str]:
@@ -61,7 +71,7 @@ def left_out(found: Sequence[Row]) -> Iterator[str]:
 
 
 def write(
-    folder: Path, found: Sequence[Row], where: machine.Machine, ceiling: Ceilings | None, judged: Sequence[Gate]
+    folder: Path, found: Sequence[Row], where: machine.Machine, ceiling: Ceilings | str, judged: Sequence[Gate]
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = [field.name for field in dataclasses.fields(Row)]
@@ -70,7 +80,7 @@ def write(
         writer.writerows([names, *(dataclasses.astuple(row) for row in found)])
     rows = [names, ["-"] * len(names), *([text(value) for value in dataclasses.astuple(row)] for row in found)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in rows)
-    ceiling_table = "No ceilings: PyTorch has no CUDA here." if ceiling is None else ceiling.table()
+    ceiling_table = f"No ceilings: {ceiling}." if isinstance(ceiling, str) else ceiling.table()
     parts = (
         f"# On a GPU: {find_device()}",
         f"`make gpu-check`. {where.line()}.",
@@ -86,4 +96,4 @@ def write(
 def text(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|")

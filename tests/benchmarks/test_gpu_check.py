@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
-from benchmarks import gpu_check, gpu_memory
+from benchmarks import gpu_check, gpu_measure, gpu_memory, gpu_torch
+from benchmarks.gpu_models import Models, Prepared
+from benchmarks.gpu_rows import Row, text
+from paraexport.spec import Spec
 from paraexport.targets.trt.device import find_device
+from tests.targets.engines import SMALL
 
 
 def test_without_time_everything_is_skipped_by_name_and_the_exit_code_is_3(tmp_path: Path) -> None:
     done = CliRunner().invoke(gpu_check.main, ["-o", str(tmp_path), "--seconds", "0"])
     assert done.exit_code == 3
-    assert f"nothing could run: {find_device()}" in done.stderr
+    assert f"no target could run: {find_device()}" in done.stderr
     with (tmp_path / "gpu.csv").open(newline="") as file:
         found = [*csv.DictReader(file)]
     assert all(row["note"].startswith("skipped: ") and row["passed"] == "" for row in found)
@@ -34,8 +42,8 @@ def test_without_time_everything_is_skipped_by_name_and_the_exit_code_is_3(tmp_p
 
 def test_a_step_is_not_begun_where_it_may_take_longer_than_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("benchmarks.gpu_check.time.monotonic", lambda: now[0])
-    clock = gpu_check.Clock(100)
+    monkeypatch.setattr("benchmarks.gpu_measure.time.monotonic", lambda: now[0])
+    clock = gpu_measure.Clock(100)
     assert clock.refusal("torch.compile") == ""
     with clock.step("torch.compile"):
         now[0] = 30.0
@@ -45,6 +53,81 @@ def test_a_step_is_not_begun_where_it_may_take_longer_than_is_left(monkeypatch: 
     assert clock.refusal("tensorrt") == ""
     now[0] = 101.0
     assert clock.refusal("tensorrt") == "no time left"
+
+
+def small(branches: int) -> Spec:
+    return dataclasses.replace(SMALL, branches=branches, depth=1)
+
+
+def test_an_engine_that_fails_in_whatever_way_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime's own error would end the run, and take with it all that comes after."""
+    target = "onnxruntime"
+
+    def broken(target: str, prepared: Prepared, layout: str, precision: str, folder: Path) -> gpu_check.Opened:
+        if layout == "folded":
+            raise RuntimeError("CUDA error 700:\nan illegal | memory access")
+        return real(target, prepared, layout, precision, folder)
+
+    real = gpu_check.opened
+    monkeypatch.setattr(gpu_check, "TARGETS", (target,))
+    monkeypatch.setattr(gpu_check, "opened", broken)
+    monkeypatch.setattr(gpu_measure, "BURST_S", 0.001)
+    conditions = gpu_check.Conditions(gpu_measure.Clock(1000), Models(tmp_path), "none were measured")
+    rows = [*gpu_check.engines("parity", small(2), ("folded", "branches"), ("fp32",), conditions)]
+    assert [(row.contestant, row.batch, row.passed) for row in rows] == [
+        ("onnxruntime, folded", 0, False),
+        ("onnxruntime, branches", 1, True),
+        ("onnxruntime, branches", 32, True),
+    ]
+    assert rows[0].note == "RuntimeError: CUDA error 700: an illegal | memory access"
+    assert text(rows[0].note) == "RuntimeError: CUDA error 700: an illegal \\| memory access"
+    assert all(row.latency_ms and row.gflop and row.attained is None for row in rows[1:])
+
+
+def test_a_graph_is_made_once_for_all_targets_that_want_it_alike(tmp_path: Path) -> None:
+    prepared = Models(tmp_path).of(small(2))
+    folder = prepared.graph("tensorrt", "stacked", "fp16")
+    assert prepared.graph("tensorrt-rtx", "stacked", "fp16") == folder
+    others = {prepared.graph("tensorrt", "folded", "fp16"), prepared.graph("tensorrt", "stacked", "fp32")}
+    others.add(prepared.graph("onnxruntime-cuda", "stacked", "fp32"))
+    assert len({*others, folder}) == 4
+    assert all((one / "model.onnx").is_file() for one in (*others, folder))
+
+
+def test_every_model_is_compiled_by_torch_for_every_batch(tmp_path: Path) -> None:
+    """Left alone, torch.compile runs the ninth model and batch, and all later ones, as they are."""
+    compiled: list[int] = []
+
+    def backend(module: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., object]:
+        compiled.append(len(compiled))
+        return module.forward
+
+    models = Models(tmp_path)
+    for branches in range(1, 7):
+        prepared = models.of(small(branches))
+        model = gpu_torch.compiled(prepared.model, backend=backend)
+        for batch in (1, 32):
+            with torch.inference_mode():
+                logits = model(torch.from_numpy(prepared.images[:batch])).numpy()
+            assert np.abs(logits - prepared.expected[:batch]).max() <= 1e-5 * np.abs(prepared.expected).max()
+    assert len(compiled) == 12
+
+
+def test_a_peer_that_fails_is_named_and_fails_no_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(row: Row, prepared: Prepared, mode: str | None) -> list[Row]:
+        if mode == "default":
+            raise RuntimeError("no working C compiler")
+        return [dataclasses.replace(row, batch=1, latency_ms=1.0, error=0.5, passed=False)]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu_torch, "timed", broken)
+    rows = [*gpu_torch.rows("branches", Models(tmp_path).of(small(2)), gpu_measure.Clock(1000))]
+    assert [(row.contestant, row.latency_ms, row.passed) for row in rows] == [
+        ("torch eager", 1.0, None), ("torch.compile", None, None), ("torch.compile, CUDA graphs", 1.0, None),
+    ]  # fmt: skip
+    assert rows[1].note == "RuntimeError: no working C compiler"
 
 
 def test_memory_of_a_gpu_that_is_not_there_is_unknown_and_not_0() -> None:

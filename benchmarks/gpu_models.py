@@ -1,0 +1,83 @@
+"""The models of `benchmarks.gpu_check`: each is traced once, and each graph of it is made once for all targets.
+
+Tracing L = 16 takes 12 s on two CPUs, and int8 as long again: time that is not there for every target anew.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.subjects import seeded_model
+from paraexport import drafts, targets
+from paraexport.dataset import made_up_samples
+from paraexport.golden import answers
+from paraexport.options import Options
+from paraexport.paraformer import ParaFormer
+from paraexport.spec import Preprocessing, Spec
+from paraexport.trace import trace
+
+BATCHES = (1, 32)
+MAX_BATCH = max(BATCHES)
+
+
+class Prepared:
+    """A seeded model, its images and PyTorch's answers on the CPU; its files are in `folder`, which is made."""
+
+    def __init__(self, spec: Spec, folder: Path) -> None:
+        folder.mkdir()
+        self.spec, self.folder = spec, folder
+        self.graphs: dict[tuple[str, str, targets.Dialect], Path] = {}
+        random = np.random.default_rng(0)
+        self.images = random.standard_normal((MAX_BATCH, spec.channels, *spec.image_size), np.float32)
+
+    @functools.cached_property
+    def model(self) -> ParaFormer:
+        return seeded_model(self.spec)
+
+    @functools.cached_property
+    def expected(self) -> NDArray[np.float32]:
+        """Logits [N, classes] of the images."""
+        return answers(self.model)(self.images)
+
+    @functools.cached_property
+    def calibration(self) -> drafts.Images:
+        spec = self.spec
+        images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
+        samples = made_up_samples(images)
+        logits = np.concatenate([answers(self.model)(batch) for batch in samples.batches(8)])
+        return drafts.Images(samples, samples, logits)
+
+    @functools.cached_property
+    def traced(self) -> Path:
+        path = self.folder / "traced/model.onnx"
+        path.parent.mkdir(exist_ok=True)
+        trace(self.model, self.spec, path)
+        return path
+
+    def graph(self, target: str, layout: str, precision: str) -> Path:
+        """The folder with the graph as `target` wants it, which is not to be written to."""
+        key = layout, precision, targets.get(target).dialect
+        if key not in self.graphs:
+            options = Options(target=target, precision=precision, layout=layout, max_batch=MAX_BATCH)
+            work = self.folder / f"{target}-{layout}-{precision}"
+            work.mkdir(exist_ok=True)
+            (draft,) = drafts.make(self.traced, options, (target,), work, self.calibration)
+            self.graphs[key] = draft.folder
+        return self.graphs[key]
+
+
+class Models:
+    """Every model that was asked for, kept in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.prepared: dict[Spec, Prepared] = {}
+
+    def of(self, spec: Spec) -> Prepared:
+        if spec not in self.prepared:
+            self.prepared[spec] = Prepared(spec, self.folder / str(len(self.prepared)))
+        return self.prepared[spec]

@@ -9,7 +9,10 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-LIBRARIES = ("torch", "onnx", "onnxruntime", "openvino", "tensorrt-rtx", "nncf", "onnx-ir", "onnxscript", "numpy")
+LIBRARIES = (
+    "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx", "openvino", "tensorrt",
+    "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx", "nncf", "onnx-ir", "onnxscript", "numpy",
+)  # fmt: skip
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
 
 

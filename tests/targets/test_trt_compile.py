@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,21 @@ def test_what_progress_raises_stops_the_build(tmp_path: Path) -> None:
     tensorrt_rtx.compile_model(tmp_path / "graph", 4, EngineOptions(), phases.append)
     assert all(phase.startswith("engine: ") for phase in phases)
     assert len(phases) > 2
+
+
+def test_a_signal_stops_the_build_while_tensorrt_works(tmp_path: Path) -> None:
+    require_rtx()
+    write_graph(dataclasses.replace(SMALL, branches=8), "branches", "fp32", tmp_path / "graph")
+
+    def interrupt_later(phase: str) -> None:
+        if phase == "engine: building engine from subgraph":
+            main = threading.main_thread().ident
+            assert main is not None
+            threading.Timer(0.1, signal.pthread_kill, [main, signal.SIGINT]).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        tensorrt_rtx.compile_model(tmp_path / "graph", 4, EngineOptions(), interrupt_later)
+    assert not (tmp_path / "graph/model.engine").exists()
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino", "tensorrt-rtx"])

@@ -19,6 +19,7 @@ from paraexport.targets.trt.device import Device, find_device
 from paraexport.targets.trt.flavour import Flavour
 from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver, started
 from paraexport.targets.trt.network import parse
+from paraexport.targets.trt.stoppable import stoppable
 
 MIB = 2**20
 NO_LAYERS = "the engine inspector tells of no layers, or in another form than its documents"
@@ -46,7 +47,7 @@ def compile_model(
     set_profiles(builder, config, network, profiles)
     device = find_device()
     cache = open_timing_cache(flavour, trt, config, wanted, device)
-    plan = builder.build_serialized_network(network, config)
+    plan = stoppable(lambda: builder.build_serialized_network(network, config), monitor.stop)
     if monitor.raised is not None:
         raise monitor.raised
     if plan is None:

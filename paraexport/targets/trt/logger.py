@@ -68,7 +68,7 @@ def old_driver(said: str, where: object) -> MissingError | None:
 def new_monitor(trt: Any, progress: Progress) -> Any:
     """An `IProgressMonitor`: `progress` is told of each phase of the build, though not of the phases within.
 
-    What `progress` raises, such as Ctrl-C, stops the build; it is kept in `raised`, since TensorRT would lose it.
+    What `progress` raises stops the build; it is kept in `raised`, since TensorRT would lose it. So does `stop()`.
     """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
@@ -76,6 +76,7 @@ def new_monitor(trt: Any, progress: Progress) -> Any:
             super().__init__()
             self.whole: str | None = None
             self.raised: BaseException | None = None
+            self.stopped = False
 
         def phase_start(self, phase: str, parent: str | None, steps: int) -> None:  # noqa: ARG002
             if parent is None:
@@ -87,7 +88,10 @@ def new_monitor(trt: Any, progress: Progress) -> Any:
             pass
 
         def step_complete(self, phase: str, step: int) -> bool:  # noqa: ARG002
-            return self.raised is None
+            return self.raised is None and not self.stopped
+
+        def stop(self) -> None:
+            self.stopped = True
 
         def tell(self, words: str) -> None:
             try:

@@ -11,27 +11,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import shutil
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 import click
-import numpy as np
 
 from benchmarks import machine, results
+from benchmarks.prepared import Prepared
 from benchmarks.rewrites import released
-from benchmarks.subjects import OURS, seeded_model
-from paraexport import drafts
+from benchmarks.subjects import OURS
 from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
-from paraexport.dataset import made_up_samples
-from paraexport.golden import answers
-from paraexport.options import PRECISIONS, Options
-from paraexport.spec import Pool, Preprocessing, Residual, Spec
+from paraexport.options import PRECISIONS
+from paraexport.spec import Pool, Residual, Spec
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT
-from paraexport.trace import trace
 
 TARGET, MAX_BATCH = TensorRT(RTX), 64
 TIMES = 3
@@ -61,31 +58,20 @@ class Row:
 
 
 def measure(spec: Spec, folder: Path) -> list[Row]:
-    model = seeded_model(spec)
-    images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
-    samples = made_up_samples(images)
-    logits = np.concatenate([answers(model)(batch) for batch in samples.batches(8)])
-    seen = drafts.Images(samples, samples, logits)
-    traced = folder / "traced/model.onnx"
-    traced.parent.mkdir()
-    trace(model, spec, traced)
+    prepared = Prepared(spec, folder / "prepared")
     rows = []
-    for precision in PRECISIONS:
-        for layout in OURS:
-            options = Options(target=TARGET.name, precision=precision, layout=layout, max_batch=MAX_BATCH)
-            work = folder / f"{precision}-{layout}"
-            work.mkdir()
-            (draft,) = drafts.make(traced, options, (TARGET.name,), work, seen)
-            rows.append(compiled(spec, draft, precision))
-            click.echo(f"{rows[-1]}", err=True)
+    for precision, layout in itertools.product(PRECISIONS, OURS):
+        graph = shutil.copytree(prepared.graph(TARGET.name, layout, precision), folder / f"{precision}-{layout}")
+        rows.append(compiled(spec, layout, precision, graph))
+        click.echo(f"{rows[-1]}", err=True)
     return rows
 
 
-def compiled(spec: Spec, draft: drafts.Draft, precision: str) -> Row:
+def compiled(spec: Spec, layout: str, precision: str, folder: Path) -> Row:
     seconds = cpu_s = math.inf
     for _ in range(TIMES):
         started, began = time.perf_counter(), time.process_time()
-        engine = TARGET.compile_model(draft.folder, MAX_BATCH, EngineOptions(), silent)
+        engine = TARGET.compile_model(folder, MAX_BATCH, EngineOptions(), silent)
         seconds = min(seconds, time.perf_counter() - started)
         cpu_s = min(cpu_s, time.process_time() - began)
     kinds = Counter("·".join(dict.fromkeys(types)) for types in engine.products.values())
@@ -94,12 +80,12 @@ def compiled(spec: Spec, draft: drafts.Draft, precision: str) -> Row:
         depth=spec.depth,
         residual=spec.residual,
         pool=spec.pool,
-        layout=draft.layout,
+        layout=layout,
         precision=precision,
         seconds=round(seconds, 2),
         cpu_s=round(cpu_s, 2),
         engine_mb=round(engine.size_bytes / 1e6, 1),
-        onnx_mb=round((draft.folder / "model.onnx").stat().st_size / 1e6, 1),
+        onnx_mb=round((folder / "model.onnx").stat().st_size / 1e6, 1),
         network_layers=engine.network_layers,
         products=", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())),
         fused_attention=engine.fused_attention,

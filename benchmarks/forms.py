@@ -137,7 +137,7 @@ CONTESTS = {
                 Contestant(f"ONNX Runtime: {name}", "ours", "onnxruntime", graph)
                 for graph, (name, _, _) in FORMS.items()
             ),
-            *(Contestant(f"OpenVINO: {one[0]}", "ours", "openvino", graph) for graph, one in ROWS.items()),
+            *(Contestant(f"OpenVINO: {name}", "ours", "openvino", graph) for graph, (name, _) in ROWS.items()),
         ),
         {
             **RECIPES,

@@ -24,8 +24,8 @@ from benchmarks import ceilings, gpu_memory, gpu_torch, machine
 from benchmarks.ceilings import Ceilings
 from benchmarks.gates import BRANCHES_PART, MANY, SERIAL_PART, Gate, gates
 from benchmarks.gpu_measure import Clock, Run, measured
-from benchmarks.gpu_models import BATCHES, MAX_BATCH, Models, Prepared
 from benchmarks.gpu_rows import Row, skipped, told, write
+from benchmarks.prepared import BATCHES, MAX_BATCH, Models, Prepared
 from benchmarks.rewrites import released
 from benchmarks.roofline import Work, work_of
 from benchmarks.subjects import OURS

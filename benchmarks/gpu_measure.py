@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gpu_models import BATCHES, Prepared
 from benchmarks.gpu_rows import Row
+from benchmarks.prepared import BATCHES, Prepared
 from paraexport.limits import LIMITS
 
 BURSTS, BURST_S, WARM_UP = 5, 0.1, 5

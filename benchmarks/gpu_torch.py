@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gpu_measure import Clock, measured
-from benchmarks.gpu_models import Prepared
 from benchmarks.gpu_rows import Row, skipped, told
+from benchmarks.prepared import Prepared
 from benchmarks.subjects import seeded_model
 
 if TYPE_CHECKING:

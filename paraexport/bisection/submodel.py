@@ -1,9 +1,9 @@
 """A part of a graph as a model of its own, with the input and output of every model: [batch, …] to [batch, …].
 
 A target opens models of one float32 input and one float32 output, the batch in front; it may be told shapes by the name
-of the input. A part reads and gives several
-values, some in half, some with the branches in front: they are laid side by side, each as it lies in memory. Taking
-them apart again copies, and casts to half what was half before, which is exact.
+of the input. A part reads and gives several values, some in half, some with the branches in front: they are laid side
+by side, each as it lies in memory. Taking them apart again copies, and casts to half what was half before, which is
+exact.
 """
 
 from __future__ import annotations

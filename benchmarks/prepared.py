@@ -1,6 +1,7 @@
-"""The models of `benchmarks.gpu_check`: each is traced once, and each graph of it is made once for all targets.
+"""Seeded models for targets: each is traced once, and each graph of it is made once for all targets.
 
-Tracing L = 16 takes 12 s on two CPUs, and int8 as long again: time that is not there for every target anew.
+Tracing L = 16 takes 12 s on two CPUs, and int8 as long again: time that `benchmarks.gpu_check` does not have for every
+target anew.
 """
 
 from __future__ import annotations

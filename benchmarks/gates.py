@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 BRANCHES_PART, SERIAL_PART = "branches", "serial network of equal depth"
 STACKED, PRECISION, BATCH = ", stacked", "fp16", 1
 MANY, MOST_GROWTH, LEAST_SHARE = 16, 1.25, 0.8
+VERDICTS = {True: "passed", False: "FAILED", None: "not run"}
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class Gate:
     reason: str = ""
 
     def __str__(self) -> str:
-        verdict = {True: "passed", False: "FAILED", None: "not run"}[self.passed]
         value = "" if self.value is None else f" {self.value:.3g}, at {'most' if self.most else 'least'} {self.limit:g}"
-        return f"{verdict}: {self.contestant}: {self.what}{value}{f': {self.reason}' if self.reason else ''}"
+        return (
+            f"{VERDICTS[self.passed]}: {self.contestant}: {self.what}{value}{f': {self.reason}' if self.reason else ''}"
+        )
 
 
 def gates(rows: Sequence[Row]) -> Iterator[Gate]:

@@ -1,11 +1,12 @@
-"""Everything that needs a GPU, in one run: parity of every engine, latency against L, peers, memory, roofline, gates.
+"""Everything that needs a GPU, in one run: parity of every engine, tests, latency against L, peers, roofline, gates.
 
     make gpu-check            # or: python -m benchmarks.gpu_check -o gpu-check
 
 The results are in one folder: `gpu.csv`, and `gpu.md` with the machine, the ceilings that were measured in the same run
-(`benchmarks.ceilings`), the gates (`benchmarks.gates`), and what was left out. What is missing is skipped by name: a
-target that is not installed, PyTorch without CUDA, what there is no time for. It needs no network. The exit code is 1
-where a check or a gate failed, 3 where nothing could run at all. It has itself been run only where there is no GPU.
+(`benchmarks.ceilings`), the gates (`benchmarks.gates`), the tests (`benchmarks.gpu_tests`), and what was left out. What
+is missing is skipped by name: a target that is not installed, PyTorch without CUDA, what there is no time for. It needs
+no network. The exit code is 1 where a check, a gate or a test failed, 3 where nothing could run at all. It has itself
+been run only where there is no GPU.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 import onnx_ir as ir
 
-from benchmarks import ceilings, gpu_memory, gpu_torch, machine
+from benchmarks import ceilings, gpu_memory, gpu_tests, gpu_torch, machine
 from benchmarks.ceilings import Ceilings
 from benchmarks.gates import BRANCHES_PART, MANY, SERIAL_PART, Gate, gates
 from benchmarks.gpu_measure import Clock, Run, measured
@@ -42,7 +43,7 @@ BRANCHES, DEPTH = (1, 2, 4, 8, 16, 32), 2
 GATED = (1, MANY)
 """What the gates are about comes first, so that time is left for it."""
 SECONDS = 460.0
-"""For all."""
+"""For all, tests included; they have `gpu_tests.SECONDS` of it at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +104,10 @@ def engines(
             for precision in precisions:
                 row = Row(part, f"{target}, {layout}", precision, spec.branches, spec.depth)
                 refused = targets.get(target).dialect.refuses.get(precision, "")
-                if reason := here.missing or here.idle or refused or clock.refusal(target):
+                if reason := here.missing or here.idle or refused or clock.refusal(row.contestant):
                     yield skipped(row, reason)
                     continue
-                with clock.step(target):
+                with clock.step(row.contestant):
                     try:
                         found = engine(row, target, layout, conditions.models.of(spec), conditions.ceiling)
                     except Exception as error:  # each runtime has errors of its own
@@ -134,19 +135,29 @@ def with_memory(row: Row, made: Opened) -> Row:
     return dataclasses.replace(row, memory_bytes=context, engine_bytes=engine.size_bytes)
 
 
-def rows(conditions: Conditions) -> Iterator[Row]:
+def first_rows(conditions: Conditions) -> Iterator[Row]:
+    """What the gates need, and parity."""
     for branches in GATED:
-        spec = released(branches, DEPTH, "cls")
-        yield from engines(BRANCHES_PART, spec, ("stacked",), ("fp16",), conditions)
+        yield from engines(BRANCHES_PART, swept(branches), ("stacked",), ("fp16",), conditions)
     yield from serial(MANY, conditions)
-    yield from engines("parity", released(4, DEPTH, "cls"), OURS, PRECISIONS, conditions)
+    yield from engines("parity", swept(4), OURS, PRECISIONS, conditions)
+
+
+def sweep(conditions: Conditions) -> Iterator[Row]:
+    """Latency against L. The layout that grows the least with it comes first, so that time is left for it."""
     for branches in BRANCHES:
-        spec = released(branches, DEPTH, "cls")
-        layouts = ("folded",) if branches in GATED else ("stacked", "folded")
-        yield from engines(BRANCHES_PART, spec, layouts, ("fp16",), conditions)
-        yield from gpu_torch.rows(BRANCHES_PART, conditions.models.of(spec), conditions.clock)
+        if branches not in GATED:
+            yield from engines(BRANCHES_PART, swept(branches), ("stacked",), ("fp16",), conditions)
+        yield from gpu_torch.rows(BRANCHES_PART, conditions.models.of(swept(branches)), conditions.clock)
         if branches != MANY:
             yield from serial(branches, conditions)
+    for layout in ("folded", "branches"):
+        for branches in BRANCHES:
+            yield from engines(BRANCHES_PART, swept(branches), (layout,), ("fp16",), conditions)
+
+
+def swept(branches: int) -> Spec:
+    return released(branches, DEPTH, "cls")
 
 
 def serial(branches: int, conditions: Conditions) -> Iterator[Row]:
@@ -166,26 +177,46 @@ def ceilings_of_gpu() -> Ceilings | str:
         return told(error)
 
 
+class Results:
+    """What was found so far, written anew with every row: a run that is stopped leaves what it has."""
+
+    def __init__(self, folder: Path, ceiling: Ceilings | str) -> None:
+        self.folder, self.ceiling, self.where = folder, ceiling, machine.describe()
+        self.rows: list[Row] = []
+        self.tests = gpu_tests.Tests(None, "did not begin")
+
+    @property
+    def judged(self) -> list[Gate]:
+        return [*gates(self.rows)]
+
+    def take(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self.rows.append(row)
+            shown = f"{row.latency_ms:.3g} ms" if row.latency_ms is not None else row.note
+            click.echo(f"{row.part}: {row.contestant}, {row.precision}, L = {row.branches}, batch {row.batch}: {shown}")
+            self.write()
+
+    def write(self) -> None:
+        write(self.folder, self.rows, self.where, self.ceiling, [*self.judged, self.tests])
+
+
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--seconds", type=click.FloatRange(min=0), default=SECONDS, show_default=True)
 def main(*, output: Path, seconds: float) -> None:
-    clock, where = Clock(seconds), machine.describe()
-    ceiling = ceilings_of_gpu()
-    found: list[Row] = []
-    judged: list[Gate] = []
+    clock = Clock(seconds)
+    found = Results(output, ceilings_of_gpu())
     with tempfile.TemporaryDirectory() as work:
-        for row in rows(Conditions(clock, Models(Path(work)), ceiling)):
-            found.append(row)
-            judged = [*gates(found)]
-            shown = f"{row.latency_ms:.3g} ms" if row.latency_ms is not None else row.note
-            click.echo(f"{row.part}: {row.contestant}, {row.precision}, L = {row.branches}, batch {row.batch}: {shown}")
-            write(output, found, where, ceiling, judged)
-    for gate in judged:
-        click.echo(gate)
-    if any(row.passed is False for row in found) or any(gate.passed is False for gate in judged):
+        conditions = Conditions(clock, Models(Path(work)), found.ceiling)
+        found.take(first_rows(conditions))
+        found.tests = gpu_tests.run(output, clock.left())
+        found.take(sweep(conditions))
+    verdicts: list[Gate | gpu_tests.Tests] = [*found.judged, found.tests]
+    for verdict in verdicts:
+        click.echo(verdict)
+    if any(row.passed is False for row in found.rows) or any(verdict.passed is False for verdict in verdicts):
         raise click.exceptions.Exit(1)
-    if not any(row.passed for row in found):
+    if not any(row.passed for row in found.rows):
         click.echo(f"no target could run: {find_device()}", err=True)
         raise click.exceptions.Exit(3)
 

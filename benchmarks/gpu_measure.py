@@ -28,14 +28,16 @@ class Clock:
         self.end = time.monotonic() + seconds
         self.longest: dict[str, float] = {}
 
+    def left(self) -> float:
+        """Seconds."""
+        return max(self.end - time.monotonic(), 0.0)
+
     def refusal(self, kind: str) -> str:
         """Why a step of this kind is not begun, or nothing: the next may take twice as long as the longest so far."""
-        left, longest = self.end - time.monotonic(), self.longest.get(kind)
+        left, longest = self.left(), self.longest.get(kind)
         if left > 2 * (longest or FIRST_S):
             return ""
-        return (
-            f"no time left: {max(left, 0):.0f} s, and {kind} took up to {longest:.0f} s" if longest else "no time left"
-        )
+        return f"no time left: {left:.0f} s, and {kind} took up to {longest:.0f} s" if longest else "no time left"
 
     @contextlib.contextmanager
     def step(self, kind: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.ceilings import Ceilings
 from benchmarks.gates import Gate
+from benchmarks.gpu_tests import Tests
 from paraexport.errors import ParaexportError
 from paraexport.targets.trt.device import find_device
 
@@ -71,7 +72,7 @@ def left_out(found: Sequence[Row]) -> Iterator[str]:
 
 
 def write(
-    folder: Path, found: Sequence[Row], where: machine.Machine, ceiling: Ceilings | str, judged: Sequence[Gate]
+    folder: Path, found: Sequence[Row], where: machine.Machine, ceiling: Ceilings | str, judged: Sequence[Gate | Tests]
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = [field.name for field in dataclasses.fields(Row)]

@@ -36,7 +36,12 @@ def test_without_time_everything_is_skipped_by_name_and_the_exit_code_is_3(tmp_p
     assert "- PyTorch has no CUDA here: branches: torch eager, fp16, L = 1, M = 2;" in page
     contestants = {row["contestant"] for row in found}
     assert {"tensorrt, stacked", "tensorrt-rtx, branches", "torch eager"} <= contestants
-    assert {int(row["branches"]) for row in found if row["part"] == "branches"} == {1, 2, 4, 8, 16, 32}
+    swept = {(row["contestant"], int(row["branches"])) for row in found if row["part"] == "branches"}
+    layouts = {f"{target}, {layout}" for target in gpu_check.TARGETS for layout in ("branches", "folded", "stacked")}
+    assert swept == {(name, branches) for name in layouts | {*gpu_torch.MODES} for branches in (1, 2, 4, 8, 16, 32)}
+    assert len(found) == len(
+        {(row["part"], row["contestant"], row["precision"], row["branches"], row["depth"]) for row in found}
+    )
     assert {row["precision"] for row in found if row["part"] == "parity"} == {"fp32", "fp16", "bf16", "int8"}
 
 

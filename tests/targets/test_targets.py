@@ -12,9 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 import paraexport
+from benchmarks.gpu_check import TARGETS as ON_GPUS
 from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.golden import read
+from paraexport.options import PRECISIONS
+from paraexport.revalidate import bisect, revalidate
+
+EVERY = [pytest.param(name, marks=pytest.mark.gpu if name in ON_GPUS else ()) for name in targets.TARGETS]
 
 
 def workload(images: NDArray[np.float32], threads: int | None) -> targets.Workload:
@@ -44,7 +49,7 @@ def built(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
     return built
 
 
-@pytest.mark.parametrize("name", targets.TARGETS)
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("threads", [None, 1])
 def test_a_session_answers_as_pytorch_did(name: str, threads: int | None, built: Callable[[str], Bundle]) -> None:
     bundle = built(name)
@@ -56,7 +61,7 @@ def test_a_session_answers_as_pytorch_did(name: str, threads: int | None, built:
         assert np.abs(got - expected[:batch]).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", targets.TARGETS)
+@pytest.mark.parametrize("name", EVERY)
 def test_many_threads_share_a_session_and_an_answer_stays_as_it_is(name: str, built: Callable[[str], Bundle]) -> None:
     bundle = built(name)
     images, expected = read(bundle.path)
@@ -67,7 +72,7 @@ def test_many_threads_share_a_session_and_an_answer_stays_as_it_is(name: str, bu
         assert np.abs(answer[0] - expected[number % len(images)]).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", targets.TARGETS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_build_for_a_target_is_checked_on_it(name: str, small: Path, tmp_path: Path) -> None:
     skip_where_missing(name)
     made = paraexport.build(small, tmp_path / "a.bundle", target=name)
@@ -82,3 +87,19 @@ def test_a_build_for_a_target_is_checked_on_it(name: str, small: Path, tmp_path:
         expected = model(images).numpy()
     got = paraexport.load(tmp_path / "b.bundle")(images.numpy())
     assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", EVERY)
+def test_every_precision_is_checked_where_it_runs_and_again_from_the_bundle(
+    name: str, precision: str, small: Path, tmp_path: Path
+) -> None:
+    skip_where_missing(name)
+    if reason := targets.get(name).dialect.refuses.get(precision):
+        pytest.skip(f"{name} refuses {precision}: {reason}")
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).standard_normal((20, 1, 8, 12), np.float32))
+    calib = tmp_path / "images.npy" if precision == "int8" else None
+    made = paraexport.build(small, tmp_path / "a.bundle", target=name, precision=precision, calib=calib, max_batch=5)
+    assert {check.name for check in made.manifest.checks if not check.passed} <= {"accuracy_drop", "not_int8"}
+    assert {check.name: check.passed for check in revalidate(made.path)}["parity"]
+    assert bisect(made.path).parts

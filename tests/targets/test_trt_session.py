@@ -24,6 +24,8 @@ from paraexport.targets.trt.target import TensorRT
 from paraexport.targets.trt.worker import MOST_GRAPHS
 from tests.targets.engines import SMALL, write_graph
 
+pytestmark = pytest.mark.gpu
+
 PROFILES = (Profile(1, 1, 1), Profile(2, 4, 8), Profile(9, 16, 16))
 LIMIT = 1e-5
 WORKLOAD = targets.Workload(image=(1, 8, 8), max_batch=16, threads=1)

@@ -1,0 +1,76 @@
+"""The step of `make gpu-check` that runs tests tells what they did, and is no success where none ran."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu_tests
+
+HEAD = "import pytest, time\npytestmark = pytest.mark.gpu\n"
+GOOD, BAD = "def test_good(): pass\n", "def test_bad(): assert 1 == 2\n"
+AWAY = "def test_away(): pytest.skip('there is no GPU here')\n"
+SLOW = "def test_slow(request):\n    request.path.with_name('begun').touch()\n    time.sleep(600)\n"
+DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+
+
+def ran(folder: Path, text: str) -> gpu_tests.Tests:
+    (folder / "test_them.py").write_text(HEAD + text)
+    return gpu_tests.run(folder, 100, (str(folder / "test_them.py"),))
+
+
+@pytest.fixture
+def _ends_in_the_slow_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time ends as soon as the slow test has begun, however long pytest takes to start."""
+    waited: list[float | None] = []
+    real = subprocess.Popen.wait
+
+    def wait(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if not waited:
+            waited.append(timeout)
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.05)
+            raise subprocess.TimeoutExpired(process.args, 100)
+        return real(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait)
+
+
+@pytest.mark.parametrize(
+    ("text", "passed", "told"),
+    [
+        (GOOD + AWAY, True, "1 passed, 0 failed, 1 skipped; see tests.txt"),
+        (GOOD + BAD, False, "1 passed, 1 failed, 0 skipped; see tests.txt"),
+        (AWAY, None, "0 passed, 0 failed, 1 skipped; see tests.txt"),
+        ("import no_such_library\n", False, "0 passed, 1 failed, 0 skipped; see tests.txt"),
+        ("import os\nos._exit(7)\n", False, "pytest ended with exit code 7, and left no report; see tests.txt"),
+    ],
+)
+def test_what_tests_did_is_told(tmp_path: Path, text: str, passed: bool | None, told: str) -> None:
+    assert ran(tmp_path, text) == gpu_tests.Tests(passed, told)
+    assert (tmp_path / "tests.txt").is_file()
+
+
+@pytest.mark.usefixtures("_ends_in_the_slow_one")
+@pytest.mark.parametrize(
+    ("text", "passed", "told"),
+    [
+        (GOOD + SLOW, None, "1 passed, 0 failed, 0 skipped; stopped after 100 s"),
+        (BAD + SLOW, False, "0 passed, 1 failed, 0 skipped; stopped after 100 s"),
+        (DEAF + SLOW, False, "pytest ended with exit code -9, and left no report; stopped after 100 s"),
+    ],
+    ids=["good", "bad", "hangs"],
+)
+def test_what_ran_before_time_ended_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, passed: bool | None, told: str
+) -> None:
+    monkeypatch.setattr(gpu_tests, "GRACE_S", 20.0 if DEAF not in text else 0.5)
+    assert ran(tmp_path, text) == gpu_tests.Tests(passed, told)
+
+
+def test_another_report_is_never_taken_for_this_one(tmp_path: Path) -> None:
+    assert ran(tmp_path, GOOD).passed
+    assert ran(tmp_path, "import os\nos._exit(0)\n").passed is False

@@ -31,8 +31,6 @@ from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT
 
 TARGET, MAX_BATCH = TensorRT(RTX), 64
-TIMES = 3
-"""Each is compiled so often; the shortest counts."""
 NAME = "engines"
 NAMES: dict[Residual, str] = {"normalized": "released", "input": "pre-norm", "post": "post-norm"}
 POOLS: tuple[Pool, ...] = ("cls", "mean")
@@ -57,19 +55,19 @@ class Row:
     fused_attention: bool
 
 
-def measure(spec: Spec, folder: Path) -> list[Row]:
+def measure(spec: Spec, folder: Path, times: int) -> list[Row]:
     prepared = Prepared(spec, folder / "prepared")
     rows = []
     for precision, layout in itertools.product(PRECISIONS, OURS):
         graph = shutil.copytree(prepared.graph(TARGET.name, layout, precision), folder / f"{precision}-{layout}")
-        rows.append(compiled(spec, layout, precision, graph))
+        rows.append(compiled(spec, layout, precision, graph, times))
         click.echo(f"{rows[-1]}", err=True)
     return rows
 
 
-def compiled(spec: Spec, layout: str, precision: str, folder: Path) -> Row:
+def compiled(spec: Spec, layout: str, precision: str, folder: Path, times: int) -> Row:
     seconds = cpu_s = math.inf
-    for _ in range(TIMES):
+    for _ in range(times):
         started, began = time.perf_counter(), time.process_time()
         engine = TARGET.compile_model(folder, MAX_BATCH, EngineOptions(), silent)
         seconds = min(seconds, time.perf_counter() - started)
@@ -92,7 +90,7 @@ def compiled(spec: Spec, layout: str, precision: str, folder: Path) -> Row:
     )
 
 
-def page(rows: list[Row], command: str, where: machine.Machine) -> str:
+def page(rows: list[Row], command: str, where: machine.Machine, times: int) -> str:
     version = TARGET.availability().version
     kinds = [one for one in PRECISIONS if any(row.precision == one for row in rows)]
     fused = (f"{sum(row.fused_attention for row in rows if row.precision == one)} in {one}" for one in kinds)
@@ -103,7 +101,7 @@ def page(rows: list[Row], command: str, where: machine.Machine) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"""# Engines of TensorRT-RTX {version}, compiled ahead of time
 
-`{command}`, batches of 1 to {MAX_BATCH}, all compute capabilities, the shortest of {TIMES} times; nothing was run.
+`{command}`, batches of 1 to {MAX_BATCH}, all compute capabilities, the shortest of {times}; nothing was run.
 {where.line()}.
 All {len(rows)} compiled; attention is fused in {", ".join(fused)}. What the plans list is in [{NAME}.csv]({NAME}.csv).
 
@@ -118,15 +116,16 @@ def variant(row: Row) -> tuple[int, int, str, str, str]:
 @click.command()
 @click.option("-L", "--branches", type=int, multiple=True, default=(16, 4), show_default=True)
 @click.option("-M", "--depth", type=int, default=2, show_default=True)
+@click.option("--times", type=click.IntRange(min=1), default=3, show_default=True, help="The shortest counts.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True)
-def main(*, branches: tuple[int, ...], depth: int, output: Path) -> None:
+def main(*, branches: tuple[int, ...], depth: int, times: int, output: Path) -> None:
     where, rows = machine.describe(), []
     for count, residual, pool in itertools.product(branches, NAMES, POOLS):
         with tempfile.TemporaryDirectory() as folder:
-            rows += measure(dataclasses.replace(released(count, depth, pool), residual=residual), Path(folder))
+            rows += measure(dataclasses.replace(released(count, depth, pool), residual=residual), Path(folder), times)
     output.mkdir(parents=True, exist_ok=True)
     results.write_csv(output / f"{NAME}.csv", Row, rows)
-    (output / f"{NAME}.md").write_text(page(rows, results.command(), where), encoding="utf-8")
+    (output / f"{NAME}.md").write_text(page(rows, results.command(), where, times), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def read_back(folder: Path, manifest: Manifest) -> Lowered | None:
     return Lowered(
         len(lowering.products),
         sum(lowering.products.values()),
-        None if low is None else sum(count for name, count in lowering.products.items() if name in low),
+        low if isinstance(low, str) else sum(count for name, count in lowering.products.items() if name in low),
     )
 
 

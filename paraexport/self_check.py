@@ -89,8 +89,9 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    from paraexport.targets.ort.cpu import checking_options
+
+    options = checking_options()
     weights = [*moved_weights(path)] if moved else []
     # The session reads these arrays as long as it lives, which `run` keeps.
     held = [(name, onnxruntime.OrtValue.ortvalue_from_numpy(array)) for name, array in weights]

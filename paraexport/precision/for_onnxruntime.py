@@ -35,7 +35,7 @@ from paraexport.rewrite.query_scale import scale_of_scores
 from paraexport.rewrite.views import Sizes, known, sizes_of
 
 DOMAIN = "com.microsoft"
-HEADS_FIRST = [0, 2, 1, 3]
+HEADS_FIRST, MATRIX = [0, 2, 1, 3], 2
 
 
 def attention(graph: ir.Graph) -> Applied:
@@ -111,7 +111,8 @@ def products(graph: ir.Graph) -> Applied:
 def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     integers, step, zero_point = operands(activation)
     columns, steps = operands(weight)
-    adding, _ = bias_behind(node) or (None, None)
+    # ONNX Runtime 1.32 adds the bias twice where a weight of more axes has a scale for each column.
+    adding, _ = bias_behind(node) or (None, None) if rank(columns) == MATRIX else (None, None)
     bias = None if adding is None else next((value for value in operands(adding) if is_row(value)), None)
     last = node if adding is None or bias is None else adding
     name, shape = node.name or "MatMul", sizes_of(result(last))
@@ -123,6 +124,10 @@ def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     take_name(fused, output)
     if (made := fused.producer()) is not None:
         made.name = name
+
+
+def rank(value: ir.Value) -> int | None:
+    return None if value.shape is None else len(value.shape)
 
 
 def is_row(value: ir.Value) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.targets import saturation
 from paraexport.targets.target import Availability, Dialect, Workload
 
 INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
+IN_FLOAT32 = "this CPU has no VNNI, without which OpenVINO's products of int8 are wrong: they are computed in float32"
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,12 @@ class OpenVino:
         return Availability(str(openvino.__version__).partition("-")[0])
 
     def open_session(self, folder: Path, workload: Workload) -> OpenVinoSession:
-        return OpenVinoSession(folder / "model.onnx", workload.threads)
+        exact = workload.precision == "int8" and saturates()
+        return OpenVinoSession(folder / "model.onnx", workload.threads, in_float32=exact)
 
-    def low_products(self, folder: Path) -> frozenset[str]:
+    def low_products(self, folder: Path) -> frozenset[str] | str:
+        if saturates():
+            return IN_FLOAT32
         compiled = OpenVinoSession(folder / "model.onnx", None).compiled
         found: set[str] = set()
         for operation in compiled.get_runtime_model().get_ops():
@@ -51,13 +57,16 @@ class OpenVino:
 class OpenVinoSession:
     """One compiled model, and one request of it for each thread that calls."""
 
-    def __init__(self, model: Path, threads: int | None) -> None:
+    def __init__(self, model: Path, threads: int | None, *, in_float32: bool = False) -> None:
+        """`in_float32`: what is quantised is computed in float32, with every rounding of Q/DQ."""
         import openvino
 
         # Without the hint OpenVINO computes in bfloat16 or half wherever the CPU has them.
         settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
+        if in_float32:
+            settings["LP_TRANSFORMS_MODE"] = "NO"
         self.compiled = openvino.Core().compile_model(model, "CPU", settings)
         self.local = threading.local()
 
@@ -67,3 +76,21 @@ class OpenVinoSession:
             request = self.local.request = self.compiled.create_infer_request()
         # The request's own memory is written again by its next call.
         return np.array(request.infer({0: images}, share_inputs=True)[0], np.float32)
+
+
+@functools.cache
+def saturates() -> bool:
+    """Its products of uint8 and int8 do, on this CPU."""
+    import openvino
+    from openvino import opset13 as ops
+
+    def product(images: NDArray[np.uint8], weight: NDArray[np.int8]) -> NDArray[np.float32]:
+        source = ops.parameter([-1, images.shape[1]], np.float32)
+        edges = (np.float32(edge) for edge in (0, 255, 0, 255))
+        scaled = ops.multiply(ops.convert(ops.constant(weight), np.float32), ops.constant(np.float32(1)))
+        result = ops.matmul(ops.fake_quantize(source, *edges, 256), scaled, False, False)
+        model = openvino.Model([result], [source], "product")
+        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return np.asarray(compiled([images.astype(np.float32)])[0])
+
+    return saturation.saturates(product)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
 
+UNTOLD = "the runtime does not tell what it computes in int8"
+
 
 @dataclass(frozen=True)
 class Availability:
@@ -76,10 +78,10 @@ class Target(Protocol):
 
     def open_session(self, folder: Path, workload: Workload) -> Session: ...
 
-    def low_products(self, folder: Path) -> frozenset[str] | None:
+    def low_products(self, folder: Path) -> frozenset[str] | str:
         """The names of the products that this runtime computes in int8, read back from what it made of the model.
 
-        None where it tells nothing of that.
+        Or why that cannot be told here.
         """
         ...
 

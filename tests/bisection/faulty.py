@@ -41,7 +41,7 @@ class Faulty:
     def availability(self) -> Availability:
         return RIGHT.availability()
 
-    def low_products(self, folder: Path) -> frozenset[str] | None:
+    def low_products(self, folder: Path) -> frozenset[str] | str:
         return RIGHT.low_products(folder)
 
     def open_session(self, folder: Path, workload: Workload) -> Session:

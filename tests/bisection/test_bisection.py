@@ -16,7 +16,7 @@ from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import CheckFailed
 from paraexport.rewrite import LAYOUTS
-from paraexport.targets import Dialect, Session, Workload
+from paraexport.targets import Dialect, Session, Workload, openvino
 from paraexport.targets.openvino import OpenVino
 from tests.bisection import faulty
 from tests.bisection.conftest import Bundles
@@ -205,6 +205,8 @@ def test_openvino_is_wrong_for_signed_int8_times_stacked_weights_without_a_bias(
     What it answers is left over from elsewhere in memory, so that the product that is off the most changes.
     """
     skip_where_missing("openvino")
+    if openvino.saturates():
+        pytest.skip("without VNNI nothing of OpenVINO runs in int8")
 
     def build(name: str) -> Bundle:
         return paraexport.build(

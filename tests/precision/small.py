@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 from numpy.typing import NDArray
 
 from paraexport.precision.calibration import Calibration
+from paraexport.probe import open_probe
 from paraexport.spec import Spec
 from tests.rewrite.graphs import SMALL, images, traced
 
@@ -53,11 +53,7 @@ def on_runtime(model: onnx.ModelProto | ir.Model, images: Reals = TEST_IMAGES, *
         if isinstance(model, ir.Model)
         else onnx.ModelProto.FromString(model.SerializeToString())
     )
-    if outputs:
-        del proto.graph.output[:]
-        proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in outputs)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    return [np.asarray(value) for value in session.run(None, {session.get_inputs()[0].name: images})]
+    return [*open_probe(proto, outputs or [output.name for output in proto.graph.output])(images)]
 
 
 def relative(got: NDArray[Any], expected: NDArray[Any]) -> float:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from paraexport import targets
 from paraexport.onnx_file import save
 from paraexport.precision import for_openvino, int8
 from paraexport.precision.calibrators import Scale
@@ -120,7 +121,7 @@ MODELS = {**KINDS, "relu, of which nothing is below 0": {"activation": "relu", "
 
 @pytest.mark.parametrize("fields", MODELS.values(), ids=MODELS)
 def test_a_whole_model_on_openvino(fields: dict[str, Any], tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
     # The small models are narrower than any that columns are worth for.
     fields = {"dim": 64, "head_dim": 16, "mlp_dim": 96, **fields}
     model = whole(tmp_path, WITH_ROWS, fields)
@@ -129,9 +130,9 @@ def test_a_whole_model_on_openvino(fields: dict[str, Any], tmp_path: Path) -> No
     for node in wide:
         assert const(operands(node)[2]) in (1, 255)
     expected = on_runtime(whole(tmp_path, PLAIN, fields))[0]
-    save(model, tmp_path / "rows.onnx")
-    compiled = openvino.Core().compile_model(tmp_path / "rows.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    got = np.asarray(compiled({0: TEST_IMAGES})[0])
+    save(model, tmp_path / "model.onnx")
+    workload = targets.Workload(image=TEST_IMAGES.shape[1:], max_batch=len(TEST_IMAGES), precision="int8")
+    got = targets.get("openvino").open_session(tmp_path, workload)(TEST_IMAGES)
     # One scale for all columns in the place of one for each, and values that round otherwise.
     assert relative(got, expected) <= 0.05
     assert relative(on_runtime(model)[0], got) <= 0.02

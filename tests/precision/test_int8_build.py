@@ -200,7 +200,7 @@ def test_each_check_fails_for_a_model_that_is_wrong(wrong: Any, failing: set[str
 
 def test_a_runtime_that_does_not_tell_is_not_called_passed() -> None:
     images, logits = np.zeros((3, 1, 2, 3), np.float32), np.eye(3, dtype=np.float32)
-    for lowered, reason in ((Lowered(7, 100, None), "does not tell"), (None, "no product is meant for int8")):
+    for lowered, reason in ((Lowered(7, 100, "it is secret"), "it is secret"), (None, "no product is meant for int8")):
         evidence = Evidence([(images, logits)], None, images, logits, lowered)
         checks = run_checks("int8", lambda images: np.resize(logits, (len(images), 3)), evidence, max_batch=3).checks
         (found,) = (check for check in checks if check.name == "not_int8")

@@ -86,7 +86,10 @@ def test_the_answers_are_pytorchs(example: Example, target: str, layout: str) ->
 def test_all_that_is_meant_for_int8_runs_in_int8(example: Example, target: str, layout: str) -> None:
     draft = example.made[target, layout]
     assert draft.lowering is not None
-    assert {*draft.lowering.products} <= (targets.get(target).low_products(draft.folder) or set())
+    low = targets.get(target).low_products(draft.folder)
+    if isinstance(low, str):
+        pytest.skip(low)
+    assert {*draft.lowering.products} <= low
     assert all(draft.lowering.products.values())
     assert sum(draft.lowering.products.values()) >= 0.95 * draft.lowering.linear_multiply_adds
 

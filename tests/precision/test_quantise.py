@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from paraexport.onnx_file import save
 from paraexport.precision.calibrators import Scale, scale_for
 from paraexport.precision.linears import linears
 from paraexport.precision.quantise import apply, column_scales
+from paraexport.probe import open_probe
 
 Reals = NDArray[np.float32]
 RANDOM = np.random.default_rng(0)
@@ -47,11 +47,7 @@ def quantised(model: ir.Model, scales: dict[str, Scale]) -> onnx.ModelProto:
 
 
 def run(proto: onnx.ModelProto, x: Reals = X, *, optimised: bool = False) -> Reals:
-    options = onnxruntime.SessionOptions()
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"x": x})[0])
+    return np.asarray(open_probe(proto, [proto.graph.output[0].name], optimised=optimised)(x)[0])
 
 
 def through_integers(values: NDArray[Any], scale: Scale) -> NDArray[np.float64]:

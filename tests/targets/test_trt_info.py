@@ -9,6 +9,7 @@ import sys
 import types
 from ctypes.util import find_library
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.errors import BundleError, EngineError, MissingError
 from paraexport.profiles import Profile
-from paraexport.targets.target import Workload
+from paraexport.targets.target import UNTOLD, Workload
 from paraexport.targets.trt import build, info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
@@ -161,10 +162,10 @@ def test_an_account_with_control_characters_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("products", "expected"), [({"fc1": ("int8", "int8"), "fc2": ("half", "half")}, frozenset({"fc1"})), ({}, None)]
+    ("products", "expected"), [({"fc1": ("int8", "int8"), "fc2": ("half", "half")}, frozenset({"fc1"})), ({}, UNTOLD)]
 )
 def test_where_the_inspector_names_no_nodes_the_plan_is_asked(
-    products: dict[str, tuple[str, ...]], expected: frozenset[str] | None, tmp_path: Path
+    products: dict[str, tuple[str, ...]], expected: frozenset[str] | str, tmp_path: Path
 ) -> None:
     """To say that nothing is in int8 would fail the build of a right engine."""
     layer = EngineLayer("__myl_Fc", "kgen", ("Half",), ("Int8",), ())
@@ -299,13 +300,21 @@ def test_a_driver_without_a_function_is_too_old(monkeypatch: pytest.MonkeyPatch)
 
 
 class Library:
-    """A driver's library whose functions all return `code`."""
+    """A driver's library whose functions all return `code`, but for those that work; there is one GPU."""
 
-    def __init__(self, code: int) -> None:
-        self.code = code
+    def __init__(self, code: int, working: tuple[str, ...] = ()) -> None:
+        self.code, self.working = code, working
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = int("cuDeviceGetCount" in self.working)
+        return 0 if count._obj.value else self.code
+
+    def cuGetErrorName(self, code: int, name: Any) -> int:  # noqa: N802
+        name._obj.value = {803: b"CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", 999: b"CUDA_ERROR_UNKNOWN"}.get(code)
+        return 0
 
     def __getattr__(self, name: str) -> object:
-        return lambda *_: self.code
+        return lambda *_: 0 if name in self.working else self.code
 
 
 @pytest.mark.parametrize(
@@ -313,10 +322,27 @@ class Library:
     [
         (100, "the NVIDIA driver finds no GPU"),
         (2, "the GPU has no memory left"),
-        (803, "the NVIDIA driver fails with error 803"),
+        (803, "the NVIDIA driver fails with CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803)"),
+        (1234, "the NVIDIA driver fails with error 1234"),
         (0, "the NVIDIA driver finds no GPU"),  # nothing fails, and there are 0 devices
     ],
 )
 def test_a_driver_that_fails_is_told(code: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Library(code))
     assert find_device() == reason
+
+
+def test_a_gpu_that_fails_when_it_is_asked_its_name_is_told_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library(999, ("cuInit", "cuDeviceGetCount")))
+    assert find_device() == "the NVIDIA driver fails with CUDA_ERROR_UNKNOWN (999)"
+
+
+@pytest.mark.parametrize(("code", "remedy"), [(803, "update the driver"), (999, "start the program again")])
+def test_the_driver_is_to_be_updated_only_where_that_may_help(
+    code: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library(code))
+    with pytest.raises(
+        MissingError, match=rf"cuInit: the NVIDIA driver fails with CUDA_ERROR_\w+ \({code}\); {remedy}"
+    ):
+        Driver()

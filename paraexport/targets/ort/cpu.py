@@ -37,6 +37,21 @@ def session_options() -> onnxruntime.SessionOptions:
     return options
 
 
+def checking_options() -> onnxruntime.SessionOptions:
+    """For graphs that are not for this target alone: where products of int8 saturate, Q/DQ is computed in float32.
+
+    `session.x64quantprecision` will not do: it makes a DequantizeLinear invalid that has a scale for each column and
+    stays by itself, as ONNX Runtime 1.32 leaves those behind int8 activations.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if saturates():
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
 def products_in_int8(model: Path) -> frozenset[str]:
     """The names of the products that are of integers in the graph which ONNX Runtime makes of the model."""
     import onnx

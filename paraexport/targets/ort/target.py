@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paraexport.targets.ort import available, cpu, gpu
 from paraexport.targets.ort.provider import Provider
-from paraexport.targets.target import Availability, Dialect, Workload
+from paraexport.targets.target import UNTOLD, Availability, Dialect, Workload
 
 MODEL = "model.onnx"
 
@@ -35,9 +35,9 @@ class OnnxRuntime:
     def open_session(self, folder: Path, workload: Workload) -> OnnxRuntimeSession:
         return OnnxRuntimeSession(self.provider, folder / MODEL, workload)
 
-    def low_products(self, folder: Path) -> frozenset[str] | None:
+    def low_products(self, folder: Path) -> frozenset[str] | str:
         # TensorRT's engine is inside the provider, which tells nothing of it.
-        return None if self.provider.on_gpu else cpu.products_in_int8(folder / MODEL)
+        return UNTOLD if self.provider.on_gpu else cpu.products_in_int8(folder / MODEL)
 
 
 class OnnxRuntimeSession:

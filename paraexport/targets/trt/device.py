@@ -13,7 +13,10 @@ from paraexport.errors import MissingError
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 OUT_OF_MEMORY, NO_DEVICE = 2, 100
+OF_THE_DRIVER = frozenset({34, 209, 222, 803, 804})
+"""It is a stub, does not fit its kernel module, or is too old for a program or for the GPU."""
 UPDATE = "update the driver"
+LOOK = "start the program again; if it comes back, nvidia-smi and the system's log tell what the GPU is at"
 MAJOR, MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
@@ -35,10 +38,9 @@ class Device:
 def find_device() -> Device | str:
     """The GPU, or one clause on why there is none."""
     try:
-        driver = Driver()
+        return Driver().describe()
     except MissingError as error:
         return error.what
-    return driver.describe()
 
 
 class Driver:
@@ -69,15 +71,14 @@ class Driver:
         if code == OUT_OF_MEMORY:
             raise MissingError("the GPU has no memory left", where=name, remedy="free some, or build --max-batch lower")
         if code:
-            raise MissingError(
-                f"the NVIDIA driver fails with error {code}", where=name, got=self.error(code), remedy=UPDATE
-            )
+            remedy = UPDATE if code in OF_THE_DRIVER else LOOK
+            raise MissingError(f"the NVIDIA driver fails with {self.error(code)}", where=name, remedy=remedy)
 
-    def error(self, code: int) -> str | None:
-        """`CUDA_ERROR_ILLEGAL_ADDRESS`; None of a code that the driver does not know."""
+    def error(self, code: int) -> str:
+        """`CUDA_ERROR_ILLEGAL_ADDRESS (700)`, or the number alone where the driver does not know it."""
         name = ctypes.c_char_p()
         self.library.cuGetErrorName(code, ctypes.byref(name))
-        return name.value.decode() if name.value else None
+        return f"{name.value.decode()} ({code})" if name.value else f"error {code}"
 
     def describe(self) -> Device:
         device, version, numbers = ctypes.c_int(), ctypes.c_int(), []

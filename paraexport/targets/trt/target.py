@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
-from paraexport.targets.target import Availability, Dialect, Workload
+from paraexport.targets.target import UNTOLD, Availability, Dialect, Workload
 from paraexport.targets.trt import build, device, info, session
 from paraexport.targets.trt.flavour import Flavour
 
@@ -47,5 +47,6 @@ class TensorRT:
     def open_session(self, folder: Path, workload: Workload) -> session.EngineSession:  # noqa: ARG002 (the engine tells)
         return session.open_session(self.flavour, folder)
 
-    def low_products(self, folder: Path) -> frozenset[str] | None:
-        return session.nodes_in_int8(self.flavour, folder)
+    def low_products(self, folder: Path) -> frozenset[str] | str:
+        found = session.nodes_in_int8(self.flavour, folder)
+        return UNTOLD if found is None else found

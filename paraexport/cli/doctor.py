@@ -69,6 +69,8 @@ class TargetState:
     """Why it can build and not run; empty where it can run."""
     device: str
     """That it compiles for; empty where it does not compile."""
+    slow_int8: str
+    """What int8 costs here where it is not as fast as elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +170,10 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def target_state(name: str) -> TargetState:
-    here, compiler = targets.get(name).availability(), targets.compiler(name)
-    device = "" if compiler is None else compiler.here()
-    return TargetState(name, here.version, here.missing, here.remedy, here.idle, device)
+    target, compiler = targets.get(name), targets.compiler(name)
+    here, device = target.availability(), "" if compiler is None else compiler.here()
+    slow_int8 = target.slow_int8() if here.version and not here.idle else ""
+    return TargetState(name, here.version, here.missing, here.remedy, here.idle, device, slow_int8)
 
 
 def usable_cpus() -> int:
@@ -203,4 +206,5 @@ def state_text(state: TargetState) -> str:
         return state.missing
     if state.idle:
         return f"builds, {state.version}, and cannot run: {state.idle}"
-    return f"available, {state.version}{f', on {state.device}' if state.device else ''}"
+    device, slow = state.device and f", on {state.device}", state.slow_int8 and f"; {state.slow_int8}"
+    return f"available, {state.version}{device}{slow}"

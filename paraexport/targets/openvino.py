@@ -53,6 +53,9 @@ class OpenVino:
                 found.update(name.partition("/Dequantization")[0] for name in names.split(","))
         return frozenset(found)
 
+    def slow_int8(self) -> str:
+        return "int8 runs in float32, since the CPU has no VNNI" if saturates() else ""
+
 
 class OpenVinoSession:
     """One compiled model, and one request of it for each thread that calls."""

@@ -85,6 +85,10 @@ class Target(Protocol):
         """
         ...
 
+    def slow_int8(self) -> str:
+        """What int8 costs on this machine where it is not as fast as on others; empty where it is."""
+        ...
+
 
 @runtime_checkable
 class Compiler(Target, Protocol):

@@ -44,6 +44,9 @@ class Faulty:
     def low_products(self, folder: Path) -> frozenset[str] | str:
         return RIGHT.low_products(folder)
 
+    def slow_int8(self) -> str:
+        return RIGHT.slow_int8()
+
     def open_session(self, folder: Path, workload: Workload) -> Session:
         """What is wrong is written beside the model, which stays as it is."""
         self.write(folder, "wrong.onnx")

@@ -86,3 +86,13 @@ def test_without_any_target_the_exit_code_is_3(run: Run, monkeypatch: pytest.Mon
     assert done.json["targets"][0]["remedy"] == "pip install 'paraexport[cpu]'"
     assert "cannot be imported" in {one["name"]: one for one in done.json["libraries"]}["onnxruntime"]["problem"]
     assert "pip install 'paraexport[cpu]'" in run("doctor").out
+
+
+def test_doctor_tells_what_int8_costs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paraexport.targets.ort.target.saturates", lambda: True)
+    assert "int8 runs at half its speed, since the CPU has no VNNI" in run("doctor").out
+    monkeypatch.setattr("paraexport.targets.ort.target.saturates", lambda: False)
+    monkeypatch.setattr("paraexport.targets.openvino.saturates", lambda: False)
+    assert "VNNI" not in run("doctor").out
+    states = {state["name"]: state for state in run("doctor", "--json").json["targets"]}
+    assert states["onnxruntime"]["slow_int8"] == states["openvino"]["slow_int8"] == ""

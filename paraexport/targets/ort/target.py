@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from paraexport.targets.ort import available, cpu, gpu
 from paraexport.targets.ort.provider import Provider
+from paraexport.targets.ort.saturation import saturates
 from paraexport.targets.target import UNTOLD, Availability, Dialect, Workload
 
 MODEL = "model.onnx"
@@ -38,6 +39,10 @@ class OnnxRuntime:
     def low_products(self, folder: Path) -> frozenset[str] | str:
         # TensorRT's engine is inside the provider, which tells nothing of it.
         return UNTOLD if self.provider.on_gpu else cpu.products_in_int8(folder / MODEL)
+
+    def slow_int8(self) -> str:
+        slow = not self.provider.on_gpu and saturates()
+        return "int8 runs at half its speed, since the CPU has no VNNI" if slow else ""
 
 
 class OnnxRuntimeSession:

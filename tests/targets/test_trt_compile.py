@@ -253,6 +253,30 @@ def test_an_impossible_option_is_refused(options: EngineOptions, words: str) -> 
         Options(target="tensorrt-rtx", engine=options)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tf32": "false"}, r"\$\.tf32"),
+        ({"workspace_mib": 0.5}, r"\$\.workspace_mib"),
+        ({"workspace_mib": "512"}, r"\$\.workspace_mib"),
+        ({"workspace_mib": True}, r"\$\.workspace_mib"),
+        ({"compute_capabilities": "8.9"}, r"\$\.compute_capabilities"),
+        ({"compute_capabilities": (8.9,)}, r"\$\.compute_capabilities\[0\]"),
+        ({"profiles": Profile(1, 8, 64)}, r"\$\.profiles"),
+        ({"profiles": ((1, 8, 64),)}, r"\$\.profiles\[0\]"),
+        ({"profiles": (Profile(1, 7.5, 64),)}, r"\$\.profiles\[0\]\.opt"),  # type: ignore[arg-type]
+    ],
+)
+def test_in_python_an_option_of_the_wrong_type_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"EngineOptions: an option has the wrong type: Expected .*, got .*{words}"):
+        Options(target="tensorrt-rtx", engine=EngineOptions(**options))
+
+
+def test_in_python_a_dictionary_is_no_engine_options() -> None:
+    with pytest.raises(InputError, match=r"expected paraexport\.compilation\.EngineOptions, got dict"):
+        Options(target="tensorrt-rtx", engine={"tf32": True})  # type: ignore[arg-type]
+
+
 def test_every_engine_option_belongs_to_some_target() -> None:
     assert {field.name for field in dataclasses.fields(EngineOptions)} == RTX.options | TENSORRT.options
 

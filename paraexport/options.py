@@ -148,10 +148,14 @@ class Options:
 
         Raises:
             MissingError: the target, or with `auto` every target, is not installed here.
+            EngineError: the version of the target that is installed here has no such engine.
         """
         if self.target == AUTO:
             return choose.installed_targets(self.precision)
-        return (targets.require(self.target).name,)
+        targets.require(self.target)
+        if (compiler := targets.compiler(self.target)) is not None:
+            compiler.check(self.engine)
+        return (self.target,)
 
     @property
     def layouts(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from paraexport.targets.trt import info
 from paraexport.targets.trt import plan as listing
 from paraexport.targets.trt.device import Device, find_device
 from paraexport.targets.trt.flavour import Flavour
+from paraexport.targets.trt.loaded import unreadable
 from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver, started
 from paraexport.targets.trt.network import parse
 from paraexport.targets.trt.stoppable import stoppable
@@ -124,7 +125,7 @@ def look_inside(trt: Any, plan: Any) -> Inspection:
     runtime = started(trt.Runtime, logger)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError("the engine cannot be read back", got=logger.told()[:300])
+        raise unreadable(info.ENGINE, logger.told())
     return info.inspect(trt, engine)
 
 

@@ -35,10 +35,9 @@ class Device:
 def find_device() -> Device | str:
     """The GPU, or one clause on why there is none."""
     try:
-        driver = Driver()
+        return Driver().describe()
     except MissingError as error:
         return error.what
-    return driver.describe()
 
 
 class Driver:
@@ -69,15 +68,13 @@ class Driver:
         if code == OUT_OF_MEMORY:
             raise MissingError("the GPU has no memory left", where=name, remedy="free some, or build --max-batch lower")
         if code:
-            raise MissingError(
-                f"the NVIDIA driver fails with error {code}", where=name, got=self.error(code), remedy=UPDATE
-            )
+            raise MissingError(f"the NVIDIA driver fails with error {self.error(code)}", where=name, remedy=UPDATE)
 
-    def error(self, code: int) -> str | None:
-        """`CUDA_ERROR_ILLEGAL_ADDRESS`; None of a code that the driver does not know."""
+    def error(self, code: int) -> str:
+        """`700, CUDA_ERROR_ILLEGAL_ADDRESS`; the number alone where the driver does not know it."""
         name = ctypes.c_char_p()
         self.library.cuGetErrorName(code, ctypes.byref(name))
-        return name.value.decode() if name.value else None
+        return f"{code}, {name.value.decode()}" if name.value else str(code)
 
     def describe(self) -> Device:
         device, version, numbers = ctypes.c_int(), ctypes.c_int(), []

@@ -79,11 +79,11 @@ class Flavour:
             return device
         if self.ahead_of_time and device.compute_capability not in self.capabilities(trt):
             return f"{self.title} does not know {device.name}, compute capability {device.compute_capability}"
-        if (cuda := self.cuda()) is not None and release(device.driver) < (cuda,):
+        if (cuda := self.needs_cuda()) is not None and release(device.driver) < (cuda,):
             return f"{self.title} is built for CUDA {cuda}, and the GPU is {device}: update the driver"
         return ""
 
-    def cuda(self) -> int | None:
+    def needs_cuda(self) -> int | None:
         """The major version of CUDA that the wheel was built for, the oldest that a driver may know.
 
         None where the wheel does not tell.

@@ -60,9 +60,9 @@ def require_one_of_each(trt: Any, network: Any, model: Path) -> None:
     """TensorRT reads a file that is empty or no ONNX as a network of nothing."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    kinds = [[one.dtype.name for one in side] for side in (inputs, outputs)]
-    if kinds != [[trt.DataType.FLOAT.name]] * 2:
-        inside, outside = (", ".join(side) or "none" for side in kinds)
+    kinds = [[one.dtype for one in side] for side in (inputs, outputs)]
+    if kinds != [[trt.float32]] * 2:
+        inside, outside = (", ".join(one.name for one in side) or "none" for side in kinds)
         raise EngineError(
             "no model of images to logits",
             where=model.name,

@@ -236,6 +236,25 @@ def test_a_build_that_fails_says_what_to_lower(
     assert remedy in str(found)
 
 
+class Timed:
+    """An IBuilderConfig that has timed something."""
+
+    def get_timing_cache(self) -> Timed:
+        return self
+
+    def serialize(self) -> bytes:
+        return b"timed"
+
+
+def test_what_was_timed_is_kept_where_it_can_be_and_ends_no_build_where_it_cannot(tmp_path: Path) -> None:
+    kept = tmp_path / "timing/L4.cache"
+    build.keep_timing_cache(Timed(), kept)
+    build.keep_timing_cache(Timed(), kept)
+    assert kept.read_bytes() == b"timed"
+    assert [*kept.parent.iterdir()] == [kept]
+    build.keep_timing_cache(Timed(), kept / "a file is no folder" / "L4.cache")
+
+
 def test_a_tensorrt_that_cannot_start_says_why() -> None:
     """Its bindings raise a TypeError then, and the reason is in the log."""
     require_rtx()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,9 @@ def open_timing_cache(
         return None
     name = "".join(letter if letter.isalnum() else "-" for letter in f"{device.name}-{trt.__version__}")
     file = cache_folder("timing") / f"{name}.cache"
-    kept = [file.read_bytes()] if file.is_file() else []
+    kept: list[bytes] = []
+    with contextlib.suppress(OSError):
+        kept = [file.read_bytes()]
     for content in (*kept, b""):  # a new one where that which was kept is damaged, or of another driver
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
@@ -166,8 +169,10 @@ def open_timing_cache(
 
 
 def keep_timing_cache(config: Any, file: Path) -> None:
-    """Written beside and renamed, so that builds at the same time do no harm."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(f".{os.getpid()}")
-    beside.write_bytes(config.get_timing_cache().serialize())
-    beside.replace(file)
+    """Written beside and renamed, so that builds at the same time do no harm; left out where that is not possible."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as beside:
+            part = Path(beside) / file.name
+            part.write_bytes(config.get_timing_cache().serialize())
+            part.replace(file)

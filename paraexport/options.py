@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from paraexport import choose, targets
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
@@ -59,10 +61,10 @@ class Options:
             if (got := getattr(self, name)) not in known:
                 raise InputError(f"unknown {name}", where=f"--{name}", expected=f"one of {', '.join(known)}", got=got)
         for name in ("branches", "max_batch"):
-            if (count := getattr(self, name)) is not None and not 1 <= count <= MOST:
-                raise InputError(
-                    "impossible", where=option_name(name), expected=f"at least 1, at most {MOST}", got=count
-                )
+            count = getattr(self, name)
+            if count is not None and not (isinstance(count, int) and 1 <= count <= MOST):
+                expected = f"a whole number, at least 1, at most {MOST}"
+                raise InputError("impossible", where=option_name(name), expected=expected, got=repr(count))
         for name, path in self.paths().items():
             if not path.exists():
                 raise InputError("there is no such file or folder", where=f"--{name} {path}", remedy="check the path")
@@ -90,7 +92,14 @@ class Options:
             raise InputError("is for int8", where=where, got=f"--precision {self.precision}", remedy="leave it out")
 
     def check_engine(self) -> None:
-        """Whether the target takes what is said about its engine."""
+        """Whether what is said about its engine is of the right types, and the target takes it."""
+        if not isinstance(self.engine, EngineOptions):
+            kind = type(self.engine).__name__
+            raise InputError("engine has the wrong type", expected="paraexport.compilation.EngineOptions", got=kind)
+        try:
+            msgspec.convert(dataclasses.asdict(self.engine), EngineOptions)
+        except msgspec.ValidationError as error:
+            raise InputError(f"an option has the wrong type: {error}", where="EngineOptions") from error
         usual = EngineOptions()
         given = {name for name in vars(usual) if getattr(self.engine, name) != getattr(usual, name)}
         known = {name: targets.engine_options(name) for name in targets.TARGETS}
@@ -139,10 +148,14 @@ class Options:
 
         Raises:
             MissingError: the target, or with `auto` every target, is not installed here.
+            EngineError: the version of the target that is installed here has no such engine.
         """
         if self.target == AUTO:
             return choose.installed_targets(self.precision)
-        return (targets.require(self.target).name,)
+        targets.require(self.target)
+        if (compiler := targets.compiler(self.target)) is not None:
+            compiler.check(self.engine)
+        return (self.target,)
 
     @property
     def layouts(self) -> tuple[str, ...]:

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import report_page
+from paraexport.bundle import REBUILD
 from paraexport.clock import Clock
 from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
+from paraexport.errors import BundleError
 from paraexport.records import Accuracy, Manifest, Report
 
 JSON, HTML = "report.json", "report.html"
@@ -57,5 +59,12 @@ def write(
 
 
 def read(folder: Path) -> Report:
-    """The report of the bundle at `folder`."""
-    return msgspec.json.decode((folder / JSON).read_bytes(), type=Report)
+    """The report of the bundle at `folder`.
+
+    Raises:
+        BundleError: there is none, or it is of another form, as another version of paraexport may write it.
+    """
+    try:
+        return msgspec.json.decode((folder / JSON).read_bytes(), type=Report)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BundleError("the report cannot be read", where=folder / JSON, got=error, remedy=REBUILD) from error

@@ -152,6 +152,9 @@ def compare(engine: Logits, pairs: Iterable[Pair], labels: NDArray[np.int64] | N
 
 
 def cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Of two vectors; 1 where both are zero, which has no direction, and 0 where one of them is."""
+    if not one.any() and not other.any():
+        return 1.0
     with np.errstate(invalid="ignore", over="ignore"):
         return float((one * other).sum() / ((np.linalg.norm(one) * np.linalg.norm(other)) or 1.0))
 

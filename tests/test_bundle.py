@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import paraexport
+from paraexport import report
 from paraexport.bundle import FORMAT, MANIFEST, check_output, read_bundle, staging, write_manifest
 from paraexport.errors import BundleError, DataError, MissingError, OutputError
 from paraexport.paraformer import ParaFormer
@@ -222,3 +223,11 @@ def test_a_bundle_without_its_model_or_for_an_unknown_target_does_not_open(copy:
     write_manifest(copy, manifest())
     with pytest.raises(BundleError, match=r"model\.onnx is not among its files"):
         read_bundle(copy)
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"\xff", b"[]", None])
+def test_a_report_of_another_form_is_no_bug_of_ours(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "report.json").write_bytes(content)
+    with pytest.raises(BundleError, match=r"report\.json: the report cannot be read .*; copy the bundle again"):
+        report.read(tmp_path)

@@ -68,6 +68,20 @@ def test_what_is_not_finite_never_passes(value: float) -> None:
     assert done["parity"].passed is False
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_a_model_that_answers_nothing_but_zeros_passes_where_the_engine_does_too(precision: str) -> None:
+    """And nowhere else."""
+
+    def nothing(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.zeros_like(right(images))
+
+    evidence = Evidence([(IMAGES, nothing(IMAGES))], None, IMAGES[:4], nothing(IMAGES[:4]))
+    for engine, passes in ((nothing, True), (right, False), (lambda images: right(images) * np.float32("nan"), False)):
+        done = run_checks(precision, engine, evidence, max_batch=5).checks
+        (found,) = (check for check in done if check.name == "cosine")
+        assert found.passed is passes
+
+
 def test_a_check_without_labels_is_not_run_and_not_passed() -> None:
     done = run(right, labels=None)
     assert done["accuracy_drop"].passed is None

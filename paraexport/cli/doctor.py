@@ -31,6 +31,7 @@ PURPOSES = {
     "build": "building bundles",
     "tensorrt": "TensorRT engines, on the GPU that is to run them",
     "rtx": "TensorRT-RTX engines, built here or on a GPU",
+    "bench": "benchmarks beside its peers",
 }
 REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)[^;>]*(?:>=(?P<minimum>[\d.]+))?.*?(?:extra == ['\"](?P<extra>[\w-]+)['\"])?$"

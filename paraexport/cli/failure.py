@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import click
 
@@ -19,6 +21,11 @@ from paraexport.records import Check
 TRACEBACK = "PARAEXPORT_TRACEBACK"
 EXTRAS = {"onnxruntime": "cpu", "torch": "build", "onnx": "build", "onnx_ir": "build", "onnxscript": "build"}
 """Which extra brings a module that may be missing."""
+NO_MEMORY = re.compile(
+    r"bad_alloc|bad allocation|out of memory|(?:failed to|can't|cannot|could not) allocate", re.IGNORECASE
+)
+"""So libraries say it, each in an exception of its own."""
+MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -70,14 +77,30 @@ def describe(error: BaseException) -> Failure:
 
 
 def translated(error: BaseException) -> BaseException:
-    """A library that is not installed, or a file that the system refuses, as an error of ours."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        module = error.name.partition(".")[0]
-        if module in EXTRAS:
-            return MissingError(f"{module} is not installed", remedy=f"pip install 'paraexport[{EXTRAS[module]}]'")
+    """A library that is not here or broken, a file that the system refuses, or too little memory, as an error of ours.
+
+    What is ours already stays as it is.
+    """
+    if isinstance(error, ParaexportError | click.ClickException):
+        return error
+    if isinstance(error, ImportError) and (module := library_of(error)):
+        install = f"pip install 'paraexport[{EXTRAS[module]}]'"
+        if isinstance(error, ModuleNotFoundError):
+            return MissingError(f"{module} is not installed", remedy=install)
+        return MissingError(f"{module} cannot be imported", got=error, remedy=f"paraexport doctor, or {install}")
     if isinstance(error, OSError) and error.strerror:
         return InputError(error.strerror, where=error.filename)
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or (isinstance(error, Exception) and NO_MEMORY.search(said)):
+        remedy = "free memory, or build with a lower --max-batch"
+        return MissingError("there is not enough memory", got=said[-MOST_CHARACTERS:] or None, remedy=remedy)
     return error
+
+
+def library_of(error: ImportError) -> str:
+    """The library that was not loaded, or whose shared object was not, where we know which extra brings it."""
+    possible = ((error.name or "").partition(".")[0], *reversed(Path(error.path or "").parts))
+    return next((name for name in possible if name in EXTRAS), "")
 
 
 def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:

@@ -53,16 +53,16 @@ def engine(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> 
 def capabilities(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
     """Each once; `8.9`, as NVIDIA writes them."""
     for text in given:
-        if not re.fullmatch(r"\d+\.\d", text):
-            raise click.BadParameter(f"{text} is no compute capability such as 8.9")
+        if not re.fullmatch(r"[0-9]+\.[0-9]", text):
+            raise click.BadParameter(f"{text!r} is no compute capability such as 8.9")
     return tuple(dict.fromkeys(given))
 
 
 def profiles(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> tuple[Profile, ...]:
     """`("1:1:1", "2:8:64")` -> Profile(1, 1, 1), Profile(2, 8, 64)."""
     for text in given:
-        if not re.fullmatch(r"\d+:\d+:\d+", text):
-            raise click.BadParameter(f"{text} is no MIN:OPT:MAX such as 2:8:64")
+        if not re.fullmatch(r"[0-9]{1,18}(:[0-9]{1,18}){2}", text):  # Python reads no number of thousands of digits
+            raise click.BadParameter(f"{text!r} is no MIN:OPT:MAX such as 2:8:64")
     return tuple(Profile(*map(int, text.split(":"))) for text in given)
 
 

@@ -104,6 +104,10 @@ class Compiler(Target, Protocol):
         """What `auto` takes where nothing can be timed."""
         ...
 
+    def check(self, wanted: EngineOptions) -> None:
+        """Raise an `EngineError` where the version that is installed here cannot compile so."""
+        ...
+
     def here(self) -> str:
         """The device that it compiles for or why there is none, in words; another one may want another engine."""
         ...

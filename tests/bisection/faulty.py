@@ -73,6 +73,9 @@ class Compiled(Faulty):
         super().__init__(change)
         self.asked: list[tuple[int, EngineOptions]] = []
 
+    def check(self, wanted: EngineOptions) -> None:
+        pass
+
     def here(self) -> str:
         return "here"
 

@@ -29,6 +29,11 @@ def test_every_library_that_the_project_names_is_listed_with_its_version(run: Ru
         assert found[name]["problem"] == ""
 
 
+def test_every_extra_says_in_words_what_it_is_for(run: Run) -> None:
+    told = {one["extra"]: one["purpose"] for one in run("doctor", "--json").json["libraries"]}
+    assert [extra for extra, purpose in told.items() if len(purpose.split()) < 2 and extra] == []
+
+
 def test_the_machine_and_what_it_can_do(run: Run) -> None:
     done = run("doctor")
     assert done.code == 0

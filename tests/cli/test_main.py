@@ -1,6 +1,7 @@
 """Help, exit codes, one-line errors, JSON for every outcome, pipes that close and signals."""
 
 import errno
+import importlib.machinery
 import json
 import os
 import pty
@@ -10,9 +11,14 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnx.parser
+import onnxruntime
 import pytest
+import torch
 
 from paraexport.bundle import Bundle
 from paraexport.cli.output import line_of, size_text, text_of
@@ -135,6 +141,58 @@ def test_a_missing_library_is_exit_code_3_and_says_what_to_install(
     done = run("inspect", tmp_path / "a.onnx")
     assert done.code == 3
     assert done.err == "error: onnx is not installed; pip install 'paraexport[build]'\n"
+
+
+def test_a_library_that_cannot_be_loaded_is_exit_code_3_too(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the system refuses the memory for its shared object."""
+    (tmp_path / "a.onnx").write_bytes(b"x")
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx/__init__.py").write_text("from onnx import inside")
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    (tmp_path / f"onnx/inside{suffix}").write_bytes(b"no library")
+    for name in [one for one in sys.modules if one.partition(".")[0] == "onnx"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    done = run("inspect", tmp_path / "a.onnx")
+    assert done.code == 3
+    assert re.match(r"error: onnx cannot be imported \(got .*inside.*\); paraexport doctor, or pip install", done.err)
+
+
+def numpy_has_no_memory() -> None:
+    np.empty(2**56, np.float32)
+
+
+def torch_has_no_memory() -> None:
+    torch.empty(2**56)
+
+
+def onnx_runtime_has_no_memory() -> None:
+    graph = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 20]> g (float[n] x, int64[k] s) => (float[m] y) { y = Expand(x, s) }'
+    ).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session.run(None, {"x": np.ones(1, np.float32), "s": np.asarray([2**56], np.int64)})
+
+
+def openvino_has_no_memory() -> None:
+    """In its words: with 1.5 GB and 4096 images in one run."""
+    raise RuntimeError("[CPU] FullyConnected node Check 'ptr' failed: Failed to allocate 71303168 bytes of memory\n")
+
+
+@pytest.mark.parametrize(
+    "work", [numpy_has_no_memory, torch_has_no_memory, onnx_runtime_has_no_memory, openvino_has_no_memory]
+)
+def test_too_little_memory_is_no_bug_of_ours(
+    work: Callable[[], None], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paraexport.cli.doctor.diagnose", work)
+    done = run("doctor", "-q")
+    assert done.code == 3
+    assert re.fullmatch(
+        r"error: there is not enough memory \(got .*\); free memory, or build .*--max-batch\n", done.err
+    )
 
 
 def test_what_nobody_expected_is_called_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

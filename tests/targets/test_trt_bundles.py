@@ -13,7 +13,7 @@ import paraexport
 from paraexport import choose, report
 from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
-from paraexport.errors import BundleError, CheckFailed, MissingError
+from paraexport.errors import BundleError, CheckFailed, EngineError, MissingError
 from paraexport.options import AUTO, Options
 from paraexport.profiles import Profile
 from paraexport.revalidate import revalidate
@@ -97,6 +97,17 @@ def test_a_flipped_byte_is_found_before_tensorrt_reads_the_engine(made: Bundle, 
     engine.write_bytes(content)
     with pytest.raises(BundleError, match=r"model\.engine: a file of the bundle was changed"):
         paraexport.load(tmp_path / "a.bundle")
+
+
+@pytest.mark.parametrize("wrong", ["9.0", "8.90", "99", ""])
+def test_a_gpu_that_it_cannot_compile_for_is_refused_before_any_work(wrong: str, small: Path, tmp_path: Path) -> None:
+    done: list[str] = []
+    with pytest.raises(EngineError, match=rf"--compute-capability: .*expected some of .*8\.9.*, got {wrong}\)"):
+        paraexport.build(
+            small, tmp_path / "a.bundle", target="tensorrt-rtx", progress=done.append,
+            engine=EngineOptions(compute_capabilities=("8.9", wrong)),
+        )  # fmt: skip
+    assert done == []
 
 
 def test_a_wrong_graph_leaves_no_bundle(small: Path, tmp_path: Path) -> None:

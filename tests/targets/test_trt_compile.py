@@ -140,10 +140,43 @@ def test_an_image_size_that_is_not_fixed_is_refused(tmp_path: Path) -> None:
         compile_here(save(tmp_path / "graph", text))
 
 
-def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(EngineError, match="does not take the graph"):
+@pytest.mark.parametrize("content", [b"no model", b"hello", b"\x00\xff" * 500, b""])
+def test_a_file_that_is_no_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
+    """The parser of TensorRT-RTX 1.7 fails on the first alone."""
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(EngineError, match=r"model\.onnx: .*") as caught:
         compile_here(tmp_path)
+    assert any(words in str(caught.value) for words in ("does not take the graph", "cannot be read", "inputs: none"))
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("g () => (float[4,4] logits) { logits = MatMul(w, w) }", "inputs: none; outputs: FLOAT"),
+        ("g (float[n,4] a, float[n,4] b) => (float[n,4] logits) { logits = Add(a, b) }", "inputs: FLOAT, FLOAT;"),
+        ("g (float[n,4] a) => (float[n,4] b, float[n,4] c) { b = Add(a, a) c = MatMul(a, w) }", "puts: FLOAT, FLOAT"),
+        ("g (float16[n,4] images) => (float16[n,4] logits) { logits = Add(images, images) }", "inputs: HALF;"),
+        ("g (int64[n,4] images) => (float[n,4] logits) { logits = Cast<to=1>(images) }", "inputs: INT64;"),
+    ],
+)
+def test_another_form_than_images_to_logits_is_refused(text: str, got: str, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="expected one input and one output of float32") as caught:
+        compile_here(save(tmp_path / "graph", text, w=ONES))
+    assert got in str(caught.value.got)
+    assert not (tmp_path / "graph/model.engine").exists()
+
+
+def test_uint8_is_refused_where_its_zero_point_is_0_too(tmp_path: Path) -> None:
+    """TensorRT-RTX 1.7 compiles it, as int8: it would answer 127 for 255."""
+    text, constants, *_ = WRONG["uint8 Q/DQ"]
+    zero = save(tmp_path / "initializer", text, **{**constants, "z": np.uint8(0)})
+    inside = text.replace("{", "{ z = Constant<value = uint8 {0}>()", 1)
+    constant = save(tmp_path / "constant", inside, **{name: constants[name] for name in ("s", "w")})
+    for folder in (zero, constant):
+        nodes = r"branches\.0/q \(QuantizeLinear\), branches\.0/d \(DequantizeLinear\)"
+        with pytest.raises(EngineError, match=rf"read as int8 \(expected int8 with zero point 0, got {nodes}\)"):
+            compile_here(folder)
+        assert not (folder / "model.engine").exists()
 
 
 @pytest.fixture
@@ -251,6 +284,30 @@ def test_an_option_that_the_target_does_not_have_is_refused(target: str) -> None
 def test_an_impossible_option_is_refused(options: EngineOptions, words: str) -> None:
     with pytest.raises(InputError, match=words):
         Options(target="tensorrt-rtx", engine=options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tf32": "false"}, r"\$\.tf32"),
+        ({"workspace_mib": 0.5}, r"\$\.workspace_mib"),
+        ({"workspace_mib": "512"}, r"\$\.workspace_mib"),
+        ({"workspace_mib": True}, r"\$\.workspace_mib"),
+        ({"compute_capabilities": "8.9"}, r"\$\.compute_capabilities"),
+        ({"compute_capabilities": (8.9,)}, r"\$\.compute_capabilities\[0\]"),
+        ({"profiles": Profile(1, 8, 64)}, r"\$\.profiles"),
+        ({"profiles": ((1, 8, 64),)}, r"\$\.profiles\[0\]"),
+        ({"profiles": (Profile(1, 7.5, 64),)}, r"\$\.profiles\[0\]\.opt"),  # type: ignore[arg-type]
+    ],
+)
+def test_in_python_an_option_of_the_wrong_type_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=f"EngineOptions: an option has the wrong type: Expected .*, got .*{words}"):
+        Options(target="tensorrt-rtx", engine=EngineOptions(**options))
+
+
+def test_in_python_a_dictionary_is_no_engine_options() -> None:
+    with pytest.raises(InputError, match=r"expected paraexport\.compilation\.EngineOptions, got dict"):
+        Options(target="tensorrt-rtx", engine={"tf32": True})  # type: ignore[arg-type]
 
 
 def test_every_engine_option_belongs_to_some_target() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import importlib.metadata
 import json
 import sys
 import types
@@ -235,6 +236,25 @@ def test_a_build_that_fails_says_what_to_lower(
     assert remedy in str(found)
 
 
+class Timed:
+    """An IBuilderConfig that has timed something."""
+
+    def get_timing_cache(self) -> Timed:
+        return self
+
+    def serialize(self) -> bytes:
+        return b"timed"
+
+
+def test_what_was_timed_is_kept_where_it_can_be_and_ends_no_build_where_it_cannot(tmp_path: Path) -> None:
+    kept = tmp_path / "timing/L4.cache"
+    build.keep_timing_cache(Timed(), kept)
+    build.keep_timing_cache(Timed(), kept)
+    assert kept.read_bytes() == b"timed"
+    assert [*kept.parent.iterdir()] == [kept]
+    build.keep_timing_cache(Timed(), kept / "a file is no folder" / "L4.cache")
+
+
 def test_a_tensorrt_that_cannot_start_says_why() -> None:
     """Its bindings raise a TypeError then, and the reason is in the log."""
     require_rtx()
@@ -262,6 +282,55 @@ def test_a_gpu_that_tensorrt_rtx_does_not_know_can_be_built_for_and_not_run_on(m
     assert RTX.availability().idle == ""
 
 
+OLD_DRIVER = Device("NVIDIA L4", "8.9", "12.9")
+
+
+def test_a_driver_that_is_older_than_the_wheel_is_told_and_engines_are_still_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT-RTX for CUDA 13 says `cudaError 35: CUDA driver version is insufficient` with one for CUDA 12.9."""
+    require_rtx()
+    if f"tensorrt_rtx_cu13=={RTX.library().version}" not in (importlib.metadata.requires("tensorrt_rtx") or ()):
+        pytest.skip("TensorRT-RTX here is none for CUDA 13")
+    for module in ("flavour", "build", "session"):
+        monkeypatch.setattr(f"paraexport.targets.trt.{module}.find_device", lambda: OLD_DRIVER)
+    reason = f"TensorRT-RTX is built for CUDA 13, and the GPU is {OLD_DRIVER}: update the driver"
+    assert (RTX.availability().missing, RTX.availability().idle) == ("", reason)
+    text = "g (float[batch,4] images) => (float[batch,4] logits) { logits = MatMul(images, w) }"
+    folder = save(tmp_path / "graph", text, w=np.ones((4, 4), np.float32))
+    assert compile_here(folder).not_inspected == reason
+    with pytest.raises(MissingError, match=r"cannot run here: TensorRT-RTX is built for CUDA 13.*--target onnxruntime"):
+        tensorrt_rtx.open_session(folder, Workload(image=(4,), max_batch=1))
+
+
+@pytest.mark.parametrize(
+    ("needed", "driver", "fits"),
+    [
+        (["tensorrt_cu13==10.16.1.11"], "13.0", True),
+        (["tensorrt_cu13==10.16.1.11"], "12.9", False),
+        (["tensorrt-cu12==10.13.3.9"], "12.9", True),
+        (["numpy"], "12.0", True),
+        (None, "12.0", True),
+    ],
+)
+def test_the_driver_must_know_the_cuda_of_the_wheel(
+    needed: list[str] | None, driver: str, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: needed)
+    assert (TENSORRT.unusable(None, Device("NVIDIA L4", "8.9", driver)) == "") is fits
+
+
+def test_an_engine_that_is_not_read_back_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no driver, the CUDA runtime in TensorRT-RTX says that it is too old."""
+    if isinstance(find_device(), Device):
+        pytest.skip("there is a GPU here")
+    monkeypatch.setattr("paraexport.targets.trt.build.find_device", lambda: L4)
+    text = "g (float[batch,4] images) => (float[batch,4] logits) { logits = MatMul(images, w) }"
+    folder = save(tmp_path / "graph", text, w=np.ones((4, 4), np.float32))
+    with pytest.raises(MissingError, match=r"model\.engine: the NVIDIA driver is too old .*update the driver"):
+        compile_here(folder)
+
+
 def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,7 +342,7 @@ def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
     told = compile_here(folder, EngineOptions(compute_capabilities=("12.0",)))
     reason = "it was compiled for compute capability 12.0, and NVIDIA L4 has 8.9"
     assert (told.not_inspected, told.built_on, tensorrt_rtx.obstacle(folder)) == (reason, str(L4), reason)
-    with pytest.raises(MissingError, match=f"{reason}; run it where it was built for"):
+    with pytest.raises(MissingError, match=f"{reason}; run it where it was built for, .* --target tensorrt-rtx"):
         tensorrt_rtx.open_session(folder, Workload(image=(4,), max_batch=1))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from paraexport.targets.trt import info
 from paraexport.targets.trt import plan as listing
 from paraexport.targets.trt.device import Device, find_device
 from paraexport.targets.trt.flavour import Flavour
+from paraexport.targets.trt.loaded import unreadable
 from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver, started
 from paraexport.targets.trt.network import parse
 from paraexport.targets.trt.stoppable import stoppable
@@ -124,7 +126,7 @@ def look_inside(trt: Any, plan: Any) -> Inspection:
     runtime = started(trt.Runtime, logger)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError("the engine cannot be read back", got=logger.told()[:300])
+        raise unreadable(info.ENGINE, logger.told())
     return info.inspect(trt, engine)
 
 
@@ -156,7 +158,9 @@ def open_timing_cache(
         return None
     name = "".join(letter if letter.isalnum() else "-" for letter in f"{device.name}-{trt.__version__}")
     file = cache_folder("timing") / f"{name}.cache"
-    kept = [file.read_bytes()] if file.is_file() else []
+    kept: list[bytes] = []
+    with contextlib.suppress(OSError):
+        kept = [file.read_bytes()]
     for content in (*kept, b""):  # a new one where that which was kept is damaged, or of another driver
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
@@ -165,8 +169,10 @@ def open_timing_cache(
 
 
 def keep_timing_cache(config: Any, file: Path) -> None:
-    """Written beside and renamed, so that builds at the same time do no harm."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(f".{os.getpid()}")
-    beside.write_bytes(config.get_timing_cache().serialize())
-    beside.replace(file)
+    """Written beside and renamed, so that builds at the same time do no harm; left out where that is not possible."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as beside:
+            part = Path(beside) / file.name
+            part.write_bytes(config.get_timing_cache().serialize())
+            part.replace(file)

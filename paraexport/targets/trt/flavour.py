@@ -7,6 +7,7 @@ from the enumeration, `1 << int(...)`.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import re
 from dataclasses import dataclass
@@ -78,7 +79,21 @@ class Flavour:
             return device
         if self.ahead_of_time and device.compute_capability not in self.capabilities(trt):
             return f"{self.title} does not know {device.name}, compute capability {device.compute_capability}"
+        if (cuda := self.needs_cuda()) is not None and release(device.driver) < (cuda,):
+            return f"{self.title} is built for CUDA {cuda}, and the GPU is {device}: update the driver"
         return ""
+
+    def needs_cuda(self) -> int | None:
+        """The major version of CUDA that the wheel was built for, the oldest that a driver may know.
+
+        None where the wheel does not tell.
+        """
+        try:
+            needed = importlib.metadata.requires(self.module) or ()
+        except importlib.metadata.PackageNotFoundError:
+            return None
+        found = (re.match(rf"{self.module}_cu(\d+)\b", one.replace("-", "_")) for one in needed)
+        return next((int(one[1]) for one in found if one), None)
 
     def capabilities(self, trt: Any) -> dict[str, Any]:
         """`8.9` -> ComputeCapability.SM89, for each that can be compiled for ahead of time."""

@@ -73,11 +73,11 @@ class LoadedEngine:
         warnings.warn(f"runs are not recorded as CUDA graphs, which is slower: {reason}", RuntimeWarning, stacklevel=2)
 
 
-def unreadable(folder: Path, said: str) -> BundleError | MissingError:
+def unreadable(where: object, said: str) -> BundleError | MissingError:
     """Why TensorRT did not open an engine whose version and device are right."""
-    if old := old_driver(said, folder):
+    if old := old_driver(said, where):
         return old
     if "memory" in said.lower():
         remedy = "free memory of the GPU, or build with a lower --max-batch"
-        return MissingError("the GPU has no memory left", where=folder, got=said[:300], remedy=remedy)
-    return BundleError("TensorRT cannot read the engine", where=folder, got=said[:300], remedy="build it again")
+        return MissingError("the GPU has no memory left", where=where, got=said[:300], remedy=remedy)
+    return BundleError("TensorRT cannot read the engine", where=where, got=said[:300], remedy="build it again")

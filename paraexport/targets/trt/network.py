@@ -11,6 +11,7 @@ from paraexport.errors import EngineError
 from paraexport.targets.trt.flavour import Flavour
 
 UNSUPPORTED = "UNSUPPORTED_NODE"
+QUANTISING = ("QuantizeLinear", "DequantizeLinear")
 SHOWN = 3
 """Nodes that an error tells of; it counts the rest."""
 NOISE = re.compile(r"^(Invalid Node - .*|\[?checkMacros.*|\[\d+\] *|Assertion failed: )", re.MULTILINE)
@@ -25,7 +26,8 @@ def parse(flavour: Flavour, trt: Any, builder: Any, logger: Any, model: Path) ->
     fused one fits: without that leave the build fails. It is leave and no order: a fused kernel that fits is taken.
 
     Raises:
-        EngineError: a node that TensorRT does not take, by name; or an image size that is not fixed.
+        EngineError: a node that TensorRT does not take, by name; another form of input and output than every model of
+            ours has; or an image size that is not fixed.
     """
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
@@ -38,6 +40,8 @@ def parse(flavour: Flavour, trt: Any, builder: Any, logger: Any, model: Path) ->
             got="; ".join(faults[:SHOWN]) + more if faults else "the file cannot be read",
             remedy=LESS,
         )
+    require_one_of_each(trt, network, model)
+    require_signed(model)
     for layer in attentions(trt, network):
         layer.attention.decomposable = True
     shape = tuple(network.get_input(0).shape)
@@ -50,6 +54,45 @@ def parse(flavour: Flavour, trt: Any, builder: Any, logger: Any, model: Path) ->
             remedy="export it with a fixed image size",
         )
     return network
+
+
+def require_one_of_each(trt: Any, network: Any, model: Path) -> None:
+    """TensorRT reads a file that is empty or no ONNX as a network of nothing."""
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    outputs = [network.get_output(index) for index in range(network.num_outputs)]
+    kinds = [[one.dtype for one in side] for side in (inputs, outputs)]
+    if kinds != [[trt.float32]] * 2:
+        inside, outside = (", ".join(one.name for one in side) or "none" for side in kinds)
+        raise EngineError(
+            "no model of images to logits",
+            where=model.name,
+            expected="one input and one output of float32",
+            got=f"inputs: {inside}; outputs: {outside}",
+            remedy="compile a model.onnx that `paraexport build` made",
+        )
+
+
+def require_signed(model: Path) -> None:
+    """Refuse uint8 in Q/DQ: with zero point 0 TensorRT reads it as int8, which ends at 127, and only warns."""
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    kinds = {one.name: one.data_type for one in graph.initializer}
+    kinds |= {node.output[0]: one.t.data_type for node in graph.node for one in node.attribute if one.name == "value"}
+    found = [
+        f"{node.name or node.output[0]} ({node.op_type})"
+        for node in graph.node
+        if node.op_type in QUANTISING and onnx.TensorProto.UINT8 in map(kinds.get, node.input)
+    ]
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise EngineError(
+            "uint8 in QuantizeLinear and DequantizeLinear would be read as int8",
+            where=model.name,
+            expected="int8 with zero point 0",
+            got=", ".join(found[:SHOWN]) + more,
+            remedy=LESS,
+        )
 
 
 def attentions(trt: Any, network: Any) -> Iterator[Any]:

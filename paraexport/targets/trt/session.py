@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paraexport.compilation import EngineInfo
 from paraexport.errors import MissingError
 from paraexport.targets.trt import info
-from paraexport.targets.trt.device import Device, find_device
+from paraexport.targets.trt.device import find_device
 from paraexport.targets.trt.flavour import Flavour
 from paraexport.targets.trt.loaded import LoadedEngine
 from paraexport.targets.trt.worker import Worker
@@ -29,11 +29,11 @@ def open_session(flavour: Flavour, folder: Path) -> EngineSession:
     """
     told = info.read(folder)
     if found := obstacle(flavour, folder):
-        again = f"--target {flavour.name}" if isinstance(find_device(), Device) else "--target onnxruntime"
+        again = "onnxruntime" if flavour.unusable(flavour.load(), find_device()) else flavour.name
         raise MissingError(
             f"{info.ENGINE} cannot run here: {found}",
             where=folder,
-            remedy=f"run it where it was built for, or build it again for this machine with {again}",
+            remedy=f"run it where it was built for, or build it again for this machine with --target {again}",
         )
     return EngineSession(flavour, folder, told)
 

@@ -32,6 +32,11 @@ class TensorRT:
     def availability(self) -> Availability:
         return self.flavour.availability()
 
+    def check(self, wanted: EngineOptions) -> None:
+        trt = self.flavour.load()
+        for text in wanted.compute_capabilities:
+            self.flavour.capability(trt, text)
+
     def here(self) -> str:
         return str(device.find_device())
 

@@ -204,6 +204,7 @@ class Results:
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--seconds", type=click.FloatRange(min=0), default=SECONDS, show_default=True)
 def main(*, output: Path, seconds: float) -> None:
+    output.mkdir(parents=True, exist_ok=True)
     clock = Clock(seconds)
     found = Results(output, ceilings_of_gpu())
     with tempfile.TemporaryDirectory() as work:

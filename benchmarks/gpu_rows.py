@@ -74,7 +74,6 @@ def left_out(found: Sequence[Row]) -> Iterator[str]:
 def write(
     folder: Path, found: Sequence[Row], where: machine.Machine, ceiling: Ceilings | str, judged: Sequence[Gate | Tests]
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     names = [field.name for field in dataclasses.fields(Row)]
     with (folder / "gpu.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -183,7 +183,7 @@ def check_output(output: Path, *, force: bool) -> None:
     check_writable(output)
 
 
-def check_replaceable(output: Path, *, force: bool) -> None:
+def check_replaceable(output: Path, *, force: bool, there_is: str = "a bundle from other inputs is there") -> None:
     """Raise an `OutputError` unless nothing is at `output`, or a bundle and nothing besides it, and `force`."""
     if output.is_symlink():
         raise OutputError("the output is a symbolic link", where=output, remedy="give the folder itself, or another -o")
@@ -199,9 +199,7 @@ def check_replaceable(output: Path, *, force: bool) -> None:
             remedy="move them away, or give another -o",
         )
     if not force:
-        raise OutputError(
-            "a bundle from other inputs is there", where=output, remedy="give --force to replace it, or another -o"
-        )
+        raise OutputError(there_is, where=output, remedy="give --force to replace it, or another -o")
 
 
 def own_files(folder: Path) -> set[str] | None:
@@ -229,7 +227,7 @@ def staging(output: Path, *, force: bool = False) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         open_to_readers(folder)
-        check_replaceable(output, force=force)
+        check_replaceable(output, force=force, there_is="another build has put a bundle there meanwhile")
         replace(folder, output, work / "old")
 
 

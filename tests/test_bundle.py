@@ -185,6 +185,11 @@ def test_what_comes_to_the_output_meanwhile_is_kept(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.bundle"]
 
 
+def test_of_two_builds_at_once_the_second_says_that_the_first_was_there(copy: Path) -> None:
+    with pytest.raises(OutputError, match="another build has put a bundle there meanwhile"), staging(copy):
+        pass
+
+
 def test_a_failure_takes_the_folders_away_that_it_made(tmp_path: Path) -> None:
     def fail() -> None:
         with staging(tmp_path / "a" / "b" / "c.bundle") as folder:

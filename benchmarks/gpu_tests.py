@@ -27,7 +27,7 @@ class Tests:
         return f"{VERDICTS[self.passed]}: tests that need a GPU: {self.told}"
 
 
-def run(folder: Path, left_s: float, paths: tuple[str, ...] = ("tests",)) -> Tests:
+def run(folder: Path, left_s: float, paths: tuple[str, ...] = ("tests/targets",)) -> Tests:
     """The tests marked `gpu` of `paths`; what they say is left in `folder`, as `tests.txt` and `tests.xml`.
 
     Args:

@@ -14,6 +14,12 @@ from benchmarks.gates import VERDICTS
 
 SECONDS, LEAST_S, GRACE_S = 150.0, 15.0, 10.0
 """That they may take; that pytest needs to begin; and that it may take to write down how far it came."""
+PYTEST = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main())
+"""
+"""What is started in the background of a shell ignores Ctrl-C, and so do the programs that it starts."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -42,7 +48,7 @@ def run(folder: Path, left_s: float, paths: tuple[str, ...] = ("tests/targets",)
     seconds = min(SECONDS, left_s)
     report, output = folder.resolve() / "tests.xml", folder.resolve() / "tests.txt"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command = [sys.executable, "-c", PYTEST, "-m", "gpu", "-v", "-p", "no:cacheprovider", f"--junitxml={report}"]
     with output.open("wb") as file:
         process = subprocess.Popen([*command, *paths], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
         try:

@@ -1,5 +1,6 @@
 """What several tests start from: bundles that are built once."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ from tests.test_trace import random_model, small_spec
 ROOT = Path(__file__).parent.parent
 DIGITS, TEST_IMAGES = ROOT / "models/digits.pt", ROOT / "calib/digits/test"
 LABELS = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """What is started in the background of a shell ignores it, and the programs that tests start would too."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import Bundle, read_bundle
-from paraexport.errors import BundleError, DataError, InputError, ParaexportError
+from paraexport.errors import BundleError, DataError, EngineError, InputError, ParaexportError, of_runtime
 
 
 class Engine:
@@ -43,15 +43,15 @@ class Engine:
         except ParaexportError:
             raise
         except Exception as error:  # each runtime has errors of its own
-            raise BundleError(
-                f"{target.name} cannot open the model", where=bundle.path, got=" ".join(str(error).split())[:300]
-            ) from error
+            raise of_runtime(error, BundleError, f"{target.name} cannot open the model", bundle.path) from error
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N, C, H, W] -> float32 logits [N, classes]; more than `max_batch` images run in several batches.
 
         Raises:
             DataError: another shape or dtype; nothing is converted in silence.
+            EngineError: the runtime fails.
+            MissingError: there is not enough memory, or a device has gone.
         """
         (_, *shape), (_, classes) = self.manifest.inputs[0].shape, self.manifest.outputs[0].shape
         if not isinstance(images, np.ndarray) or images.dtype != np.float32 or list(images.shape[1:]) != shape:
@@ -64,8 +64,17 @@ class Engine:
                 remedy="paraexport.preprocess.prepare_file and prepare_batch make it from image files and pixels",
             )
         size = self.manifest.max_batch
-        parts = [self.session(np.ascontiguousarray(images[at : at + size])) for at in range(0, len(images), size)]
+        parts = [self.answer(np.ascontiguousarray(images[at : at + size])) for at in range(0, len(images), size)]
         return np.concatenate(parts) if parts else np.zeros((0, int(classes)), np.float32)
+
+    def answer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            return self.session(batch)
+        except ParaexportError:
+            raise
+        except Exception as error:  # each runtime has errors of its own
+            what = f"{self.manifest.target} fails on a batch of {len(batch)}"
+            raise of_runtime(error, EngineError, what, self.bundle.path) from error
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Engine:

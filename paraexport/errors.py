@@ -9,12 +9,13 @@ ParaexportError
 │   ├── OutputError            a path that cannot be written, or must not be
 │   ├── BundleError            a bundle that is incomplete, changed or too new
 │   ├── TraceError             a model that cannot be expressed as ONNX
-│   └── EngineError            a graph or an option that the target cannot compile
+│   └── EngineError            a graph or an option that the target cannot compile or run
 └── MissingError           3   the target needs something that is not on this machine
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -98,3 +99,25 @@ class EngineError(InputError):
 
 class MissingError(ParaexportError):
     exit_code = 3
+
+
+NO_MEMORY = re.compile(
+    r"bad_alloc|bad allocation|out of memory|(?:failed to|can't|cannot|could not) allocate", re.IGNORECASE
+)
+"""So libraries say it, each in an exception of its own."""
+MOST_CHARACTERS = 300
+
+
+def lack_of_memory(error: Exception, where: object = None) -> MissingError | None:
+    """A library's own error as one of ours, where it says that memory was too little."""
+    said = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and not NO_MEMORY.search(said):
+        return None
+    remedy = "free memory, or build with a lower --max-batch"
+    return MissingError("there is not enough memory", where=where, got=said[-MOST_CHARACTERS:] or None, remedy=remedy)
+
+
+def of_runtime(error: Exception, kind: type[ParaexportError], what: str, where: object) -> ParaexportError:
+    """A runtime's own error as one of ours: of this kind, unless memory was too little."""
+    got = " ".join(str(error).split())[:MOST_CHARACTERS]
+    return lack_of_memory(error, where) or kind(what, where=where, got=got)

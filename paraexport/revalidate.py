@@ -15,6 +15,7 @@ from paraexport.compilation import EngineOptions
 from paraexport.engine import Engine
 from paraexport.errors import InputError, MissingError
 from paraexport.faults import Bisection
+from paraexport.limits import LIMITS
 from paraexport.options import Options
 from paraexport.records import Check, Manifest
 
@@ -130,8 +131,9 @@ def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress
         raise MissingError(f"--bisect needs {', '.join(missing)}", remedy="pip install 'paraexport[build]'")
     from paraexport import bisection
 
-    usual = {one.name: one.limit for one in opened.manifest.checks}
-    limit = {**usual, **(limits or {})}[bisection.PARITY]
+    usual = {name: one.value for name, one in LIMITS[opened.manifest.precision].items()}
+    then = {one.name: one.limit for one in opened.manifest.checks}
+    limit = {**usual, **then, **(limits or {})}[bisection.PARITY]
     images, _ = golden.read(opened.path)
     return bisection.bisect(opened, images, limit=limit, options=engine_options(opened), progress=progress)
 

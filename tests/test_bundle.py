@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 import torch
 
 import paraexport
 from paraexport import report
 from paraexport.bundle import FORMAT, MANIFEST, check_output, read_bundle, staging, write_manifest
-from paraexport.errors import BundleError, DataError, MissingError, OutputError
+from paraexport.errors import BundleError, DataError, EngineError, MissingError, OutputError
 from paraexport.paraformer import ParaFormer
 from paraexport.records import Manifest, Source, TensorInfo
 from paraexport.spec import Preprocessing
@@ -70,6 +72,29 @@ def test_a_wrong_input_says_what_is_expected(made: tuple[Path, ParaFormer], imag
     engine = paraexport.load(made[0], threads=1)
     with pytest.raises(DataError, match=r"expected a float32 array \[N, 1, 8, 12\], got"):
         engine(images)  # type: ignore[arg-type]
+
+
+GRAPH = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[batch, 1, 8, 12] images) => (float[a, b, c, d] logits) <int64[4] shape = {{{shape}}}> {{
+        logits = {operator} (images, shape)
+    }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "kind", "message"),
+    [
+        ("Reshape", "7, 1, 1, 1", EngineError, r"copy\.bundle: onnxruntime fails on a batch of 1 \(got .*Reshape"),
+        ("Expand", "1000000000, 1000, 8, 12", MissingError, r"copy\.bundle: there is not enough memory \(got .*"),
+    ],
+)
+def test_what_a_runtime_raises_is_told_as_an_error_of_ours(
+    operator: str, shape: str, kind: type[Exception], message: str, copy: Path
+) -> None:
+    onnx.save(onnx.parser.parse_model(GRAPH.format(operator=operator, shape=shape)), copy / "model.onnx")
+    write_manifest(copy, manifest())
+    with pytest.raises(kind, match=message):
+        paraexport.load(copy)(np.zeros((1, 1, 8, 12), np.float32))
 
 
 def test_the_digest_is_the_sha256_of_the_manifest_with_zeros_in_its_place(made: tuple[Path, ParaFormer]) -> None:

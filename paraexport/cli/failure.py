@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from dataclasses import asdict, dataclass
@@ -14,18 +13,13 @@ import click
 from paraexport.cli.bisection import print_bisection
 from paraexport.cli.output import emit_json, line_of, print_checks, say
 from paraexport.cli.signals import Interrupted
-from paraexport.errors import InputError, MissingError, ParaexportError
+from paraexport.errors import InputError, MissingError, ParaexportError, lack_of_memory
 from paraexport.faults import Bisection
 from paraexport.records import Check
 
 TRACEBACK = "PARAEXPORT_TRACEBACK"
 EXTRAS = {"onnxruntime": "cpu", "torch": "build", "onnx": "build", "onnx_ir": "build", "onnxscript": "build"}
 """Which extra brings a module that may be missing."""
-NO_MEMORY = re.compile(
-    r"bad_alloc|bad allocation|out of memory|(?:failed to|can't|cannot|could not) allocate", re.IGNORECASE
-)
-"""So libraries say it, each in an exception of its own."""
-MOST_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -90,11 +84,7 @@ def translated(error: BaseException) -> BaseException:
         return MissingError(f"{module} cannot be imported", got=error, remedy=f"paraexport doctor, or {install}")
     if isinstance(error, OSError) and error.strerror:
         return InputError(error.strerror, where=error.filename)
-    said = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or (isinstance(error, Exception) and NO_MEMORY.search(said)):
-        remedy = "free memory, or build with a lower --max-batch"
-        return MissingError("there is not enough memory", got=said[-MOST_CHARACTERS:] or None, remedy=remedy)
-    return error
+    return (lack_of_memory(error) if isinstance(error, Exception) else None) or error
 
 
 def library_of(error: ImportError) -> str:

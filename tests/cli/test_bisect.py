@@ -1,5 +1,9 @@
 """`validate` names the part that a target computes wrongly, in its line, in a table and in JSON."""
 
+import dataclasses
+import shutil
+from pathlib import Path
+
 import pytest
 
 from paraexport.bundle import Bundle, write_manifest
@@ -46,6 +50,12 @@ def test_a_right_bundle_can_be_bisected_by_hand(run: Run, small_bundle: Bundle) 
     assert told.json["bisection"]["culprit"] is None
     assert told.json["bisection"]["limit"] == 1e-5
     assert "bisection" not in run("validate", small_bundle.path, "--json").json
+
+
+def test_a_bundle_without_checks_is_bisected_by_the_usual_limit(run: Run, small_bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(small_bundle.path, tmp_path / "a.bundle")
+    write_manifest(tmp_path / "a.bundle", dataclasses.replace(small_bundle.manifest, checks=()))
+    assert "within 1e-05" in run("validate", tmp_path / "a.bundle", "--bisect").out
 
 
 def test_without_onnx_it_says_what_it_needs(run: Run, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

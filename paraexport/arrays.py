@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.errors import DataError
+from paraexport.errors import DataError, on_one_line
 from paraexport.preprocess import prepare_batch
 from paraexport.spec import Preprocessing
 
@@ -85,7 +85,7 @@ def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
             "not a NumPy file of plain arrays",
             where=path,
             expected="an array in .npy, or images and labels in .npz",
-            got=" ".join(str(error).split()) or type(error).__name__,
+            got=on_one_line(error) or type(error).__name__,
             remedy="save it again with numpy.save or numpy.savez",
         ) from error
     if "images" not in arrays or arrays.keys() - {"images", "labels"}:

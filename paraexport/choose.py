@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import contest, own_process, targets
-from paraexport.errors import MissingError
+from paraexport.errors import MissingError, on_one_line
 from paraexport.records import Candidate
 
 BATCHES = (1, 8)
@@ -87,7 +87,7 @@ def serve(target: str, folder: str, workload: str) -> None:
     try:
         session = targets.get(target).open_session(Path(folder), targets.Workload(image=image, **said))
     except Exception as error:  # each runtime has errors of its own
-        print(json.dumps({"error": " ".join(str(error).split())[:300]}), flush=True)
+        print(json.dumps({"error": on_one_line(error)[:300]}), flush=True)
         return
 
     @functools.cache

@@ -108,9 +108,14 @@ NO_MEMORY = re.compile(
 MOST_CHARACTERS = 300
 
 
+def on_one_line(text: object) -> str:
+    """What libraries say in several lines, or with spaces to line it up."""
+    return " ".join(str(text).split())
+
+
 def lack_of_memory(error: Exception, where: object = None) -> MissingError | None:
     """A library's own error as one of ours, where it says that memory was too little."""
-    said = " ".join(str(error).split())
+    said = on_one_line(error)
     if not isinstance(error, MemoryError) and not NO_MEMORY.search(said):
         return None
     remedy = "free memory, or build with a lower --max-batch"
@@ -119,5 +124,4 @@ def lack_of_memory(error: Exception, where: object = None) -> MissingError | Non
 
 def of_runtime(error: Exception, kind: type[ParaexportError], what: str, where: object) -> ParaexportError:
     """A runtime's own error as one of ours: of this kind, unless memory was too little."""
-    got = " ".join(str(error).split())[:MOST_CHARACTERS]
-    return lack_of_memory(error, where) or kind(what, where=where, got=got)
+    return lack_of_memory(error, where) or kind(what, where=where, got=on_one_line(error)[:MOST_CHARACTERS])

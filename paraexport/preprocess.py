@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.errors import DataError, SpecError
+from paraexport.errors import DataError, SpecError, on_one_line
 from paraexport.spec import Preprocessing
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
         raise DataError(
             "the image is truncated or damaged",
             where=path,
-            got=" ".join(str(error).split()) or type(error).__name__,
+            got=on_one_line(error) or type(error).__name__,
             remedy="copy or download it again",
         ) from error
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.errors import InputError
+from paraexport.errors import InputError, on_one_line
 from paraexport.limits import LIMITS
 from paraexport.records import Check
 from paraexport.validate import BATCH_SIZES
@@ -103,7 +103,7 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it raises a class of its own for each code
-        got = " ".join(str(error).split())
+        got = on_one_line(error)
         raise InputError("ONNX Runtime cannot open the graph", where=path, got=got, remedy=REMEDY) from error
 
     def run(batch: Images) -> Answers:
@@ -111,7 +111,7 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
         try:
             found: Answers = session.run(None, {images: batch})
         except Exception as error:
-            got = " ".join(str(error).split())
+            got = on_one_line(error)
             raise InputError("ONNX Runtime cannot run the graph", where=path, got=got, remedy=REMEDY) from error
         return found
 

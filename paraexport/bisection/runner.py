@@ -18,6 +18,7 @@ from paraexport.bisection.values import Array, Form, Reference
 from paraexport.bundle import MODEL, Bundle
 from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
+from paraexport.errors import on_one_line
 from paraexport.faults import PartDifference
 from paraexport.onnx_file import save
 
@@ -49,7 +50,7 @@ class Runner:
         try:
             answer = self.answer(model, given)
         except Exception as error:  # each runtime has errors of its own
-            failure = " ".join(str(error).split())[:SHOWN] or type(error).__name__
+            failure = on_one_line(error)[:SHOWN] or type(error).__name__
             return PartDifference(part.name, within, len(part.nodes), None, failure=failure)
         got = unpack(answer, part.outputs, self.forms)
         branches = self.by_branch(part, expected, got)

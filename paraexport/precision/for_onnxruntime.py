@@ -23,6 +23,7 @@ from paraexport.rewrite.edit import (
     bias_behind,
     clean,
     const,
+    dims,
     is_op,
     operands,
     result,
@@ -112,7 +113,7 @@ def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     integers, step, zero_point = operands(activation)
     columns, steps = operands(weight)
     # ONNX Runtime 1.32 adds the bias twice where a weight of more axes has a scale for each column.
-    adding, _ = bias_behind(node) or (None, None) if rank(columns) == MATRIX else (None, None)
+    adding, _ = bias_behind(node) or (None, None) if len(dims(columns) or ()) == MATRIX else (None, None)
     bias = None if adding is None else next((value for value in operands(adding) if is_row(value)), None)
     last = node if adding is None or bias is None else adding
     name, shape = node.name or "MatMul", sizes_of(result(last))
@@ -124,10 +125,6 @@ def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     take_name(fused, output)
     if (made := fused.producer()) is not None:
         made.name = name
-
-
-def rank(value: ir.Value) -> int | None:
-    return None if value.shape is None else len(value.shape)
 
 
 def is_row(value: ir.Value) -> bool:

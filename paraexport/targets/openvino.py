@@ -35,8 +35,8 @@ class OpenVino:
         return Availability(str(openvino.__version__).partition("-")[0])
 
     def open_session(self, folder: Path, workload: Workload) -> OpenVinoSession:
-        exact = workload.precision == "int8" and saturates()
-        return OpenVinoSession(folder / "model.onnx", workload.threads, in_float32=exact)
+        in_float32 = workload.precision == "int8" and saturates()
+        return OpenVinoSession(folder / "model.onnx", workload.threads, in_float32=in_float32)
 
     def low_products(self, folder: Path) -> frozenset[str] | str:
         if saturates():

@@ -140,13 +140,18 @@ def test_an_image_size_that_is_not_fixed_is_refused(tmp_path: Path) -> None:
         compile_here(save(tmp_path / "graph", text))
 
 
-@pytest.mark.parametrize("content", [b"no model", b"hello", b"\x00\xff" * 500, b""])
-def test_a_file_that_is_no_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
-    """The parser of TensorRT-RTX 1.7 fails on the first alone."""
+NOT_TAKEN, NOTHING = "does not take the graph", "expected one input and one output of float32, got inputs: none"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"no model", NOT_TAKEN), *((one, rf"{NOTHING}|{NOT_TAKEN}") for one in (b"hello", b"\x00\xff" * 500, b""))],
+)
+def test_a_file_that_is_no_onnx_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+    """The parser of TensorRT-RTX 1.7 fails on the first alone, and reads a network of nothing in the others."""
     (tmp_path / "model.onnx").write_bytes(content)
-    with pytest.raises(EngineError, match=r"model\.onnx: .*") as caught:
+    with pytest.raises(EngineError, match=rf"model\.onnx: .*({words})"):
         compile_here(tmp_path)
-    assert any(words in str(caught.value) for words in ("does not take the graph", "cannot be read", "inputs: none"))
 
 
 @pytest.mark.parametrize(

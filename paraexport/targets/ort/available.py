@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paraexport import own_process
+from paraexport.errors import on_one_line
 from paraexport.targets.ort.provider import CUDA, PROVIDERS, Provider
 from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
@@ -183,4 +184,4 @@ def version_of(module: str) -> str:
 
 def one_line(error: Exception) -> str:
     """The end of what it says: ONNX Runtime begins with the place in its own source."""
-    return " ".join(str(error).split())[-MOST_CHARACTERS:]
+    return on_one_line(error)[-MOST_CHARACTERS:]

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test gpu-check check format lint types env clean
+.PHONY: demo test faults gpu-check check format lint types env clean
 
 env: $(VENV)/.installed
 
@@ -22,6 +22,9 @@ demo: env
 
 test: env
 	$(BIN)/pytest -n auto
+
+faults: env
+	$(BIN)/python -m tests.faults
 
 gpu-check: env
 	$(BIN)/python -m benchmarks.gpu_check -o gpu-check

@@ -33,6 +33,7 @@ from benchmarks.subjects import OURS
 from paraexport import targets
 from paraexport.clock import silent
 from paraexport.compilation import EngineInfo, EngineOptions
+from paraexport.folder import Folder
 from paraexport.options import PRECISIONS
 from paraexport.spec import Spec
 from paraexport.targets.trt.device import find_device
@@ -79,7 +80,7 @@ def opened(target: str, prepared: Prepared, layout: str, precision: str, folder:
         graph = ir.load(folder / "model.onnx").graph
         counted = {batch: work_of(graph, batch) for batch in BATCHES}
     before = gpu_memory.in_use_bytes()
-    return Opened(targets.get(target).open_session(folder, workload), engine, counted, before)
+    return Opened(targets.get(target).open_session(Folder(folder), workload), engine, counted, before)
 
 
 def with_roofline(row: Row, work: Work | None, measured: Ceilings | str) -> Row:

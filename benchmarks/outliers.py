@@ -70,7 +70,7 @@ def main() -> None:
                     checkpoint, Path(temporary) / "out.bundle", precision="int8", calib=CALIBRATION, data=TEST,
                     limits=limits, force=True, **way.options,
                 )  # fmt: skip
-                accuracy = read(built.path).accuracy
+                accuracy = read(built.files).accuracy
                 assert accuracy is not None
                 assert built.manifest.lowering is not None
                 parity = next(check.value for check in built.manifest.checks if check.name == "parity")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import subjects
+from paraexport.folder import Folder
 
 Floats = NDArray[np.float32]
 Session = Callable[[Floats], Floats]
@@ -92,7 +93,9 @@ def open_target(name: str, folder: Path, graph: str, threads: int) -> Session:
     from paraexport import targets
 
     # On a CPU neither of these targets asks how large images are.
-    return targets.require(name).open_session(folder / graph, targets.Workload(image=(), max_batch=1, threads=threads))
+    return targets.require(name).open_session(
+        Folder(folder / graph), targets.Workload(image=(), max_batch=1, threads=threads)
+    )
 
 
 def open_openvino_ir(folder: Path, graph: str, threads: int) -> Session:

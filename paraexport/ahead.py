@@ -40,8 +40,8 @@ def run_checks(
     """
     manifest = made.manifest
     compiler = targets.compiler(manifest.target)
-    reason = compiler.obstacle(made.path) if compiler else ""
-    evidence = dataclasses.replace(evidence, batches=targets.optima(manifest.target, made.path))
+    reason = compiler.obstacle(made.files) if compiler else ""
+    evidence = dataclasses.replace(evidence, batches=targets.optima(manifest.target, made.files))
     try:
         evidence = dataclasses.replace(evidence, lowered=read_back())
     except MissingError:
@@ -98,7 +98,7 @@ def as_written(made: Bundle) -> ir.Model:
     from paraexport.precision import half_cpu
     from paraexport.precision.span import SPANS
 
-    model = ir.load(made.path / MODEL)
+    model = ir.load(made.files.at(MODEL))
     ir.external_data.load_to_model(model)
     for kind in SPANS:
         if kind == made.manifest.precision:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from paraexport import contest, own_process, targets
 from paraexport.errors import MissingError, on_one_line
+from paraexport.folder import Folder
 from paraexport.records import Candidate
 
 BATCHES = (1, 8)
@@ -85,7 +86,7 @@ def serve(target: str, folder: str, workload: str) -> None:
     said = json.loads(workload)
     image = tuple(said.pop("image"))
     try:
-        session = targets.get(target).open_session(Path(folder), targets.Workload(image=image, **said))
+        session = targets.get(target).open_session(Folder(Path(folder)), targets.Workload(image=image, **said))
     except Exception as error:  # each runtime has errors of its own
         print(json.dumps({"error": on_one_line(error)[:300]}), flush=True)
         return

@@ -18,6 +18,7 @@ from paraexport.clock import Clock, Progress
 from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
 from paraexport.errors import EngineError, MissingError
+from paraexport.folder import Folder
 from paraexport.options import AUTO, Options
 from paraexport.records import Candidate, Lowering, Rewrite
 
@@ -204,7 +205,7 @@ def error_of(
     if draft.failure:
         return None
     try:
-        session = targets.get(draft.target).open_session(draft.folder, workload)
+        session = targets.get(draft.target).open_session(Folder(draft.folder), workload)
         off = np.concatenate([session(images) for images in batches]) - expected
     except Exception:  # each runtime has errors of its own
         return None

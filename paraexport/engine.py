@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import targets
-from paraexport.bundle import Bundle, read_bundle
+from paraexport.bundle import REBUILD, Bundle, reading
 from paraexport.errors import BundleError, DataError, EngineError, InputError, ParaexportError, of_runtime
+from paraexport.records import TensorInfo
 
 
 class Engine:
@@ -22,7 +24,7 @@ class Engine:
 
     Raises:
         MissingError: the target's runtime, or a device that it needs, is not here.
-        BundleError: the runtime cannot open the model.
+        BundleError: the runtime cannot open the model, or the model is not the one that the manifest describes.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
@@ -39,11 +41,24 @@ class Engine:
             threads=threads,
         )
         try:
-            self.session = target.open_session(bundle.path, workload)
+            self.session = target.open_session(bundle.files, workload)
         except ParaexportError:
             raise
         except Exception as error:  # each runtime has errors of its own
-            raise of_runtime(error, BundleError, f"{target.name} cannot open the model", bundle.path) from error
+            bundle.require_unchanged()
+            what = f"{target.name} cannot open the model"
+            raise of_runtime(error, BundleError, what, bundle.path, bundle.files.named) from error
+        bundle.require_unchanged()
+        if differences := [
+            *differing("input", self.manifest.inputs, self.session.inputs),
+            *differing("output", self.manifest.outputs, self.session.outputs),
+        ]:
+            raise BundleError(
+                "the model is not the one that the manifest describes",
+                where=bundle.path,
+                got="; ".join(differences),
+                remedy=REBUILD,
+            )
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N, C, H, W] -> float32 logits [N, classes]; more than `max_batch` images run in several batches.
@@ -74,14 +89,33 @@ class Engine:
             raise
         except Exception as error:  # each runtime has errors of its own
             what = f"{self.manifest.target} fails on a batch of {len(batch)}"
-            raise of_runtime(error, EngineError, what, self.bundle.path) from error
+            raise of_runtime(error, EngineError, what, self.bundle.path, self.bundle.files.named) from error
+
+
+def differing(side: str, expected: Iterable[TensorInfo], got: Iterable[TensorInfo]) -> Iterator[str]:
+    """What the model says of its inputs or outputs otherwise than the manifest does, each as one clause."""
+    expected, got = tuple(expected), tuple(got)
+    if len(expected) != len(got):
+        yield f"{len(got)} {side}s, the manifest lists {len(expected)}"
+        return
+    for wanted, there in zip(expected, got, strict=True):
+        if text_of(wanted) != text_of(there):
+            yield f"{side} {text_of(there)}, the manifest says {text_of(wanted)}"
+
+
+def text_of(tensor: TensorInfo) -> str:
+    """`images float32 [?, 3, 32, 32]`; runtimes give a free axis names of their own."""
+    sizes = ", ".join(str(size) if isinstance(size, int) else "?" for size in tensor.shape)
+    return f"{tensor.name} {tensor.dtype} [{sizes}]"
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Engine:
-    """Open the bundle at `path`, every file's sha256 verified first.
+    """Open the bundle at `path`, every file's sha256 verified first; what was verified is what runs.
+
+    While another process replaces the bundle, this opens the old one or the new one.
 
     Raises:
         BundleError: the bundle is incomplete or was changed.
         MissingError: the target's runtime is not installed here.
     """
-    return Engine(read_bundle(Path(path)), threads)
+    return reading(Path(path), lambda bundle: Engine(bundle, threads))

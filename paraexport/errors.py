@@ -16,6 +16,7 @@ ParaexportError
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -122,6 +123,12 @@ def lack_of_memory(error: Exception, where: object = None) -> MissingError | Non
     return MissingError("there is not enough memory", where=where, got=said[-MOST_CHARACTERS:] or None, remedy=remedy)
 
 
-def of_runtime(error: Exception, kind: type[ParaexportError], what: str, where: object) -> ParaexportError:
-    """A runtime's own error as one of ours: of this kind, unless memory was too little."""
-    return lack_of_memory(error, where) or kind(what, where=where, got=on_one_line(error)[:MOST_CHARACTERS])
+def of_runtime(
+    error: Exception, kind: type[ParaexportError], what: str, where: object, named: Callable[[str], str] = str
+) -> ParaexportError:
+    """A runtime's own error as one of ours: of this kind, unless memory was too little.
+
+    `named` puts the user's names of files in the place of those that the runtime was given.
+    """
+    said = named(on_one_line(error))[:MOST_CHARACTERS]
+    return lack_of_memory(error, where) or kind(what, where=where, got=said)

@@ -33,6 +33,15 @@ def image_files(path: Path) -> list[Path]:
     return files
 
 
+def without_dots(path: Path) -> Path:
+    """`path`; or, if there is `..` in it, where that leads, though the folders on the way need not be there."""
+    if ".." not in path.parts:
+        return path
+    if path.name == "..":
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent)) / path.name
+
+
 def cache_folder(what: str) -> Path:
     """`$XDG_CACHE_HOME/paraexport/WHAT`, in `~/.cache` where that is not set; it may not be there yet."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

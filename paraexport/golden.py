@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
-from paraexport.errors import BundleError
+from paraexport.bundle import REBUILD
+from paraexport.errors import BundleError, on_one_line
+from paraexport.folder import Folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,7 @@ FILE = "golden.safetensors"
 IMAGES, LOGITS = "images", "logits"
 
 Array = NDArray[np.float32]
+Pair = tuple[Array, Array]
 
 
 def answers(module: nn.Module) -> Callable[[Array], Array]:
@@ -38,22 +40,27 @@ def write(folder: Path, images: Array, logits: Array, origin: str) -> None:
     save_file({IMAGES: images, LOGITS: logits}, folder / FILE, {"origin": origin})
 
 
-def read(folder: Path) -> tuple[Array, Array]:
-    """(images, logits) of the bundle at `folder`.
+def read(folder: Folder) -> Pair:
+    """(images [n, C, H, W], logits [n, classes]) of a bundle, n at least 1.
 
     Raises:
         BundleError: there is no such file, or it holds something else.
     """
+    where, content = folder.path / FILE, folder.read(FILE)
     try:
-        tensors = load_file(folder / FILE)
+        tensors = load(content)
         images, logits = tensors[IMAGES], tensors[LOGITS]
-    except (OSError, safetensors.SafetensorError, KeyError) as error:
+    except Exception as error:  # safetensors' own, KeyError, and what NumPy raises for types that it lacks
         raise BundleError(
-            "the golden file cannot be read", where=folder / FILE, expected=f"{IMAGES} and {LOGITS}", got=error
+            "the golden file cannot be read",
+            where=where,
+            expected=f"{IMAGES} and {LOGITS}",
+            got=on_one_line(error) or type(error).__name__,
+            remedy=REBUILD,
         ) from error
-    if len(images) != len(logits) or images.dtype != np.float32 or logits.dtype != np.float32:
+    kinds = (images.dtype.name, images.ndim, logits.dtype.name, logits.ndim)
+    if kinds != ("float32", 4, "float32", 2) or not len(images) == len(logits) > 0:
         got = f"{images.dtype} {list(images.shape)} and {logits.dtype} {list(logits.shape)}"
-        raise BundleError(
-            "the golden file is malformed", where=folder / FILE, expected="float32, one row of logits an image", got=got
-        )
+        expected = "float32 images [n, C, H, W] and logits [n, classes], n at least 1"
+        raise BundleError("the golden file is malformed", where=where, expected=expected, got=got, remedy=REBUILD)
     return images, logits

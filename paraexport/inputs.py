@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from paraexport import targets
 from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import MissingError
+from paraexport.folder import Folder
 from paraexport.limits import LIMITS
 from paraexport.options import Options
 from paraexport.records import Lowering, Manifest
@@ -117,7 +118,7 @@ def worst_parts(lowering: Lowering) -> str:
     return f"the most error at the sum over branches comes from {told}; {remedy}"
 
 
-def read_back(folder: Path, manifest: Manifest) -> Lowered | None:
+def read_back(folder: Folder, manifest: Manifest) -> Lowered | None:
     """What the target makes of the products that are to run in int8; None in other precisions."""
     lowering = manifest.lowering
     if manifest.precision != "int8" or lowering is None or not lowering.products:

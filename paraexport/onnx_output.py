@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from paraexport.claim import claim
 from paraexport.errors import OutputError
-from paraexport.workspace import check_writable, workspace
 
 
 def check(output: Path, sources: Collection[Path], *, force: bool) -> None:
@@ -17,7 +17,8 @@ def check(output: Path, sources: Collection[Path], *, force: bool) -> None:
         OutputError: it is a source, a folder or a link, something is there and not `force`, or it cannot be written.
     """
     check_replaceable(output, sources, force=force)
-    check_writable(output)
+    with claim(output):
+        pass  # its folder can be written
 
 
 def check_replaceable(output: Path, sources: Collection[Path], *, force: bool) -> None:
@@ -39,11 +40,14 @@ def staging(output: Path, sources: Collection[Path], *, force: bool) -> Iterator
         OutputError: writing failed, or something has come to a file's place meanwhile.
     """
     output = output.absolute()
-    with workspace(output, "the output") as work:
-        yield work
+    with claim(output) as claimed, claimed.workspace("the output") as work:
+        (folder := work / "new").mkdir()
+        yield folder
         # The model last: it is what a reader opens.
-        files = sorted((file for file in work.rglob("*") if file.is_file()), key=lambda file: file.name == output.name)
-        places = [output.parent / file.relative_to(work) for file in files]
+        files = sorted(
+            (file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.name == output.name
+        )
+        places = [output.parent / file.relative_to(folder) for file in files]
         for place in places:
             check_replaceable(place, sources, force=force)
         for file, place in zip(files, places, strict=True):

@@ -11,9 +11,12 @@ from pathlib import Path
 
 from paraexport import __version__, ahead, bundle, cache, drafts, golden, inputs, report, targets, validate
 from paraexport.bundle import Bundle
+from paraexport.claim import Claim, claim
 from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
 from paraexport.faults import Bisection
+from paraexport.files import without_dots
+from paraexport.folder import Folder
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source
 
@@ -98,14 +101,27 @@ def build(
 
 
 def run(source: Path, output: Path, options: Options, force: bool, progress: Progress) -> Bundle:
-    clock = Clock(progress)
+    """Reuse the bundle that is there, or make it; of two processes that make the same one, the second reuses it."""
+    output = without_dots(output)
     cache.require_file(source)
     key = cache.build_key(source, options.settings(), options.files())
     # A module's own code may read anything, so that no key over files can be complete.
-    if not force and options.module is None and (ready := cache.up_to_date(output, key)):
+    reusable = not force and options.module is None
+    if reusable and (ready := cache.up_to_date(output, key)):
         progress(UNCHANGED)
         return ready
-    bundle.check_output(output, force=force)
+    bundle.check_replaceable(output, force=force)
+    with claim(output, lambda: progress(f"waiting for another build of {output}")) as claimed:
+        if reusable and claimed.waited and (ready := cache.up_to_date(output, key)):
+            progress(UNCHANGED)
+            return ready
+        bundle.check_replaceable(output, force=force)
+        made = make(source, claimed, key, options, force=force, progress=progress)
+    return dataclasses.replace(made, path=output)
+
+
+def make(source: Path, claimed: Claim, key: str, options: Options, *, force: bool, progress: Progress) -> Bundle:
+    clock, output = Clock(progress), claimed.output
     possible = options.targets
     inputs.require_libraries()
     with clock.stage("checkpoint"):
@@ -116,7 +132,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
     with clock.stage("PyTorch"):
         pytorch = golden.answers(loaded.original)
         answered = inputs.answers_to(samples, pytorch, options.max_batch)
-    with bundle.staging(output, force=force) as folder:
+    with bundle.staging(output, force=force, claimed=claimed) as folder:
         with clock.stage("trace"):
             from paraexport.trace import trace
 
@@ -166,7 +182,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             outcome = ahead.run_checks(
                 Bundle(folder, manifest),
                 validate.Evidence(pairs, samples.labels, seen, logits, rounding=rounding),
-                lambda: inputs.read_back(folder, manifest),
+                lambda: inputs.read_back(Folder(folder), manifest),
                 options.moved_limits(),
             )
 

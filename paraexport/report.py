@@ -17,7 +17,8 @@ from paraexport.bundle import REBUILD
 from paraexport.clock import Clock
 from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
-from paraexport.errors import BundleError
+from paraexport.errors import BundleError, on_one_line
+from paraexport.folder import Folder
 from paraexport.records import Accuracy, Manifest, Report
 
 JSON, HTML = "report.json", "report.html"
@@ -58,13 +59,15 @@ def write(
     (folder / HTML).write_text(report_page.render(manifest, report, images, logits), encoding="utf-8")
 
 
-def read(folder: Path) -> Report:
-    """The report of the bundle at `folder`.
+def read(folder: Folder) -> Report:
+    """The report of a bundle.
 
     Raises:
         BundleError: there is none, or it is of another form, as another version of paraexport may write it.
     """
+    content = folder.read(JSON)
     try:
-        return msgspec.json.decode((folder / JSON).read_bytes(), type=Report)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise BundleError("the report cannot be read", where=folder / JSON, got=error, remedy=REBUILD) from error
+        return msgspec.json.decode(content, type=Report)
+    except (ValueError, RecursionError) as error:  # msgspec's own is a ValueError
+        where, got = folder.path / JSON, on_one_line(error)
+        raise BundleError("the report cannot be read", where=where, got=got, remedy=REBUILD) from error

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from paraexport import bundle, cache, golden, inputs, report, targets, validate
 from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
-from paraexport.engine import Engine
-from paraexport.errors import InputError, MissingError
+from paraexport.engine import load
+from paraexport.errors import BundleError, InputError, MissingError
 from paraexport.faults import Bisection
 from paraexport.limits import LIMITS
 from paraexport.options import Options
@@ -54,10 +54,9 @@ def revalidate(
     """
     clock = Clock(progress)
     with clock.stage("bundle"):
-        opened = bundle.read_bundle(Path(path))
-        manifest = opened.manifest
-        engine = Engine(opened)
-        images, logits = golden.read(opened.path)
+        engine = load(path)
+        opened, manifest = engine.bundle, engine.manifest
+        images, logits = golden_of(opened)
     options = Options(
         precision=manifest.precision,
         branches=manifest.spec.branches if manifest.spec else None,
@@ -87,7 +86,7 @@ def revalidate(
             "PyTorch's answers are needed to compare with", where="--data", remedy="give the checkpoint too"
         )
     with clock.stage("checks"):
-        lowered, optima = inputs.read_back(opened.path, manifest), targets.optima(manifest.target, opened.path)
+        lowered, optima = inputs.read_back(opened.files, manifest), targets.optima(manifest.target, opened.files)
         evidence = dataclasses.replace(evidence, lowered=lowered, batches=optima)
         checks = validate.run_checks(
             manifest.precision,
@@ -110,7 +109,7 @@ def revalidate(
             return "give the checkpoint too, to see where the first difference is"
         if bundle.sha256_of(Path(str(checkpoint))) != manifest.source.sha256:
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
-        return inputs.blame(loaded, opened.path / bundle.MODEL, images, lowering=manifest.lowering)
+        return inputs.blame(loaded, opened.files.at(bundle.MODEL), images, lowering=manifest.lowering)
 
     validate.require_passed(checks, where)
     return checks
@@ -134,13 +133,28 @@ def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress
     usual = {name: one.value for name, one in LIMITS[opened.manifest.precision].items()}
     then = {one.name: one.limit for one in opened.manifest.checks}
     limit = {**usual, **then, **(limits or {})}[bisection.PARITY]
-    images, _ = golden.read(opened.path)
+    images, _ = golden_of(opened)
     return bisection.bisect(opened, images, limit=limit, options=engine_options(opened), progress=progress)
+
+
+def golden_of(opened: bundle.Bundle) -> golden.Pair:
+    """The golden images [n, C, H, W] and logits [n, classes] of a bundle.
+
+    Raises:
+        BundleError: they are not there, or not of this model.
+    """
+    images, logits = golden.read(opened.files)
+    shapes = [list(side[0].shape[1:]) for side in (opened.manifest.inputs, opened.manifest.outputs)]
+    got = [list(images.shape[1:]), list(logits.shape[1:])]
+    if got != shapes:
+        where = opened.path / golden.FILE
+        raise BundleError("the golden file is of another model", where=where, expected=shapes, got=got)
+    return images, logits
 
 
 def engine_options(opened: bundle.Bundle) -> EngineOptions:
     """How its engine was compiled."""
-    engine = report.read(opened.path).engine
+    engine = report.read(opened.files).engine
     return EngineOptions() if engine is None else engine.options
 
 

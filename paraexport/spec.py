@@ -5,6 +5,7 @@ Only the standard library is imported here, so that every module may import this
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,8 @@ Activation = Literal["gelu", "gelu_tanh", "relu"]
 Pool = Literal["cls", "mean", "patch_mean"]
 NormPlace = Literal["before", "after", "none"]
 PatchProjection = Literal["linear", "conv"]
+LONGEST_SIDE = 1 << 16
+"""Of an image, in pixels."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
@@ -106,6 +109,25 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.5,)
     """One a channel, on the 0..1 scale."""
     std: tuple[float, ...] = (0.5,)
+
+    def problems(self) -> list[str]:
+        """Every impossible value, each as one clause; empty when there is none."""
+        resize = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        sides = {"image_size": self.image_size, "resize": resize}
+        found = [
+            f"{name} is {' x '.join(map(str, sizes))}, expected 1 to {LONGEST_SIDE} pixels"
+            for name, sizes in sides.items()
+            if not all(1 <= size <= LONGEST_SIDE for size in sizes)
+        ]
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) not in (1, self.channels):
+                found.append(f"{name} has {len(values)} numbers for {self.channels} channels")
+            if not all(math.isfinite(value) for value in values):
+                found.append(f"{name} is not finite")
+        if not all(value > 0 for value in self.std):
+            found.append("std is not above 0")
+        return found
 
 
 @dataclass(frozen=True)

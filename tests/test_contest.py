@@ -123,7 +123,7 @@ def test_an_auto_build_times_all_layouts_and_keeps_the_fastest(small: Path, tmp_
     (chosen,) = (one for one in timed if one.chosen)
     assert chosen.latency_ms["1"] == min(one.latency_ms["1"] for one in timed)
     assert (made.manifest.target, made.manifest.layout) == (chosen.target, chosen.layout)
-    images, logits = read(made.path)
+    images, logits = read(made.files)
     assert abs(load(made.path)(images) - logits).max() <= 1e-5 * abs(logits).max()
 
 

@@ -14,7 +14,7 @@ ORDER = (
     ("profiles",),
     ("spec", "compilation", "faults", "limits"),
     ("records",),
-    ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "workspace", "own_process"),
+    ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "claim", "folder", "own_process"),
     ("arrays", "attention", "paraformer", "graph_names"),
     ("dataset", "bundle"),
     ("golden", "targets"),

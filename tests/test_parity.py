@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 
 from paraexport import targets
 from paraexport.checkpoint import load_checkpoint
+from paraexport.folder import Folder
 from paraexport.golden import answers
 from paraexport.rewrite import LAYOUTS, rewrite
 from paraexport.trace import trace
@@ -47,7 +48,7 @@ def worst(case: Case) -> float:
         for layout in LAYOUTS:
             rewrite(folder / "traced" / "model.onnx", layout, folder / layout)
             workload = targets.Workload(image=shapes[0][1:], max_batch=7, threads=1)
-            engine = targets.get("onnxruntime").open_session(folder / layout, workload)
+            engine = targets.get("onnxruntime").open_session(Folder(folder / layout), workload)
             for images, logits in zip(batches, expected, strict=True):
                 difference = max(difference, float(np.abs(engine(images) - logits).max()))
     return difference / max(float(np.abs(logits).max()) for logits in expected)

@@ -73,7 +73,7 @@ def test_the_engine_answers_as_the_golden_file_says(bare: Path, digits: Bundle, 
     )
     done = run(bare, code, digits.path, tmp_path / "logits.npy")
     assert done.returncode == 0, done.stderr
-    _, expected = read(digits.path)
+    _, expected = read(digits.files)
     assert np.abs(np.load(tmp_path / "logits.npy") - expected).max() <= 1e-5 * np.abs(expected).max()
 
 

@@ -48,7 +48,7 @@ def bisect(
     Raises:
         MissingError: the engine cannot run here.
     """
-    reference, model = Reference(ahead.as_written(made)), load(made.path / MODEL)
+    reference, model = Reference(ahead.as_written(made)), load(made.files.at(MODEL))
     ir.external_data.load_to_model(model)
     images, whole = worst_batch(made, reference, images)
     possible = forms(model.graph, reference, images)
@@ -104,7 +104,7 @@ def of_failure(
     """
     limit = next(one.limit for one in checks if one.name == PARITY)
     compiler = targets.compiler(made.manifest.target)
-    if (compiler and compiler.obstacle(made.path)) or targets.get("onnxruntime").availability().version is None:
+    if (compiler and compiler.obstacle(made.files)) or targets.get("onnxruntime").availability().version is None:
         return None
     if not distance(logits, ahead.open_graph(made)(images)) <= limit:
         return None
@@ -115,7 +115,7 @@ def of_failure(
 def worst_batch(made: Bundle, reference: Reference, images: Array) -> tuple[Array, float]:
     """The images at the batch at which the engine is off the most, and by how much."""
     engine, output = Engine(made), made.manifest.outputs[0].name
-    most_at_once, chosen = made.manifest.max_batch, targets.optima(made.manifest.target, made.path)
+    most_at_once, chosen = made.manifest.max_batch, targets.optima(made.manifest.target, made.files)
     sizes = {min(size, most_at_once) for size in (*BATCH_SIZES, *chosen, len(images), most_at_once)}
     tried = {size: np.resize(images, (size, *images.shape[1:])) for size in sorted(sizes)}
     off = {size: distance(reference.floats([output], batch)[output], engine(batch)) for size, batch in tried.items()}

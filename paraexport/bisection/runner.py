@@ -20,6 +20,7 @@ from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import on_one_line
 from paraexport.faults import PartDifference
+from paraexport.folder import Folder
 from paraexport.onnx_file import save
 
 SHOWN = 200
@@ -86,7 +87,7 @@ class Runner:
             workload = targets.Workload(
                 image=given.shape[1:], max_batch=manifest.max_batch, precision=manifest.precision
             )
-            return targets.require(manifest.target).open_session(folder, workload)(given)
+            return targets.require(manifest.target).open_session(Folder(folder), workload)(given)
 
 
 def stacked_outputs(part: Part, stacked: frozenset[ir.Node]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Literal
 import click
 
 from paraexport import targets
-from paraexport.bundle import MANIFEST, Bundle
+from paraexport.bundle import Bundle
 from paraexport.cli.options import PATH, engine_options, limit_option, output_options, reading_options
 from paraexport.cli.output import (
     argument,
@@ -151,7 +151,7 @@ def command(
             engine=dataclasses.replace(engine, compute_capabilities=compute_capabilities, profiles=profiles),
         )  # fmt: skip
     reused = pipeline.UNCHANGED in stages.names
-    show(Result(built, report.read(built.path), reused, stages.seconds()), as_json=as_json)
+    show(Result(built, report.read(built.files), reused, stages.seconds()), as_json=as_json)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +165,7 @@ class Result:
 
     @property
     def size_bytes(self) -> int:
-        files = self.bundle.manifest.files.values()
-        return sum(file.size_bytes for file in files) + (self.bundle.path / MANIFEST).stat().st_size
+        return self.bundle.size_bytes
 
     @property
     def following(self) -> str:

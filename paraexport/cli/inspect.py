@@ -115,10 +115,11 @@ def inspect_bundle(path: Path, *, as_json: bool) -> None:
             expected=f"a bundle, with {MANIFEST} in it",
             remedy="of a checkpoint in a folder, name the file of weights",
         )
-    manifest = read_bundle(path).manifest
-    size_bytes = sum(file.size_bytes for file in manifest.files.values()) + (path / MANIFEST).stat().st_size
+    bundle = read_bundle(path)
+    manifest = bundle.manifest
+    size_bytes = bundle.size_bytes
     following = f"paraexport predict {shlex.quote(str(path))} IMAGE"
-    engine = report.read(path).engine if targets.compiler(manifest.target) else None
+    engine = report.read(bundle.files).engine if targets.compiler(manifest.target) else None
     if as_json:
         facts = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": size_bytes}
         emit_json({**facts, "manifest": manifest, "engine": engine, "next": following})

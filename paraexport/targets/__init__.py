@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from paraexport.errors import MissingError
+from paraexport.folder import Folder
 from paraexport.targets.openvino import OpenVino
 from paraexport.targets.ort.provider import PROVIDERS
 from paraexport.targets.ort.target import OnnxRuntime
@@ -45,7 +44,7 @@ def engine_options(name: str) -> frozenset[str]:
     return frozenset() if found is None else found.engine_options
 
 
-def optima(name: str, folder: Path) -> tuple[int, ...]:
+def optima(name: str, folder: Folder) -> tuple[int, ...]:
     """The batches that the engine in `folder` has kernels for; none where the target runs `model.onnx` as it is."""
     found = compiler(name)
     return () if found is None else found.optima(folder)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.folder import MODEL, Folder
+from paraexport.records import TensorInfo
 from paraexport.targets import saturation
 from paraexport.targets.target import Availability, Dialect, Workload
+
+if TYPE_CHECKING:
+    import openvino
 
 INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
 IN_FLOAT32 = "this CPU has no VNNI, without which OpenVINO's products of int8 are wrong: they are computed in float32"
@@ -34,14 +40,14 @@ class OpenVino:
             return Availability(None, f"openvino cannot be imported: {error}", "pip install 'paraexport[openvino]'")
         return Availability(str(openvino.__version__).partition("-")[0])
 
-    def open_session(self, folder: Path, workload: Workload) -> OpenVinoSession:
+    def open_session(self, folder: Folder, workload: Workload) -> OpenVinoSession:
         in_float32 = workload.precision == "int8" and saturates()
-        return OpenVinoSession(folder / "model.onnx", workload.threads, in_float32=in_float32)
+        return OpenVinoSession(folder.at(MODEL), workload.threads, in_float32=in_float32)
 
-    def low_products(self, folder: Path) -> frozenset[str] | str:
+    def low_products(self, folder: Folder) -> frozenset[str] | str:
         if saturates():
             return IN_FLOAT32
-        compiled = OpenVinoSession(folder / "model.onnx", None).compiled
+        compiled = OpenVinoSession(folder.at(MODEL), None).compiled
         found: set[str] = set()
         for operation in compiled.get_runtime_model().get_ops():
             facts = operation.get_rt_info()
@@ -72,6 +78,7 @@ class OpenVinoSession:
             settings["LP_TRANSFORMS_MODE"] = "NO"
         self.compiled = openvino.Core().compile_model(model, "CPU", settings)
         self.local = threading.local()
+        self.inputs, self.outputs = map(tensors, (self.compiled.inputs, self.compiled.outputs))
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         request = getattr(self.local, "request", None)
@@ -79,6 +86,18 @@ class OpenVinoSession:
             request = self.local.request = self.compiled.create_infer_request()
         # The request's own memory is written again by its next call.
         return np.array(request.infer({0: images}, share_inputs=True)[0], np.float32)
+
+
+def tensors(ports: Sequence[openvino.ConstOutput]) -> tuple[TensorInfo, ...]:
+    """What the model says of its inputs or outputs; a free axis is "?"."""
+    return tuple(
+        TensorInfo(
+            port.get_any_name(),
+            np.dtype(port.get_element_type().to_dtype()).name,
+            tuple("?" if size.is_dynamic else size.get_length() for size in port.get_partial_shape()),
+        )
+        for port in ports
+    )
 
 
 @functools.cache

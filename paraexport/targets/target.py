@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
+from paraexport.folder import Folder
+from paraexport.records import TensorInfo
 
 UNTOLD = "the runtime does not tell what it computes in int8"
 
@@ -62,6 +64,14 @@ class Workload:
 class Session(Protocol):
     """An opened model: float32 [N, C, H, W] -> float32 [N, classes]; safe from many threads."""
 
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """What the model itself says of its inputs; the name of a symbolic axis means nothing."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]: ...
+
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 
@@ -76,9 +86,9 @@ class Target(Protocol):
 
     def availability(self) -> Availability: ...
 
-    def open_session(self, folder: Path, workload: Workload) -> Session: ...
+    def open_session(self, folder: Folder, workload: Workload) -> Session: ...
 
-    def low_products(self, folder: Path) -> frozenset[str] | str:
+    def low_products(self, folder: Folder) -> frozenset[str] | str:
         """The names of the products that this runtime computes in int8, read back from what it made of the model.
 
         Or why that cannot be told here.
@@ -112,11 +122,11 @@ class Compiler(Target, Protocol):
         """The device that it compiles for or why there is none, in words; another one may want another engine."""
         ...
 
-    def obstacle(self, folder: Path) -> str:
+    def obstacle(self, folder: Folder) -> str:
         """Why the engine in `folder` cannot run here; empty where it can."""
         ...
 
-    def optima(self, folder: Path) -> tuple[int, ...]:
+    def optima(self, folder: Folder) -> tuple[int, ...]:
         """The batches that the kernels of the engine in `folder` were chosen for."""
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +18,7 @@ from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
+from paraexport.folder import Folder
 from paraexport.profiles import settle
 from paraexport.targets import Availability, Session, Workload
 from paraexport.targets.ort.provider import CPU
@@ -41,24 +43,22 @@ class Faulty:
     def availability(self) -> Availability:
         return RIGHT.availability()
 
-    def low_products(self, folder: Path) -> frozenset[str] | str:
+    def low_products(self, folder: Folder) -> frozenset[str] | str:
         return RIGHT.low_products(folder)
 
     def slow_int8(self) -> str:
         return RIGHT.slow_int8()
 
-    def open_session(self, folder: Path, workload: Workload) -> Session:
+    def open_session(self, folder: Folder, workload: Workload) -> Session:
         """What is wrong is written beside the model, which stays as it is."""
-        self.write(folder, "wrong.onnx")
-        try:
-            return OnnxRuntimeSession(CPU, folder / "wrong.onnx", workload)
-        finally:
-            (folder / "wrong.onnx").unlink()
+        model = self.changed(folder)
+        with tempfile.TemporaryDirectory() as work:
+            onnx.save(model, Path(work) / "wrong.onnx")
+            return OnnxRuntimeSession(CPU, Path(work) / "wrong.onnx", workload)
 
-    def write(self, folder: Path, name: str) -> onnx.ModelProto:
-        model = onnx.load(folder / "model.onnx")
+    def changed(self, folder: Folder) -> onnx.ModelProto:
+        model = onnx.load(folder.at("model.onnx"))
         self.change(model)
-        onnx.save(model, folder / name)
         return model
 
 
@@ -79,14 +79,15 @@ class Compiled(Faulty):
     def here(self) -> str:
         return "here"
 
-    def obstacle(self, folder: Path) -> str:
-        return "" if (folder / "model.engine").is_file() else "there is no engine"
+    def obstacle(self, folder: Folder) -> str:
+        return "" if folder.at("model.engine").is_file() else "there is no engine"
 
-    def optima(self, _folder: Path) -> tuple[int, ...]:
+    def optima(self, _folder: Folder) -> tuple[int, ...]:
         return (4,)
 
     def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, _progress: Progress) -> EngineInfo:
-        model = self.write(folder, "model.engine")
+        model = self.changed(Folder(folder))
+        onnx.save(model, folder / "model.engine")
         self.asked.append((max_batch, wanted))
         return EngineInfo(
             runtime="Compiled", version="1", built_for=(), built_on="", profiles=settle((), max_batch), options=wanted,
@@ -94,8 +95,8 @@ class Compiled(Faulty):
             not_inspected="", warnings=(),
         )  # fmt: skip
 
-    def open_session(self, folder: Path, workload: Workload) -> Session:
-        return OnnxRuntimeSession(CPU, folder / "model.engine", workload)
+    def open_session(self, folder: Folder, workload: Workload) -> Session:
+        return OnnxRuntimeSession(CPU, folder.at("model.engine"), workload)
 
 
 def scaled(name: str, factor: float, index: int | None = None) -> Change:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
 import paraexport
 from paraexport import golden, targets
@@ -15,6 +16,7 @@ from paraexport.bisection import bisect, of_failure
 from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import CheckFailed
+from paraexport.folder import Folder
 from paraexport.rewrite import LAYOUTS
 from paraexport.targets import Dialect, Session, Workload, openvino
 from paraexport.targets.openvino import OpenVino
@@ -31,7 +33,7 @@ LIMIT = 1e-5
 def test_a_right_runtime_is_off_nowhere(layout: str, target: str, layouts: Bundles) -> None:
     skip_where_missing(target)
     made = faulty.on(layouts[layout], target)
-    images, logits = golden.read(made.path)
+    images, logits = golden.read(made.files)
     found = bisect(made, images, limit=LIMIT)
     assert found.culprit is None
     assert found.whole is not None
@@ -50,7 +52,7 @@ def test_a_weight_that_is_wrong_in_the_runtime_is_found(
 ) -> None:
     faulty.install(monkeypatch, faulty.scaled(f"{module}/weight", 1.1))
     made = faulty.on(layouts[layout], faulty.NAME)
-    images, logits = golden.read(made.path)
+    images, logits = golden.read(made.files)
     found = of_failure(made, made.manifest.checks, images, logits)
     assert found is not None
     assert found.culprit is not None
@@ -69,7 +71,7 @@ def test_stacked_branches_are_told_apart_by_slices(
     module = "branches.*/layers.0/feed_forward/fc1"
     faulty.install(monkeypatch, faulty.scaled(f"{module}/weight", 1.1, index))
     made = faulty.on(layouts["stacked"], faulty.NAME)
-    found = bisect(made, golden.read(made.path)[0], limit=LIMIT)
+    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
     assert found.culprit is not None
     assert found.culprit.part == module
     assert found.culprit.worst_branches == [f"branches.{index}"]
@@ -86,7 +88,7 @@ def test_stem_and_head_are_parts_too(layouts: Bundles, monkeypatch: pytest.Monke
 
     faulty.install(monkeypatch, both)
     made = faulty.on(layouts["folded"], faulty.NAME)
-    found = bisect(made, golden.read(made.path)[0], limit=LIMIT)
+    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
     assert found.culprit is not None
     assert (found.culprit.part, found.also) == ("head", ("stem",))
     assert str(found).endswith("; also off: stem")
@@ -104,23 +106,31 @@ def test_a_fault_of_several_parts_together_is_found_from_the_images_on(
 
     faulty.install(monkeypatch, fused)
     made = faulty.on(layouts["folded"], faulty.NAME)
-    found = bisect(made, golden.read(made.path)[0], limit=LIMIT)
+    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
     assert not any(one.is_off(LIMIT) for one in found.parts if not one.part.startswith("from the images"))
     assert found.culprit is not None
     assert found.culprit.part == "from the images to branches.1"
+
+
+class WrongForSevens:
+    def __init__(self, session: Session) -> None:
+        self.session, self.inputs, self.outputs = session, session.inputs, session.outputs
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.session(images) * np.float32(2 if len(images) == 7 else 1)
 
 
 def test_the_batch_is_the_one_that_is_off(layouts: Bundles, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runtime that is wrong for seven images alone."""
 
     class Sevens(faulty.Faulty):
-        def open_session(self, folder: Path, workload: Workload) -> Session:
+        def open_session(self, folder: Folder, workload: Workload) -> Session:
             session = super().open_session(folder, workload)
-            return lambda images: session(images) * np.float32(2 if len(images) == 7 else 1)
+            return WrongForSevens(session)
 
     monkeypatch.setitem(targets.TARGETS, faulty.NAME, Sevens(faulty.nothing))
     made = faulty.on(layouts["folded"], faulty.NAME)
-    found = bisect(made, golden.read(made.path)[0], limit=LIMIT)
+    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
     assert found.batch == 7
     assert {one.part for one in found.parts if not one.within and one.is_off(LIMIT)} == {
         "stem", "branches.0", "branches.1", "branches.2", "branches.3", "sum and head",
@@ -133,7 +143,7 @@ def test_a_target_that_compiles_compiles_every_part_as_the_engine(
     module, options = "branches.3/layers.0/attention/output", EngineOptions(tf32=True)
     target = faulty.install_compiled(monkeypatch, faulty.scaled(f"{module}/weight", 0.5))
     made = faulty.on(layouts["folded"], faulty.COMPILED)
-    images, logits = golden.read(made.path)
+    images, logits = golden.read(made.files)
     assert of_failure(made, made.manifest.checks, images, logits) is None  # there is no engine
     target.compile_model(made.path, made.manifest.max_batch, options, lambda _: None)
     try:
@@ -148,7 +158,7 @@ def test_a_target_that_compiles_compiles_every_part_as_the_engine(
 
 def test_a_wrong_graph_is_not_the_targets_fault(layouts: Bundles) -> None:
     made = layouts["folded"]
-    images, logits = golden.read(made.path)
+    images, logits = golden.read(made.files)
     assert of_failure(made, made.manifest.checks, images, logits + 1) is None
     assert of_failure(made, made.manifest.checks, images, np.full_like(logits, math.nan)) is None
 
@@ -163,7 +173,7 @@ def test_a_part_that_does_not_open_by_itself_is_told_and_is_no_culprit(
 
     faulty.install(monkeypatch, refuse)
     made = faulty.on(layouts["folded"], faulty.NAME)
-    found = bisect(made, golden.read(made.path)[0], limit=LIMIT)
+    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
     assert [one.part for one in found.parts if one.failure == "no kernel"] == ["branches.2"]
     assert found.culprit is not None
     assert found.culprit.part == "branches.0/layers.0/attention/value"
@@ -176,7 +186,7 @@ def test_int8_as_openvino_likes_it_is_off_nowhere(tmp_path: Path) -> None:
         DIGITS, tmp_path / "a.bundle", target="openvino", precision="int8", layout="stacked", calib=TEST_IMAGES,
         max_batch=8,
     )  # fmt: skip
-    found = bisect(made, golden.read(made.path)[0], limit=1e-2)
+    found = bisect(made, golden.read(made.files)[0], limit=1e-2)
     assert [one.part for one in found.parts] == ["stem", "branches.*", "sum and head"]
     assert (found.culprit, [one.failure for one in found.parts]) == (None, [""] * 3)
     assert [*found.parts[1].by_branch] == [f"branches.{index}" for index in range(4)]

@@ -55,7 +55,7 @@ def test_the_command_line_takes_the_options_and_says_that_nothing_ran(small: Pat
     assert "for compute capability 8.6, 8.9" in done.out
     assert "the engine was compiled and has not run" in done.err
     assert "next: copy it to a machine with a GPU" in done.out
-    engine = report.read(read_bundle(output).path).engine
+    engine = report.read(read_bundle(output).files).engine
     assert engine is not None
     assert engine.options == EngineOptions(
         compute_capabilities=("8.6", "8.9"), profiles=(Profile(1, 1, 1), Profile(2, 4, 64)), cuda_graphs=False

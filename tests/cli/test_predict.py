@@ -15,9 +15,9 @@ from paraexport.bundle import Bundle, staging, write_manifest
 from paraexport.engine import Engine
 from paraexport.records import TensorInfo
 from paraexport.spec import Preprocessing
+from tests.bundle.test_bundle import manifest
 from tests.cli.conftest import Run
 from tests.conftest import TEST_IMAGES
-from tests.test_bundle import manifest
 
 BRIGHT, DARK = 255, 0
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from paraexport.folder import Folder
 from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibrators import scale_for
 from paraexport.precision.linears import linears
@@ -257,7 +258,7 @@ def test_onnxruntime_reads_back_the_bias_and_the_products(tmp_path: Path) -> Non
     model = int8.lower_graph(prepared, Dialect(signed=False, own_operators=True), calibration(tmp_path))
     (tmp_path / "out").mkdir()
     save(model, tmp_path / "out" / "model.onnx")
-    assert {*targets.get("onnxruntime").low_products(tmp_path / "out")} >= {*prepared.products}
+    assert {*targets.get("onnxruntime").low_products(Folder(tmp_path / "out"))} >= {*prepared.products}
     biased = [
         node
         for node in model.graph

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paraexport import targets
+from paraexport.folder import Folder
 from paraexport.onnx_file import save
 from paraexport.precision import for_openvino, int8
 from paraexport.precision.calibrators import Scale
@@ -132,7 +133,7 @@ def test_a_whole_model_on_openvino(fields: dict[str, Any], tmp_path: Path) -> No
     expected = on_runtime(whole(tmp_path, PLAIN, fields))[0]
     save(model, tmp_path / "model.onnx")
     workload = targets.Workload(image=TEST_IMAGES.shape[1:], max_batch=len(TEST_IMAGES), precision="int8")
-    got = targets.get("openvino").open_session(tmp_path, workload)(TEST_IMAGES)
+    got = targets.get("openvino").open_session(Folder(tmp_path), workload)(TEST_IMAGES)
     # One scale for all columns in the place of one for each, and values that round otherwise.
     assert relative(got, expected) <= 0.05
     assert relative(on_runtime(model)[0], got) <= 0.02

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from paraexport import drafts, golden, inputs, targets
 from paraexport.bundle import MODEL
 from paraexport.drafts import Draft
+from paraexport.folder import Folder
 from paraexport.onnx_file import save
 from paraexport.options import Options
 from paraexport.precision import int8
@@ -41,7 +42,7 @@ class Example:
 
     def answers(self, target: str, layout: str) -> NDArray[np.float32]:
         workload = targets.Workload(image=self.images.shape[1:], max_batch=64, precision="int8", threads=2)
-        session = targets.get(target).open_session(self.made[target, layout].folder, workload)
+        session = targets.get(target).open_session(Folder(self.made[target, layout].folder), workload)
         return np.concatenate([session(self.images[at : at + 64]) for at in range(0, len(self.images), 64)])
 
 
@@ -86,7 +87,7 @@ def test_the_answers_are_pytorchs(example: Example, target: str, layout: str) ->
 def test_all_that_is_meant_for_int8_runs_in_int8(example: Example, target: str, layout: str) -> None:
     draft = example.made[target, layout]
     assert draft.lowering is not None
-    low = targets.get(target).low_products(draft.folder)
+    low = targets.get(target).low_products(Folder(draft.folder))
     if isinstance(low, str):
         pytest.skip(low)
     assert {*draft.lowering.products} <= low

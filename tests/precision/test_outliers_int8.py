@@ -16,6 +16,7 @@ from torch import Tensor
 from models.outliers import gamma_outliers, value_outliers
 from paraexport import drafts, golden, inputs, targets
 from paraexport.bundle import MODEL
+from paraexport.folder import Folder
 from paraexport.options import Options
 from paraexport.records import Lowering
 from paraexport.trace import trace
@@ -52,7 +53,7 @@ class Changed:
         asked = Options(precision="int8", **self.paths, **options)
         (draft,) = drafts.make(self.traced, asked, ("onnxruntime",), work, images)
         workload = targets.Workload(image=self.samples.pick(1).shape[1:], max_batch=64, precision="int8", threads=2)
-        session = targets.get("onnxruntime").open_session(draft.folder, workload)
+        session = targets.get("onnxruntime").open_session(Folder(draft.folder), workload)
         answers = np.concatenate([session(batch) for batch in self.samples.batches(64)])
         assert draft.lowering is not None
         assert self.samples.labels is not None

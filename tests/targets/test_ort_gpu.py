@@ -65,7 +65,7 @@ def test_nodes_that_run_on_the_cpu_are_an_error_though_the_provider_is_there(sma
 
 
 def test_a_session_that_runs_where_it_was_asked_to_answers_as_ever(small_bundle: Bundle) -> None:
-    images, expected = read(small_bundle.path)
+    images, expected = read(small_bundle.files)
     session = gpu.open_session(CPU, small_bundle.path / "model.onnx", WORKLOAD)
     (logits,) = session.run(None, {"images": images})
     assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -78,7 +78,7 @@ def test_shapes_alone_may_be_computed_on_the_cpu(small_bundle: Bundle, tmp_path:
     session = onnxruntime.InferenceSession(
         small_bundle.path / "model.onnx", options, providers=["CPUExecutionProvider"]
     )
-    session.run(None, {"images": read(small_bundle.path)[0]})
+    session.run(None, {"images": read(small_bundle.files)[0]})
     placed = placed_in(Path(session.end_profiling()))
     shapes = {one.operator for one in placed if one.shapes_only}
     assert "Shape" in shapes

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from paraexport import targets
+from paraexport.folder import Folder
 from paraexport.probe import open_probe
 from paraexport.targets import openvino, saturation
 from paraexport.targets.ort import saturation as ort
@@ -85,10 +86,10 @@ def test_no_product_of_openvino_is_wrong_and_what_runs_in_float32_is_told(tmp_pa
     require_openvino()
     folder = quantised(tmp_path)
     session = targets.get("openvino").open_session(
-        folder, targets.Workload(image=IMAGES.shape[1:], max_batch=3, precision="int8")
+        Folder(folder), targets.Workload(image=IMAGES.shape[1:], max_batch=3, precision="int8")
     )
     assert (session(IMAGES) == EXPECTED).all()
-    low = targets.get("openvino").low_products(folder)
+    low = targets.get("openvino").low_products(Folder(folder))
     assert ("computed in float32" in low) == openvino.saturates()
 
 

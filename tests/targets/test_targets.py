@@ -53,8 +53,8 @@ def built(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[st
 @pytest.mark.parametrize("threads", [None, 1])
 def test_a_session_answers_as_pytorch_did(name: str, threads: int | None, built: Callable[[str], Bundle]) -> None:
     bundle = built(name)
-    images, expected = read(bundle.path)
-    session = targets.get(name).open_session(bundle.path, workload(images, threads))
+    images, expected = read(bundle.files)
+    session = targets.get(name).open_session(bundle.files, workload(images, threads))
     for batch in (1, 2, 7):
         got = session(images[:batch])
         assert got.dtype == np.float32
@@ -64,8 +64,8 @@ def test_a_session_answers_as_pytorch_did(name: str, threads: int | None, built:
 @pytest.mark.parametrize("name", EVERY)
 def test_many_threads_share_a_session_and_an_answer_stays_as_it_is(name: str, built: Callable[[str], Bundle]) -> None:
     bundle = built(name)
-    images, expected = read(bundle.path)
-    session = targets.get(name).open_session(bundle.path, workload(images, 1))
+    images, expected = read(bundle.files)
+    session = targets.get(name).open_session(bundle.files, workload(images, 1))
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: session(images[number % len(images)][None]), range(200)))
     for number, answer in enumerate(answers):

@@ -53,7 +53,7 @@ def test_what_cannot_run_is_not_run_and_the_graph_is_checked(made: Bundle) -> No
 
 def test_the_engine_is_in_the_bundle_and_the_report_tells_of_it(made: Bundle) -> None:
     assert {"model.onnx", "model.engine", "engine.json"} <= made.manifest.files.keys()
-    engine = report.read(made.path).engine
+    engine = report.read(made.files).engine
     assert engine is not None
     assert engine.size_bytes == made.manifest.files["model.engine"].size_bytes
     assert (engine.built_for, engine.built_on, engine.profiles) == (("8.9",), "", (Profile(1, 5, 5),))

@@ -17,6 +17,7 @@ from paraexport import targets
 from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError, InputError
+from paraexport.folder import Folder
 from paraexport.options import Options
 from paraexport.profiles import Profile
 from paraexport.rewrite import LAYOUTS
@@ -199,8 +200,8 @@ def test_profiles_that_exclude_a_batch_are_refused(simple: Path) -> None:
 def test_the_profiles_are_what_was_asked_for(simple: Path) -> None:
     three = (Profile(1, 1, 1), Profile(2, 3, 3), Profile(4, 4, 4))
     assert compile_here(simple, EngineOptions(profiles=three), max_batch=4).profiles == three
-    assert info.read(simple).profiles == three
-    assert targets.optima("tensorrt-rtx", simple) == (1, 3, 4)
+    assert info.read(Folder(simple)).profiles == three
+    assert targets.optima("tensorrt-rtx", Folder(simple)) == (1, 3, 4)
     # An engine names what belongs to a later profile so.
     plan = (simple / "model.engine").read_bytes()
     assert [f"images [profile {number}]".encode() in plan for number in (1, 2, 3)] == [True, True, False]

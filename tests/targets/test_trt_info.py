@@ -17,6 +17,7 @@ import pytest
 
 from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.errors import BundleError, EngineError, MissingError
+from paraexport.folder import Folder
 from paraexport.profiles import Profile
 from paraexport.targets.target import UNTOLD, Workload
 from paraexport.targets.trt import build, info, plan
@@ -88,14 +89,14 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     told = dataclasses.replace(BUILT, inspection=Inspection((layer,), 2, 1000), products={"a": ("int8", "int8")})
     info.write(tmp_path, told)
     (tmp_path / info.ENGINE).write_bytes(b"plan")
-    assert info.read(tmp_path) == told
-    assert tensorrt.low_products(tmp_path) == frozenset({"branches.0/fc1/MatMul"})
+    assert info.read(Folder(tmp_path)) == told
+    assert tensorrt.low_products(Folder(tmp_path)) == frozenset({"branches.0/fc1/MatMul"})
     (tmp_path / info.INFO).write_text("{}")
     with pytest.raises(BundleError, match="malformed"):
-        info.read(tmp_path)
+        info.read(Folder(tmp_path))
     (tmp_path / info.ENGINE).unlink()
     with pytest.raises(BundleError, match=r"expected model\.engine in it"):
-        info.read(tmp_path)
+        info.read(Folder(tmp_path))
 
 
 def inspected(**inputs: str) -> dict[str, object]:
@@ -173,7 +174,7 @@ def test_where_the_inspector_names_no_nodes_the_plan_is_asked(
     for layers in ((layer,), ()):
         info.write(tmp_path, dataclasses.replace(BUILT, inspection=Inspection(layers, 0, 0), products=products))
         (tmp_path / info.ENGINE).write_bytes(b"plan")
-        assert tensorrt.low_products(tmp_path) == expected
+        assert tensorrt.low_products(Folder(tmp_path)) == expected
 
 
 def test_a_plan_that_lists_nothing_lists_nothing() -> None:
@@ -300,7 +301,7 @@ def test_a_driver_that_is_older_than_the_wheel_is_told_and_engines_are_still_bui
     folder = save(tmp_path / "graph", text, w=np.ones((4, 4), np.float32))
     assert compile_here(folder).not_inspected == reason
     with pytest.raises(MissingError, match=r"cannot run here: TensorRT-RTX is built for CUDA 13.*--target onnxruntime"):
-        tensorrt_rtx.open_session(folder, Workload(image=(4,), max_batch=1))
+        tensorrt_rtx.open_session(Folder(folder), Workload(image=(4,), max_batch=1))
 
 
 @pytest.mark.parametrize(
@@ -341,9 +342,9 @@ def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
     folder = save(tmp_path / "graph", text, w=np.ones((4, 4), np.float32))
     told = compile_here(folder, EngineOptions(compute_capabilities=("12.0",)))
     reason = "it was compiled for compute capability 12.0, and NVIDIA L4 has 8.9"
-    assert (told.not_inspected, told.built_on, tensorrt_rtx.obstacle(folder)) == (reason, str(L4), reason)
+    assert (told.not_inspected, told.built_on, tensorrt_rtx.obstacle(Folder(folder))) == (reason, str(L4), reason)
     with pytest.raises(MissingError, match=f"{reason}; run it where it was built for, .* --target tensorrt-rtx"):
-        tensorrt_rtx.open_session(folder, Workload(image=(4,), max_batch=1))
+        tensorrt_rtx.open_session(Folder(folder), Workload(image=(4,), max_batch=1))
 
 
 def test_versions_are_compared_by_their_numbers() -> None:

@@ -16,6 +16,7 @@ from paraexport import targets
 from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError
+from paraexport.folder import Folder
 from paraexport.profiles import Profile
 from paraexport.targets.trt.flavour import RTX, TENSORRT, Flavour
 from paraexport.targets.trt.loaded import GRAPHS_OFF
@@ -48,12 +49,12 @@ def folder(tmp_path: Path) -> Path:
 def opened(flavour: Flavour, folder: Path, options: EngineOptions) -> EngineSession:
     target = TensorRT(flavour)
     target.compile_model(folder, 16, dataclasses.replace(options, profiles=PROFILES), silent)
-    return target.open_session(folder, WORKLOAD)
+    return target.open_session(Folder(folder), WORKLOAD)
 
 
 def check(session: EngineSession, folder: Path, batches: list[int]) -> None:
     """Every batch with images of its own, so that what was recorded with others is not answered again."""
-    reference = targets.require("onnxruntime").open_session(folder, WORKLOAD)
+    reference = targets.require("onnxruntime").open_session(Folder(folder), WORKLOAD)
     for seed, batch in enumerate(batches):
         images = np.random.default_rng(seed).standard_normal((batch, 1, 8, 8), np.float32)
         expected: NDArray[np.float32] = reference(images)

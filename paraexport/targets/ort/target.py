@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.folder import MODEL, Folder
+from paraexport.records import TensorInfo
 from paraexport.targets.ort import available, cpu, gpu
 from paraexport.targets.ort.provider import Provider
 from paraexport.targets.ort.saturation import saturates
 from paraexport.targets.target import UNTOLD, Availability, Dialect, Workload
 
-MODEL = "model.onnx"
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,12 @@ class OnnxRuntime:
     def availability(self) -> Availability:
         return available.availability(self.provider)
 
-    def open_session(self, folder: Path, workload: Workload) -> OnnxRuntimeSession:
-        return OnnxRuntimeSession(self.provider, folder / MODEL, workload)
+    def open_session(self, folder: Folder, workload: Workload) -> OnnxRuntimeSession:
+        return OnnxRuntimeSession(self.provider, folder.at(MODEL), workload)
 
-    def low_products(self, folder: Path) -> frozenset[str] | str:
+    def low_products(self, folder: Folder) -> frozenset[str] | str:
         # TensorRT's engine is inside the provider, which tells nothing of it.
-        return UNTOLD if self.provider.on_gpu else cpu.products_in_int8(folder / MODEL)
+        return UNTOLD if self.provider.on_gpu else cpu.products_in_int8(folder.at(MODEL))
 
     def slow_int8(self) -> str:
         slow = not self.provider.on_gpu and saturates()
@@ -54,9 +59,23 @@ class OnnxRuntimeSession:
             self.session = gpu.open_session(provider, model, workload)
         else:
             self.session = cpu.open_session(model, workload.threads)
-        (self.input,) = (value.name for value in self.session.get_inputs())
-        (self.output,) = (value.name for value in self.session.get_outputs())
+        self.inputs, self.outputs = tensors(self.session.get_inputs()), tensors(self.session.get_outputs())
+        self.input, self.output = self.inputs[0].name, self.outputs[0].name
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         (logits,) = self.session.run([self.output], {self.input: images})
         return np.asarray(logits, np.float32)
+
+
+def tensors(values: Sequence[onnxruntime.NodeArg]) -> tuple[TensorInfo, ...]:
+    """What the model says of its inputs or outputs; a free axis has its name, or "?"."""
+    return tuple(
+        TensorInfo(value.name, dtype_of(value.type), tuple("?" if size is None else size for size in value.shape or ()))
+        for value in values
+    )
+
+
+def dtype_of(kind: str) -> str:
+    """`tensor(float)` -> `float32`."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)

@@ -12,6 +12,7 @@ import msgspec
 
 from paraexport.compilation import EngineInfo, EngineLayer, Inspection
 from paraexport.errors import BundleError
+from paraexport.folder import Folder
 from paraexport.targets.trt.device import Device
 from paraexport.targets.trt.flavour import release
 from paraexport.targets.trt.plan import in_profile
@@ -26,19 +27,21 @@ def write(folder: Path, info: EngineInfo) -> None:
     (folder / INFO).write_text(content + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> EngineInfo:
+def read(folder: Folder) -> EngineInfo:
     """What is said of the engine in `folder`.
 
     Raises:
         BundleError: there is no engine, or nothing is said of it.
     """
     for name in (ENGINE, INFO):
-        if not (folder / name).is_file():
-            raise BundleError("there is no engine", where=folder, expected=f"{name} in it", remedy="build it again")
+        if not folder.has(name):
+            raise BundleError(
+                "there is no engine", where=folder.path, expected=f"{name} in it", remedy="build it again"
+            )
     try:
-        return msgspec.json.decode((folder / INFO).read_bytes(), type=EngineInfo)
+        return msgspec.json.decode(folder.read(INFO), type=EngineInfo)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise BundleError("malformed", where=folder / INFO, got=error, remedy="build it again") from error
+        raise BundleError("malformed", where=folder.path / INFO, got=error, remedy="build it again") from error
 
 
 def obstacles(info: EngineInfo, version: str, device: Device | str, unusable: str) -> Iterator[str]:

@@ -6,11 +6,14 @@ Written to NVIDIA's documents; it has not been run, since there was no GPU to ru
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from paraexport.compilation import EngineInfo
 from paraexport.errors import BundleError, MissingError
+from paraexport.folder import MODEL, Folder
+from paraexport.records import TensorInfo
 from paraexport.targets.trt import info
 from paraexport.targets.trt.device import Driver, retain_primary
 from paraexport.targets.trt.flavour import Flavour
@@ -28,7 +31,7 @@ class LoadedEngine:
         BundleError: TensorRT cannot read the engine, or the weights do not fit it.
     """
 
-    def __init__(self, flavour: Flavour, folder: Path, told: EngineInfo) -> None:
+    def __init__(self, flavour: Flavour, folder: Folder, told: EngineInfo) -> None:
         self.flavour, self.told = flavour, told
         self.trt = trt = flavour.load()
         self.without_graphs = "" if told.options.cuda_graphs else GRAPHS_OFF
@@ -38,27 +41,35 @@ class LoadedEngine:
         self.runtime = started(trt.Runtime, self.logger)
         if told.options.version_compatible:
             self.runtime.engine_host_code_allowed = True
-        self.engine = self.runtime.deserialize_cuda_engine((folder / info.ENGINE).read_bytes())
+        self.engine = self.runtime.deserialize_cuda_engine(folder.read(info.ENGINE))
         if self.engine is None:
-            raise unreadable(folder, self.logger.told())
+            raise unreadable(folder.path, self.logger.told())
         if told.options.stripped:
-            self.refit(folder / "model.onnx")
+            self.refit(folder)
         names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
         modes = {name: self.engine.get_tensor_mode(name) for name in names}
-        (self.input,) = (name for name, mode in modes.items() if mode == trt.TensorIOMode.INPUT)
-        (self.output,) = (name for name, mode in modes.items() if mode == trt.TensorIOMode.OUTPUT)
+        self.inputs, self.outputs = (
+            tuple(self.tensor(name) for name in names if modes[name] == mode)
+            for mode in (trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT)
+        )
+        self.input, self.output = self.inputs[0].name, self.outputs[0].name
         self.shapes = [tuple(self.engine.get_tensor_shape(name))[1:] for name in (self.input, self.output)]
         """Of one image and of its logits."""
         self.runtime_cache = flavour.new_runtime_cache(self.engine)
 
-    def refit(self, model: Path) -> None:
+    def tensor(self, name: str) -> TensorInfo:
+        """What the engine says of an input or output; a free axis is "?"."""
+        shape = tuple("?" if size < 0 else int(size) for size in self.engine.get_tensor_shape(name))
+        return TensorInfo(name, np.dtype(self.trt.nptype(self.engine.get_tensor_dtype(name))).name, shape)
+
+    def refit(self, folder: Folder) -> None:
         """Give a stripped engine the weights of its ONNX file."""
         refitter = self.trt.Refitter(self.engine, self.logger)
         parser = self.trt.OnnxParserRefitter(refitter, self.logger)
-        if not parser.refit_from_file(str(model)) or not refitter.refit_cuda_engine():
+        if not parser.refit_from_file(str(folder.at(MODEL))) or not refitter.refit_cuda_engine():
             faults = [fault(parser.get_error(index)) for index in range(parser.num_errors)]
             got = "; ".join(faults) or self.logger.told()
-            raise BundleError("the weights do not fit the engine", where=model, got=got[:300])
+            raise BundleError("the weights do not fit the engine", where=folder.path / MODEL, got=got[:300])
 
     def new_context(self, *, recording: bool) -> Any:
         """An execution context on memory that its worker gives it; `recording`: it runs one batch, as a CUDA graph."""

@@ -6,13 +6,14 @@ Written to NVIDIA's documents; it has not been run, since there was no GPU to ru
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.compilation import EngineInfo
 from paraexport.errors import MissingError
+from paraexport.folder import Folder
+from paraexport.records import TensorInfo
 from paraexport.targets.trt import info
 from paraexport.targets.trt.device import find_device
 from paraexport.targets.trt.flavour import Flavour
@@ -20,7 +21,7 @@ from paraexport.targets.trt.loaded import LoadedEngine
 from paraexport.targets.trt.worker import Worker
 
 
-def open_session(flavour: Flavour, folder: Path) -> EngineSession:
+def open_session(flavour: Flavour, folder: Folder) -> EngineSession:
     """Open the engine in `folder`.
 
     Raises:
@@ -32,20 +33,20 @@ def open_session(flavour: Flavour, folder: Path) -> EngineSession:
         again = "onnxruntime" if flavour.unusable(flavour.load(), find_device()) else flavour.name
         raise MissingError(
             f"{info.ENGINE} cannot run here: {found}",
-            where=folder,
+            where=folder.path,
             remedy=f"run it where it was built for, or build it again for this machine with --target {again}",
         )
     return EngineSession(flavour, folder, told)
 
 
-def obstacle(flavour: Flavour, folder: Path) -> str:
+def obstacle(flavour: Flavour, folder: Folder) -> str:
     """Why the engine in `folder` cannot run here, or nothing."""
     trt, device = flavour.load(), find_device()
     found = info.obstacles(info.read(folder), str(trt.__version__), device, flavour.unusable(trt, device))
     return "; ".join(found)
 
 
-def nodes_in_int8(flavour: Flavour, folder: Path) -> frozenset[str] | None:
+def nodes_in_int8(flavour: Flavour, folder: Folder) -> frozenset[str] | None:
     """The ONNX nodes that the engine in `folder` computes in int8: as it says on a GPU, else as its plan lists them.
 
     None where neither names a node.
@@ -67,9 +68,17 @@ def nodes_in_int8(flavour: Flavour, folder: Path) -> frozenset[str] | None:
 class EngineSession:
     """One engine; safe from many threads. Its memory on the GPU goes with it, and a thread's with the thread."""
 
-    def __init__(self, flavour: Flavour, folder: Path, told: EngineInfo) -> None:
+    def __init__(self, flavour: Flavour, folder: Folder, told: EngineInfo) -> None:
         self.loaded = LoadedEngine(flavour, folder, told)
         self.local = threading.local()
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return self.loaded.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        return self.loaded.outputs
 
     @property
     def without_graphs(self) -> str:

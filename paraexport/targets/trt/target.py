@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
+from paraexport.folder import Folder
 from paraexport.targets.target import UNTOLD, Availability, Dialect, Workload
 from paraexport.targets.trt import build, device, info, session
 from paraexport.targets.trt.flavour import Flavour
@@ -43,16 +44,16 @@ class TensorRT:
     def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress) -> EngineInfo:
         return build.compile_model(self.flavour, folder, max_batch, wanted, progress)
 
-    def obstacle(self, folder: Path) -> str:
+    def obstacle(self, folder: Folder) -> str:
         return session.obstacle(self.flavour, folder)
 
-    def optima(self, folder: Path) -> tuple[int, ...]:
+    def optima(self, folder: Folder) -> tuple[int, ...]:
         return tuple(one.opt for one in info.read(folder).profiles)
 
-    def open_session(self, folder: Path, workload: Workload) -> session.EngineSession:  # noqa: ARG002 (the engine tells)
+    def open_session(self, folder: Folder, workload: Workload) -> session.EngineSession:  # noqa: ARG002 (the engine tells)
         return session.open_session(self.flavour, folder)
 
-    def low_products(self, folder: Path) -> frozenset[str] | str:
+    def low_products(self, folder: Folder) -> frozenset[str] | str:
         found = session.nodes_in_int8(self.flavour, folder)
         return UNTOLD if found is None else found
 

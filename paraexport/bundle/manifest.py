@@ -1,0 +1,150 @@
+"""manifest.json as bytes: written, and read back unless it is malformed or contradicts itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from paraexport.bundle.opened import is_inside
+from paraexport.errors import BundleError, on_one_line
+from paraexport.folder import COPY_AGAIN, MODEL
+from paraexport.records import Manifest
+
+FORMAT = 1
+NO_DIGEST = "0" * 64
+MANIFEST_BYTES = 1 << 26
+"""The largest manifest that is read."""
+BATCH_BYTES = 1 << 31
+"""The largest batch of images: 2 GiB of float32."""
+
+
+def encode(manifest: Manifest) -> bytes:
+    return json.dumps(msgspec.to_builtins(manifest), indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def digest_of(content: bytes, digest: str) -> str:
+    """sha256 of a manifest's bytes with its own digest read as zeros."""
+    return hashlib.sha256(content.replace(digest.encode(), NO_DIGEST.encode(), 1)).hexdigest()
+
+
+def decode(content: bytes, file: Path) -> Manifest:
+    """The manifest in `content`, its own digest verified; `file` is its path.
+
+    Raises:
+        BundleError: it is malformed, was changed, contradicts itself, or needs a newer paraexport.
+    """
+    raw = parse_json(content, file)
+    version = raw.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise BundleError(
+            "the bundle has a newer format",
+            where=file.parent,
+            expected=f"at most {FORMAT}",
+            got=version,
+            remedy="update paraexport",
+        )
+    if impossible := next(impossible_values(raw), None):
+        raise BundleError("the manifest is malformed", where=file, got=impossible, remedy=COPY_AGAIN)
+    try:
+        manifest = msgspec.convert(raw, Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleError("the manifest is malformed", where=file, got=on_one_line(error), remedy=COPY_AGAIN) from error
+    if unknown := sorted(unknown_fields(raw, msgspec.to_builtins(manifest))):
+        got = ", ".join(unknown[:5])
+        raise BundleError("the manifest has unknown fields", where=file, got=got, remedy=COPY_AGAIN)
+    if manifest.format != FORMAT:
+        raise BundleError("the bundle has an unknown format", where=file.parent, expected=FORMAT, got=manifest.format)
+    if digest_of(content, manifest.digest) != manifest.digest:
+        raise BundleError(
+            "the manifest was changed", where=file, expected=f"sha256 {manifest.digest}", remedy=COPY_AGAIN
+        )
+    if problems := list(contradictions(manifest)):
+        raise BundleError(f"the manifest contradicts itself: {'; '.join(problems)}", where=file, remedy=COPY_AGAIN)
+    return manifest
+
+
+def parse_json(content: bytes, file: Path) -> dict[str, object]:
+    try:
+        raw = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BundleError("the manifest is not JSON", where=file, got=on_one_line(error), remedy=COPY_AGAIN) from error
+    if not isinstance(raw, dict):
+        raise BundleError("the manifest is not a JSON object", where=file, got=type(raw).__name__, remedy=COPY_AGAIN)
+    return raw
+
+
+def impossible_values(value: object, path: str = "$") -> Iterator[str]:
+    """What Python's JSON lets pass and no manifest holds: numbers that are not finite, and half characters."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{value} at {path}"
+    elif isinstance(value, str) and not is_text(value):
+        yield f"half a character (a surrogate) at {path}"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from impossible_values(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from impossible_values(key, f"a key of {path}")
+            yield from impossible_values(item, f"{path}.{key}" if is_text(key) else path)
+
+
+def is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def unknown_fields(raw: object, known: object, path: str = "") -> Iterator[str]:
+    """The fields of `raw`, at any depth, that are not in `known`, which was made of what was understood."""
+    if isinstance(raw, dict) and isinstance(known, dict):
+        for key, value in raw.items():
+            if key not in known:
+                yield f"{path}{key}"
+            else:
+                yield from unknown_fields(value, known[key], f"{path}{key}.")
+    elif isinstance(raw, list) and isinstance(known, list | tuple):
+        for index, (value, other) in enumerate(zip(raw, known, strict=True)):
+            yield from unknown_fields(value, other, f"{path}{index}.")
+
+
+def contradictions(manifest: Manifest) -> Iterator[str]:
+    """What a manifest of the right form may still say wrongly, each as one clause."""
+    images, logits = ([len(value.shape) for value in side] for side in (manifest.inputs, manifest.outputs))
+    if images != [4] or logits != [2]:
+        yield "expected one input [N, C, H, W] and one output [N, classes]"
+        return
+    shape, (_, classes) = manifest.inputs[0].shape, manifest.outputs[0].shape
+    sizes = [*shape[1:], classes]
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        yield f"expected images and classes of fixed sizes, got {sizes}"
+        return
+    if classes != len(manifest.labels):
+        yield f"{len(manifest.labels)} labels for {classes} classes"
+    if list(shape[1:]) != [manifest.preprocessing.channels, *manifest.preprocessing.image_size]:
+        yield f"images {list(shape[1:])} are prepared as another size"
+    yield from manifest.preprocessing.problems()
+    image_bytes = 4 * math.prod(int(size) for size in shape[1:])
+    most = max(1, BATCH_BYTES // image_bytes)
+    if not 1 <= manifest.max_batch <= most:
+        yield f"max_batch is {manifest.max_batch}, expected 1 to {most}"
+    if MODEL not in manifest.files:
+        yield f"{MODEL} is not among its files"
+    for name, entry in manifest.files.items():
+        if not is_inside(name):
+            yield f"{name} is a file outside the bundle"
+        if entry.size_bytes < 0:
+            yield f"{name} has {entry.size_bytes} bytes"
+
+
+def seal(manifest: Manifest) -> Manifest:
+    """The manifest with its own digest."""
+    blank = dataclasses.replace(manifest, digest=NO_DIGEST)
+    return dataclasses.replace(blank, digest=hashlib.sha256(encode(blank)).hexdigest())

@@ -1,0 +1,269 @@
+"""A bundle's folder, opened once: its files are read through handles, whatever comes to their paths meanwhile.
+
+A runtime that opens a file by its path may get another one than the one whose sha256 was checked, when the bundle is
+replaced in between. So each file is opened once, and a runtime is given `/proc/self/fd/N`, which opens the same file
+again, even after it was replaced or removed. Where weights are outside the model the runtime finds them by the model's
+path: it is then given a path through the handle of the folder. Systems without `/proc` get the path itself, and
+`require_unchanged` then notices another file there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+import time
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+from paraexport.errors import BundleError
+from paraexport.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Folder
+from paraexport.records import FileEntry
+
+HANDLES = Path("/proc/self/fd")
+IN_MEMORY_BYTES = 1 << 30
+"""The largest file that is read whole."""
+CLOCK_TICK_NS = 20_000_000
+"""How long a file system may give two writes the same time."""
+MOVE_AWAY = "move them out of the bundle"
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class BundleReplacedError(BundleError):
+    """Another bundle has come to the path while this one was read: reading it again may do."""
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A regular file inside the folder, opened for reading."""
+
+    descriptor: int
+    size_bytes: int
+    modified_ns: int
+
+    def stream(self) -> BufferedReader:
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        return os.fdopen(self.descriptor, "rb", closefd=False)
+
+
+class OpenFolder(Folder):
+    """A folder that others may replace or write to while it is read.
+
+    Raises:
+        BundleError: it is no folder, or cannot be read.
+    """
+
+    def __init__(self, path: Path, real: Path | None = None) -> None:
+        """`real` is where the folder is now, when it is not at `path`."""
+        super().__init__(path)
+        self.real = real or path
+        self.files: dict[str, OpenFile] = {}
+        self.entries: dict[str, FileEntry] = {}
+        """The files that the manifest lists; no others are given to a reader."""
+        self.descriptor: int | None = None
+        try:
+            if os.open in os.supports_dir_fd:
+                self.descriptor = os.open(self.real, os.O_RDONLY | os.O_DIRECTORY)
+        except NotADirectoryError:
+            raise BundleError("not a bundle", where=path, expected="a folder", got="a file") from None
+        except OSError as error:
+            raise BundleError("cannot be read", where=path, got=error.strerror) from error
+
+    def open(self, name: str) -> OpenFile:
+        """Open the file `name`, or give the handle that there is.
+
+        Raises:
+            BundleError: it is missing, no regular file, outside the folder, or cannot be read.
+        """
+        if name not in self.files:
+            self.files[name] = self._open(name)
+        return self.files[name]
+
+    def _open(self, name: str) -> OpenFile:
+        where = self.path / name
+        if not is_inside(name):
+            raise BundleError("a file outside the bundle", where=self.path, got=name, remedy=COPY_AGAIN)
+        try:
+            require_regular(self._stat(name), where)
+            # Were it replaced by a FIFO just now, opening it would wait for a writer.
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            descriptor = os.open(self._operand(name), flags, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            raise BundleError("a file of the bundle is missing", where=where, remedy=COPY_AGAIN) from None
+        except OSError as error:
+            circle = "a link that leads to itself" if error.errno == errno.ELOOP else error.strerror
+            raise BundleError("cannot be read", where=where, got=circle, remedy=COPY_AGAIN) from error
+        try:
+            found = os.fstat(descriptor)
+            require_regular(found, where)
+            self._require_inside(name, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return OpenFile(descriptor, found.st_size, found.st_mtime_ns)
+
+    def _operand(self, name: str) -> Path:
+        """What `os.open` and `os.stat` take beside the handle of the folder."""
+        return Path(name) if self.descriptor is not None else self.real / name
+
+    def _stat(self, name: str) -> os.stat_result:
+        return os.stat(self._operand(name), dir_fd=self.descriptor)
+
+    def _require_inside(self, name: str, descriptor: int) -> None:
+        """A link may lead to another file of the folder, and nowhere else."""
+        if self.descriptor is not None and HANDLES.exists():
+            file, folder = (real_path(number) for number in (descriptor, self.descriptor))
+        else:
+            file, folder = (self.real / name).resolve(), self.real.resolve()
+        if not file.is_relative_to(folder):
+            raise BundleError(
+                "a link leads out of the bundle", where=self.path / name, got=file, remedy="copy the file itself"
+            )
+
+    def verify(self, name: str, entry: FileEntry) -> None:
+        """Check the size and the sha256 of a file, and let it be read from now on.
+
+        Raises:
+            BundleError: it is missing or was changed.
+        """
+        file, where = self.open(name), self.path / name
+        if file.size_bytes != entry.size_bytes:
+            raise changed(where, f"{entry.size_bytes} bytes", f"{file.size_bytes} bytes")
+        # A write within the same tick of the clock would leave no trace.
+        if 0 <= (age_ns := time.time_ns() - file.modified_ns) < CLOCK_TICK_NS:
+            time.sleep((CLOCK_TICK_NS - age_ns) / 1e9)
+        with file.stream() as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != entry.sha256:
+            raise changed(where, f"sha256 {entry.sha256}", digest)
+        self.entries[name] = entry
+
+    def require_unchanged(self) -> None:
+        """Raise unless what a runtime has read by now is what was verified.
+
+        Raises:
+            BundleReplacedError: another file may have been read, which reading the bundle again will settle.
+            BundleError: somebody writes into a file of the bundle.
+        """
+        for name, file in self.files.items():
+            now = os.fstat(file.descriptor)
+            if (now.st_size, now.st_mtime_ns) != (file.size_bytes, file.modified_ns):
+                raise BundleError("written to while it was read", where=self.path / name, remedy=COPY_AGAIN)
+            if self._is_opened_by_path(name):
+                try:
+                    same = os.path.samestat(now, self._stat(name))
+                except OSError:
+                    same = False
+                if not same:
+                    raise BundleReplacedError("replaced while it was read", where=self.path, remedy="read it again")
+
+    def is_gone(self) -> bool:
+        """Whether another folder, or none, is at the path now."""
+        try:
+            return self.descriptor is not None and not os.path.samestat(os.fstat(self.descriptor), self.path.stat())
+        except OSError:
+            return True
+
+    def at(self, name: str) -> Path:
+        if not self._is_opened_by_path(name):
+            return HANDLES / str(self.open(name).descriptor)
+        if self.descriptor is None or not HANDLES.exists():
+            return self.real / name
+        return HANDLES / str(self.descriptor) / name
+
+    def _is_opened_by_path(self, name: str) -> bool:
+        """Whether a runtime finds the file by its name, and not by the handle that was verified."""
+        return (name in (MODEL, WEIGHTS) and WEIGHTS in self.entries) or not HANDLES.exists()
+
+    def require_no_others(self) -> None:
+        """Refuse files that the manifest does not list, where the model could read them by their names.
+
+        Raises:
+            BundleError: there are such files.
+        """
+        if self._is_opened_by_path(MODEL):
+            there = {file.relative_to(self.real).as_posix() for file in self.real.rglob("*") if not file.is_dir()}
+            if others := sorted(there - {*self.entries, MANIFEST}):
+                got = ", ".join(others[:3])
+                raise BundleError("files that the manifest does not list", where=self.path, got=got, remedy=MOVE_AWAY)
+
+    def named(self, text: str) -> str:
+        if self.descriptor is not None:
+            text = re.sub(rf"{HANDLES}/{self.descriptor}(?!\d)", lambda _: str(self.path), text)
+        for name, file in self.files.items():
+            path = str(self.path / name)
+            text = re.sub(rf"{HANDLES}/{file.descriptor}(?!\d)", lambda _, path=path: path, text)  # type: ignore[misc]
+        return text
+
+    def has(self, name: str) -> bool:
+        return name in self.entries
+
+    def read(self, name: str) -> bytes:
+        """The content of a file that the manifest lists, checked once more against its sha256."""
+        where = self.path / name
+        if name not in self.entries:
+            raise BundleError("not among the files of the bundle", where=where, remedy=COPY_AGAIN)
+        content = self.read_at_most(name, IN_MEMORY_BYTES)
+        if hashlib.sha256(content).hexdigest() != self.entries[name].sha256:
+            raise changed(where, f"sha256 {self.entries[name].sha256}", "other bytes")
+        return content
+
+    def read_at_most(self, name: str, most_bytes: int) -> bytes:
+        """The content of a file that need not be listed."""
+        file = self.open(name)
+        if file.size_bytes > most_bytes:
+            where, got = self.path / name, f"{file.size_bytes} bytes"
+            raise BundleError("too large", where=where, expected=f"at most {most_bytes} bytes", got=got)
+        with file.stream() as stream:
+            return stream.read(most_bytes)
+
+    def close(self) -> None:
+        descriptors = [file.descriptor for file in self.files.values()]
+        if self.descriptor is not None:
+            descriptors.append(self.descriptor)
+        self.files, self.descriptor = {}, None
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "files", None) is not None:
+            self.close()
+
+
+def is_inside(name: str) -> bool:
+    """Whether the name of a file, with `/` between its steps, stays below the folder."""
+    steps = PurePosixPath(name)
+    return not (not name or steps.is_absolute() or ".." in steps.parts or "\\" in name or "\0" in name)
+
+
+def require_regular(found: os.stat_result, where: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        got = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        raise BundleError("not a regular file", where=where, got=got, remedy=COPY_AGAIN)
+
+
+def real_path(descriptor: int) -> Path:
+    return Path(os.readlink(HANDLES / str(descriptor)).removesuffix(" (deleted)"))  # noqa: PTH115 (no path but a link)
+
+
+def changed(where: Path, expected: str, got: str) -> BundleError:
+    return BundleError("a file of the bundle was changed", where=where, expected=expected, got=got, remedy=COPY_AGAIN)

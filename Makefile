@@ -25,6 +25,8 @@ test: env
 
 faults: env
 	$(BIN)/python -m tests.faults
+	$(BIN)/python -m tests.faults.kills
+	$(BIN)/python -m tests.faults.replacements
 
 gpu-check: env
 	$(BIN)/python -m benchmarks.gpu_check -o gpu-check

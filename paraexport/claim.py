@@ -13,6 +13,7 @@ allows.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -31,6 +32,7 @@ if sys.platform != "win32":
 
 HIDDEN = re.compile(r"\.paraexport-([0-9a-f]{12})(?:\.lock|-.*)")
 NAME, OLD = "name", "old"
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 RETRY_S = 0.1
 
 
@@ -106,7 +108,7 @@ def writing(what: str, output: Path) -> Iterator[None]:
             f"{what} cannot be written",
             where=error.filename or output,
             got=error.strerror or error,
-            remedy="free space, or give another -o",
+            remedy="free space, or give another -o" if error.errno in NO_SPACE else "give another -o",
         ) from error
 
 

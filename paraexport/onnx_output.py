@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from paraexport.claim import claim
+from paraexport.claim import claim, writing
 from paraexport.errors import OutputError
 
 
@@ -16,7 +16,8 @@ def check(output: Path, sources: Collection[Path], *, force: bool) -> None:
     Raises:
         OutputError: it is a source, a folder or a link, something is there and not `force`, or it cannot be written.
     """
-    check_replaceable(output, sources, force=force)
+    with writing("the output", output):
+        check_replaceable(output, sources, force=force)
     with claim(output):
         pass  # its folder can be written
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from paraexport import __version__, ahead, bundle, cache, drafts, golden, inputs, report, targets, validate
 from paraexport.bundle import Bundle
-from paraexport.claim import Claim, claim, writing
+from paraexport.claim import Claim, claim
 from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
 from paraexport.faults import Bisection
@@ -110,8 +110,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
     if reusable and (ready := cache.up_to_date(output, key)):
         progress(UNCHANGED)
         return ready
-    with writing("the bundle", output):
-        bundle.check_replaceable(output, force=force)
+    bundle.check_replaceable(output, force=force)
     with claim(output, lambda: progress(f"waiting for another build of {output}")) as claimed:
         if reusable and claimed.waited and (ready := cache.up_to_date(output, key)):
             progress(UNCHANGED)

@@ -43,17 +43,17 @@ def test_dots_lead_where_the_system_says(path: str, expected: str, tmp_path: Pat
 
 
 def test_of_two_equal_builds_at_once_the_second_reuses_the_bundle(small: Path, tmp_path: Path) -> None:
-    output, stages = tmp_path / "a.bundle", {0: [], 1: []}  # type: ignore[var-annotated]
-    threads = [
-        threading.Thread(
-            target=paraexport.build, args=(small, output), kwargs={"max_batch": 5, "progress": kept.append}
-        )
-        for kept in stages.values()
-    ]
+    output = tmp_path / "a.bundle"
+    stages: tuple[list[str], list[str]] = ([], [])
+
+    def build(kept: list[str]) -> None:
+        paraexport.build(small, output, max_batch=5, progress=kept.append)
+
+    threads = [threading.Thread(target=build, args=(kept,)) for kept in stages]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    first, second = sorted(stages.values(), key=len, reverse=True)
+    first, second = sorted(stages, key=len, reverse=True)
     assert first[-1] == "bundle"
     assert second == [f"waiting for another build of {output}", "unchanged"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from paraexport.bundle.manifest import MANIFEST_BYTES, encode, parse_json, seal
 from paraexport.bundle.opened import OpenFolder
 from paraexport.bundle.swap import replace
-from paraexport.claim import Claim, claim
+from paraexport.claim import Claim, claim, writing
 from paraexport.errors import BundleError, OutputError
 from paraexport.folder import MANIFEST
 from paraexport.records import FileEntry, Manifest
@@ -39,6 +39,11 @@ def sha256_of(file: Path) -> str:
 
 def check_replaceable(output: Path, *, force: bool, there_is: str = "a bundle from other inputs is there") -> None:
     """Raise an `OutputError` unless nothing is at `output`, or a bundle and nothing besides it, and `force`."""
+    with writing("the bundle", output):
+        _check_replaceable(output, force=force, there_is=there_is)
+
+
+def _check_replaceable(output: Path, *, force: bool, there_is: str) -> None:
     if output.is_symlink():
         raise OutputError("the output is a symbolic link", where=output, remedy="give the folder itself, or another -o")
     if not output.exists():

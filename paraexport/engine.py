@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import REBUILD, Bundle, reading
-from paraexport.errors import BundleError, DataError, EngineError, InputError, ParaexportError, of_runtime
+from paraexport.errors import BundleError, DataError, EngineError, InputError, ParaexportError, of_runtime, on_one_line
 from paraexport.records import TensorInfo
 
 
@@ -56,7 +56,7 @@ class Engine:
             raise BundleError(
                 "the model is not the one that the manifest describes",
                 where=bundle.path,
-                got="; ".join(differences),
+                got=on_one_line("; ".join(differences)),
                 remedy=REBUILD,
             )
 

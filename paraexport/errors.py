@@ -55,7 +55,7 @@ class ParaexportError(Exception):
         ]
         if facts:
             line += f" ({', '.join(facts)})"
-        return line if self.remedy is None else f"{line}; {self.remedy}"
+        return printable(line if self.remedy is None else f"{line}; {self.remedy}")
 
 
 class CheckFailed(ParaexportError):
@@ -107,6 +107,11 @@ NO_MEMORY = re.compile(
 )
 """So libraries say it, each in an exception of its own."""
 MOST_CHARACTERS = 300
+
+
+def printable(text: str) -> str:
+    """`text` with line ends, and what could steer a terminal, written as escapes: names of files may hold them."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def on_one_line(text: object) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from paraexport.compilation import EngineInfo
-from paraexport.errors import on_one_line
+from paraexport.errors import on_one_line, printable
 from paraexport.records import Candidate, Check, Lowering
 from paraexport.spec import Assumption, Preprocessing, Spec
 
@@ -56,8 +56,7 @@ def warn(line: str) -> None:
 
 def line_of(text: object) -> str:
     """`text` on one line, with what could steer a terminal written out as an escape."""
-    joined = on_one_line(text)
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in joined)
+    return printable(on_one_line(text))
 
 
 def console(stream: TextIO) -> Console:

@@ -32,7 +32,13 @@ def forge(bundle: Path, change: Change = lambda raw: None) -> None:
 
 def write(bundle: Path, text: str) -> None:
     """Write a manifest with the digest that fits it."""
-    digest = json.loads(text)["digest"]
-    blank = re.sub(re.escape(f'"{digest}"'), f'"{"0" * 64}"', text, count=1)
-    sealed = hashlib.sha256(blank.encode("utf-8", "surrogatepass")).hexdigest()
-    (bundle / "manifest.json").write_bytes(blank.replace("0" * 64, sealed, 1).encode("utf-8", "surrogatepass"))
+    (bundle / "manifest.json").write_bytes(sealed(text.encode("utf-8", "surrogatepass")))
+
+
+def sealed(content: bytes) -> bytes:
+    """The bytes of a manifest with the digest that fits them; as they are where they hold none."""
+    if (found := re.search(rb'"digest": "([0-9a-f]{64})"', content)) is None:
+        return content
+    blank = content[: found.start(1)] + b"0" * 64 + content[found.end(1) :]
+    # A reader takes the first place where the digest stands.
+    return blank[: found.start(1)] + hashlib.sha256(blank).hexdigest().encode() + blank[found.end(1) :]

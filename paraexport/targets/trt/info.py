@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from paraexport.compilation import EngineInfo, EngineLayer, Inspection
-from paraexport.errors import BundleError
+from paraexport.errors import BundleError, on_one_line
 from paraexport.folder import Folder
 from paraexport.targets.trt.device import Device
 from paraexport.targets.trt.flavour import release
@@ -38,10 +38,12 @@ def read(folder: Folder) -> EngineInfo:
             raise BundleError(
                 "there is no engine", where=folder.path, expected=f"{name} in it", remedy="build it again"
             )
+    content = folder.read(INFO)
     try:
-        return msgspec.json.decode(folder.read(INFO), type=EngineInfo)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise BundleError("malformed", where=folder.path / INFO, got=error, remedy="build it again") from error
+        return msgspec.json.decode(content, type=EngineInfo)
+    except (ValueError, RecursionError) as error:  # msgspec's own is a ValueError
+        where, got = folder.path / INFO, on_one_line(error)
+        raise BundleError("malformed", where=where, got=got, remedy="build it again") from error
 
 
 def obstacles(info: EngineInfo, version: str, device: Device | str, unusable: str) -> Iterator[str]:

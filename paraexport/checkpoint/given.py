@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar, get_args
 
 from paraexport.errors import SpecError
@@ -21,6 +21,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "interpolation": get_args(Interpolation),
 }
 Size: TypeAlias = tuple[int, int]
+NO_OPTION: Mapping[str, object] = {"option": False}
+"""Marks what only configs say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +54,16 @@ class Given:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = None
+    crop_pct: float | None = field(default=None, metadata=NO_OPTION)
+    """timm's: every side is resized to ⌊side / crop_pct⌋ before the centre is cut out."""
+    squash: bool | None = field(default=None, metadata=NO_OPTION)
+    """With `crop_pct`: the aspect ratio is not kept."""
+    uncropped: Size | int | None = field(default=None, metadata=NO_OPTION)
+    """What a config resizes images to without a crop behind it, as `resize`."""
 
     def settled(self) -> dict[str, object]:
         """The fields that were said, by name."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
     def over(self, other: Given) -> Given:
@@ -63,7 +71,8 @@ class Given:
         return dataclasses.replace(other, **self.settled())  # type: ignore[arg-type]
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Given))
+FIELDS = tuple(one.name for one in dataclasses.fields(Given) if "option" not in one.metadata)
+"""That `--spec` sets."""
 
 
 class Guesses:

@@ -16,8 +16,9 @@ from paraexport.checkpoint.blocks import find_blocks
 from paraexport.checkpoint.build import build, keep_branches
 from paraexport.checkpoint.canonical import canonicalise
 from paraexport.checkpoint.config import parse_config
+from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.custom import call_function, module_function
-from paraexport.checkpoint.files import Kind, configs_beside, file_kind, read_file
+from paraexport.checkpoint.files import Kind, file_kind, read_file
 from paraexport.checkpoint.given import Given, Guesses, as_option
 from paraexport.checkpoint.infer import check_agreement, first_branches, infer_spec
 from paraexport.checkpoint.native import Recorded, recorded
@@ -98,12 +99,15 @@ def located(path: Path) -> Iterator[None]:
 
 def from_weights(weights: Weights, beside: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:
     record = recorded(weights.config)
-    said = option if record else option.over(parse_config({**beside, **weights.config}, already=option))
+    config = None if record else parse_config({**beside, **weights.config}, already=option, guesses=guesses)
+    said = option if config is None else option.over(config.given)
     blocks = find_blocks(weights.tensors, said, guesses)
     canonical = canonicalise(as_float32(weights.tensors, guesses), blocks)
     if record is None:
         spec = infer_spec(canonical, said, guesses)
         check_agreement(spec, option, settled_by="the weights")
+        if config is not None:
+            config.compare(spec, guesses)
     else:
         spec, said = record.spec, option.over(of_record(record))
         check_agreement(spec, option, settled_by="the checkpoint")
@@ -125,10 +129,12 @@ def of_record(record: Recorded) -> Given:
 
 
 def from_module(opaque: Opaque, config: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:
-    said = option.over(parse_config(config, already=option))
+    words = parse_config(config, already=option, guesses=guesses, module=True)
+    said = option.over(words.given)
     known = recognise(opaque, said)
     if known is not None:
         check_agreement(known.classifier, option, settled_by="the module")
+        words.compare(known.classifier, guesses)
         return finish(known, said, guesses)
     classifier = run_once(opaque, said)
     check_agreement(classifier, option, settled_by="the module")

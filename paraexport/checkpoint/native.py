@@ -12,7 +12,8 @@ import msgspec
 import torch
 
 from paraexport.checkpoint.given import as_option
-from paraexport.checkpoint.overrides import as_labels, check_mean, check_std
+from paraexport.checkpoint.labels import as_labels
+from paraexport.checkpoint.overrides import check_mean, check_std
 from paraexport.errors import CheckpointError, SpecError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec

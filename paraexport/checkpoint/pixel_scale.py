@@ -23,9 +23,7 @@ def read_scale(pixels: Pixels, processor: Processor | None, program: str = "") -
     if {"mean", "std"} <= reading.taken.keys():
         return
     mean, std, names = stated(pixels, processor, program)
-    if std is not None and divides_twice(pixels, processor):
-        std = tuple(value * value for value in std)
-    step = scale_of(pixels)
+    step = scale_of(pixels, processor)
     if step is None:
         return
     factor, offset = step
@@ -47,18 +45,27 @@ def stated(
     pixels: Pixels, processor: Processor | None, program: str
 ) -> tuple[Numbers | None, Numbers | None, list[str]]:
     """(mean, std, the words for them), on the scale of the config."""
-    if not pixels.switch("do_normalize", True, ("mean", "std")):
-        return (0.0,), (1.0,), ["do_normalize"] * 2
     program = program or pixels.processor
-    values: list[Numbers | None] = []
+    normalises = pixels.switch("do_normalize", processor is None or processor.normalises, ("mean", "std"))
+    twice = processor is not None and processor.divides_twice and pixels.switch("include_top", True, ("std",))
+    values: dict[str, Numbers | None] = {}
     words = []
     for field in ("mean", "std"):
         word, value = first(pixels.words, (field, f"image_{field}"))
+        values[field] = read_numbers(pixels, field, word, value, strict=processor is not None)
         words.append(word)
-        values.append(read_numbers(pixels, field, word, value, strict=processor is not None))
         if not word and processor is not None and program:
-            pixels.reading.assume(field, getattr(processor, field), f"the default of {program}")
-    return values[0], values[1], words
+            values[field] = getattr(processor, field)
+            if normalises and not twice:
+                pixels.reading.assume(field, values[field], f"the default of {program}")
+                values[field] = None
+    if not normalises and not twice:
+        return (0.0,), (1.0,), ["do_normalize"] * 2
+    if twice and (std := values["std"]) is not None:
+        # (v - mean)/std is divided by std once more
+        power = 2 if normalises else 1
+        return values["mean"] if normalises else (0.0,), tuple(value**power for value in std), ["include_top"] * 2
+    return values["mean"], values["std"], words
 
 
 def read_numbers(pixels: Pixels, field: str, word: str, value: object, *, strict: bool) -> Numbers | None:
@@ -72,10 +79,6 @@ def read_numbers(pixels: Pixels, field: str, word: str, value: object, *, strict
         else:
             pixels.reading.report(pixels.text(word), f"it {error}")
         return None
-
-
-def divides_twice(pixels: Pixels, processor: Processor | None) -> bool:
-    return processor is not None and processor.divides_twice and pixels.switch("include_top", True, ("std",))
 
 
 def say_scale(
@@ -96,7 +99,7 @@ def say_scale(
                 reading.refuse(pixels.text(name), f"cannot be used, {error}", (field,))
 
 
-def scale_of(pixels: Pixels) -> tuple[float, float] | None:
+def scale_of(pixels: Pixels, processor: Processor | None) -> tuple[float, float] | None:
     """(factor, offset) of pixel · factor − offset, or None where the words are refused."""
     try:
         factor = positive(pixels.words.get("rescale_factor", 1 / 255))
@@ -104,6 +107,9 @@ def scale_of(pixels: Pixels) -> tuple[float, float] | None:
         pixels.reading.refuse(pixels.text("rescale_factor"), str(error), ("mean", "std"))
         return None
     offset = 1.0 if pixels.switch("rescale_offset", False, ("mean", "std")) else 0.0
+    if offset and pixels.processor and (processor is None or not processor.divides_twice):
+        pixels.reading.report(pixels.text("rescale_offset"), f"{pixels.processor} does not read it")
+        offset = 0.0
     return (factor, offset) if pixels.switch("do_rescale", True, ("mean", "std")) else (1.0, 0.0)
 
 

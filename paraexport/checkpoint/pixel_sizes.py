@@ -18,21 +18,43 @@ def read_hf_sizes(pixels: Pixels, processor: Processor) -> None:
     """`do_resize`, `size`, `do_center_crop`, `crop_size` -> the resize and, where there is a crop, the image size."""
     reading, words = pixels.reading, pixels.words
     name = "size" if "size" in words else "resize"
+    cropped = pixels.switch("do_center_crop", crops(pixels, processor), ("resize", "image_size"))
     try:
         if not pixels.switch("do_resize", True, ("resize",)):
             reading.refuse(pixels.text("do_resize"), "is not supported", ("resize",))
         elif name in words:
-            read_hf_size(pixels, name, hf_size(words[name], square(pixels, processor)), processor)
+            read_hf_size(pixels, hf_size(words[name], square(pixels, processor)), processor, cropped=cropped)
         elif processor_named(pixels.processor) is not None:
-            reading.assume("resize", processor.size, f"the default of {pixels.processor}")
+            read_hf_size(pixels, processor.size, processor, cropped=cropped)
     except ValueError as error:
         reading.refuse(pixels.text(name), str(error), ("resize",))
-    cropped = pixels.switch("do_center_crop", crops(pixels, processor), ("resize", "image_size"))
     if cropped and "crop_size" in words and processor.crop_pct is None:
         try:
             reading.say("image_size", size(words["crop_size"]), pixels.text("crop_size"))
         except ValueError as error:
             reading.refuse(pixels.text("crop_size"), str(error), ("image_size",))
+
+
+def read_hf_size(pixels: Pixels, target: Size | int, processor: Processor, *, cropped: bool) -> None:
+    """Apply `target`, which `size` says or the processor does where `size` is missing."""
+    reading, text = pixels.reading, pixels.text("size", "resize")
+    side = target if isinstance(target, int) else min(target)
+    if processor.crop_pct is not None:
+        pct = part(pixels.words.get("crop_pct", processor.crop_pct))
+        if cropped := side < SQUASHED_FROM:
+            reading.say("image_size", (side, side), text)
+        target = int(side / pct) if cropped else (side, side)
+    elif isinstance(target, int):
+        target = int(processor.enlarged * target)
+    if {"size", "resize"} & pixels.words.keys():
+        reading.say("resize", target, text)
+    else:
+        reading.assume("resize", target, f"the default of {pixels.processor}")
+    if not cropped:
+        reading.say("uncropped", target, text)
+    elif isinstance(target, int) and "resize" not in reading.taken:
+        why = "its crop rounds down and ours to even, so that it starts one pixel apart on some shapes of images"
+        reading.report(pixels.text("do_center_crop", *NAMES), why)
 
 
 def crops(pixels: Pixels, processor: Processor) -> bool:
@@ -60,26 +82,6 @@ def hf_size(value: object, square: bool | None) -> Size | int:
     if square is None:
         raise ValueError("may mean a square or the shorter side")
     return (count(value), count(value)) if square else count(value)
-
-
-def read_hf_size(pixels: Pixels, name: str, target: Size | int, processor: Processor) -> None:
-    reading, text = pixels.reading, pixels.text(name)
-    if processor.crop_pct is not None:
-        side = target if isinstance(target, int) else min(target)
-        pct = part(pixels.words.get("crop_pct", processor.crop_pct))
-        reading.say("resize", int(side / pct) if side < SQUASHED_FROM else (side, side), text)
-        reading.say("image_size", (side, side), text)
-        return
-    if isinstance(target, int) and processor.enlarged != 1:
-        target = int(processor.enlarged * target)
-    reading.say("resize", target, text)
-    if pixels.words.get("do_center_crop", crops(pixels, processor)) is not True:
-        reading.say("uncropped", target, text)
-    elif isinstance(target, int):
-        reading.report(
-            pixels.text("do_center_crop", *NAMES),
-            "its crop rounds down and ours to even, so that it starts one pixel apart on some shapes of images",
-        )
 
 
 def read_timm_sizes(pixels: Pixels, default_pct: float | None) -> None:

@@ -61,6 +61,8 @@ class Processor:
     """By how much the shorter side is larger than `size` says."""
     flips: bool = False
     """Gives the model BGR."""
+    normalises: bool = True
+    """`do_normalize`."""
     divides_twice: bool = False
     """Divides by std once more where `include_top` is true."""
 
@@ -76,7 +78,7 @@ PROCESSORS: Mapping[str, Processor] = {
     "Levit": Processor(square=False, size=224, crops=True, mean=DEFAULT[0], std=DEFAULT[1], enlarged=256 / 224),
     "MobileNetV1": Processor(square=False, size=256, crops=True, interpolation="bilinear"),
     "MobileNetV2": Processor(square=False, size=256, crops=True, interpolation="bilinear"),
-    "MobileViT": Processor(square=False, size=224, crops=True, interpolation="bilinear", flips=True),
+    "MobileViT": Processor(square=False, size=224, crops=True, interpolation="bilinear", normalises=False, flips=True),
     "EfficientNet": Processor(size=(346, 346), divides_twice=True),
 }
 

@@ -14,7 +14,7 @@ from paraexport.spec import Interpolation
 HF_IMAGES: Mapping[str, Word] = {
     **each(
         (
-            *("image_processor_type", "feature_extractor_type", "default_to_square", "use_square_size"),
+            *("image_processor_type", "feature_extractor_type", "default_to_square"),
             *("do_resize", "size", "resample", "interpolation", "resize", "crop_pct", "crop_mode"),
             *("do_center_crop", "crop_size", "do_rescale", "rescale_factor", "rescale_offset", "include_top"),
             *("do_normalize", "image_mean", "image_std", "mean", "std", "do_flip_channel_order"),
@@ -23,7 +23,15 @@ HF_IMAGES: Mapping[str, Word] = {
     ),
     "image_size": applied("image_size", size),
     **each(
-        ("do_pad", "do_thumbnail", "do_align_long_axis", "do_image_splitting", "keep_aspect_ratio", "do_rotate"),
+        (
+            "use_square_size",
+            "do_pad",
+            "do_thumbnail",
+            "do_align_long_axis",
+            "do_image_splitting",
+            "keep_aspect_ratio",
+            "do_rotate",
+        ),
         only(False, settled_by=("resize",)),
     ),
     **each(("pad_size", "size_divisor", "max_size"), only(None, settled_by=("resize",))),

@@ -74,7 +74,6 @@ PLAIN: Mapping[str, Word] = {
         (
             *("size", "interpolation", "resample", "mean", "std", "image_mean", "image_std", "do_resize"),
             *("do_rescale", "rescale_factor", "do_normalize", "do_flip_channel_order", "crop_pct", "crop_mode"),
-            *("image_processor_type", "feature_extractor_type"),
         ),
         PIXELS,
     ),

@@ -140,9 +140,9 @@ def mlp_ratio(value: object) -> Callable[[Spec], int]:
     return lambda spec: int(spec.dim * ratio)
 
 
-def norm_behind(value: object) -> str:
-    """timm's `fc_norm`: whether the last norm stands behind the pool."""
-    return "after" if truth(value) else "before"
+def norm_behind(value: object) -> str | Callable[[Spec], str]:
+    """timm's `fc_norm`: whether the last norm stands behind the pool. Its name must say so too, where it does."""
+    return (lambda _: "after") if truth(value) else "before"
 
 
 def norm_at_all(value: object) -> Callable[[Spec], str]:

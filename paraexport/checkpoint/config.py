@@ -14,9 +14,9 @@ from torch import Tensor
 
 from paraexport.checkpoint.config_files import CONFIG_FILES
 from paraexport.checkpoint.config_words import read_architecture, read_label_words, read_word
-from paraexport.checkpoint.given import Given, Guesses
+from paraexport.checkpoint.given import Given, Guesses, as_option
 from paraexport.checkpoint.images import images_of
-from paraexport.checkpoint.reading import Reading, shown
+from paraexport.checkpoint.reading import PARTLY, Reading, shown
 from paraexport.checkpoint.words import TABLES, Kind
 from paraexport.spec import Classifier, Spec
 
@@ -46,7 +46,8 @@ class Config:
                 claim = claim(known) if isinstance(known, Spec) else settled
             layers = isinstance(known, Spec) and field == "depth" and claim == known.depth * known.branches
             if claim != settled and not layers:
-                guesses.assume(field, settled, f"the weights say so, and {words} is not followed")
+                weights = f"the weights say {field}={as_option(settled)}"
+                guesses.assume("config", PARTLY, f"{words} is not followed: {weights}")
 
 
 def as_mapping(value: object) -> Mapping[str, Any] | None:

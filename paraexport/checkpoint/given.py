@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from paraexport.errors import SpecError
 from paraexport.spec import Activation, Assumption, Interpolation, NormPlace, PatchProjection, Pool, Residual
 
 Value = TypeVar("Value")
 
+PatchOrder = Literal["channel_last", "channel_first"]
+"""How a Linear reads the pixels of a patch: (row, column, channel), or (channel, row, column) as `nn.Unfold` gives."""
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "residual": get_args(Residual),
     "activation": get_args(Activation),
@@ -19,6 +21,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "norm": get_args(NormPlace),
     "patch_projection": get_args(PatchProjection),
     "interpolation": get_args(Interpolation),
+    "patch_order": get_args(PatchOrder),
 }
 Size: TypeAlias = tuple[int, int]
 NO_OPTION: Mapping[str, object] = {"option": False}
@@ -45,6 +48,7 @@ class Given:
     norm: NormPlace | None = None
     eps: float | None = None
     patch_projection: PatchProjection | None = None
+    patch_order: PatchOrder | None = None
     patch_norms: bool | None = None
     class_token: bool | None = None
     qkv_bias: bool | None = None

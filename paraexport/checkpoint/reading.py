@@ -8,6 +8,8 @@ from paraexport.checkpoint.given import Given, Guesses, truncated
 from paraexport.errors import SpecError, on_one_line
 
 LONGEST_VALUE = 80
+PARTLY = "partly followed"
+"""What is assumed of a config with words that are not."""
 
 
 class Reading:
@@ -58,7 +60,7 @@ class Reading:
 
     def report(self, text: str, why: str) -> None:
         """A word that is not followed."""
-        self.guesses.assume("config", "without a word of it", f"{text} is not followed: {why}")
+        self.guesses.assume("config", PARTLY, f"{text} is not followed: {why}")
 
     def unknown(self, source: str, key: str, value: object) -> None:
         self.unknown_words.setdefault(source, []).append(shown(key, value))
@@ -72,9 +74,8 @@ class Reading:
                 self.said[field] = (value, reason)
                 self.guesses.assume(field, value, reason)
         for source, words in self.unknown_words.items():
-            self.guesses.assume(
-                "config", "without unknown words", f"{source}: {truncated(words)}, which is not known and not followed"
-            )
+            known = "are" if len(words) > 1 else "is"
+            self.guesses.assume("config", PARTLY, f"{source}: {truncated(words)} {known} not known and not followed")
         values = {field: value for field, (value, _) in self.said.items()}
         return Given(**values), tuple(self.claims)  # type: ignore[arg-type]
 

@@ -115,13 +115,27 @@ APPLIED = (
     Case(
         "hf_images",
         {
-            "rescale_offset": True, "rescale_factor": 1 / 127.5, "do_normalize": False, "include_top": False,
+            "rescale_offset": True,
+            "rescale_factor": 1 / 127.5,
+            "do_normalize": False,
+            "include_top": False,
             "image_processor_type": "EfficientNetImageProcessor",
         },
-        "mean", (0.5,) * 3,
+        "mean",
+        (0.5,) * 3,
     ),
-    Case("hf_images", {"include_top": True, "image_std": 0.5, "image_processor_type": "EfficientNetImageProcessor"}, "std", (0.25,) * 3),
-    Case("hf_images", {"include_top": False, "image_std": 0.5, "image_processor_type": "EfficientNetImageProcessor"}, "std", (0.5,) * 3),
+    Case(
+        "hf_images",
+        {"include_top": True, "image_std": 0.5, "image_processor_type": "EfficientNetImageProcessor"},
+        "std",
+        (0.25,) * 3,
+    ),
+    Case(
+        "hf_images",
+        {"include_top": False, "image_std": 0.5, "image_processor_type": "EfficientNetImageProcessor"},
+        "std",
+        (0.5,) * 3,
+    ),
     Case("timm_model", {"num_heads": 4}, "heads", 4),
     Case("timm_model", {"img_size": [4, 16]}, "image_size", (4, 16), options=("resize=4x16",)),
     Case("timm_model", {"act_layer": "gelu_tanh"}, "activation", "gelu_tanh"),
@@ -159,7 +173,10 @@ APPLIED = (
     Case("plain", {"crop_mode": "squash", "crop_pct": 0.8}, "resize", (10, 10)),
     Case("plain", {"do_rescale": False, "mean": 102.0, "std": 51.0}, "mean", (0.4,) * 3),
     Case("plain", {"rescale_factor": 1 / 127.5, "mean": 1.0, "std": 1.0}, "mean", (0.5,) * 3),
-    *(Case("plain", {word: list("abcde")}, "labels", tuple("abcde")) for word in ("labels", "label_names", "class_names")),
+    *(
+        Case("plain", {word: list("abcde")}, "labels", tuple("abcde"))
+        for word in ("labels", "label_names", "class_names")
+    ),
     Case("plain", {"id2label": dict(zip(range(5), "abcde", strict=True))}, "labels", tuple("abcde")),
     Case("plain", {"label2id": dict(zip("abcde", range(5), strict=True))}, "labels", tuple("abcde")),
     *(
@@ -174,7 +191,7 @@ APPLIED = (
         )
         for word in words.split()
     ),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("case", APPLIED, ids=str)
@@ -200,15 +217,24 @@ REFUSED = (
     Case("hf", {"id2label": {"0": "a", "2": "b"}}, says="1 is missing", options=("labels=FILE",)),
     Case("hf", {"id2label": {"0": "a", 0: "b"}}, says="got 0", options=("labels=FILE",)),
     Case("hf", {"label2id": {"a": 0, "b": 0}}, says="both class 0", options=("labels=FILE",)),
-    Case("hf", {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}, says="contradict", options=("labels=FILE",)),
+    Case(
+        "hf",
+        {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}},
+        says="contradict",
+        options=("labels=FILE",),
+    ),
     Case("hf", {"id2label": {"0": "a\nb"}}, says="one line", options=("labels=FILE",)),
     Case("hf", {"id2label": 5}, says="holds no labels", options=("labels=FILE",)),
     Case("hf", {"use_mean_pooling": True}, says="not supported", options=("pool=mean",)),
     *(
         Case("hf", {word: value}, says="not supported")
         for word, value in {
-            "use_swiglu_ffn": True, "use_relative_position_bias": True, "use_shared_relative_position_bias": True,
-            "use_qk_norm": True, "use_absolute_position_embeddings": False, "num_register_tokens": 4,
+            "use_swiglu_ffn": True,
+            "use_relative_position_bias": True,
+            "use_shared_relative_position_bias": True,
+            "use_qk_norm": True,
+            "use_absolute_position_embeddings": False,
+            "num_register_tokens": 4,
             "pruned_heads": {"0": [1]},
         }.items()
     ),
@@ -216,41 +242,91 @@ REFUSED = (
     Case("hf_images", {"do_resize": "no"}, says="neither true nor false", options=("resize=8",)),
     Case("hf_images", {"size": {"shortest_edge": 8, "longest_edge": 16}}, says="not supported", options=("resize=8",)),
     Case("hf_images", {"size": {"longest_edge": 16}}, says="not supported", options=("resize=8",)),
-    Case("hf_images", {"size": 16, "image_processor_type": "SiglipImageProcessor"}, says="a square or", options=("resize=8",)),
-    Case("hf_images", {"crop_mode": "border", "image_processor_type": None}, says="not supported", options=("resize=8",)),
+    Case(
+        "hf_images",
+        {"size": 16, "image_processor_type": "SiglipImageProcessor"},
+        says="a square or",
+        options=("resize=8",),
+    ),
+    Case(
+        "hf_images", {"crop_mode": "border", "image_processor_type": None}, says="not supported", options=("resize=8",)
+    ),
     Case("hf_images", {"resample": 4}, says="not supported", options=("interpolation=bicubic",)),
-    Case("hf_images", {"do_rescale": False, "image_mean": 0.5, "image_std": 0.5}, says="another scale", options=("mean=0.5", "std=0.5")),
-    Case("hf_images", {"image_mean": [127.5] * 3, "image_std": [51.0] * 3}, says="--spec mean=0.5,0.5,0.5", options=("mean=0.5", "std=0.2")),
+    Case(
+        "hf_images",
+        {"do_rescale": False, "image_mean": 0.5, "image_std": 0.5},
+        says="another scale",
+        options=("mean=0.5", "std=0.5"),
+    ),
+    Case(
+        "hf_images",
+        {"image_mean": [127.5] * 3, "image_std": [51.0] * 3},
+        says="--spec mean=0.5,0.5,0.5",
+        options=("mean=0.5", "std=0.2"),
+    ),
     Case("hf_images", {"image_std": [0.0] * 3}, says="positive numbers", options=("std=0.5",)),
     Case("hf_images", {"do_flip_channel_order": True}, says="BGR"),
     Case("hf_images", {"image_processor_type": "MobileViTImageProcessor"}, says="BGR"),
     *(
         Case("hf_images", {word: True}, says="not supported", options=("resize=8",))
-        for word in ("do_pad", "do_thumbnail", "do_align_long_axis", "do_image_splitting", "keep_aspect_ratio", "do_rotate", "do_crop_margin")
+        for word in (
+            "do_pad",
+            "do_thumbnail",
+            "do_align_long_axis",
+            "do_image_splitting",
+            "keep_aspect_ratio",
+            "do_rotate",
+            "do_crop_margin",
+        )
     ),
-    *(Case("hf_images", {word: 32}, says="not supported", options=("resize=8",)) for word in ("pad_size", "size_divisor", "max_size")),
+    *(
+        Case("hf_images", {word: 32}, says="not supported", options=("resize=8",))
+        for word in ("pad_size", "size_divisor", "max_size")
+    ),
     Case("hf_images", {"use_square_size": True}, says="not supported", options=("resize=8",)),
     Case("hf_images", {"do_grayscale": True}, says="not supported", options=("channels=3",)),
-    *(Case("hf_images", {word: "channels_last"}, says="not supported") for word in ("data_format", "input_data_format")),
+    *(
+        Case("hf_images", {word: "channels_last"}, says="not supported")
+        for word in ("data_format", "input_data_format")
+    ),
     Case("timm_images", {"crop_mode": "border"}, says="not supported", options=("resize=8",)),
     Case("timm_images", {"crop_pct": 1.5}, says="not supported", options=("resize=8",)),
     Case("timm_images", {"crop_border_pixels": 4}, says="not supported", options=("resize=8",)),
     Case("timm_images", {"interpolation": "random"}, says="not supported", options=("interpolation=bicubic",)),
-    Case("timm_images", {"mean": [127.5] * 3, "std": [51.0] * 3}, says="--spec std=0.2,0.2,0.2", options=("mean=0.5", "std=0.2")),
+    Case(
+        "timm_images",
+        {"mean": [127.5] * 3, "std": [51.0] * 3},
+        says="--spec std=0.2,0.2,0.2",
+        options=("mean=0.5", "std=0.2"),
+    ),
     Case("timm_images", {"label_names": {"0": "a", "7": "b"}}, says="1 is missing", options=("labels=FILE",)),
     Case("timm_model", {"act_layer": "quick_gelu"}, says="not supported", options=("activation=gelu",)),
-    *(Case("timm_model", {"global_pool": pool}, says="not supported", options=("pool=cls",)) for pool in ("", "avgmax", "max", "map", "prr")),
+    *(
+        Case("timm_model", {"global_pool": pool}, says="not supported", options=("pool=cls",))
+        for pool in ("", "avgmax", "max", "map", "prr")
+    ),
     Case("timm_model", {"pool_include_prefix": True}, says="not supported", options=("pool=mean",)),
     Case("timm_model", {"dynamic_img_pad": True}, says="not supported", options=("resize=8",)),
     *(
         Case("timm_model", {word: value}, says="not supported")
         for word, value in {
-            "norm_layer": "rmsnorm", "pos_embed": "none", "reg_tokens": 4, "qk_norm": True, "scale_attn_norm": True,
-            "scale_mlp_norm": True, "pre_norm": True, "embed_norm_layer": "layernorm", "embed_layer": "hybrid",
-            "block_fn": "ResPostBlock", "mlp_layer": "swiglu", "attn_layer": "diff",
+            "norm_layer": "rmsnorm",
+            "pos_embed": "none",
+            "reg_tokens": 4,
+            "qk_norm": True,
+            "scale_attn_norm": True,
+            "scale_mlp_norm": True,
+            "pre_norm": True,
+            "embed_norm_layer": "layernorm",
+            "embed_layer": "hybrid",
+            "block_fn": "ResPostBlock",
+            "mlp_layer": "swiglu",
+            "attn_layer": "diff",
         }.items()
     ),
-    Case("timm", {"architecture": "vit_base_patch32_clip_quickgelu_224"}, says="quick_gelu", options=("activation=gelu",)),
+    Case(
+        "timm", {"architecture": "vit_base_patch32_clip_quickgelu_224"}, says="quick_gelu", options=("activation=gelu",)
+    ),
     Case("timm", {"architecture": "vit_base_patch16_rpn_224"}, says="ResPostBlock"),
     Case("plain", {"activation": "swish"}, says="not supported", options=("activation=gelu",)),
     Case("plain", {"mean": [127.5] * 3, "std": [51.0] * 3}, says="0..255", options=("mean=0.5", "std=0.2")),
@@ -262,7 +338,7 @@ REFUSED = (
     Case("plain", {"norm_layer": "batchnorm"}, says="not supported"),
     Case("plain", {"labels": {"1": "a"}}, says="counted from 1", options=("labels=FILE",)),
     Case("plain", {"depth": 2, "heads": 2, "num_heads": 4}, says="contradict", options=("heads=2",)),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)
@@ -282,6 +358,49 @@ def test_a_word_is_refused_until_an_option_settles_it(case: Case, tmp_path: Any)
     load(case.kind, case.config, **options | settled)
 
 
+CLAIMS: dict[Kind, dict[str, object]] = {
+    "hf": {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_branches": 3,
+        "num_channels": 1,
+        "num_labels": 6,
+        "patch_size": 2,
+        "qkv_bias": False,
+    },
+    "timm_model": {
+        "in_chans": 1,
+        "num_classes": 6,
+        "patch_size": 2,
+        "embed_dim": 32,
+        "depth": 3,
+        "mlp_ratio": 4.0,
+        "qkv_bias": False,
+        "init_values": 1e-5,
+        "class_token": False,
+        "fc_norm": True,
+        "final_norm": False,
+    },
+    "timm_images": {"num_classes": 6},
+    "timm": {"num_features": 32},
+    "plain": {
+        **dict.fromkeys(["channels", "num_channels", "in_chans", "in_channels"], 1),
+        **dict.fromkeys(
+            ["branches", "num_branches", "n_branches", "depth", "num_hidden_layers", "num_layers", "n_layers"], 3
+        ),
+        **dict.fromkeys(
+            ["dim", "embed_dim", "hidden_size", "d_model", "mlp_dim", "intermediate_size", "dim_feedforward"], 32
+        ),
+        **dict.fromkeys(["classes", "num_classes", "n_classes", "num_labels"], 6),
+        "patch_size": 2,
+        "mlp_ratio": 4.0,
+        "qkv_bias": False,
+        "class_token": False,
+        "layer_scale": True,
+    },
+}
+"""What the weights settle otherwise: dim 16, MLP 24, 2 branches of depth 1, 3 channels, patches of 4 x 4, 5 classes."""
 REPORTED = (
     Case("hf", {"model_type": "beit"}, says="something else than a ViT"),
     Case("hf", {"architectures": ["BeitForImageClassification"]}, says="something else than a ViT"),
@@ -304,32 +423,13 @@ REPORTED = (
     Case("plain", {"size": "large"}, says="no size of an image"),
     Case("plain", {"mean": "harmonic"}, says="not a list of numbers"),
     Case("plain", {"labels": 5}, says="holds no labels"),
-    # what the weights settle: dim 16, MLP 24, 2 branches of depth 1, 3 channels, patches of 4 x 4, 5 classes
     *(
-        Case(kind, {word: value}, says="the weights say so")
-        for kind, words in {
-            "hf": {
-                "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 3, "num_branches": 3,
-                "num_channels": 1, "num_labels": 6, "patch_size": 2, "qkv_bias": False,
-            },
-            "timm_model": {
-                "in_chans": 1, "num_classes": 6, "patch_size": 2, "embed_dim": 32, "depth": 3, "mlp_ratio": 4.0,
-                "qkv_bias": False, "init_values": 1e-5, "class_token": False, "fc_norm": True, "final_norm": False,
-            },
-            "timm_images": {"num_classes": 6},
-            "timm": {"num_features": 32},
-            "plain": {
-                **dict.fromkeys("channels num_channels in_chans in_channels".split(), 1),
-                **dict.fromkeys("branches num_branches n_branches depth num_hidden_layers num_layers n_layers".split(), 3),
-                **dict.fromkeys("dim embed_dim hidden_size d_model mlp_dim intermediate_size dim_feedforward".split(), 32),
-                **dict.fromkeys("classes num_classes n_classes num_labels".split(), 6),
-                "patch_size": 2, "mlp_ratio": 4.0, "qkv_bias": False, "class_token": False, "layer_scale": True,
-            },
-        }.items()
+        Case(kind, {word: value}, says="the weights say ")
+        for kind, words in CLAIMS.items()
         for word, value in words.items()
     ),
-    *(Case(kind, {"sharpen": 3}, says="sharpen=3, which is not known") for kind in TABLES),
-)  # fmt: skip
+    *(Case(kind, {"sharpen": 3}, says="sharpen=3 is not known") for kind in TABLES),
+)
 
 
 @pytest.mark.parametrize("case", REPORTED, ids=str)
@@ -361,7 +461,7 @@ def test_every_word_of_the_table_has_a_case(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", TABLES)
 def test_words_without_effect_change_nothing_and_are_not_mentioned(kind: Kind) -> None:
     silent = [name for name, word in TABLES[kind].items() if word.effect == "nothing"]
-    plain, loaded = load(kind, {}), load(kind, {name: 0.3 for name in silent})
+    plain, loaded = load(kind, {}), load(kind, dict.fromkeys(silent, 0.3))
     assert (loaded.spec, loaded.preprocessing, loaded.labels) == (plain.spec, plain.preprocessing, plain.labels)
     assert loaded.assumptions == plain.assumptions
 

@@ -147,13 +147,24 @@ def of_the_model(levels: list[Level]) -> list[Level]:
     return levels
 
 
-def simple(value: object) -> object:
-    """NumPy's and torch's numbers as Python's, a path as text, everything else as it is."""
+@dataclass(frozen=True)
+class Foreign:
+    """A value of a class that no word takes; it cannot be compared with anything."""
+
+    kind: str
+
+
+def simple(value: object, depth: int = DEEPEST) -> object:
+    """NumPy's and torch's numbers as Python's, a path as text; what is no plain value as a `Foreign`."""
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
     if isinstance(value, np.ndarray | Tensor) and value.ndim <= 1 and value.shape[:1] <= (16,):
         try:
-            return value.tolist()
+            value = value.tolist()
         except (RuntimeError, NotImplementedError, TypeError):  # a tensor without memory, or of a sparse layout
-            return value
-    return str(value) if isinstance(value, PurePath) else value
+            return Foreign(type(value).__name__)
+    if isinstance(value, list | tuple) and depth:
+        return [simple(item, depth - 1) for item in value]
+    if isinstance(value, str | int | float | list | tuple | Mapping | None):
+        return value
+    return str(value) if isinstance(value, PurePath) else Foreign(type(value).__name__)

@@ -86,7 +86,7 @@ def shown(key: str, value: object) -> str:
     if isinstance(value, bool | None):
         return f"{name}={'null' if value is None else str(value).lower()}"
     if not isinstance(value, str | int | float | list | tuple | dict):
-        return f"{name} (a {type(value).__name__})"
+        return f"{name} (a {getattr(value, 'kind', type(value).__name__)})"
     try:
         text = on_one_line(repr(value))
     except (ValueError, RecursionError):  # Python does not write out numbers of thousands of digits

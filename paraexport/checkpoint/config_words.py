@@ -79,7 +79,7 @@ def read_label_words(reading: Reading, source: str, words: Mapping[str, object],
     try:
         labels = read_labels(containers)
     except ValueError as error:
-        reading.refuse(f"{source}: {error}", "", ("labels",), option="labels=FILE")
+        reading.refuse(f"{source}: {error}", "", ("labels",), how="settle it with --spec labels=FILE")
         return
     if (doubles := repeated(labels)) is not None:
         reading.guesses.assume("labels", "as they are", f"{source}: {doubles}")

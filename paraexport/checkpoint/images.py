@@ -13,7 +13,11 @@ from paraexport.checkpoint.words.hf_images import PROCESSORS, Processor, process
 from paraexport.checkpoint.words.timm import CROP_PCT, IMAGENET
 from paraexport.checkpoint.words.values import interpolation
 
-BGR = "gives the model BGR, and ours gets RGB: reverse the input channels of its first layer and say false here, or"
+BGR = "gives the model BGR, and ours gets RGB"
+FROM_BGR = (
+    "reverse the input channels of its first layer and set do_flip_channel_order to false,"
+    " or reverse them in a module and give it with --module FILE.py:FUNCTION"
+)
 
 
 def images_of(reading: Reading, source: str, kind: Kind, words: Mapping[str, object]) -> None:
@@ -73,4 +77,4 @@ def read_order(pixels: Pixels, processor: Processor | None) -> None:
     flips = processor is not None and processor.flips
     if pixels.switch("do_flip_channel_order", flips, ()):
         word = ("do_flip_channel_order",) if "do_flip_channel_order" in pixels.words else NAMES
-        pixels.reading.refuse(pixels.text(*word), BGR, ())
+        pixels.reading.refuse(pixels.text(*word), BGR, (), how=FROM_BGR)

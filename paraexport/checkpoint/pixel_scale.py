@@ -93,8 +93,8 @@ def say_scale(
             reading.say(field, check(value), pixels.text(name))
         except ValueError as error:
             if on_bytes:
-                option = f"{field}={as_option(on_unit_scale(value))}"
-                reading.refuse(pixels.text(name), "is on the 0..255 scale, and pixels on 0..1", (field,), option=option)
+                how = f"settle it with --spec {field}={as_option(on_unit_scale(value))}"
+                reading.refuse(pixels.text(name), "is on the 0..255 scale, and pixels on 0..1", (field,), how=how)
             else:
                 reading.refuse(pixels.text(name), f"cannot be used, {error}", (field,))
 

@@ -47,16 +47,18 @@ class Reading:
         """A default of the program whose config this is; it counts where no word of any config settles the field."""
         self.defaults.append((field, value, reason))
 
-    def refuse(self, text: str, why: str, settled_by: tuple[str, ...], *, option: str | None = None) -> None:
+    def refuse(self, text: str, why: str, settled_by: tuple[str, ...], *, how: str | None = None) -> None:
         """A word that cannot be followed, unless options settle what it is about."""
         if settled_by and all(field in self.taken for field in settled_by):
             return
         if not settled_by and self.module:
             self.report(text, why)
             return
-        options = option or " --spec ".join(f"{field}=…" for field in settled_by if field not in self.taken)
-        how = f"settle it with --spec {options}" if settled_by else "give the model with --module FILE.py:FUNCTION"
-        self.problems.append(f"{text} {why} ({how})".replace("  ", " "))
+        if how is None and settled_by:
+            options = " ".join(f"--spec {field}=…" for field in settled_by if field not in self.taken)
+            how = f"settle it with {options}"
+        said = " ".join(filter(None, (text, why)))
+        self.problems.append(f"{said} ({how or 'give the model with --module FILE.py:FUNCTION'})")
 
     def report(self, text: str, why: str) -> None:
         """A word that is not followed."""
@@ -68,7 +70,7 @@ class Reading:
     def result(self) -> tuple[Given, tuple[tuple[str, object, str], ...]]:
         """(what was said, what was claimed); raises a SpecError where something is refused."""
         if self.problems:
-            raise SpecError("the checkpoint's config: " + "; ".join(dict.fromkeys(self.problems)))
+            raise SpecError("; ".join(dict.fromkeys(self.problems)))
         for field, value, reason in self.defaults:
             if field not in self.taken and field not in self.said:
                 self.said[field] = (value, reason)

@@ -118,7 +118,7 @@ def from_record(
     record: Recorded, weights: Weights, beside: Mapping[str, Any], option: Given, guesses: Guesses
 ) -> Checkpoint:
     """A checkpoint of our own, whose record says everything; configs beside it count where it is silent on images."""
-    said = option.over(of_record(record))
+    said = option.over(record.given())
     if beside and record.preprocessing is None:
         words = parse_config(beside, already=said, guesses=guesses, module=True).given
         said = said.over(Given(resize=words.resize, interpolation=words.interpolation, mean=words.mean, std=words.std))
@@ -127,23 +127,11 @@ def from_record(
     blocks = find_blocks(weights.tensors, option, guesses)
     canonical = canonicalise(as_float32(weights.tensors, guesses), blocks)
     check_agreement(record.spec, option, settled_by="the checkpoint")
+    record.check_size(blocks.branches * blocks.depth)
     if option.patch_order == "channel_first":
         raise SpecError("patch_order is channel_last in the checkpoint", remedy="leave this option out")
     known = Known(build(canonical, record.spec), record.spec, blocks.convention.name, blocks.convention.mean_std)
     return finish(known, said, guesses)
-
-
-def of_record(record: Recorded) -> Given:
-    images = record.preprocessing
-    if images is None:
-        return Given(labels=record.labels)
-    return Given(
-        labels=record.labels,
-        resize=images.resize,
-        interpolation=images.interpolation,
-        mean=images.mean,
-        std=images.std,
-    )
 
 
 def from_module(opaque: Opaque, config: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from paraexport.checkpoint.given import as_option, truncated
+from paraexport.checkpoint.blocks import MOST_ABSENT
+from paraexport.checkpoint.given import Given, as_option, truncated
 from paraexport.checkpoint.labels import as_labels
 from paraexport.checkpoint.overrides import check_mean, check_std
 from paraexport.errors import CheckpointError, SpecError
@@ -45,6 +46,27 @@ class Recorded:
     spec: Spec
     preprocessing: Preprocessing | None
     labels: tuple[str, ...] | None
+
+    def given(self) -> Given:
+        """What it says of images and classes."""
+        images = self.preprocessing
+        if images is None:
+            return Given(labels=self.labels)
+        return Given(
+            labels=self.labels,
+            resize=images.resize,
+            interpolation=images.interpolation,
+            mean=images.mean,
+            std=images.std,
+        )
+
+    def check_size(self, layers: int) -> None:
+        """Raise a `CheckpointError` where far more layers are recorded than the weights have: each would be made."""
+        if self.spec.branches * self.spec.depth > layers * (1 + MOST_ABSENT):
+            raise CheckpointError(
+                f"the record counts {self.spec.branches} branches of {self.spec.depth} layers,"
+                f" and the weights have {layers} layers in all"
+            )
 
 
 def recorded(config: Mapping[str, Any]) -> Recorded | None:

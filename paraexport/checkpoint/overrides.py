@@ -100,7 +100,7 @@ def std(text: str) -> tuple[float, ...]:
 
 
 def check_mean(values: tuple[float, ...]) -> tuple[float, ...]:
-    if any(abs(value) > 1 for value in values):
+    if not all(abs(value) <= 1 for value in values):  # a NaN is no mean either
         raise ValueError("expected a mean on the 0..1 scale")
     return values
 

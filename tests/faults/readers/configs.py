@@ -80,12 +80,6 @@ def weights(convention: str) -> Weights:
     return Weights(state_dict(names.write(random_weights(SPEC), SPEC)))
 
 
-def read_beside(convention: str, name: str, file: Path) -> None:
-    """Load weights with the file beside them, and write down all that goes into a manifest."""
-    loaded = from_weights(weights(convention), {name: read_config(file)}, parse_overrides({}), Guesses())
-    write_down(loaded.labels, loaded.preprocessing, loaded.assumptions)
-
-
 def write_down(labels: tuple[str, ...], preprocessing: Preprocessing, assumptions: tuple[Assumption, ...]) -> None:
     for text in (*labels, *(item.value for item in assumptions), *(item.reason for item in assumptions)):
         text.encode()
@@ -97,19 +91,25 @@ def write_down(labels: tuple[str, ...], preprocessing: Preprocessing, assumption
     assert sides[0] * sides[1] < 10**8
 
 
-def read_hf(file: Path) -> None:
-    read_beside("hf", "config.json", file)
-
-
-def read_processor(file: Path) -> None:
-    tensors = weights("hf")
-    config = {"config.json": HF, "preprocessor_config.json": read_config(file)}
-    loaded = from_weights(tensors, config, parse_overrides({}), Guesses())
+def read_configs(file: Path) -> None:
+    """Load weights with the file where a config of its kind stands, as far as its kind can still be seen."""
+    try:
+        content = inside(file)
+    except CheckpointError:
+        content = None
+    keys = content.keys() if isinstance(content, dict) else ()
+    tensors, within, beside = weights("hf"), {}, {"config.json": HF}
+    if "model" in keys:
+        tensors, within, beside = weights("timm"), {"args": content}, {}
+    elif "architecture" in keys or "pretrained_cfg" in keys:
+        tensors, beside = weights("timm"), {"config.json": read_config(file)}
+    elif "image_processor_type" in keys or "feature_extractor_type" in keys:
+        beside |= {"preprocessor_config.json": read_config(file)}
+    else:
+        beside = {"config.json": read_config(file)}
+    said = parse_overrides({"heads": "2"} if within else {})
+    loaded = from_weights(Weights(tensors.tensors, within), beside, said, Guesses())
     write_down(loaded.labels, loaded.preprocessing, loaded.assumptions)
-
-
-def read_timm(file: Path) -> None:
-    read_beside("timm", "config.json", file)
 
 
 def inside(file: Path) -> Any:
@@ -118,12 +118,6 @@ def inside(file: Path) -> Any:
         return parse_json(file.read_bytes().decode("utf-8", errors="surrogatepass"))
     except ValueError as error:
         raise CheckpointError("not the file that this campaign is about") from error
-
-
-def read_args(file: Path) -> None:
-    held = Weights(weights("timm").tensors, {"args": inside(file)})
-    loaded = from_weights(held, {}, parse_overrides({"heads": "2"}), Guesses())
-    write_down(loaded.labels, loaded.preprocessing, loaded.assumptions)
 
 
 def read_record(file: Path) -> None:
@@ -156,13 +150,13 @@ def damage_labels(data: bytes, pick: Any) -> bytes:
 
 
 READERS = (
-    Reader("config-hf", seeds(HF), read_hf, ".json", damage_json(words(TABLES["hf"]))),
-    Reader("config-processor", seeds(*PROCESSORS), read_processor, ".json", damage_json(words(TABLES["hf_images"]))),
     Reader(
-        "config-timm", seeds(TIMM_CONFIG), read_timm, ".json",
-        damage_json(words(TABLES["timm"], TABLES["timm_model"], TABLES["timm_images"])),
+        "configs",
+        seeds(HF, TIMM_CONFIG, ARGS, *PROCESSORS),
+        read_configs,
+        ".json",
+        damage_json(words(*TABLES.values())),
     ),
-    Reader("config-args", seeds(ARGS), read_args, ".json", damage_json(words(TABLES["plain"]))),
     Reader("record", seeds(RECORD), read_record, ".json", damage_json(words(RECORD, dataclasses.asdict(SPEC)))),
     Reader("labels", label_files, read_labels, "", damage_labels),
-)  # fmt: skip
+)

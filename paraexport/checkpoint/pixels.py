@@ -8,6 +8,7 @@ from paraexport.checkpoint.reading import Reading, shown
 from paraexport.checkpoint.words.values import truth
 
 NAMES = ("image_processor_type", "feature_extractor_type")
+LONGEST_NAME = 80
 
 
 class Pixels:
@@ -34,5 +35,6 @@ class Pixels:
 
     @property
     def processor(self) -> str:
-        """The name of Hugging Face's image processor; empty where none is given."""
-        return next((str(self.words[name]) for name in NAMES if name in self.words), "")
+        """The name of Hugging Face's image processor, fit for a message; empty where none is given."""
+        name = next((self.words[name] for name in NAMES if name in self.words), "")
+        return name if isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME else "this processor"

@@ -411,6 +411,7 @@ REPORTED = (
     Case("hf_images", {"auto_map": {"AutoProcessor": "images.Images"}}, says="no code is run"),
     Case("hf_images", {"image_processor_type": "OwnImageProcessor"}, says="its own steps are not known"),
     Case("hf_images", {"crop_pct": 0.9}, says="does not read it"),
+    Case("hf_images", {"crop_pct": 0.9, "image_processor_type": "a\nb"}, says="this processor does not read it"),
     Case("hf_images", {"rescale_offset": True}, says="does not read it"),
     Case("hf_images", {"size": 16, "do_center_crop": False}, says="cuts nothing out"),
     Case("hf_images", {"size": {"shortest_edge": 16}, "do_center_crop": True}, says="one pixel apart"),
@@ -437,6 +438,7 @@ def test_a_word_is_reported(case: Case) -> None:
     loaded = load(case.kind, case.config)
     lines = [item.reason for item in loaded.assumptions if case.says in item.reason]
     assert len(lines) == 1
+    assert not any("\n" in item.reason for item in loaded.assumptions)
     assert case.word in lines[0] or case.says in (
         "cuts nothing out",
         "one pixel apart",

@@ -11,7 +11,7 @@ from paraexport.checkpoint.conventions import CONVENTIONS, QKV, RELEASED, VIT_PY
 from paraexport.checkpoint.given import Given, Guesses
 from paraexport.errors import CheckpointError
 
-BRANCH_WORD = re.compile(r"branch|para", re.IGNORECASE)
+BRANCH_WORD = re.compile(r"branch|para|encoders|transformers|towers|streams", re.IGNORECASE)
 DEPTH_WORD = re.compile(r"layer|block|depth", re.IGNORECASE)
 NUMBER = "\0"
 """Stands for a number in a template; no name has it."""
@@ -154,21 +154,31 @@ def choose_axes(
         return (axes[0] if len(axes) == 2 else None), axes[-1]
     if len(axes) == 1:
         return one_axis(axes[0], roles[0], counts[0], given, guesses)
+    return two_axes(axes, roles, counts, prefixes[0], given=given, guesses=guesses)
+
+
+def two_axes(
+    axes: list[int], roles: list[str | None], counts: list[int], example: str, *, given: Given, guesses: Guesses
+) -> tuple[int, int]:
     outer, inner = axes
     if roles in (["depth", "branch"], [None, "branch"]):
         return inner, outer
-    if roles in (["branch", "depth"], ["branch", None], [None, "depth"]):
+    if roles in (["branch", "depth"], ["branch", None]):
         return outer, inner
     said = (given.branches, given.depth)
-    if counts[0] != counts[1] and fits(said, (counts[1], counts[0])):
+    layers_inside = roles == [None, "depth"]
+    if counts[0] != counts[1] and not layers_inside and fits(said, (counts[1], counts[0])):
         return inner, outer
     if not fits(said, (counts[0], counts[1])):
-        guesses.assume("branches", counts[0], f"the outer number in {prefixes[0]} is taken to count branches")
+        stages = ", not stages one after another" if layers_inside else ""
+        guesses.assume("branches", counts[0], f"the outer number in {example} is taken to count branches{stages}")
     return outer, inner
 
 
 def one_axis(axis: int, named: str | None, count: int, given: Given, guesses: Guesses) -> tuple[int | None, int | None]:
     said = (given.branches, given.depth)
+    if count > 1 and given.branches == count and given.depth in (None, 1):
+        return axis, None  # said in so many words, whatever the name
     if named == "branch" or (named is None and count > 1 and fits(said, (count, 1))):
         return axis, None
     if named is None and count > 1 and not fits(said, (1, count)):

@@ -1,46 +1,53 @@
-"""What a config beside or inside the checkpoint says, under the names that the field uses."""
+"""What configs beside or inside a checkpoint say: every word applied, refused, reported, or known to change nothing."""
 
 from __future__ import annotations
 
 import argparse
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
-from paraexport.checkpoint.given import CHOICES, Given
-from paraexport.checkpoint.overrides import as_labels, check_mean, check_std
-from paraexport.errors import SpecError
+import numpy as np
+from torch import Tensor
+
+from paraexport.checkpoint.config_files import CONFIG_FILES
+from paraexport.checkpoint.config_words import read_architecture, read_label_words, read_word
+from paraexport.checkpoint.given import Given, Guesses, as_option
+from paraexport.checkpoint.images import images_of
+from paraexport.checkpoint.reading import PARTLY, Reading, shown
+from paraexport.checkpoint.words import TABLES, Kind
+from paraexport.spec import Classifier, Spec
 
 CONFIG_KEYS = ("config", "args", "hparams", "hyper_parameters", "model_args", "model_config", "cfg", "opt", "spec")
 """Under which a checkpoint keeps the words about it."""
-NESTED = (*CONFIG_KEYS, "model", "pretrained_cfg", "preprocessing", "data")
+DEEPEST = 6
+"""Levels of configs in configs."""
+Level = tuple[str, Kind, Mapping[str, Any]]
+"""The source, the kind and the words of one level."""
 
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "image_size": ("image_size", "img_size", "input_size", "crop_size"),
-    "channels": ("channels", "num_channels", "in_chans", "in_channels"),
-    "patch_size": ("patch_size",),
-    "branches": ("branches", "num_branches", "n_branches"),
-    "depth": ("depth", "num_hidden_layers", "num_layers", "n_layers"),
-    "heads": ("heads", "num_heads", "num_attention_heads", "nhead", "n_heads", "n_head"),
-    "head_dim": ("head_dim", "dim_head"),
-    "residual": ("residual",),
-    "activation": ("hidden_act", "activation", "act"),
-    "pool": ("pool", "global_pool"),
-    "eps": ("layer_norm_eps", "norm_eps"),
-    "resize": ("resize", "size"),
-    "interpolation": ("interpolation", "resample"),
-    "mean": ("mean", "image_mean"),
-    "std": ("std", "image_std"),
-    "labels": ("labels", "id2label", "label_names", "class_names"),
-}
-WORDY = frozenset({"resize", "interpolation", "mean", "std", "labels"})
-"""Fields whose names mean other things in many configs: what is no value for them is not about them."""
-MEANINGS: Mapping[str, Mapping[object, str]] = {
-    "activation": {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"},
-    "pool": {"token": "cls", "avg": "patch_mean"},
-    "interpolation": {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"},
-}
-"""What other programs call our choices."""
+
+@dataclass(frozen=True)
+class Config:
+    """What configs say."""
+
+    given: Given
+    claims: tuple[tuple[str, object, str], ...]
+    """(field, value or a function of the spec, the words) of what the weights settle."""
+
+    def compare(self, known: Classifier, guesses: Guesses) -> None:
+        """Report each claim that differs from what the weights say."""
+        for field, value, words in self.claims:
+            if not hasattr(known, field):
+                continue
+            settled, claim = getattr(known, field), value
+            if callable(claim):
+                claim = claim(known) if isinstance(known, Spec) else settled
+            layers = isinstance(known, Spec) and field == "depth" and claim == known.depth * known.branches
+            if claim != settled and not layers:
+                weights = f"the weights say {field}={as_option(settled)}"
+                guesses.assume("config", PARTLY, f"{words} is not followed: {weights}")
 
 
 def as_mapping(value: object) -> Mapping[str, Any] | None:
@@ -52,117 +59,112 @@ def as_mapping(value: object) -> Mapping[str, Any] | None:
     return None
 
 
-def parse_config(config: Mapping[str, Any], *, already: Given) -> Given:
-    """Take from `config` what `already` does not say; keys of no meaning here are another program's business.
+def parse_config(config: Mapping[str, Any], *, already: Given, guesses: Guesses, module: bool = False) -> Config:
+    """Take from `config` what `already` does not say.
+
+    Args:
+        config: each config by the name of its file, or by its key in the checkpoint.
+        already: what options say; they win.
+        guesses: gets a line for each word that is not followed.
+        module: the model is a module that is there, so that words about its function decide nothing.
 
     Raises:
-        SpecError: a value that no Para-Former of this package can have, e.g. hidden_act=quick_gelu.
+        SpecError: a word that changes pixels or the function in a way that is not ours, with the option that settles
+            it. All of them at once.
     """
-    values: dict[str, object] = {}
-    problems: list[str] = []
-    taken = already.settled()
-    levels = list(flatten(config))
-    for field, aliases in ALIASES.items():
-        said = [(name, level[name]) for name in aliases for level in levels if level.get(name) is not None]
-        if field in taken or not said:
+    reading = Reading(already.settled(), guesses, module=module)
+    for source, content in sources(config):
+        read_source(reading, source, content)
+    return Config(*reading.result())
+
+
+def sources(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The configs inside the checkpoint, then the files beside it from the more to the less particular."""
+    loose = {}
+    for name, value in config.items():
+        if name in CONFIG_FILES:
             continue
-        name, value = said[0]
+        content = as_mapping(value)
+        if name not in (*CONFIG_KEYS, "preprocessing"):
+            loose[name] = value
+        elif content is not None:
+            yield f"the checkpoint's {name}", content
+    if loose:
+        yield "the checkpoint", loose
+    for name in reversed(CONFIG_FILES):
+        if (content := as_mapping(config.get(name))) is not None:
+            yield name, content
+
+
+def kind_of(source: str, content: Mapping[str, Any]) -> Kind:
+    """Whose words these are."""
+    if {"image_processor_type", "feature_extractor_type"} & content.keys() or source == "preprocessor_config.json":
+        return "hf_images"
+    if isinstance(content.get("architecture"), str) or as_mapping(content.get("pretrained_cfg")) is not None:
+        return "timm"
+    if {"model_type", "architectures", "transformers_version"} & content.keys():
+        return "hf"
+    return "plain"
+
+
+def read_source(reading: Reading, source: str, content: Mapping[str, Any]) -> None:
+    kind = kind_of(source, content)
+    levels = list(flatten(source, kind, content, (), 0))
+    if kind == "timm":
+        levels = of_the_model(levels)
+        read_architecture(reading, source, content.get("architecture"), levels)
+    together: dict[str, dict[str, object]] = {"pixels": {}, "labels": {}}
+    for name, level_kind, level in levels:
+        for key, value in level.items():
+            word = TABLES[level_kind].get(key)
+            if word is None:
+                reading.unknown(name, key, value)
+            elif word.effect in together and value is not None:
+                together[word.effect].setdefault(key, value)
+            elif word.field is not None or word.effect in ("only", "reported"):
+                read_word(reading, f"{name}: {shown(key, value)}", word, value)
+    images_of(reading, source, kind, together["pixels"])
+    if together["labels"] and "labels" not in reading.taken:
+        read_label_words(reading, source, together["labels"], strict=kind != "plain")
+
+
+def flatten(source: str, kind: Kind, content: Mapping[str, Any], above: tuple[int, ...], depth: int) -> Iterator[Level]:
+    """Every level of a config, the outer ones first, with plain Python values."""
+    yield source, kind, {key: simple(value) for key, value in content.items()}
+    for key, value in content.items():
+        word, inner = TABLES[kind].get(key), as_mapping(value)
+        if word is None or word.inside is None or inner is None:
+            continue
+        if id(inner) not in above and depth < DEEPEST:  # pickled configs may hold themselves
+            yield from flatten(source, word.inside, inner, (*above, id(content)), depth + 1)
+
+
+def of_the_model(levels: list[Level]) -> list[Level]:
+    """Leave out timm's `input_size` where `img_size` of `model_args` overrides it, as in timm."""
+    words = {key: value for _, _, level in levels for key, value in level.items()}
+    if words.get("fixed_input_size") is True and words.get("img_size") is not None:
+        return [(name, kind, {k: v for k, v in level.items() if k != "input_size"}) for name, kind, level in levels]
+    return levels
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A value of a class that no word takes; it cannot be compared with anything."""
+
+    kind: str
+
+
+def simple(value: object, depth: int = DEEPEST) -> object:
+    """NumPy's and torch's numbers as Python's, a path as text; what is no plain value as a `Foreign`."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray | Tensor) and value.ndim <= 1 and value.shape[:1] <= (16,):
         try:
-            values[field] = READERS.get(field, count)(value) if field not in CHOICES else choice(field, value)
-        except (ValueError, TypeError) as error:
-            if field not in WORDY:
-                problems.append(f"{name}={value!r} {error} (settle it with --spec {field}=…)")
-    problems += unsupported(levels, taken)
-    if any(level.get("do_normalize") is False for level in levels):
-        values |= {name: value for name, value in (("mean", (0.0,)), ("std", (1.0,))) if name not in taken}
-    if problems:
-        raise SpecError("the checkpoint's config: " + "; ".join(problems))
-    return cropped(Given(**values), levels)  # type: ignore[arg-type]
-
-
-def unsupported(levels: list[Mapping[str, Any]], taken: Mapping[str, object]) -> Iterator[str]:
-    """Steps of Hugging Face's preprocessing that ours has not, unless the options settle what they would do."""
-    said = {name: value for level in reversed(levels) for name, value in level.items()}
-    if not {"mean", "std"} <= taken.keys() and (
-        said.get("do_rescale") is False or not is_255th(said.get("rescale_factor"))
-    ):
-        yield "pixels on another scale than 0..1 (settle it with --spec mean=… --spec std=… on the 0..1 scale)"
-    if "resize" not in taken and said.get("do_resize") is False:
-        yield "do_resize=false (settle it with --spec resize=…)"
-
-
-def is_255th(factor: object) -> bool:
-    return factor is None or (isinstance(factor, float | int) and abs(factor * 255 - 1) < 1e-3)
-
-
-def cropped(given: Given, levels: list[Mapping[str, Any]]) -> Given:
-    """timm's crop_pct: the shorter side becomes image_size / crop_pct, then the centre is cut out."""
-    if any(level.get("crop_mode") == "squash" for level in levels) and given.resize is None:
-        return Given(resize=given.image_size).over(given)
-    fractions = [level["crop_pct"] for level in levels if isinstance(level.get("crop_pct"), float | int)]
-    if given.resize is not None or given.image_size is None or not fractions or not 0 < fractions[0] <= 1:
-        return given
-    return Given(resize=int(min(given.image_size) / fractions[0])).over(given)
-
-
-def flatten(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield config
-    for key in NESTED:
-        if (nested := as_mapping(config.get(key))) is not None:
-            yield from flatten(nested)
-
-
-def count(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("is not a whole number, 1 or more")
-    return value
-
-
-def choice(field: str, value: object) -> str:
-    meaning = MEANINGS.get(field, {}).get(value, value)
-    if meaning not in CHOICES[field]:
-        raise ValueError(f"is not supported, expected one of {', '.join(CHOICES[field])}")
-    return str(meaning)
-
-
-def size(value: object) -> tuple[int, int]:
-    """224, [224, 224], [3, 224, 224] or {"height": 224, "width": 224} -> (224, 224)."""
-    if (named := as_mapping(value)) is not None and {"height", "width"} <= named.keys():
-        value = [named["height"], named["width"]]
-    if isinstance(value, list | tuple) and len(value) in (2, 3):
-        return count(value[-2]), count(value[-1])
-    return count(value), count(value)
-
-
-def resize(value: object) -> tuple[int, int] | int:
-    named = as_mapping(value)
-    if named is not None and "shortest_edge" in named:
-        return count(named["shortest_edge"])
-    return size(value) if named is not None or isinstance(value, list | tuple) else count(value)
-
-
-def number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise ValueError("is not a number between 0 and 1")
-    return float(value)
-
-
-def numbers(value: object) -> tuple[float, ...]:
-    items = value if isinstance(value, list | tuple) else [value]
-    found = tuple(float(item) for item in items if isinstance(item, int | float))
-    if not found or len(found) < len(items):
-        raise ValueError("is not a list of numbers")
-    return found
-
-
-READERS: Mapping[str, Callable[[Any], object]] = {
-    "image_size": size,
-    "patch_size": size,
-    "resize": resize,
-    "eps": number,
-    "mean": lambda value: check_mean(numbers(value)),
-    "std": lambda value: check_std(numbers(value)),
-    "labels": as_labels,
-}
+            value = value.tolist()
+        except (RuntimeError, NotImplementedError, TypeError):  # a tensor without memory, or of a sparse layout
+            return Foreign(type(value).__name__)
+    if isinstance(value, list | tuple) and depth:
+        return [simple(item, depth - 1) for item in value]
+    if isinstance(value, str | int | float | list | tuple | Mapping | None):
+        return value
+    return str(value) if isinstance(value, PurePath) else Foreign(type(value).__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import pickle
 import re
 import types
@@ -21,10 +20,9 @@ import safetensors
 import safetensors.torch
 import torch
 
-from paraexport.checkpoint.config import as_mapping
+from paraexport.checkpoint.config_files import configs_beside
 from paraexport.errors import CheckpointError
 
-CONFIG_FILES = ("config.json", "preprocessor_config.json")
 RESAVE = "save model.state_dict() where it was trained, or give a function that builds the model with --module"
 
 
@@ -117,27 +115,6 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"not a whole safetensors file: {error}", remedy="copy or save it again") from error
     # save_model stores what is tied once, and notes "name left out" -> "name kept"
     return tensors | {left: tensors[kept] for left, kept in metadata.items() if left not in tensors and kept in tensors}
-
-
-def configs_beside(path: Path) -> dict[str, Any]:
-    """The JSON configs in the file's folder, one over the other.
-
-    Raises:
-        CheckpointError: a config that is no JSON object.
-    """
-    config: dict[str, Any] = {}
-    for name in CONFIG_FILES:
-        beside = path.parent / name
-        if not beside.is_file():
-            continue
-        try:
-            read = as_mapping(json.loads(beside.read_text(encoding="utf-8")))
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{beside} beside it is no JSON: {error}") from error
-        if read is None:
-            raise CheckpointError(f"{beside} beside it is no JSON object")
-        config |= read
-    return config
 
 
 Harmless: TypeAlias = "Callable[..., Any] | tuple[Callable[..., Any], str]"

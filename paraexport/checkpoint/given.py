@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar, get_args
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from paraexport.errors import SpecError
 from paraexport.spec import Activation, Assumption, Interpolation, NormPlace, PatchProjection, Pool, Residual
 
 Value = TypeVar("Value")
 
+PatchOrder = Literal["channel_last", "channel_first"]
+"""How a Linear reads the pixels of a patch: (row, column, channel), or (channel, row, column) as `nn.Unfold` gives."""
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "residual": get_args(Residual),
     "activation": get_args(Activation),
@@ -19,8 +21,11 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "norm": get_args(NormPlace),
     "patch_projection": get_args(PatchProjection),
     "interpolation": get_args(Interpolation),
+    "patch_order": get_args(PatchOrder),
 }
 Size: TypeAlias = tuple[int, int]
+NO_OPTION: Mapping[str, object] = {"option": False}
+"""Marks what only configs say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,7 @@ class Given:
     norm: NormPlace | None = None
     eps: float | None = None
     patch_projection: PatchProjection | None = None
+    patch_order: PatchOrder | None = None
     patch_norms: bool | None = None
     class_token: bool | None = None
     qkv_bias: bool | None = None
@@ -52,10 +58,16 @@ class Given:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = None
+    crop_pct: float | None = field(default=None, metadata=NO_OPTION)
+    """timm's: every side is resized to ⌊side / crop_pct⌋ before the centre is cut out."""
+    squash: bool | None = field(default=None, metadata=NO_OPTION)
+    """With `crop_pct`: the aspect ratio is not kept."""
+    uncropped: Size | int | None = field(default=None, metadata=NO_OPTION)
+    """What a config resizes images to without a crop behind it, as `resize`."""
 
     def settled(self) -> dict[str, object]:
         """The fields that were said, by name."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
     def over(self, other: Given) -> Given:
@@ -63,7 +75,8 @@ class Given:
         return dataclasses.replace(other, **self.settled())  # type: ignore[arg-type]
 
 
-FIELDS = tuple(field.name for field in dataclasses.fields(Given))
+FIELDS = tuple(one.name for one in dataclasses.fields(Given) if "option" not in one.metadata)
+"""That `--spec` sets."""
 
 
 class Guesses:

@@ -129,14 +129,24 @@ def pool_fields(canonical: Canonical, said: Given, guesses: Guesses) -> tuple[Po
         pool = guesses.settle("pool", said.pool, "patch_mean", why)
     else:
         pool = guesses.settle("pool", said.pool or convention.pool, "cls", "there is a class token")
-    norm: NormPlace = said.norm or ("after" if canonical.norm_after_pool else "before")
+    return pool, norm_place(canonical, said, guesses, pool)
+
+
+def norm_place(canonical: Canonical, said: Given, guesses: Guesses, pool: Pool) -> NormPlace:
+    """Where the last norm stands; what follows `pool` in a model of several branches is code that nobody has seen."""
+    convention = canonical.blocks.convention
     if f"{NORM}.weight" not in canonical.tensors:
-        norm = guesses.settle("norm", said.norm, "none", "no name is that of a norm before the head")
-    elif convention.name == "paraformer":
-        # with pool=cls both places are the same function
-        known: NormPlace | None = said.norm or ("after" if pool == "cls" else None)
-        norm = guesses.settle("norm", known, "after", "the names do not say")
-    return pool, norm
+        return guesses.settle("norm", said.norm, "none", "no name is that of a norm before the head")
+    if said.norm is not None:
+        return said.norm
+    if canonical.norm_after_pool:
+        return "after"
+    usual: NormPlace = convention.norm or ("after" if convention.name == "paraformer" else "before")
+    # with pool=cls both places are the same function, since a LayerNorm takes each token by itself
+    if pool == "cls" or (convention.norm is not None and canonical.blocks.branches == 1):
+        return usual
+    why = f"the names do not say whether it stands before or after pool={pool}"
+    return guesses.assume("norm", usual, why)
 
 
 def absent_biases(canonical: Canonical, guesses: Guesses) -> None:
@@ -154,6 +164,9 @@ def absent_biases(canonical: Canonical, guesses: Guesses) -> None:
             absent += [module.rstrip(".")] if not packed or f"{queries}bias" in present else []
     if absent:
         guesses.assume("bias", "zero", f"there is none of {', '.join(absent)}")
+    if norms := [name for name in absent if "norm" in name]:
+        why = f"{', '.join(norms)} have no bias, as an RMSNorm has none; for RMSNorm give the model with --module"
+        guesses.assume("norms", "LayerNorm", why)
 
 
 def first_branches(spec: Spec, count: int) -> Spec:

@@ -16,12 +16,14 @@ from paraexport.checkpoint.blocks import find_blocks
 from paraexport.checkpoint.build import build, keep_branches
 from paraexport.checkpoint.canonical import canonicalise
 from paraexport.checkpoint.config import parse_config
+from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.custom import call_function, module_function
-from paraexport.checkpoint.files import Kind, configs_beside, file_kind, read_file
+from paraexport.checkpoint.files import Kind, file_kind, read_file
 from paraexport.checkpoint.given import Given, Guesses, as_option
 from paraexport.checkpoint.infer import check_agreement, first_branches, infer_spec
 from paraexport.checkpoint.native import Recorded, recorded
 from paraexport.checkpoint.overrides import parse_overrides
+from paraexport.checkpoint.patch_order import in_our_order
 from paraexport.checkpoint.preparation import name_classes, prepare
 from paraexport.checkpoint.pt2 import read_program
 from paraexport.checkpoint.recognise import Known, Opaque, recognise
@@ -98,37 +100,49 @@ def located(path: Path) -> Iterator[None]:
 
 def from_weights(weights: Weights, beside: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:
     record = recorded(weights.config)
-    said = option if record else option.over(parse_config({**beside, **weights.config}, already=option))
+    if record is not None:
+        return from_record(record, weights, beside, option, guesses)
+    config = parse_config({**beside, **weights.config}, already=option, guesses=guesses)
+    said = option.over(config.given)
     blocks = find_blocks(weights.tensors, said, guesses)
     canonical = canonicalise(as_float32(weights.tensors, guesses), blocks)
-    if record is None:
-        spec = infer_spec(canonical, said, guesses)
-        check_agreement(spec, option, settled_by="the weights")
-    else:
-        spec, said = record.spec, option.over(of_record(record))
-        check_agreement(spec, option, settled_by="the checkpoint")
-    known = Known(build(canonical, spec), spec, blocks.convention.name, blocks.convention.mean_std)
+    spec = infer_spec(canonical, said, guesses)
+    check_agreement(spec, option, settled_by="the weights")
+    config.compare(spec, guesses)
+    model = build(in_our_order(canonical, spec, said.patch_order), spec)
+    known = Known(model, spec, blocks.convention.name, blocks.convention.mean_std)
     return finish(known, said, guesses)
 
 
-def of_record(record: Recorded) -> Given:
-    images = record.preprocessing
-    if images is None:
-        return Given(labels=record.labels)
-    return Given(
-        labels=record.labels,
-        resize=images.resize,
-        interpolation=images.interpolation,
-        mean=images.mean,
-        std=images.std,
-    )
+def from_record(
+    record: Recorded, weights: Weights, beside: Mapping[str, Any], option: Given, guesses: Guesses
+) -> Checkpoint:
+    """A checkpoint of our own, whose record says everything; configs beside it count where it is silent on images."""
+    said = option.over(record.given())
+    if beside and record.preprocessing is None:
+        words = parse_config(beside, already=said, guesses=guesses, module=True).given
+        said = said.over(Given(resize=words.resize, interpolation=words.interpolation, mean=words.mean, std=words.std))
+    elif beside:
+        guesses.assume("config", "not read", f"the checkpoint has a record of its own, beside {', '.join(beside)}")
+    blocks = find_blocks(weights.tensors, option, guesses)
+    canonical = canonicalise(as_float32(weights.tensors, guesses), blocks)
+    check_agreement(record.spec, option, settled_by="the checkpoint")
+    record.check_size(blocks.branches * blocks.depth)
+    if option.patch_order == "channel_first":
+        raise SpecError("patch_order is channel_last in the checkpoint", remedy="leave this option out")
+    known = Known(build(canonical, record.spec), record.spec, blocks.convention.name, blocks.convention.mean_std)
+    return finish(known, said, guesses)
 
 
 def from_module(opaque: Opaque, config: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:
-    said = option.over(parse_config(config, already=option))
+    if option.patch_order is not None:
+        raise SpecError("patch_order is for weights without their module", remedy="leave this option out")
+    words = parse_config(config, already=option, guesses=guesses, module=True)
+    said = option.over(words.given)
     known = recognise(opaque, said)
     if known is not None:
         check_agreement(known.classifier, option, settled_by="the module")
+        words.compare(known.classifier, guesses)
         return finish(known, said, guesses)
     classifier = run_once(opaque, said)
     check_agreement(classifier, option, settled_by="the module")

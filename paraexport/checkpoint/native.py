@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 
-from paraexport.checkpoint.given import as_option
-from paraexport.checkpoint.overrides import as_labels, check_mean, check_std
+from paraexport.checkpoint.blocks import MOST_ABSENT
+from paraexport.checkpoint.given import Given, as_option, truncated
+from paraexport.checkpoint.labels import as_labels
+from paraexport.checkpoint.overrides import check_mean, check_std
 from paraexport.errors import CheckpointError, SpecError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec
@@ -44,6 +46,27 @@ class Recorded:
     spec: Spec
     preprocessing: Preprocessing | None
     labels: tuple[str, ...] | None
+
+    def given(self) -> Given:
+        """What it says of images and classes."""
+        images = self.preprocessing
+        if images is None:
+            return Given(labels=self.labels)
+        return Given(
+            labels=self.labels,
+            resize=images.resize,
+            interpolation=images.interpolation,
+            mean=images.mean,
+            std=images.std,
+        )
+
+    def check_size(self, layers: int) -> None:
+        """Raise a `CheckpointError` where far more layers are recorded than the weights have: each would be made."""
+        if self.spec.branches * self.spec.depth > layers * (1 + MOST_ABSENT):
+            raise CheckpointError(
+                f"the record counts {self.spec.branches} branches of {self.spec.depth} layers,"
+                f" and the weights have {layers} layers in all"
+            )
 
 
 def recorded(config: Mapping[str, Any]) -> Recorded | None:
@@ -84,11 +107,11 @@ def read_record(kind: type[Record], record: object, name: str) -> Record:
     if not isinstance(record, Mapping):
         raise CheckpointError(f"the recorded {name} is no mapping", got=type(record).__name__)
     known = [field.name for field in dataclasses.fields(kind)]
-    unknown = [str(key) for key in record if key not in known]
+    unknown = [name_of(key) for key in record if key not in known]
     if unknown:
         near = [match for key in unknown for match in difflib.get_close_matches(key, known, 1)]
         raise CheckpointError(
-            f"unknown fields in the recorded {name}: {', '.join(unknown)}",
+            f"unknown fields in the recorded {name}: {truncated(unknown)}",
             expected=", ".join(known),
             remedy=f"did you mean {', '.join(near)}?" if near else "remove them",
         )
@@ -96,3 +119,8 @@ def read_record(kind: type[Record], record: object, name: str) -> Record:
         return msgspec.convert(dict(record), kind)
     except msgspec.ValidationError as error:
         raise CheckpointError(f"the recorded {name} cannot be read: {error}") from error
+
+
+def name_of(key: object) -> str:
+    """A key as a message shows it: on one line, and not too long."""
+    return key if isinstance(key, str) and key.isprintable() and len(key) <= 80 else f"{key!r:.80}"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from paraexport.checkpoint.conventions.convention import is_index
 from paraexport.checkpoint.given import CHOICES, FIELDS, Given, Size
+from paraexport.checkpoint.labels import labels_in_file
 from paraexport.errors import SpecError
 
 COUNTS = ("channels", "classes", "dim", "branches", "depth", "heads", "head_dim", "mlp_dim")
@@ -101,7 +100,7 @@ def std(text: str) -> tuple[float, ...]:
 
 
 def check_mean(values: tuple[float, ...]) -> tuple[float, ...]:
-    if any(abs(value) > 1 for value in values):
+    if not all(abs(value) <= 1 for value in values):  # a NaN is no mean either
         raise ValueError("expected a mean on the 0..1 scale")
     return values
 
@@ -123,37 +122,6 @@ def eps(text: str) -> float:
     return value
 
 
-def labels(text: str) -> tuple[str, ...]:
-    """The labels in a file: one a line, a JSON list, or JSON {"0": name, …}."""
-    try:
-        content = Path(text).read_text(encoding="utf-8-sig").rstrip()
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("expected a text file in UTF-8") from error
-    if content.lstrip().startswith(("[", "{")):
-        try:
-            return as_labels(json.loads(content))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"not JSON: {error}") from error
-    lines = [line.strip() for line in content.splitlines()]
-    if "" in lines:
-        raise ValueError(f"line {lines.index('') + 1} is empty, expected one name a line")
-    return as_labels(lines)
-
-
-def as_labels(value: object) -> tuple[str, ...]:
-    """["cat", "dog"] or {"0": "cat", "1": "dog"} (also with int keys) -> ("cat", "dog"); ValueError otherwise."""
-    if isinstance(value, Mapping):
-        by_class = {str(index): name for index, name in value.items()}
-        if set(by_class) != {str(index) for index in range(len(by_class))}:
-            raise ValueError(f"expected the classes 0..{len(by_class) - 1} as keys")
-        value = [by_class[str(index)] for index in range(len(by_class))]
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) and name for name in value):
-        raise ValueError("expected one name a class, as text")
-    return tuple(value)
-
-
 PARSERS: Mapping[str, Callable[[str], object]] = {
     "image_size": size,
     "patch_size": size,
@@ -161,5 +129,5 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     "mean": mean,
     "std": std,
     "eps": eps,
-    "labels": labels,
+    "labels": labels_in_file,
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from paraexport.checkpoint.given import Given, Guesses, as_option
+import math
+
+from paraexport.checkpoint.given import Given, Guesses, Size, as_option
 from paraexport.errors import SpecError
 from paraexport.spec import Classifier, Interpolation, Preprocessing
 
@@ -21,17 +23,42 @@ def prepare(
     """
     mean, std, why = (0.5, 0.5, CHECK) if mean_std is None else (*mean_std, "the default of the released training code")
     interpolation: Interpolation = "bilinear"
-    resize: tuple[int, int] | int = classifier.image_size
-    if said.resize is not None:
-        check_resize(said.resize, classifier.image_size)
+    resize = said.resize if said.resize is not None else timm_resize(classifier.image_size, said)
+    if resize is not None:
+        check_resize(resize, classifier.image_size)
+    if resize is not None and resize == said.uncropped != classifier.image_size:
+        size = as_option(classifier.image_size)
+        guesses.assume(
+            "resize", resize, f"the config cuts nothing out; here the centre is cut out, {size} for the model"
+        )
     return Preprocessing(
         image_size=classifier.image_size,
         channels=classifier.channels,
-        resize=guesses.settle("resize", said.resize, resize, CHECK),
+        resize=resize or guesses.assume("resize", classifier.image_size, CHECK),
         interpolation=guesses.settle("interpolation", said.interpolation, interpolation, CHECK),
         mean=per_channel("mean", guesses.settle("mean", said.mean, (mean,), why), classifier.channels),
         std=per_channel("std", guesses.settle("std", said.std, (std,), why), classifier.channels),
     )
+
+
+def timm_resize(image_size: Size, said: Given) -> Size | int | None:
+    """timm's `crop_pct`, as its `transforms_imagenet_eval` applies it; None where no config has it.
+
+    Raises:
+        SpecError: timm covers an image that is no square with a resize that ours cannot express.
+    """
+    if said.crop_pct is None:
+        return None
+    height, width = (math.floor(side / said.crop_pct) for side in image_size)
+    if said.squash:
+        return height, width
+    if height != width:
+        raise SpecError(
+            f"the config's crop_pct={said.crop_pct:g} with images of {as_option(image_size)} is not supported",
+            expected="a square, or crop_mode=squash",
+            remedy=f"settle it with --spec resize={height}x{width}, or with the shorter side alone",
+        )
+    return height
 
 
 def check_resize(size: tuple[int, int] | int, crop: tuple[int, int]) -> None:

@@ -36,6 +36,8 @@ def image_fields(
                 remedy=None if tokens or math.prod(grid) != positions - 1 else "is a class token missing?",
             )
         return said.image_size, channels, patch_size
+    if isinstance(said.resize, tuple) and grid_of(said.resize, patch_size) in counts:
+        return guesses.assume("image_size", said.resize, "images are resized to it"), channels, patch_size
     for count in counts:
         side = math.isqrt(max(count, 0))
         if side and side * side == count:
@@ -49,10 +51,19 @@ def image_fields(
     return (0, 0), channels, patch_size
 
 
+def grid_of(image_size: tuple[int, int], patch_size: tuple[int, int]) -> int | None:
+    """How many patches an image has, or None where it has no whole number of them."""
+    if any(image % patch for image, patch in zip(image_size, patch_size, strict=True)):
+        return None
+    return math.prod(image // patch for image, patch in zip(image_size, patch_size, strict=True))
+
+
 def patch_fields(
     canonical: Canonical, projection: list[int], said: Given, guesses: Guesses
 ) -> tuple[int, tuple[int, int]]:
     if len(projection) == 4:
+        if said.patch_order is not None:
+            raise SpecError("patch_order is for a Linear, and the patches go through a Conv2d", remedy="leave it out")
         return projection[1], (projection[2], projection[3])
     width = projection[-1]
     if said.patch_size is not None:
@@ -73,8 +84,13 @@ def patch_fields(
         guesses.ask("patch_size", why, "HEIGHTxWIDTH")
         return 0, (0, 0)
     channels, patch_size = options[0]
-    if channels > 1 and not canonical.blocks.convention.patches_by_channel_last:
-        guesses.assume("patch_projection", "linear", "a Linear is taken to read a patch as (row, column, channel)")
+    if said.patch_size is None:
+        why = f"{width} values are taken as a square of {said.channels or '1 or 3'} channels"
+        guesses.assume("patch_size", patch_size, why)
+        if said.channels is None:
+            guesses.assume("channels", channels, "the patches are taken as squares of 1 or 3 channels")
+    if channels > 1 and said.patch_order is None and not canonical.blocks.convention.patches_by_channel_last:
+        guesses.assume("patch_order", "channel_last", "a Linear is taken to read a patch as (row, column, channel)")
     return channels, patch_size
 
 

@@ -37,6 +37,8 @@ SMALL = Spec(
 )  # fmt: skip
 FLOAT32 = 1e-5
 """max |Δ logit| / max |logit| between float32 and float64."""
+LINEAR = {"patch_size": "4x4", "channels": "3"}
+"""A Linear tells only how many values a patch has."""
 FLOAT64 = 1e-10
 """The same with the loaded module run in float64: only a different function is further away."""
 
@@ -100,10 +102,10 @@ def assumed(loaded: Checkpoint) -> dict[str, str]:
     ("convention", "said", "aloud"),
     [
         ("paraformer", {"heads": "2"}, {"residual": "input", "activation": "gelu", "eps": "1e-05", "pool": "cls"}),
-        ("released", {}, {"heads": "2", "pool": "cls"}),
+        ("released", {}, {"heads": "2", "pool": "cls", **LINEAR}),
         ("timm", {"heads": "2"}, {"pool": "cls"}),
-        ("vit-pytorch", {"heads": "2"}, {"pool": "cls"}),
-        ("vit-pytorch-old", {"heads": "2"}, {"pool": "cls"}),
+        ("vit-pytorch", {"heads": "2"}, {"pool": "cls", **LINEAR}),
+        ("vit-pytorch-old", {"heads": "2"}, {"pool": "cls", **LINEAR}),
         ("torch", {"heads": "2"}, {"residual": "post", "activation": "relu", "pool": "cls"}),
         ("hf-old", {"heads": "2"}, {}),
         ("hf-new", {"heads": "2"}, {}),
@@ -145,7 +147,7 @@ def test_vit_pytorch_heads_are_assumed_from_its_default_dim_head(tmp_path: Path)
     spec = usual_spec(VIT_PYTORCH, heads=2, head_dim=64)
     loaded = load(tmp_path, VIT_PYTORCH.write(random_weights(spec), spec))
     assert loaded.spec == spec
-    assert assumed(loaded) == {"heads": "2", "pool": "cls"}
+    assert assumed(loaded) == {"heads": "2", "pool": "cls", **LINEAR}
 
 
 @pytest.mark.parametrize(("convention", "head_dim"), [("vit-pytorch", 16), ("vit-pytorch-old", 16), ("released", 64)])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from paraexport.spec import Activation, Pool, Residual
+from paraexport.spec import Activation, NormPlace, Pool, Residual
 
 QKV = "attention.qkv"
 """Packed: the rows of query, key and value stacked, [3 · inner, D], each head after head."""
@@ -26,6 +26,8 @@ class Convention:
     residual: Residual | None = None
     activation: Activation | None = None
     pool: Pool | None = None
+    norm: NormPlace | None = None
+    """Where the model that these names come from has its last norm, unless the norm's own name says otherwise."""
     head_dim: int | None = None
     output_is_optional: bool = False
     """Without an output projection the heads' output is the attention's, as where there is one head of size D."""

@@ -26,5 +26,6 @@ HF = Convention(
     eps=1e-12,
     residual="input",
     activation="gelu",
+    norm="before",
     pool="cls",
 )

@@ -18,4 +18,5 @@ TIMM = Convention(
     eps=1e-6,
     residual="input",
     activation="gelu",
+    norm="before",
 )

@@ -18,6 +18,7 @@ VIT_PYTORCH = Convention(
     eps=1e-5,
     residual="input",
     activation="gelu",
+    norm="before",
     head_dim=64,
     output_is_optional=True,
     patches_by_channel_last=True,

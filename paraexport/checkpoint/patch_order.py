@@ -1,0 +1,35 @@
+"""A Linear that reads patches as (channel, row, column) -> the same function on (row, column, channel)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from paraexport.checkpoint.canonical import Canonical
+from paraexport.checkpoint.given import PatchOrder
+from paraexport.checkpoint.stem import NORM_IN, PROJECTION
+from paraexport.spec import Spec
+
+
+def in_our_order(canonical: Canonical, spec: Spec, order: PatchOrder | None) -> Canonical:
+    """Permute the columns of the patch projection and the norm before it, where the user says that they are in `order`.
+
+    A product does not depend on the order of its terms, and neither do the mean and variance of a norm.
+    """
+    if order != "channel_first" or spec.patch_projection != "linear":
+        return canonical
+    names = [f"{PROJECTION}.weight", f"{NORM_IN}.weight", f"{NORM_IN}.bias"]
+    width = spec.channels * spec.patch_size[0] * spec.patch_size[1]
+    permuted = {
+        name: channel_last(tensor, spec)
+        for name, tensor in canonical.tensors.items()
+        if name in names and tensor.shape[-1:] == (width,)
+    }
+    return replace(canonical, tensors={**canonical.tensors, **permuted})
+
+
+def channel_last(tensor: Tensor, spec: Spec) -> Tensor:
+    """[…, C·h·w] -> […, h·w·C]."""
+    patches = tensor.reshape(*tensor.shape[:-1], spec.channels, *spec.patch_size)
+    return patches.movedim(-3, -1).flatten(-3).contiguous()

@@ -1,0 +1,25 @@
+"""What the words of a config mean here: one table for each kind of config.
+
+A word is applied, refused with the option that settles it, reported, or known to change nothing. A word that is in no
+table is reported. `checkpoint.config` reads configs with these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from paraexport.checkpoint.words.hf import HF
+from paraexport.checkpoint.words.hf_images import HF_IMAGES
+from paraexport.checkpoint.words.plain import PLAIN
+from paraexport.checkpoint.words.timm import TIMM, TIMM_IMAGES, TIMM_MODEL
+from paraexport.checkpoint.words.word import Kind as Kind
+from paraexport.checkpoint.words.word import Word as Word
+
+TABLES: Mapping[Kind, Mapping[str, Word]] = {
+    "hf": HF,
+    "hf_images": HF_IMAGES,
+    "timm": TIMM,
+    "timm_model": TIMM_MODEL,
+    "timm_images": TIMM_IMAGES,
+    "plain": PLAIN,
+}

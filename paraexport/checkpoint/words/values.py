@@ -1,0 +1,157 @@
+"""Values as configs write them -> values of our fields; a ValueError where they cannot be that."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from paraexport.checkpoint.given import CHOICES, Size
+from paraexport.spec import Spec
+
+ACTIVATIONS: Mapping[str, str] = {
+    **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
+    **dict.fromkeys(
+        ("gelu_tanh", "gelu_new", "gelu_fast", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"), "gelu_tanh"
+    ),
+    "relu": "relu",
+}
+"""What Hugging Face's and timm's names of activations are here; all others compute something else."""
+POOLS: Mapping[str, str] = {"token": "cls", "cls": "cls", "avg": "patch_mean"}
+"""timm's `global_pool`."""
+INTERPOLATIONS: Mapping[object, str] = {
+    **dict(enumerate(("nearest", "lanczos", "bilinear", "bicubic"))),
+    **{name: name for name in CHOICES["interpolation"]},
+}
+"""Pillow's codes and names; `box` (4) and `hamming` (5) are no filters of ours."""
+LARGEST = 10**9
+"""No count in a config is larger; a number with thousands of digits is none."""
+
+
+def count(value: object) -> int:
+    """3 or "3" -> 3."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
+        raise ValueError("is not a whole number, 1 or more")
+    return value
+
+
+def truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")  # noqa: TRY004
+    return value
+
+
+def given_at_all(value: object) -> bool:
+    """timm's `init_values`: a start value for LayerScale, or none."""
+    return value is not None and value is not False
+
+
+def real(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -1e30 < value < 1e30:
+        raise ValueError("is not a number")
+    return float(value)
+
+
+def positive(value: object) -> float:
+    if (number := real(value)) <= 0:
+        raise ValueError("is not a number above 0")
+    return number
+
+
+def part(value: object) -> float:
+    """A number above 0 and up to 1, such as the part of an image that a crop leaves."""
+    if not 0.01 <= (number := real(value)) <= 1:
+        raise ValueError("is not supported, expected a number up to 1")
+    return number
+
+
+def fraction(value: object) -> float:
+    """A number between 0 and 1, both excluded."""
+    if not 0 < (number := real(value)) < 1:
+        raise ValueError("is not a number between 0 and 1")
+    return number
+
+
+def numbers(value: object) -> tuple[float, ...]:
+    """0.5 or [0.5, 0.4, 0.3] -> a tuple."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items or len(items) > 1000:
+        raise ValueError("is not a list of numbers")
+    try:
+        return tuple(real(item) for item in items)
+    except ValueError:
+        raise ValueError("is not a list of numbers") from None
+
+
+def size(value: object) -> Size:
+    """224, [224, 224], [3, 224, 224] or {"height": 224, "width": 224} -> (224, 224)."""
+    if isinstance(value, Mapping):
+        if value.keys() != {"height", "width"}:
+            raise ValueError("is not a height and a width")
+        value = [value["height"], value["width"]]
+    if isinstance(value, list | tuple):
+        if len(value) not in (2, 3):
+            raise ValueError("is not a height and a width")
+        return count(value[-2]), count(value[-1])
+    return count(value), count(value)
+
+
+def resize(value: object) -> Size | int:
+    """What a training script calls `resize`: 256 is the shorter side, [256, 256] is height and width."""
+    return size(value) if isinstance(value, list | tuple | Mapping) else count(value)
+
+
+def choice(field: str, names: Mapping[Any, str] | None = None) -> Callable[[object], str]:
+    """A reader for one of the choices of `field`, under the `names` of another program."""
+
+    def read(value: object) -> str:
+        known = names if names is not None else {name: name for name in CHOICES[field]}
+        meaning = known.get(value) if isinstance(value, str) else None
+        if meaning is None:
+            raise ValueError(f"is not supported, expected one of {', '.join(CHOICES[field])}")
+        return meaning
+
+    return read
+
+
+activation = choice("activation", ACTIVATIONS)
+pool = choice("pool", {**POOLS, **{name: name for name in CHOICES["pool"]}})
+
+
+def interpolation(value: object) -> str:
+    """3, "bicubic" or "PILImageResampling.BICUBIC" -> "bicubic"."""
+    key = value.rpartition(".")[2].lower() if isinstance(value, str) else value
+    if isinstance(key, bool) or not isinstance(key, str | int) or key not in INTERPOLATIONS:
+        raise ValueError(f"is not supported, expected one of {', '.join(CHOICES['interpolation'])}")
+    return INTERPOLATIONS[key]
+
+
+def norm_first(value: object) -> str:
+    """`norm_first` of torch.nn.TransformerEncoderLayer -> our `residual`."""
+    return "input" if truth(value) else "post"
+
+
+def mlp_ratio(value: object) -> Callable[[Spec], int]:
+    """What the ratio says of `mlp_dim`, once the weights say `dim`."""
+    ratio = real(value)
+    return lambda spec: int(spec.dim * ratio)
+
+
+def norm_behind(value: object) -> str | Callable[[Spec], str]:
+    """timm's `fc_norm`: whether the last norm stands behind the pool. Its name must say so too, where it does."""
+    return (lambda _: "after") if truth(value) else "before"
+
+
+def norm_at_all(value: object) -> Callable[[Spec], str]:
+    """timm's `final_norm`: whether there is a last norm, wherever it stands."""
+    if not truth(value):
+        return lambda _: "none"
+    return lambda spec: "before or after" if spec.norm == "none" else spec.norm
+
+
+def on_unit_scale(values: Sequence[float]) -> tuple[float, ...]:
+    """Numbers on the 0..255 scale on the 0..1 scale, as a person would write them."""
+    return tuple(float(f"{value / 255:.6g}") for value in values if math.isfinite(value))

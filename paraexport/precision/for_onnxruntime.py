@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from paraexport.rewrite.attributes import attribute
 from paraexport.rewrite.edit import (
     Applied,
     Refused,
     add_constant,
     add_node,
-    attribute,
     bias_behind,
     clean,
     const,

@@ -71,7 +71,7 @@ def why_not(term: ir.Value, total: ir.Value) -> str | None:
     node = term.producer()
     assert node is not None
     left, whole = dims(operands(node)[0]), dims(total)
-    if left is None or whole is None or len(left) < 2 or left[:-1] != whole[:-1]:
+    if left is None or whole is None or len(left) < 2 or not alike_but_for_channels(operands(node)[0], total):
         return f"its input {list(left or ())} is not as large as the sum {list(whole or ())}"
     return None
 
@@ -103,6 +103,17 @@ def merge(graph: ir.Graph, root: ir.Node, terms: Sequence[ir.Value], products: S
         value = add_node(root, op_type, [*rest, value], name=root.name or op_type, shape=shape)
     take_name(value, total)
     substitute(total, value)
+
+
+def alike_but_for_channels(one: ir.Value, other: ir.Value) -> bool:
+    """Whether all axes but the last are of one length; two free lengths of different names need not be."""
+    sides = [sizes_of(value)[:-1] for value in (one, other)]
+    if len(sides[0]) != len(sides[1]):
+        return False
+    for size, twin in zip(*sides, strict=True):
+        if size != twin and (None not in {size, twin} or isinstance(size, int) or isinstance(twin, int)):
+            return False
+    return True
 
 
 def product_name(names: Sequence[str | None]) -> str:

@@ -17,7 +17,7 @@ from paraexport.rewrite.edit import const, dims, is_op, operands, read_once, res
 
 def is_sum(node: ir.Node | None) -> bool:
     """Whether the node adds values, each as large as its result or a constant."""
-    if node is None or not is_op(node, "Add", "Sum") or len(operands(node)) < 2:
+    if node is None or not is_op(node, "Add", "Sum") or len(operands(node)) < 2 or node.attributes:
         return False
     whole = dims(result(node))
     return whole is not None and all(const(value) is not None or dims(value) == whole for value in operands(node))
@@ -61,7 +61,7 @@ def branch_leaves(total: ir.Value, signatures: Signatures) -> list[ir.Value]:
     pending = [total]
     while pending:
         value = pending.pop()
-        if (value is total or is_inner(value)) and (inside[value].most_common(1)[0][1] > 1 or value is total):
+        if (value is total or is_inner(value)) and (value is total or max(inside[value].values(), default=0) > 1):
             pending.extend(reversed(terms_of(value)))
         else:
             leaves.append(value)

@@ -7,8 +7,9 @@ step, unless the step itself refused.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 
@@ -40,6 +41,17 @@ def whole(name: str, step: Step) -> Step:
         return Applied(name, refusals=[f"graph: {why}"])
 
     return apply
+
+
+@contextlib.contextmanager
+def by_library(what: str) -> Iterator[None]:
+    """Refuses where a library raises, of whatever class, at a graph from elsewhere."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise Refused(f"{what}: {on_one_line(error)}") from error
 
 
 def on_graph(apply: Pass) -> Step:

@@ -25,6 +25,7 @@ from paraexport.rewrite.edit import (
     opset_of,
     substitute,
 )
+from paraexport.rewrite.whole import by_library
 
 NAME = "prepare"
 SUBGRAPHS = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
@@ -55,7 +56,8 @@ def apply(model: ir.Model) -> Applied:
         if is_op(node, "Dropout") and not may_train(node):
             substitute(node.outputs[0], operands(node)[0])
     clean(model.graph)
-    common.IdentityEliminationPass()(model)
+    with by_library("its Identity nodes cannot be removed"):
+        common.IdentityEliminationPass()(model)
     times = before - len(model.graph) - len(model.graph.inputs)
     raise_opset(model)
     name_nodes(model.graph)
@@ -95,7 +97,8 @@ def name_batch(graph: ir.Graph) -> None:
 
 
 def constants_to_initializers(model: ir.Model) -> None:
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    with by_library("its constants cannot be made initializers"):
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
 def raise_opset(model: ir.Model) -> None:
@@ -107,7 +110,8 @@ def raise_opset(model: ir.Model) -> None:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        ConvertVersionPass(OPSET, fallback=True)(model)
+        with by_library(f"it cannot be converted from opset {version} to {OPSET}"):
+            ConvertVersionPass(OPSET, fallback=True)(model)
     finally:
         logger.setLevel(level)
     if model.opset_imports[""] != OPSET:

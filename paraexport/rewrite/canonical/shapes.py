@@ -15,11 +15,10 @@ import onnx_ir as ir
 import onnx_ir.serde
 import onnxscript.optimizer
 from onnx import defs, shape_inference
-from onnx_ir.passes import common
 
 from paraexport.rewrite.attributes import attribute, int_of
 from paraexport.rewrite.canonical.integers import Entries, Integers
-from paraexport.rewrite.canonical.prepare import why_not
+from paraexport.rewrite.canonical.prepare import constants_to_initializers, why_not
 from paraexport.rewrite.edit import (
     Applied,
     Refused,
@@ -34,6 +33,7 @@ from paraexport.rewrite.edit import (
     substitute,
 )
 from paraexport.rewrite.naming import beside
+from paraexport.rewrite.whole import by_library
 
 NAME = "shapes"
 Sizes = list[int | str | None]
@@ -60,8 +60,9 @@ def apply(model: ir.Model) -> Applied:
 
 def fold_numbers(model: ir.Model) -> None:
     """Compute what small constants alone decide, such as 1/√d from a size."""
-    onnxscript.optimizer.fold_constants(model, onnx_shape_inference=False, output_size_limit=MOST_FOLDED_BYTES)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    with by_library("onnxscript cannot fold its constants"):
+        onnxscript.optimizer.fold_constants(model, onnx_shape_inference=False, output_size_limit=MOST_FOLDED_BYTES)
+    constants_to_initializers(model)
     clean(model.graph)
 
 

@@ -188,7 +188,8 @@ def batch_norm(graph: Graph, value: str) -> str:
 
 
 def recurrent(graph: Graph, value: str) -> str:
-    """A GRU over the tokens, whose lengths are left out; one of its two results is read. Runtimes have it in float32."""
+    """A GRU over the tokens, whose lengths are left out; one of its two results is read."""
+    # ONNX Runtime has none in float64.
     steps = graph.node("Transpose", [graph.node("Cast", [value], to=TensorProto.FLOAT)], perm=[1, 0, 2])
     weights = [graph.constant(graph.numbers.standard_normal((1, 3 * D, D)), np.float32) for _ in range(2)]
     made = graph.node("GRU", [steps, *weights, "", ""], graph.choose([True, False], [True, True]), hidden_size=D)
@@ -309,8 +310,8 @@ def as_sequence(graph: Graph, value: str) -> str:
 
 INNER = (linear, affine, activation, norm, halves, gated, rotary, block)
 PIECES = (
-    *INNER, whole_split, top, pooled, dropped, batch_norm, recurrent, attention, token, branches, first_token, conditional,
-    sized, chosen, as_sequence,
+    *INNER, whole_split, top, pooled, dropped, batch_norm, recurrent, attention, token, branches, first_token,
+    conditional, sized, chosen, as_sequence,
 )  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def products(graph: ir.Graph) -> Applied:
         activation, weight = factors if len(factors) == 2 else (None, None)
         if activation is None or weight is None or not is_op(activation, "DequantizeLinear"):
             continue
-        if is_op(weight, "DequantizeLinear"):
+        if is_op(weight, "DequantizeLinear") and (len(operands(activation)), len(operands(weight))) == (3, 2):
             fuse_product(node, activation, weight)
             applied.times += 1
     clean(graph)

@@ -33,6 +33,7 @@ from paraexport.rewrite.sums import added, all_terms, is_inner, is_sum, tree
 from paraexport.rewrite.views import sizes_of
 
 NAME = "deep"
+UNLIKE = "its input is not as large as that of the other products"
 Array = NDArray[Any]
 
 
@@ -50,6 +51,7 @@ def apply(graph: ir.Graph) -> Applied:
         products = [
             term for term in candidates if not (reason := why_not(term, total)) or refuse(applied, term, reason)
         ]
+        products = [term for term in products if is_as_large(term, products[0]) or refuse(applied, term, UNLIKE)]
         if len(products) > 1:
             merge(graph, node, terms, products)
             applied.times += 1
@@ -103,6 +105,12 @@ def merge(graph: ir.Graph, root: ir.Node, terms: Sequence[ir.Value], products: S
         value = add_node(root, op_type, [*rest, value], name=root.name or op_type, shape=shape)
     take_name(value, total)
     substitute(total, value)
+
+
+def is_as_large(term: ir.Value, first: ir.Value) -> bool:
+    """Whether the inputs of two products can stand side by side."""
+    inputs = [operands(node)[0] for value in (term, first) if (node := value.producer())]
+    return alike_but_for_channels(*inputs)
 
 
 def alike_but_for_channels(one: ir.Value, other: ir.Value) -> bool:

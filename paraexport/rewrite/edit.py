@@ -17,8 +17,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-TAKEN = "paraexport.names"
-"""Under this key a graph keeps its names from the first new name of a pass until `clean`."""
+from paraexport.rewrite.taken_names import claim, forget
+
 Dims = tuple[int | None, ...]
 """A shape; None for an axis whose length is not known, such as the batch."""
 
@@ -236,6 +236,11 @@ def can_be_output(value: ir.Value) -> bool:
     return value.producer() is not None and not value.is_graph_output()
 
 
+def can_stand_for(new: ir.Value, old: ir.Value) -> bool:
+    """Whether `new` may take the place of `old` without a node more."""
+    return not old.is_graph_output() or can_be_output(new)
+
+
 def take_name(new: ir.Value, old: ir.Value) -> None:
     """Call `new` what `old` is called, since it is the same number now; `old` is about to go or has changed."""
     if new.is_graph_output() or old.is_graph_output():
@@ -252,36 +257,8 @@ def rename(value: ir.Value, name: str) -> None:
     value.name = claim(node.graph, name)
 
 
-def names_in(graph: ir.Graph) -> set[str | None]:
-    """Every name of a node, an input, a computed value or an initializer, those of subgraphs included."""
-    names: set[str | None] = set()
-    for one in (graph, *graph.subgraphs()):
-        names.update(value.name for value in one.inputs)
-        names.update(one.initializers)
-        for node in one:
-            names.add(node.name)
-            names.update(value.name for value in node.outputs)
-    return names
-
-
-def claim(graph: ir.Graph, name: str) -> str:
-    """`name`, or a name like it that is free in the graph; it is taken from now on."""
-    taken: set[str | None] | None = graph.meta.get(TAKEN)
-    if taken is None:
-        taken = graph.meta[TAKEN] = names_in(graph)
-    free = fresh(name, taken)
-    taken.add(free)
-    return free
-
-
 def clean(graph: ir.Graph) -> None:
     """Remove what nobody reads; a dead reader would make a value look shared."""
-    graph.meta.pop(TAKEN, None)
+    forget(graph)
     model = ir.Model(graph, ir_version=10)
     common.RemoveUnusedNodesPass()(model)
-
-
-def fresh(name: str, taken: Mapping[str, object] | set[str | None]) -> str:
-    if name not in taken:
-        return name
-    return next(candidate for number in itertools.count(1) if (candidate := f"{name}_{number}") not in taken)

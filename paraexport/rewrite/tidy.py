@@ -16,7 +16,7 @@ from paraexport.rewrite.alike import attribute_key, domain, why_unique
 from paraexport.rewrite.attributes import attribute
 from paraexport.rewrite.edit import (
     Applied,
-    can_be_output,
+    can_stand_for,
     clean,
     const,
     input_of,
@@ -75,16 +75,12 @@ def merge_nodes(graph: ir.Graph) -> bool:
         # An output that has no name is none.
         outputs = tuple(bool(value.name) for value in node.outputs)
         kept = first.setdefault((domain(node), node.op_type, attributes, tuple(node.inputs), outputs), node)
-        if kept is not node and all(map(can_go, node.outputs, kept.outputs)):
+        if kept is not node and all(map(can_stand_for, kept.outputs, node.outputs)):
             for old, new in zip(node.outputs, kept.outputs, strict=True):
                 substitute(old, new)
             graph.remove(node, safe=True)
             merged = True
     return merged
-
-
-def can_go(old: ir.Value, new: ir.Value) -> bool:
-    return not old.is_graph_output() or can_be_output(new)
 
 
 def simplify(node: ir.Node) -> bool:
@@ -94,7 +90,7 @@ def simplify(node: ir.Node) -> bool:
     skipped = is_op(node, "Transpose") and skip_transpose(node)
     skipped = skipped or (is_op(node, "Reshape") and skip_reshape(node))
     source = operands(node)[0]
-    if moves_nothing(node) and can_go(result(node), source):
+    if moves_nothing(node) and can_stand_for(source, result(node)):
         substitute(result(node), source)
         return True
     return skipped

@@ -22,9 +22,7 @@ from paraexport.rewrite.edit import (
     bias_of,
     clean,
     const,
-    fresh,
     is_op,
-    names_in,
     only_reader,
     opset_of,
     readers,
@@ -32,6 +30,7 @@ from paraexport.rewrite.edit import (
     substitute,
 )
 from paraexport.rewrite.naming import beside, joined, shared_scope
+from paraexport.rewrite.taken_names import fresh, names_in
 from paraexport.rewrite.views import sizes_of
 
 NAME = "wide"

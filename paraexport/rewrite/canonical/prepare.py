@@ -16,15 +16,16 @@ from onnxscript.version_converter import ConvertVersionPass
 from paraexport.rewrite.edit import (
     Applied,
     Refused,
+    can_stand_for,
     clean,
     const,
-    fresh,
     input_of,
     is_op,
     operands,
     opset_of,
     substitute,
 )
+from paraexport.rewrite.taken_names import fresh
 from paraexport.rewrite.whole import by_library
 
 NAME = "prepare"
@@ -53,11 +54,9 @@ def apply(model: ir.Model) -> Applied:
     name_nodes(model.graph)
     constants_to_initializers(model)
     for node in tuple(model.graph):
-        if is_op(node, "Dropout") and not may_train(node):
-            substitute(node.outputs[0], operands(node)[0])
+        if is_op(node, "Identity") or (is_op(node, "Dropout") and not may_train(node)):
+            skip(node)
     clean(model.graph)
-    with by_library("its Identity nodes cannot be removed"):
-        common.IdentityEliminationPass()(model)
     times = before - len(model.graph) - len(model.graph.inputs)
     raise_opset(model)
     name_nodes(model.graph)
@@ -75,6 +74,15 @@ def why_not(model: ir.Model) -> str | None:
         if any(given.type in SUBGRAPHS for given in node.attributes.values()):
             return f"{node.name or node.op_type}: {node.op_type} holds a subgraph"
     return None
+
+
+def skip(node: ir.Node) -> None:
+    """Let those who read the first output of a node read its input; of what is known of either, nothing is lost."""
+    source, value = operands(node)[0], node.outputs[0]
+    if is_op(node, "Identity") and not can_stand_for(source, value):
+        return
+    source.shape, source.type = source.shape or value.shape, source.type or value.type
+    substitute(value, source)
 
 
 def may_train(dropout: ir.Node) -> bool:

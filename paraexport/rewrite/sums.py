@@ -89,7 +89,8 @@ def mixed_leaf(leaves: list[ir.Value], inside: dict[ir.Value, Counter[int]], sig
 
 def added(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """The sum of constants of one dtype, rounded to it once."""
-    return functools.reduce(np.add, [array.astype(np.float64) for array in arrays]).astype(arrays[0].dtype)
+    total = functools.reduce(np.add, [array.astype(np.float64) for array in arrays])
+    return np.asarray(total, arrays[0].dtype)
 
 
 def look_like_branches(values: list[ir.Value]) -> bool:

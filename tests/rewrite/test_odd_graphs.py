@@ -93,6 +93,13 @@ ODD: Mapping[str, tuple[onnx.ModelProto, Mapping[str, NDArray[Any]]]] = {
         ),
         X,
     ),
+    "branches that each add a number": (
+        graph(
+            "a = MatMul (x, v) c = Add (a, s) d = MatMul (x, w) e = Add (d, t) y = Sum (c, e)",
+            v=weights(6, 6), w=weights(6, 6), s=np.float32(0.25), t=np.float32(0.5),
+        ),
+        X,
+    ),
     "a weight that the graph returns": (
         graph(
             "a = Mul (x, g) y = MatMul (a, w)", outputs="float[b,4,6] y, float[6,6] w", g=weights(6), w=weights(6, 6),

@@ -85,7 +85,8 @@ def module_outputs(modules: dict[ir.Node, str]) -> Iterator[tuple[str, ir.Value]
     leaving: dict[str, set[ir.Value]] = {}
     for node, path in modules.items():
         for value in node.outputs:
-            readers = [modules[reader] for reader, _ in value.uses()]
+            # What a subgraph reads goes to the outermost module.
+            readers = [modules.get(reader, "") for reader, _ in value.uses()]
             for outer in enclosing(path):
                 if value.is_graph_output() or not all(is_inside(reader, outer) for reader in readers):
                     leaving.setdefault(outer, set()).add(value)
@@ -96,10 +97,10 @@ def module_outputs(modules: dict[ir.Node, str]) -> Iterator[tuple[str, ir.Value]
 
 def initializer_name(value: ir.Value, modules: dict[ir.Node, str], order: dict[ir.Node, int]) -> str:
     """`<module>/weight`, `/bias`, `/shape`, …: a weight has its first reader's module, the rest all readers'."""
-    uses = sorted(value.uses(), key=lambda use: (order[use.node], use.idx))
+    uses = sorted((use for use in value.uses() if use.node in order), key=lambda use: (order[use.node], use.idx))
     readers = [modules[use.node] for use in uses]
     if not readers:
-        return "unused"
+        return "constant" if value.uses() else "unused"
     role = initializer_role(uses[0].node, uses[0].idx)
     path = readers[0] if role in {"weight", "bias"} else common_module(readers)
     return joined(tap_name(path), role)

@@ -143,12 +143,13 @@ class Signature:
     """The inputs and outputs of a graph as its file states them; the work may name a free batch."""
 
     def __init__(self, model: ir.Model) -> None:
-        self.graph = model.graph
+        self.model = model
+        """Its graph may be replaced by a copy from before a pass."""
         self.shapes = [value.shape.copy() if value.shape else None for value in self.values()]
 
     def values(self) -> list[ir.Value]:
-        inputs = [value for value in self.graph.inputs if value.name not in self.graph.initializers]
-        return [*inputs, *self.graph.outputs]
+        graph = self.model.graph
+        return [*(value for value in graph.inputs if value.name not in graph.initializers), *graph.outputs]
 
     def put_back(self) -> None:
         for value, shape in zip(self.values(), self.shapes, strict=True):

@@ -27,7 +27,7 @@ def regions(graph: ir.Graph, forms: Mapping[str, Form]) -> Labels:
     """The region of every node: `stem`, `branches.3`, `branches.*` or `sum and head`."""
     serves: dict[ir.Node, set[str]] = {}
     for node in reversed(list(graph)):
-        later = (serves[reader] for value in node.outputs for reader in readers(value))
+        later = (serves.get(reader, set()) for value in node.outputs for reader in readers(value))
         serves[node] = set(own_branch(node)).union(*later)
     stacked = stacked_nodes(graph, forms)
     labels: Labels = {}

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from onnx import defs
 
 from paraexport.precision.span import SPANS, Kind, misfit
-from paraexport.rewrite.edit import Applied, attribute, bias_of, const, dims, is_op, operands, readers, scale_of
+from paraexport.rewrite.attributes import float_of
+from paraexport.rewrite.edit import Applied, bias_of, const, dims, is_op, operands, readers, scale_of
 
 PRODUCTS = ("Attention", "Conv", "Gemm", "MatMul")
 ACTIVATIONS = ("Gelu", "Relu")
@@ -147,8 +148,7 @@ def largest_score(node: ir.Node, sizes: Mapping[str, float]) -> float:
     depth = shape[-1] if shape and len(shape) == 4 else None
     if depth is None:
         return math.inf
-    scale = attribute(node, "scale", 1 / math.sqrt(depth))
-    assert isinstance(scale, float)
+    scale = float_of(node, "scale", 1 / math.sqrt(depth))
     return scale * depth * sizes[query.name or ""] * sizes[key.name or ""]
 
 

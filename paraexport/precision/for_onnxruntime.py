@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from paraexport.rewrite.attributes import attribute
 from paraexport.rewrite.edit import (
     Applied,
     Refused,
     add_constant,
     add_node,
-    attribute,
     bias_behind,
     clean,
     const,
@@ -102,7 +102,7 @@ def products(graph: ir.Graph) -> Applied:
         activation, weight = factors if len(factors) == 2 else (None, None)
         if activation is None or weight is None or not is_op(activation, "DequantizeLinear"):
             continue
-        if is_op(weight, "DequantizeLinear"):
+        if is_op(weight, "DequantizeLinear") and (len(operands(activation)), len(operands(weight))) == (3, 2):
             fuse_product(node, activation, weight)
             applied.times += 1
     clean(graph)

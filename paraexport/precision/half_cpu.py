@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from paraexport.precision.span import SPANS, Kind
 from paraexport.precision.typed import FLOAT, cast_node, insert_cast
-from paraexport.rewrite.edit import Applied, clean, const, fresh, is_op, names_in, operands, result
+from paraexport.rewrite.edit import Applied, clean, const, is_op, operands, result
+from paraexport.rewrite.taken_names import fresh, names_in
 
 HAVE_KERNELS = (
     "Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
@@ -26,7 +27,7 @@ def for_cpu(graph: ir.Graph, kind: Kind = "bf16") -> Applied:
     for node in list(graph):
         if not is_op(node, *HAVE_KERNELS) and gives(node, dtype):
             wide.read_float(node, dtype)
-            wide.round_result(node, dtype)
+            wide.round_results(node, dtype)
             applied.times += 1
     return applied
 
@@ -80,9 +81,13 @@ class Wide:
                 self.known[value] = insert_cast(self.graph, value, FLOAT, self.free_name(f"{value.name}/fp32"), node)
             node.replace_input_with(index, self.known[value])
 
-    def round_result(self, node: ir.Node, dtype: ir.DataType) -> None:
-        """Let the node write float32; its value in `dtype` keeps name and readers, and is a Cast of that."""
-        value = result(node)
+    def round_results(self, node: ir.Node, dtype: ir.DataType) -> None:
+        """Let the node write float32; a value in `dtype` keeps name and readers, and is a Cast of that."""
+        for value in node.outputs:
+            if value.dtype == dtype and value.name:
+                self.round_value(node, value, dtype)
+
+    def round_value(self, node: ir.Node, value: ir.Value, dtype: ir.DataType) -> None:
         cast = cast_node(value, dtype, self.free_name(f"{value.name}/rounded"))
         rounded, name = result(cast), value.name
         value.replace_all_uses_with(rounded)

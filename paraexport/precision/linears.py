@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from paraexport.rewrite.edit import const, is_op, operands
+from paraexport.rewrite.edit import const, is_op, is_real, operands
 from paraexport.rewrite.naming import is_in, is_kept
 
 PART = re.compile(r"(?:^|/)(branches\.(\d+)(?:/layers\.\d+)?)/")
@@ -30,7 +30,9 @@ def is_linear(node: ir.Node) -> bool:
         return False
     activation, weight = operands(node)
     constant = const(weight)
-    return constant is not None and constant.ndim in (2, 3) and const(activation) is None
+    if constant is None or constant.ndim not in (2, 3) or constant.size == 0 or not is_real(constant):
+        return False
+    return const(activation) is None
 
 
 def part_of(name: str | None) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -36,9 +36,9 @@ from paraexport.rewrite import (
     tidy,
 )
 from paraexport.rewrite.edit import Applied
+from paraexport.rewrite.whole import Pass, on_graph, whole
+from paraexport.rewrite.whole import Step as Step
 
-Pass = Callable[[ir.Graph], Applied]
-Step = Callable[[ir.Model], Applied]
 FOLDING: tuple[Pass, ...] = (
     offsets.apply,
     scales.apply,
@@ -95,17 +95,23 @@ def low_precision_steps(layout: str, kept: Iterable[str], *, equalised: bool) ->
             tidy.apply,
         ),
     }
-    return tuple(canonical.on_graph(apply) for apply in passes[layout])
+    return tuple(on_graph(apply) if apply is mark else guarded(apply) for apply in passes[layout])
 
 
 def layout_steps(layout: str) -> tuple[Step, ...]:
     """The passes of a layout, for a graph in the form of a trace."""
-    return tuple(canonical.on_graph(apply) for apply in LAYOUTS[layout])
+    return tuple(map(guarded, LAYOUTS[layout]))
+
+
+def guarded(apply: Pass) -> Step:
+    """The pass as a step, which reports under the name of its module."""
+    function = apply.func if isinstance(apply, functools.partial) else apply
+    return whole(function.__module__.rpartition(".")[2], on_graph(apply))
 
 
 def foreign_steps(model: ir.Model, layout: str) -> tuple[Step, ...]:
     """The same for `model`, a graph from elsewhere, as its file has it."""
-    return (*canonical.STEPS, *layout_steps(layout), restore.step_for(model))
+    return (*canonical.STEPS, *layout_steps(layout), whole(restore.NAME, restore.step_for(model)))
 
 
 def applied(model: ir.Model, steps: Sequence[Step]) -> Iterator[Applied]:

@@ -61,9 +61,13 @@ def node_key(node: ir.Node) -> Hashable:
 
 
 def attribute_key(attribute: ir.Attr) -> str:
+    if attribute.is_ref():
+        return f"reference to {attribute.ref_attr_name}"
     if attribute.type == ir.AttributeType.TENSOR:
         array = attribute.value.numpy()
-        return f"{array.dtype} {array.shape} {array.tobytes().hex()}"
+        # The bytes of text would be addresses.
+        entries = array.tolist() if array.dtype.kind == "O" else array.tobytes().hex()
+        return f"{attribute.value.dtype} {array.shape} {entries}"
     value = attribute.value
     return f"{attribute.type} {tuple(value) if isinstance(value, list | tuple) else value!r}"
 

@@ -7,12 +7,13 @@ because it is linear in the operands that have the axis.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from paraexport.rewrite.attributes import axis_of, int_of, ints_of
 from paraexport.rewrite.demand import Ask, Asks, Part, Rule
-from paraexport.rewrite.edit import Dims, Refused, attribute, const, dims, operands, result
+from paraexport.rewrite.edit import Dims, Refused, const, dims, operands, result
 
 
 def shape_of(value: ir.Value) -> Dims:
@@ -55,8 +56,10 @@ def matmul(node: ir.Node, part: Part) -> Asks:
 def gemm(node: ir.Node, part: Part) -> Asks:
     """out[i, j] = α Σ_k a[i, k] b[k, j] + β c[i, j], where a or b may lie transposed."""
     index = part.axis
-    transposed = bool(attribute(node, "transB" if index else "transA", 0))
+    transposed = bool(int_of(node, "transB" if index else "transA", 0))
     asks: dict[int, Ask] = {index: part.at(1 - index if transposed else index)}
+    if part.axis > 1:
+        raise Refused("its result has more than two axes")
     if len(operands(node)) > 2 and (added := aligned(operands(node)[2], 2, part)) is not None:
         asks[2] = added
     return asks
@@ -65,20 +68,21 @@ def gemm(node: ir.Node, part: Part) -> Asks:
 def transpose(node: ir.Node, part: Part) -> Asks:
     """out[…, i, …] = a[…, i, …] with the axes in another order."""
     rank = len(shape_of(result(node)))
-    permutation = attribute(node, "perm", tuple(reversed(range(rank))))
-    assert isinstance(permutation, Sequence)
+    permutation = ints_of(node, "perm", tuple(reversed(range(rank))))
+    if len(permutation) != rank:
+        raise Refused(f"it orders {len(permutation)} axes of {rank}")
     return {0: part.at(permutation[part.axis])}
 
 
 def reshape(node: ir.Node, part: Part) -> Asks:
     """[B, N, h·d] -> [B, N, h, d]: the target gets the length of the part where it had that of the axis."""
-    data, target = operands(node)
-    numbers = const(target)
+    data, *target = operands(node)
+    numbers = const(target[0]) if target else None
     if numbers is None:
         raise Refused("the target of Reshape is not constant")
     axis = kept_axis(node, part)
     lengths = [int(number) for number in numbers]
-    if axis < len(lengths) and lengths[axis] == 0 and not attribute(node, "allowzero", 0):
+    if axis < len(lengths) and lengths[axis] == 0 and not int_of(node, "allowzero", 0):
         # This zero copies the length of the operand's axis, which gets shorter.
         lengths[axis] = shape_of(data)[axis] or 0
     lengths[part.axis] = part.length
@@ -115,9 +119,7 @@ def concat(node: ir.Node, part: Part) -> Asks:
 
 
 def joined_axis(node: ir.Node) -> int:
-    axis = attribute(node, "axis")
-    assert isinstance(axis, int)
-    return axis % len(shape_of(result(node)))
+    return axis_of(node, len(shape_of(result(node))))
 
 
 LINEAR: Mapping[str, Rule] = {

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from paraexport.rewrite.attributes import attribute
 from paraexport.rewrite.edit import Refused, const, result, weight_of
 from paraexport.rewrite.naming import stacked_name
 from paraexport.rewrite.views import Attributes, Constants, Plan, Shared, Sizes, Source, Stacked, Step, View, sizes_of
@@ -128,7 +129,7 @@ def is_same(view: View) -> bool:
 
 
 def attributes_of(node: ir.Node) -> Attributes:
-    return {name: attr.value for name, attr in node.attributes.items()}
+    return {name: attribute(node, name) for name in node.attributes}  # type: ignore[misc]
 
 
 def stacked(place: Place, inputs: Sequence[Source | None], layout: int) -> Stacked:

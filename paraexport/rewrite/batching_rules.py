@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.rewrite.attributes import axis_of, float_of, int_of
 from paraexport.rewrite.batching import Place, Rule, attributes_of, is_same, on_branches, parameters, stacked
-from paraexport.rewrite.edit import Refused, attribute
+from paraexport.rewrite.edit import Refused
 from paraexport.rewrite.elementwise import elementwise, operand
 from paraexport.rewrite.naming import beside
 from paraexport.rewrite.shape_rules import SHAPE_RULES
@@ -86,11 +87,10 @@ def gemm(place: Place, inputs: list[View | None]) -> View:
     """α x W + b as the product by α W, and the bias."""
     left, right, *rest = inputs
     node, plan = place.first, place.plan
-    alpha, beta = (attribute(node, name, 1.0) for name in ("alpha", "beta"))
-    if attribute(node, "transA", 0) or not isinstance(right, Constants) or isinstance(left, Constants) or beta != 1.0:
+    alpha, beta = (float_of(node, name, 1.0) for name in ("alpha", "beta"))
+    if int_of(node, "transA", 0) or not isinstance(right, Constants) or isinstance(left, Constants) or beta != 1.0:
         raise Refused("a Gemm that is not an activation by a constant, and a bias")
-    assert isinstance(alpha, float)
-    arrays: list[NDArray[Any]] = [array.T if attribute(node, "transB", 0) else array for array in right.arrays]
+    arrays: list[NDArray[Any]] = [array.T if int_of(node, "transB", 0) else array for array in right.arrays]
     weights = [array * array.dtype.type(alpha) for array in arrays]
     name, shared = beside(place.name, "weight"), isinstance(left, Shared)
     layout = 1 if shared else SPLIT
@@ -120,8 +120,8 @@ def layer_normalization(place: Place, inputs: list[View | None]) -> View:
     """LN(x; γ_l, β_l) = LN(x; 1, 0) ⊙ γ_l + β_l: the statistics need no weights, so one node serves all branches."""
     view, scale, *rest = inputs
     offset = rest[0] if rest else None
-    plan, rank, axis = place.plan, len(place.sizes), attribute(place.first, "axis", -1)
-    if axis not in {-1, rank - 1} or not isinstance(scale, Constants):
+    plan, rank = place.plan, len(place.sizes)
+    if axis_of(place.first, rank, -1) != rank - 1 or not isinstance(scale, Constants):
         raise Refused("a LayerNormalization of more than the last axis, or by a computed scale")
     if offset is not None and not isinstance(offset, Constants):
         raise Refused("a LayerNormalization with a computed bias")

@@ -16,7 +16,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from paraexport.onnx_summary import BRANCH
-from paraexport.rewrite.edit import attribute, dims, is_op, operands
+from paraexport.rewrite.attributes import int_of
+from paraexport.rewrite.edit import Refused, dims, input_of, is_op, operands
 
 SHARED, STACKED = "shared", "all branches"
 """What belongs to no branch, or to several; what computes all of them at once."""
@@ -59,7 +60,7 @@ def parts(graph: ir.Graph) -> list[Part]:
             len(nodes[name]),
             sum(size(value) or 0 for value in constants[name]),
             total(map(node_multiply_adds, nodes[name])),
-            total(size(value) for node in nodes[name] for value in node.outputs),
+            total(size(value) for node in nodes[name] for value in node.outputs if value.name),
         )
         for name in names
     ]
@@ -128,14 +129,19 @@ def with_batch(graph: ir.Graph, batch: int) -> ir.Graph:
         if value in inputs and not isinstance(sizes[0], int):
             sizes[0] = batch
         value.shape = ir.Shape(sizes)
-    common.ShapeInferencePass(strict_mode=False)(ir.Model(copy, ir_version=IR_VERSION))
+    try:
+        common.ShapeInferencePass(strict_mode=False)(ir.Model(copy, ir_version=IR_VERSION))
+    except Exception:  # onnx raises classes of its own, and C++ ones; what is not inferred is not counted
+        return copy
     return copy
 
 
 def node_multiply_adds(node: ir.Node) -> int | None:
-    """The multiply-adds of one node whose shapes are all known, else None."""
+    """The multiply-adds of one node whose shapes are all known and such as its operator has, else None."""
     if not is_op(node, *COUNTED) and not (node.domain == "com.microsoft" and node.op_type in OWN_COUNTED):
         return 0
+    if len(operands(node)) < 2 or not node.outputs:
+        return None
     shapes = [dims(value) for value in (*operands(node)[:2], node.outputs[0])]
     known = [tuple(size for size in shape or () if size is not None) for shape in shapes]
     if any(shape is None or len(sizes) < len(shape) for shape, sizes in zip(shapes, known, strict=True)):
@@ -143,10 +149,15 @@ def node_multiply_adds(node: ir.Node) -> int | None:
     first, second, out = known
     if node.op_type == "Attention":
         # q kᵀ has d terms for each query and key, its product by v as many terms as there are keys.
-        cached = len(node.inputs) > 4 and node.inputs[4] is not None
-        return None if cached else (math.prod(first) + math.prod(out)) * second[-2]
+        cached = input_of(node, 4) is not None
+        return None if cached or len(second) < 2 else (math.prod(first) + math.prod(out)) * second[-2]
     if node.op_type == "MultiHeadAttention":
-        return (math.prod(first) + math.prod(out)) * second[1]
+        return None if len(second) != 3 else (math.prod(first) + math.prod(out)) * second[1]
     if node.op_type == "Conv":
         return math.prod(out) * math.prod(second[1:])
-    return math.prod(out) * first[0 if node.op_type == "Gemm" and attribute(node, "transA", 0) else -1]
+    if not first:
+        return None
+    try:
+        return math.prod(out) * first[0 if node.op_type == "Gemm" and int_of(node, "transA", 0) else -1]
+    except Refused:
+        return None

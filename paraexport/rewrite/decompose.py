@@ -10,19 +10,22 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.rewrite.attributes import attribute, float_of
 from paraexport.rewrite.edit import (
     Refused,
     add_constant,
     add_node,
-    attribute,
     bias_of,
     const,
+    input_of,
     is_op,
+    main_result,
     operands,
     read_once,
     replace_constant,
     substitute,
 )
+from paraexport.rewrite.heads import check_attributes
 from paraexport.rewrite.naming import beside
 from paraexport.rewrite.views import known, sizes_of
 
@@ -47,13 +50,13 @@ class WrittenOut:
 
     def __init__(self, node: ir.Node) -> None:
         self.node = node
+        check_attributes(node)
         for name in ("is_causal", "softcap"):
             if attribute(node, name, 0):
                 raise Refused(f"Attention with {name}")
-        if len(operands(node)) != 3 or (len(node.inputs) > 3 and any(node.inputs[3:])):
+        if len(operands(node)) != 3 or any(node.inputs[3:]):
             raise Refused("Attention with a mask or a cache")
-        if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
-            raise Refused("Attention whose cache or scores are read")
+        self.shape = sizes_of(main_result(node, "Attention whose cache or scores are read"))
         query, key, value = (sizes_of(source) for source in operands(node))
         if not len(query) == len(key) == len(value) == 4:
             raise Refused("Attention of inputs [B, N, h·d]")
@@ -63,10 +66,10 @@ class WrittenOut:
         if precision is not None and precision != operands(node)[0].dtype:
             raise Refused("Attention whose softmax has another precision")
         (head_dim,) = known(query[-1:], "a head")
-        scale = attribute(node, "scale", 1 / math.sqrt(head_dim))
-        assert isinstance(scale, float)
-        self.scale = scale
+        self.scale = float_of(node, "scale", 1 / math.sqrt(head_dim))
         self.factors = factors(operands(node)[0]) or factors(operands(node)[1])
+        if operands(node)[0].dtype is None:
+            raise Refused("Attention of queries whose type is not known")
 
     def write(self, graph: ir.Graph) -> None:
         node, name = self.node, self.node.name or "Attention"
@@ -89,7 +92,7 @@ class WrittenOut:
         shape = (*sizes_of(query)[:3], tokens)
         scores = add_node(node, "MatMul", [query, key], name=beside(name, "scores"), shape=shape)
         shares = add_node(node, "Softmax", [scores], {"axis": -1}, name=beside(name, "Softmax"), shape=shape)
-        mixed = add_node(node, "MatMul", [shares, value], name=beside(name, "mixed"), shape=sizes_of(node.outputs[0]))
+        mixed = add_node(node, "MatMul", [shares, value], name=beside(name, "mixed"), shape=self.shape)
         substitute(node.outputs[0], mixed)
 
 
@@ -103,7 +106,7 @@ def factors(value: ir.Value) -> list[Factor]:
             index = next(index for index, source in enumerate(node.inputs) if source is not bias[0])
             found.append(Factor(node, index, bias[1]))
             value = bias[0]
-        elif is_op(node, "MatMul") and (weight := const(node.inputs[1])) is not None:
+        elif is_op(node, "MatMul") and (weight := const(input_of(node, 1))) is not None:
             return [*found, Factor(node, 1, weight)]
         else:
             break

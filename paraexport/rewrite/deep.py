@@ -33,6 +33,7 @@ from paraexport.rewrite.sums import added, all_terms, is_inner, is_sum, tree
 from paraexport.rewrite.views import sizes_of
 
 NAME = "deep"
+UNLIKE = "its input is not as large as that of the other products"
 Array = NDArray[Any]
 
 
@@ -50,6 +51,7 @@ def apply(graph: ir.Graph) -> Applied:
         products = [
             term for term in candidates if not (reason := why_not(term, total)) or refuse(applied, term, reason)
         ]
+        products = [term for term in products if is_as_large(term, products[0]) or refuse(applied, term, UNLIKE)]
         if len(products) > 1:
             merge(graph, node, terms, products)
             applied.times += 1
@@ -71,7 +73,7 @@ def why_not(term: ir.Value, total: ir.Value) -> str | None:
     node = term.producer()
     assert node is not None
     left, whole = dims(operands(node)[0]), dims(total)
-    if left is None or whole is None or len(left) < 2 or left[:-1] != whole[:-1]:
+    if left is None or whole is None or len(left) < 2 or not alike_but_for_channels(operands(node)[0], total):
         return f"its input {list(left or ())} is not as large as the sum {list(whole or ())}"
     return None
 
@@ -103,6 +105,23 @@ def merge(graph: ir.Graph, root: ir.Node, terms: Sequence[ir.Value], products: S
         value = add_node(root, op_type, [*rest, value], name=root.name or op_type, shape=shape)
     take_name(value, total)
     substitute(total, value)
+
+
+def is_as_large(term: ir.Value, first: ir.Value) -> bool:
+    """Whether the inputs of two products can stand side by side."""
+    inputs = [operands(node)[0] for value in (term, first) if (node := value.producer())]
+    return alike_but_for_channels(*inputs)
+
+
+def alike_but_for_channels(one: ir.Value, other: ir.Value) -> bool:
+    """Whether all axes but the last are of one length; two free lengths of different names need not be."""
+    sides = [sizes_of(value)[:-1] for value in (one, other)]
+    if len(sides[0]) != len(sides[1]):
+        return False
+    for size, twin in zip(*sides, strict=True):
+        if size != twin and (None not in {size, twin} or isinstance(size, int) or isinstance(twin, int)):
+            return False
+    return True
 
 
 def product_name(names: Sequence[str | None]) -> str:

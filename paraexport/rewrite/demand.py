@@ -140,7 +140,7 @@ def pass_on(node: ir.Node, wanted: list[Ask | Literal["whole"]], rules: Mapping[
     (part,) = wanted
     sizes = dims(result(node))
     assert isinstance(part, Part)
-    if sizes is None or sizes[part.axis] is None:
+    if sizes is None or part.axis >= len(sizes) or sizes[part.axis] is None:
         raise Refused(f"the shape of `{result(node).name}` is not known")
     return part, rule(node, part)
 
@@ -166,10 +166,10 @@ class Rebuild:
         value = result(node)
         for index, asked in asks.items():
             if asked is not None:
-                node.replace_input_with(index, self.provide(node, operands(node)[index], asked))
+                node.replace_input_with(index, self.provide(node, given(node, index), asked))
         if None in asks.values():
             # What one input holds is all that is read, and the node has nothing left to do.
-            (kept,) = (operand for index, operand in enumerate(operands(node)) if asks.get(index, ()) is not None)
+            (kept,) = (given(node, index) for index in range(len(node.inputs)) if asks.get(index, ()) is not None)
             self.made[value, part] = kept
         else:
             value.shape = ir.Shape(shortened(value, part))
@@ -197,6 +197,12 @@ class Rebuild:
             # A value is one output of the graph at most.
             new = add_node(root, "Identity", [new], name=beside(root.name or "", "Identity"), shape=symbolic(old))
         substitute(old, new)
+
+
+def given(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index]
+    assert value is not None, "a part is asked of what is there"
+    return value
 
 
 def squeeze(root: ir.Node, value: ir.Value, axis: int) -> ir.Value:

@@ -1,6 +1,8 @@
 """The few moves of which every rewrite is made, so that a pass reads as its algebra.
 
-A pass decides first and edits last: whatever may be refused is found out before the graph is touched.
+A pass decides first and edits last: whatever may be refused is found out before the graph is touched. Graphs come from
+any exporter: a node may have several outputs, leave out inputs, and be read from inside a subgraph. What a pass asks
+for and the graph does not have is `Refused`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
+
+from paraexport.rewrite.taken_names import claim, forget
 
 Dims = tuple[int | None, ...]
 """A shape; None for an axis whose length is not known, such as the batch."""
@@ -36,10 +40,27 @@ class Applied:
         self.refusals.append(f"{node.name or node.op_type}: {reason}")
 
 
+SUBGRAPH = ir.Node("paraexport", "Subgraph", (), name="a subgraph")
+"""Stands for a node inside a subgraph, such as a branch of If, that reads a value of the graph around it."""
+
+
 def const(value: ir.Value | None) -> NDArray[Any] | None:
-    """The number that a value always has, or None."""
-    tensor = None if value is None else ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
+    """The numbers that a value always has, or None.
+
+    An initializer that is an input of the graph as well is only a default, and text is no number.
+    """
+    if value is None or value.is_graph_input():
+        return None
+    try:
+        tensor = ir.convenience.get_const_tensor(value)
+    except ValueError:
+        return None  # a Constant that holds something else than one tensor
+    return None if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.numpy()
+
+
+def opset_of(graph: ir.Graph) -> int:
+    """The version of the standard operators, which have two names; 0 where the graph does not say."""
+    return graph.opset_imports.get("", graph.opset_imports.get("ai.onnx", 0))
 
 
 def dims(value: ir.Value) -> Dims | None:
@@ -54,20 +75,48 @@ def operands(node: ir.Node) -> list[ir.Value]:
     return [value for value in node.inputs if value is not None]
 
 
+def input_of(node: ir.Node, index: int) -> ir.Value | None:
+    """An input of a node by its number; None where it is left out."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
 def result(node: ir.Node) -> ir.Value:
-    """The only output of a node."""
-    (value,) = node.outputs
-    return value
+    """The only output of a node.
+
+    Raises:
+        Refused: it has several, or none.
+    """
+    if len(node.outputs) != 1:
+        raise Refused(f"{node.op_type} has {len(node.outputs)} outputs")
+    return node.outputs[0]
+
+
+def main_result(node: ir.Node, otherwise: str) -> ir.Value:
+    """The first output of a node, such as an Attention, whose other outputs nobody reads.
+
+    Raises:
+        Refused: somebody does, for the reason `otherwise`.
+    """
+    if not node.outputs or any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        raise Refused(otherwise)
+    return node.outputs[0]
 
 
 def readers(value: ir.Value) -> list[ir.Node]:
-    """The nodes that read a value, each once."""
-    return list(dict.fromkeys(use.node for use in value.uses()))
+    """The nodes that read a value, each once; `SUBGRAPH` stands for those inside subgraphs."""
+    home = value.graph
+    nodes = (use.node if home is None or use.node.graph is home else SUBGRAPH for use in value.uses())
+    return list(dict.fromkeys(nodes))
+
+
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The node that alone reads the value, with one input; None where others do, or the graph returns it."""
+    return readers(value)[0] if len(value.uses()) == 1 and not value.is_graph_output() else None
 
 
 def read_once(value: ir.Value) -> bool:
     """Whether exactly one input of one node reads the value, and the graph does not return it."""
-    return len(value.uses()) == 1 and not value.is_graph_output()
+    return only_reader(value) not in {None, SUBGRAPH}
 
 
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
@@ -76,11 +125,19 @@ def is_op(node: ir.Node | None, *op_types: str) -> bool:
 
 def weight_of(node: ir.Node | None) -> NDArray[Any] | None:
     """The matrix [K, J] of a product activation @ constant, or None where the node is no such product."""
-    if not is_op(node, "MatMul"):
+    if node is None or not is_op(node, "MatMul") or len(operands(node)) != 2:
         return None
-    assert node is not None
     weight = const(node.inputs[1])
-    return weight if weight is not None and weight.ndim == 2 and const(node.inputs[0]) is None else None
+    return weight if weight is not None and is_matrix(weight) and const(node.inputs[0]) is None else None
+
+
+def is_matrix(array: NDArray[Any]) -> bool:
+    """Whether it holds real numbers, in rows and columns. Sums of integers wrap around, so their algebra is another."""
+    return array.ndim == 2 and array.size > 0 and is_real(array)
+
+
+def is_real(array: NDArray[Any]) -> bool:
+    return ir.DataType.from_numpy(array.dtype).is_floating_point()
 
 
 def bias_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
@@ -90,7 +147,7 @@ def bias_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
 
 def bias_behind(node: ir.Node) -> tuple[ir.Node, NDArray[Any]] | None:
     """(Add, constant) where all that reads the result of the node is the Add of a constant, or None."""
-    adding = readers(result(node))[0] if read_once(result(node)) else None
+    adding = only_reader(result(node))
     added = bias_of(adding)
     return None if adding is None or added is None else (adding, added[1])
 
@@ -101,25 +158,20 @@ def scale_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
 
 
 def with_constant(node: ir.Node | None, op_type: str) -> tuple[ir.Value, NDArray[Any]] | None:
-    if not is_op(node, op_type):
+    # Before opset 7 an attribute said how to broadcast.
+    if node is None or not is_op(node, op_type) or len(node.outputs) != 1 or node.attributes:
         return None
-    assert node is not None
     for activation, other in itertools.permutations(operands(node), 2):
         array = const(other)
         known = const(activation) is None and dims(activation) is not None
-        if array is not None and known and dims(activation) == dims(result(node)):
+        if array is not None and known and is_real(array) and dims(activation) == dims(result(node)):
             return activation, array
     return None
 
 
-def attribute(node: ir.Node, name: str, default: object = None) -> object:
-    found = node.attributes.get(name)
-    return default if found is None else found.value
-
-
 def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """Register `array` as an initializer under `name`, or a name like it that is free."""
-    free = fresh(name, graph.initializers)
+    free = claim(graph, name)
     value = ir.Value(
         name=free,
         shape=ir.Shape(array.shape),
@@ -134,7 +186,9 @@ def replace_constant(node: ir.Node, index: int, new: ir.Value) -> None:
     """Let input `index` be the constant `new`, which takes over the name of the old one if that has no other reader."""
     old = node.inputs[index]
     node.replace_input_with(index, new)
-    if old is not None and old.is_initializer() and not old.uses() and old.graph is not None and old.name:
+    if old is None or old.uses() or old.is_graph_input() or old.is_graph_output():
+        return
+    if old.is_initializer() and old.graph is not None and old.name:
         del old.graph.initializers[old.name]
         new.name = old.name
 
@@ -155,10 +209,9 @@ def add_node(
     """
     graph = before.graph
     assert graph is not None
-    taken = names_in(graph)
     node = ir.node(op_type, inputs, attributes=dict(attributes or {}), version=version)
     output = result(node)
-    output.name = node.name = fresh(name, taken)
+    output.name = node.name = claim(graph, name)
     if (dtype := next(value.dtype for value in inputs if value is not None)) is not None:
         output.dtype = dtype
     output.shape = None if shape is None else ir.Shape(shape)
@@ -169,10 +222,23 @@ def add_node(
 def substitute(old: ir.Value, new: ir.Value) -> None:
     """Let everybody who reads `old`, the graph's output included, read `new`; a graph output keeps its name."""
     if old.is_graph_output():
+        producer = old.producer()
+        if producer is not None and not can_be_output(new):
+            new = add_node(producer, "Identity", [new], name=f"{old.name}/Identity")
         name = old.name
         old.name, new.name = f"{name}.before", name
         new.shape, new.type = old.shape, old.type
     old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+
+def can_be_output(value: ir.Value) -> bool:
+    """Whether the graph may return this value under another name: one that a node gives, and that is no output yet."""
+    return value.producer() is not None and not value.is_graph_output()
+
+
+def can_stand_for(new: ir.Value, old: ir.Value) -> bool:
+    """Whether `new` may take the place of `old` without a node more."""
+    return not old.is_graph_output() or can_be_output(new)
 
 
 def take_name(new: ir.Value, old: ir.Value) -> None:
@@ -188,24 +254,11 @@ def rename(value: ir.Value, name: str) -> None:
     node = value.producer()
     if node is None or node.graph is None or value.is_graph_output():
         return
-    graph = node.graph
-    taken = {other.name for node in graph for other in node.outputs} | {*graph.initializers}
-    value.name = fresh(name, taken | {other.name for other in graph.inputs})
-
-
-def names_in(graph: ir.Graph) -> set[str | None]:
-    """Every name of a node, a computed value or an initializer."""
-    values = {value.name for node in graph for value in node.outputs}
-    return values | {node.name for node in graph} | {*graph.initializers}
+    value.name = claim(node.graph, name)
 
 
 def clean(graph: ir.Graph) -> None:
     """Remove what nobody reads; a dead reader would make a value look shared."""
+    forget(graph)
     model = ir.Model(graph, ir_version=10)
     common.RemoveUnusedNodesPass()(model)
-
-
-def fresh(name: str, taken: Mapping[str, object] | set[str | None]) -> str:
-    if name not in taken:
-        return name
-    return next(candidate for number in itertools.count(1) if (candidate := f"{name}_{number}") not in taken)

@@ -41,6 +41,8 @@ def fits(view: View, layout: int, sizes: Sizes) -> bool:
     """Whether the view can be written so that it broadcasts against the result in this layout."""
     if layout == FULL:
         return True
+    if not sizes:
+        return False
     if not isinstance(view, Constants):
         if layout == SPLIT or isinstance(view, Stacked):
             return are_equal(view.sizes, sizes)

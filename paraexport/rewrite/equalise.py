@@ -17,11 +17,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import Applied, Refused, clean, is_op, operands
+from paraexport.rewrite.edit import Applied, Refused, clean, is_op, main_result, operands
 from paraexport.rewrite.heads import (
     VALUE,
     channels_after,
     channels_in_heads,
+    check_attributes,
     result_of,
     views_after,
     views_before,
@@ -81,9 +82,10 @@ def pair_of(attention: ir.Node, given: NDArray[np.float64] | None) -> Pair:
     value = product_at(source)
     if value is None:
         raise Refused(f"{source.name} is no product by a constant")
-    cached = len(operands(attention)) > VALUE + 2
-    if cached or any(output.uses() or output.is_graph_output() for output in attention.outputs[1:]):
+    check_attributes(attention)
+    if len(operands(attention)) > VALUE + 2:
         raise Refused("it has a cache, or its scores are read")
+    main_result(attention, "it has a cache, or its scores are read")
     heads = channels_in_heads(source, views, attention)
     mixed, views = views_after(result_of(attention))
     products, others = products_reading(mixed)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from paraexport.rewrite.edit import add_node, attribute, const, dims, is_op, operands, result, substitute, take_name
+from paraexport.rewrite.attributes import axis_of, int_of
+from paraexport.rewrite.edit import add_node, const, dims, input_of, is_op, operands, result, substitute, take_name
 from paraexport.rewrite.naming import beside
 from paraexport.rewrite.views import sizes_of
 
 
 def apply(graph: ir.Graph) -> int:
-    """Rewrite every such ReduceSum; how many there were."""
+    """Rewrite every such ReduceSum; how many there were.
+
+    Raises:
+        Refused: an attribute is of another type than the operator has.
+    """
     found = [(node, terms) for node in graph if (terms := stacked_terms(node))]
     for node, terms in found:
         name = beside(node.name or "", "Sum")
@@ -22,26 +27,24 @@ def apply(graph: ir.Graph) -> int:
 
 def stacked_terms(node: ir.Node) -> list[ir.Value]:
     """The values that a ReduceSum adds up along the axis on which they were stacked, or none."""
-    if not is_op(node, "ReduceSum") or len(operands(node)) != 2:
+    if not is_op(node, "ReduceSum"):
         return []
     concat, whole = operands(node)[0].producer(), dims(result(node))
-    if concat is None or not is_op(concat, "Concat") or attribute(node, "keepdims", 1) or whole is None:
+    if concat is None or not is_op(concat, "Concat") or int_of(node, "keepdims", 1) or whole is None:
         return []
-    axis = attribute(concat, "axis")
-    assert isinstance(axis, int)
-    axis %= len(whole) + 1
+    axis = axis_of(concat, len(whole) + 1)
     pieces = [value.producer() for value in operands(concat)]
-    if not is_only_axis(operands(node)[1], axis, len(whole)):
+    if not is_only_axis(input_of(node, 1), axis, len(whole)):
         return []
     terms: list[ir.Value] = []
     for piece in pieces:
-        if piece is None or not is_op(piece, "Unsqueeze") or not is_only_axis(operands(piece)[1], axis, len(whole)):
+        if piece is None or not is_op(piece, "Unsqueeze") or not is_only_axis(input_of(piece, 1), axis, len(whole)):
             return []
         terms.append(operands(piece)[0])
     return terms if all(dims(term) == whole for term in terms) and len(terms) > 1 else []
 
 
-def is_only_axis(axes: ir.Value, axis: int, rank: int) -> bool:
+def is_only_axis(axes: ir.Value | None, axis: int, rank: int) -> bool:
     """Whether the constant names this one axis, of rank + 1."""
     array = const(axes)
     return array is not None and array.size == 1 and int(array.ravel()[0]) % (rank + 1) == axis

@@ -11,11 +11,43 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import Refused, attribute, const, dims, is_op, operands, read_once, readers, result
+from paraexport.rewrite.attributes import attribute, int_of, ints_of
+from paraexport.rewrite.edit import (
+    Refused,
+    const,
+    dims,
+    input_of,
+    is_op,
+    main_result,
+    only_reader,
+    operands,
+    read_once,
+    result,
+)
 
 QUERY, KEY, VALUE = 0, 1, 2
 TWO = 2
 """A batch that stands for every batch: with one sample, an axis of samples could pass for another."""
+
+
+KNOWN = frozenset(
+    {
+        "is_causal",
+        "kv_num_heads",
+        "q_num_heads",
+        "qk_matmul_output_mode",
+        "scale",
+        "softcap",
+        "softmax_precision",
+    }
+)
+"""The attributes of `Attention`-23; later ones change what it computes."""
+
+
+def check_attributes(attention: ir.Node) -> None:
+    """Raise where the node has an attribute that the algebra here does not know, such as a window of keys."""
+    if unknown := [name for name in attention.attributes if name not in KNOWN]:
+        raise Refused(f"its attribute {unknown[0]} is not known")
 
 
 def check_plain(attention: ir.Node) -> None:
@@ -24,14 +56,14 @@ def check_plain(attention: ir.Node) -> None:
     Raises:
         Refused: it has a mask, a cap of the scores, a cache, or gives out more than its result.
     """
-    if len(operands(attention)) > VALUE + 1:
+    check_attributes(attention)
+    if len(operands(attention)) != VALUE + 1:
         raise Refused("it has a mask or a cache")
-    if attribute(attention, "is_causal", 0):
+    if int_of(attention, "is_causal", 0):
         raise Refused("it is causal")
     if attribute(attention, "softcap", 0.0):
         raise Refused("its scores are capped")
-    if any(value.uses() or value.is_graph_output() for value in attention.outputs[1:]):
-        raise Refused("its scores or its cache are read")
+    main_result(attention, "its scores or its cache are read")
 
 
 def views_before(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
@@ -54,14 +86,14 @@ def views_before(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
 def views_after(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
     """The last view of `value`, and the views up to there, each the only reader of what is before it."""
     views: list[ir.Node] = []
-    while read_once(value) and is_view(node := readers(value)[0]) and operands(node)[0] is value:
+    while (node := only_reader(value)) is not None and is_view(node) and operands(node)[0] is value:
         views.append(node)
         value = result(node)
     return value, views
 
 
 def is_view(node: ir.Node) -> bool:
-    return is_op(node, "Transpose") or (is_op(node, "Reshape") and const(operands(node)[1]) is not None)
+    return is_op(node, "Transpose") or (is_op(node, "Reshape") and const(input_of(node, 1)) is not None)
 
 
 def channels_in_heads(source: ir.Value, views: list[ir.Node], attention: ir.Node) -> NDArray[np.intp]:
@@ -72,7 +104,7 @@ def channels_in_heads(source: ir.Value, views: list[ir.Node], attention: ir.Node
     """
     sizes = sizes_of(source)
     seen = through(np.broadcast_to(np.arange(sizes[-1]), sizes), views)
-    token_axis = 1 if attribute(attention, "q_num_heads") else 2
+    token_axis = 1 if int_of(attention, "q_num_heads", 0) else 2
     if seen.ndim != (3 if token_axis == 1 else 4):
         raise Refused(f"its input has {seen.ndim} axes")
     return constant_along(seen, (0, token_axis))
@@ -105,28 +137,37 @@ def sizes_of(value: ir.Value) -> tuple[int, ...]:
     known = [size for size in rest if size is not None]
     if not rest or len(known) < len(rest):
         raise Refused(f"the shape of {value.name} is not known")
+    if 0 in (first, *known):
+        raise Refused(f"{value.name} is empty")
     return (TWO if first is None else first, *known)
 
 
 def through(array: NDArray[Any], views: list[ir.Node]) -> NDArray[Any]:
     for node in views:
         if is_op(node, "Transpose"):
-            perm = attribute(node, "perm")
-            array = array.transpose(perm if isinstance(perm, list | tuple) else None)
+            array = transposed(array, node)
         else:
             array = reshaped(array, node)
     return array
 
 
+def transposed(array: NDArray[Any], node: ir.Node) -> NDArray[Any]:
+    order = ints_of(node, "perm", tuple(reversed(range(array.ndim))))
+    if sorted(order) != [*range(array.ndim)]:
+        raise Refused(f"{node.name} orders the axes {list(order)} of {array.ndim}")
+    return array.transpose(order)
+
+
 def reshaped(array: NDArray[Any], node: ir.Node) -> NDArray[Any]:
-    shape = const(operands(node)[1])
-    assert shape is not None
-    copies = not attribute(node, "allowzero", 0)
-    sizes = [array.shape[axis] if size == 0 and copies else int(size) for axis, size in enumerate(shape)]
+    shape = const(input_of(node, 1))
+    if shape is None:
+        raise Refused(f"the sizes of {node.name} are not constant")
+    copies = not int_of(node, "allowzero", 0)
     try:
+        sizes = [array.shape[axis] if size == 0 and copies else int(size) for axis, size in enumerate(shape)]
         return array.reshape(sizes)
-    except ValueError as error:
-        raise Refused(f"{node.name} reshapes to {sizes}, which ties the batch") from error
+    except (ValueError, IndexError) as error:
+        raise Refused(f"{node.name} reshapes to {shape.tolist()}, which ties the batch") from error
 
 
 def constant_along(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[np.intp]:

@@ -7,6 +7,8 @@ only moves numbers. Where neither comes from such a product, q is multiplied: it
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 from onnx import defs
 
@@ -16,6 +18,8 @@ from paraexport.rewrite.edit import Applied, Refused, clean, is_op, operands
 NAME = "lower"
 OPSET = 20
 NEW_TYPES = frozenset({"INT2", "UINT2", "INT4", "UINT4", "FLOAT4E2M1", "FLOAT8E8M0"})
+ROUNDS_ELSEWHERE_BELOW = {"AveragePool": 22, "LpPool": 22, "MaxPool": 22}
+"""With `ceil_mode`, a last window that would begin in the padding was one more until then."""
 MEANS_SOMETHING_ELSE_BELOW = {"GroupNormalization": 21, "AveragePool": 19, "Resize": 19, "GridSample": 20, "Pad": 18}
 """These have the same name and attributes at older opsets, but read them in another way."""
 
@@ -27,7 +31,7 @@ def apply(model: ir.Model, opset: int = OPSET) -> Applied:
     attentions: list[WrittenOut] = []
     for node in ir.traversal.RecursiveGraphIterator(graph):
         try:
-            if is_op(node, "Attention"):
+            if is_op(node, "Attention") and node.graph is graph:
                 attentions.append(WrittenOut(node))
             else:
                 check_node(node, opset)
@@ -54,11 +58,11 @@ def check_node(node: ir.Node, opset: int) -> None:
     """Raise unless the node means the same at `opset`, or is of another domain."""
     if node.domain not in {"", "ai.onnx"}:
         return
-    try:
-        schema = defs.get_schema(node.op_type, opset)
-    except defs.SchemaError:
-        raise Refused(f"{node.op_type} is newer than opset {opset}") from None
-    if opset < MEANS_SOMETHING_ELSE_BELOW.get(node.op_type, 0) or schema.deprecated:
+    if not defs.has(node.op_type, opset):
+        raise Refused(f"{node.op_type} is newer than opset {opset}")
+    schema = defs.get_schema(node.op_type, opset)
+    rounds = "ceil_mode" in node.attributes and opset < ROUNDS_ELSEWHERE_BELOW.get(node.op_type, 0)
+    if rounds or opset < MEANS_SOMETHING_ELSE_BELOW.get(node.op_type, 0) or schema.deprecated:
         raise Refused(f"{node.op_type} is another operator at opset {opset}")
     if unknown := sorted(set(node.attributes) - set(schema.attributes)):
         raise Refused(f"{node.op_type} has no {unknown[0]} at opset {opset}")
@@ -67,3 +71,19 @@ def check_node(node: ir.Node, opset: int) -> None:
     for value in (*operands(node), *node.outputs):
         if value.dtype is not None and value.dtype.name in NEW_TYPES:
             raise Refused(f"{value.dtype.name} is newer than opset {opset}")
+    for values, formal in ((node.inputs, schema.inputs), (node.outputs, schema.outputs)):
+        for index, given in enumerate(values):
+            # The last one may stand for any number.
+            check_type(node, given, formal[min(index, len(formal) - 1)].types, opset)
+
+
+def check_type(node: ir.Node, value: ir.Value | None, types: Collection[str], opset: int) -> None:
+    """Raise where the operator is newer for this type than the opset."""
+    kind = value.type if value is not None else None
+    if isinstance(kind, ir.TensorType) and types and type_name(kind.dtype) not in types:
+        raise Refused(f"{node.op_type} of {kind.dtype.name} is newer than opset {opset}")
+
+
+def type_name(dtype: ir.DataType) -> str:
+    """As in the schemas of operators: `tensor(float16)`."""
+    return f"tensor({dtype.name.lower()})"

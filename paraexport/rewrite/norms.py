@@ -14,16 +14,18 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.rewrite.attributes import axis_of, float_of, int_of
 from paraexport.rewrite.edit import (
     Applied,
     Refused,
     add_constant,
     add_node,
-    attribute,
     clean,
     const,
     dims,
+    input_of,
     is_op,
+    main_result,
     operands,
     substitute,
     take_name,
@@ -39,6 +41,8 @@ class Norm:
     """One LayerNormalization by constants."""
 
     node: ir.Node
+    key: tuple[Hashable, ...]
+    """Norms of the same key differ in scale and offset only."""
     scale: NDArray[Any]
     offset: NDArray[Any] | None
     """None where there is none, or nothing but zeros."""
@@ -50,16 +54,6 @@ class Norm:
     @property
     def is_unit(self) -> bool:
         return self.offset is None and bool((self.scale == 1).all())
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """Norms of the same key differ in scale and offset only."""
-        source = operands(self.node)[0]
-        axis, rank = attribute(self.node, "axis", -1), len(dims(source) or ())
-        eps, stash = attribute(self.node, "epsilon", 1e-5), attribute(self.node, "stash_type", 1)
-        assert isinstance(axis, int)
-        assert isinstance(eps, float)
-        return source, axis % rank if rank else axis, np.float32(eps), stash
 
 
 def apply(graph: ir.Graph, *, everywhere: bool = False) -> Applied:
@@ -93,13 +87,16 @@ def read(node: ir.Node) -> Norm:
     Raises:
         Refused: its scale or bias is computed, or its mean or deviation is read.
     """
-    scale, *rest = operands(node)[1:]
-    gamma, beta = const(scale), const(rest[0]) if rest else None
-    if gamma is None or (rest and beta is None):
+    bias = input_of(node, 2)
+    gamma, beta = const(input_of(node, 1)), const(bias)
+    if gamma is None or (bias is not None and beta is None):
         raise Refused("its scale or bias is not a constant")
-    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
-        raise Refused("its mean or deviation is read")
-    return Norm(node, gamma, None if beta is None or not beta.any() else beta)
+    main_result(node, "its mean or deviation is read")
+    source = operands(node)[0]
+    rank = len(dims(source) or ())
+    axis = axis_of(node, rank, -1) if rank else int_of(node, "axis", -1)
+    key = source, axis, np.float32(float_of(node, "epsilon", 1e-5)), int_of(node, "stash_type", 1)
+    return Norm(node, key, gamma, None if beta is None or not beta.any() else beta)
 
 
 def refuse_unlike(groups: dict[tuple[Hashable, ...], list[Norm]], applied: Applied) -> None:

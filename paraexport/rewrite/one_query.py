@@ -24,6 +24,7 @@ from paraexport.rewrite.heads import (
     views_before,
 )
 from paraexport.rewrite.products import Product, product_at, products_reading
+from paraexport.rewrite.query_scale import scale_of_scores
 
 MOST_GROWTH = 2.0
 Heads = NDArray[np.intp]
@@ -76,6 +77,7 @@ def site_of(attention: ir.Node) -> Site:
         Refused: something else than products by constants, a mask, or heads that are shared.
     """
     check_plain(attention)
+    scale_of_scores(attention)
     found: list[tuple[Product, Heads]] = []
     for index in (QUERY, KEY, VALUE):
         source, views = views_before(operands(attention)[index])

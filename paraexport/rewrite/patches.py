@@ -15,15 +15,16 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.rewrite.attributes import attribute
 from paraexport.rewrite.edit import (
     Applied,
     Refused,
     add_constant,
-    attribute,
     clean,
     dims,
     is_op,
-    read_once,
+    only_reader,
+    operands,
     readers,
     replace_constant,
     result,
@@ -48,11 +49,12 @@ def apply(graph: ir.Graph) -> Applied:
 
 def is_merged(node: ir.Node) -> bool:
     """Whether a Reshape alone reads it and makes fewer axes of it."""
-    if not read_once(result(node)):
+    value = result(node)
+    reader = only_reader(value)
+    if reader is None or not is_op(reader, "Reshape") or operands(reader)[0] is not value:
         return False
-    reader = readers(result(node))[0]
-    before, after = dims(result(node)), dims(result(reader))
-    return is_op(reader, "Reshape") and before is not None and after is not None and len(after) < len(before)
+    before, after = dims(value), dims(result(reader))
+    return before is not None and after is not None and len(after) < len(before)
 
 
 def put_in_order(graph: ir.Graph, node: ir.Node) -> bool:
@@ -64,7 +66,7 @@ def put_in_order(graph: ir.Graph, node: ir.Node) -> bool:
     order, sizes = attribute(node, "perm"), dims(result(node))
     value = result(readers(result(node))[0])
     last = (dims(value) or (None,))[-1]
-    if not isinstance(order, list | tuple) or sizes is None or last is None:
+    if not isinstance(order, list | tuple) or sizes is None or len(order) != len(sizes) or not last:
         return False
     count = inner_axes(sizes, last)
     kept, inner = list(order[: len(order) - count]), list(order[len(order) - count :])

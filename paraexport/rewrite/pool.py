@@ -20,6 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.rewrite.attributes import counted, int_of
 from paraexport.rewrite.axes import LINEAR, broadcast, shape_of
 from paraexport.rewrite.demand import MINIMUM_OPSET, Asks, Part, Plan, Root, Rule, plan, rebuild, shortened
 from paraexport.rewrite.edit import (
@@ -27,11 +28,12 @@ from paraexport.rewrite.edit import (
     Refused,
     add_constant,
     add_node,
-    attribute,
     clean,
     const,
+    input_of,
     is_op,
     operands,
+    opset_of,
 )
 
 NAME = "pool"
@@ -55,7 +57,7 @@ class Mean(Part):
 def apply(graph: ir.Graph) -> Applied:
     """Counts the ReduceMean nodes that are gone because less than their input is computed."""
     applied = Applied(NAME)
-    if graph.opset_imports.get("", 0) < MINIMUM_OPSET:
+    if opset_of(graph) < MINIMUM_OPSET:
         applied.refusals.append(f"graph: its opset is below {MINIMUM_OPSET}")
         return applied
     roots: dict[ir.Node, Root] = {}
@@ -82,17 +84,17 @@ def pooling(node: ir.Node) -> Root | None:
     if not is_op(node, "ReduceMean") or const(node.inputs[0]) is not None:
         return None
     shape = shape_of(operands(node)[0])
-    over = const(node.inputs[1]) if len(node.inputs) > 1 else None
+    over = const(input_of(node, 1))
     if over is None:
         raise Refused("its axes are not listed")
     if over.size != 1:
         raise Refused(f"it averages {over.size} axes")
-    axis = int(over.ravel()[0]) % len(shape)
+    axis = counted(int(over.ravel()[0]), len(shape))
     if shape[axis] is None:
         raise Refused(f"the length of axis {axis} is not known")
     if not (operands(node)[0].dtype or ir.DataType.UNDEFINED).is_floating_point():
         raise Refused("it averages integers")
-    return None if shape[axis] == 1 else Root(Mean(axis), squeeze=not attribute(node, "keepdims", 1))
+    return None if shape[axis] == 1 else Root(Mean(axis), squeeze=not int_of(node, "keepdims", 1))
 
 
 def why_useless(found: Plan, root: ir.Node) -> str | None:

@@ -12,15 +12,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.rewrite.attributes import float_of, int_of
 from paraexport.rewrite.edit import (
     Refused,
     add_constant,
     add_node,
-    attribute,
     bias_behind,
     bias_of,
     const,
     dims,
+    input_of,
+    is_matrix,
     is_op,
     operands,
     readers,
@@ -75,12 +77,14 @@ def product_of(node: ir.Node | None) -> Product | None:
 
 
 def gemm(node: ir.Node) -> Product | None:
-    source, factor, *added = operands(node)
-    weight, bias = const(factor), const(added[0]) if added else None
-    plain = attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0 and not attribute(node, "transA", 0)
-    if not plain or weight is None or const(source) is not None or (added and bias is None):
+    source, added = operands(node)[0], input_of(node, 2)
+    weight, bias = const(input_of(node, 1)), const(added)
+    plain = float_of(node, "alpha", 1.0) == float_of(node, "beta", 1.0) == 1.0 and not int_of(node, "transA", 0)
+    if not plain or weight is None or not is_matrix(weight) or const(source) is not None:
         return None
-    return Product(node, source, weight.T if attribute(node, "transB", 0) else weight, bias, None)
+    if added is not None and bias is None:
+        return None
+    return Product(node, source, weight.T if int_of(node, "transB", 0) else weight, bias, None)
 
 
 def product_at(value: ir.Value) -> Product | None:
@@ -97,7 +101,7 @@ def products_reading(value: ir.Value) -> tuple[list[Product], list[str]]:
     others = ["the caller of the graph"] if value.is_graph_output() else []
     for node in readers(value):
         product = product_of(node)
-        if product is None:
+        if product is None or product.source is not value:
             others.append(node.name or node.op_type)
         else:
             found.append(product)
@@ -175,7 +179,7 @@ class ScaledWeights:
         """Scale row k of the product's weight by factor[k], or column j by factor[j]; not its bias."""
         old, stored = product.shared_weight, const(product.shared_weight)
         assert stored is not None
-        along_first = (axis == "rows") != bool(attribute(product.node, "transB", 0))
+        along_first = (axis == "rows") != bool(int_of(product.node, "transB", 0))
         key = old, along_first, factor.tobytes()
         known = self.known.get(key)
         if known is None or self.graph.initializers.get(known.name or "") is not known:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.rewrite.edit import Applied, Refused, attribute, clean, dims, is_op, operands
+from paraexport.rewrite.attributes import attribute, int_of
+from paraexport.rewrite.edit import Applied, Refused, clean, dims, is_op, operands
 from paraexport.rewrite.heads import QUERY, views_before
 from paraexport.rewrite.products import ScaledWeights, product_at
 
@@ -48,11 +49,10 @@ def scale_of_scores(attention: ir.Node) -> float:
     Raises:
         Refused: d is not known.
     """
-    given, heads = attribute(attention, "scale"), attribute(attention, "q_num_heads", 1)
+    given, heads = attribute(attention, "scale"), int_of(attention, "q_num_heads", 1)
     if isinstance(given, float):
         return given
     *_, size = dims(operands(attention)[QUERY]) or (None,)
-    if size is None:
+    if not size or not heads:
         raise Refused("the size of a head is not known")
-    assert isinstance(heads, int)
     return float((size / heads) ** -0.5)

@@ -12,14 +12,14 @@ import onnx_ir as ir
 
 from paraexport.rewrite import lower, tidy
 from paraexport.rewrite.canonical.prepare import OPSET
-from paraexport.rewrite.edit import Applied, is_op
+from paraexport.rewrite.edit import Applied, is_op, opset_of
 
 NAME = "restore"
 
 
 def step_for(model: ir.Model) -> Callable[[ir.Model], Applied]:
     """The last step for a graph that was `model` before the first."""
-    version = model.opset_imports[""]
+    version = opset_of(model.graph)
     has_attention = any(is_op(node, "Attention") for node in model.graph)
     return lambda rewritten: apply(rewritten, version, keep_attention=has_attention)
 

@@ -18,6 +18,7 @@ from paraexport.rewrite.edit import (
     Applied,
     Refused,
     clean,
+    only_reader,
     read_once,
     readers,
     result,
@@ -121,7 +122,7 @@ def scale_key(reader: ir.Node, axis: Axis) -> tuple[int, bytes] | None:
     if axis == "rows":
         affine = scale_of(product.source.producer())
     else:
-        affine = scale_of(readers(product.output)[0]) if read_once(product.output) else None
+        affine = scale_of(only_reader(product.output))
     return None if affine is None else key_of(affine[1])
 
 

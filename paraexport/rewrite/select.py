@@ -22,6 +22,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.rewrite import axes
+from paraexport.rewrite.attributes import axis_of, counted, int_of
 from paraexport.rewrite.axes import LINEAR, broadcast, shape_of
 from paraexport.rewrite.demand import MINIMUM_OPSET, Asks, Part, Root, Rule, plan, rebuild, shortened
 from paraexport.rewrite.edit import (
@@ -29,13 +30,14 @@ from paraexport.rewrite.edit import (
     Refused,
     add_constant,
     add_node,
-    attribute,
     clean,
     const,
     is_op,
     operands,
+    opset_of,
     result,
 )
+from paraexport.rewrite.heads import check_attributes
 
 NAME = "select"
 
@@ -60,7 +62,7 @@ class Window(Part):
 def apply(graph: ir.Graph) -> Applied:
     """Counts the Gather and Slice nodes that are gone because no more than they took is computed."""
     applied = Applied(NAME)
-    if graph.opset_imports.get("", 0) < MINIMUM_OPSET:
+    if opset_of(graph) < MINIMUM_OPSET:
         applied.refusals.append(f"graph: its opset is below {MINIMUM_OPSET}")
         return applied
     roots: dict[ir.Node, Root] = {}
@@ -95,9 +97,7 @@ def selection(node: ir.Node) -> Root | None:
 
 def gathered(node: ir.Node) -> Root | None:
     shape, index = shape_of(operands(node)[0]), const(node.inputs[1])
-    axis = attribute(node, "axis", 0)
-    assert isinstance(axis, int)
-    axis %= len(shape)
+    axis = axis_of(node, len(shape), 0)
     size = shape[axis]
     if index is None:
         raise Refused("its index is not constant")
@@ -119,11 +119,13 @@ def sliced(node: ir.Node) -> Root | None:
     if any(array is None and value is not None for array, value in zip(given, node.inputs[1:], strict=False)):
         raise Refused("its range is not constant")
     starts, ends, over, steps = ([] if array is None else array.tolist() for array in given)
+    over, steps = over or range(len(starts)), steps or [1] * len(starts)
+    if not len(starts) == len(ends) == len(over) == len(steps):
+        raise Refused("its starts, ends, axes and steps differ in number")
     windows = []
-    for start, end, axis, step in zip(
-        starts, ends, over or range(len(starts)), steps or [1] * len(starts), strict=True
-    ):
-        size = shape[axis % len(shape)]
+    for start, end, given_axis, step in zip(starts, ends, over, steps, strict=True):
+        axis = counted(given_axis, len(shape))
+        size = shape[axis]
         if step != 1:
             raise Refused(f"it takes axis {axis} in steps of {step}")
         if start == 0 and end >= np.iinfo(np.int32).max:
@@ -134,7 +136,7 @@ def sliced(node: ir.Node) -> Root | None:
         if last <= first:
             raise Refused("it takes nothing")
         if last - first < size:
-            windows.append(Window(axis % len(shape), last - first, first))
+            windows.append(Window(axis, last - first, first))
     if len(windows) > 1:
         raise Refused("it cuts several axes")
     return Root(windows[0], squeeze=False) if windows else None
@@ -149,25 +151,22 @@ def matmul(node: ir.Node, part: Part) -> Asks:
 
 def normalization(node: ir.Node, part: Part) -> Asks:
     """Each slice over `axis` and what follows it is normalised by itself."""
-    axis = attribute(node, "axis", -1)
-    assert isinstance(axis, int)
-    if part.axis >= axis % len(shape_of(result(node))):
+    if part.axis >= axis_of(node, len(shape_of(result(node))), -1):
         raise Refused("the axis is normalised over")
     return broadcast(node, part)
 
 
 def softmax(node: ir.Node, part: Part) -> Asks:
-    axis = attribute(node, "axis", -1)
-    assert isinstance(axis, int)
-    if part.axis == axis % len(shape_of(result(node))):
+    if part.axis == axis_of(node, len(shape_of(result(node))), -1):
         raise Refused("the axis is normalised over")
     return {0: part}
 
 
 def attention(node: ir.Node, part: Part) -> Asks:
     """[B, h, N, d] or [B, N, h·d]: every query by itself."""
-    if attribute(node, "is_causal", 0):
+    if int_of(node, "is_causal", 0):
         raise Refused("it is causal, so a query's place matters")
+    check_attributes(node)
     if len(operands(node)) > 3:
         raise Refused("it has a mask or a cache")
     if part.axis != len(shape_of(result(node))) - 2:

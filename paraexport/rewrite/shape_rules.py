@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from paraexport.rewrite.attributes import attribute, axis_of, counted, int_of, ints_of
 from paraexport.rewrite.batching import Place, Rule, is_same, on_branches, parameters, stacked
-from paraexport.rewrite.edit import Refused, attribute
+from paraexport.rewrite.edit import Refused
 from paraexport.rewrite.views import SAMPLES, Constants, Stacked, View, known, product
 
 Views = list[View | None]
@@ -18,9 +19,10 @@ AxesOf = Callable[[ir.Node, Views], Sequence[int] | None]
 def transpose(place: Place, inputs: Views) -> View:
     view = on_branches(place, inputs[0])
     view = view if view.layout >= 0 else place.plan.laid_out(view, SAMPLES)
-    order = attribute(place.first, "perm", tuple(reversed(range(len(view.sizes)))))
-    assert isinstance(order, Sequence)
-    return stacked(place, [view.source], list(order).index(view.layout))
+    order = ints_of(place.first, "perm", tuple(reversed(range(len(view.sizes)))))
+    if sorted(order) != [*range(len(view.sizes))]:
+        raise Refused(f"it orders the axes {list(order)} of {len(view.sizes)}")
+    return stacked(place, [view.source], order.index(view.layout))
 
 
 def reshape(place: Place, inputs: Views) -> View:
@@ -43,7 +45,7 @@ def reshape(place: Place, inputs: Views) -> View:
 
 
 def concat(place: Place, inputs: Views) -> View:
-    if single_axis(place.first, None) in {0, -len(place.sizes)}:
+    if axis_of(place.first, len(place.sizes)) == 0:
         raise Refused("it works along the first axis, where the batch is")
     views = [place.plan.laid_out(on_branches(place, view), SAMPLES) for view in inputs]
     return stacked(place, [view.source for view in views], SAMPLES)
@@ -55,8 +57,8 @@ def along(axes_of: AxesOf) -> Rule:
     def rule(place: Place, inputs: Views) -> View:
         view = on_branches(place, inputs[0])
         rank, given = len(view.sizes), axes_of(place.first, inputs)
-        axes = [axis % rank for axis in (range(rank) if given is None else given)]
-        if 0 in axes:
+        axes = [counted(axis, rank) for axis in (range(rank) if given is None else given)]
+        if 0 in axes or not axes:
             raise Refused("it works along the first axis, where the batch is")
         if view.layout < 0 or view.layout in axes:
             view = place.plan.laid_out(view, SAMPLES)
@@ -85,18 +87,12 @@ def constant_axes(inputs: Views, index: int) -> list[int] | None:
     return [int(axis) for axis in view.arrays[0].ravel()]
 
 
-def single_axis(node: ir.Node, default: int | None) -> int:
-    axis = attribute(node, "axis", default)
-    assert isinstance(axis, int)
-    return axis
-
-
 SHAPE_RULES: dict[str, Rule] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), reshape),
     **dict.fromkeys(("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), along(reduced_axes)),
     "Concat": concat,
-    "Gather": along(lambda node, _: [single_axis(node, 0)]),
+    "Gather": along(lambda node, _: [int_of(node, "axis", 0)]),
     "Slice": along(sliced_axes),
-    "Softmax": along(lambda node, _: [single_axis(node, -1)]),
+    "Softmax": along(lambda node, _: [int_of(node, "axis", -1)]),
     "Transpose": transpose,
 }

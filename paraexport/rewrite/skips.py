@@ -18,7 +18,7 @@ def apply(graph: ir.Graph) -> Applied:
     applied = Applied(NAME)
     for node in graph:
         normalised = any(is_op(reader, "LayerNormalization") for value in node.outputs for reader in readers(value))
-        if normalised and is_op(node, "Add") and bias_of(node) is None:
+        if normalised and is_op(node, "Add") and not node.attributes and bias_of(node) is None:
             node.op_type = "Sum"
             applied.times += 1
     return applied

@@ -23,12 +23,25 @@ from paraexport.rewrite.alike import Signatures, first_difference
 from paraexport.rewrite.batching import At, Batch, Tuple
 from paraexport.rewrite.batching_rules import RULES
 from paraexport.rewrite.branch_sum import BranchSum
-from paraexport.rewrite.edit import Applied, Refused, add_node, clean, const, readers, result, substitute, take_name
+from paraexport.rewrite.edit import (
+    Applied,
+    Refused,
+    add_node,
+    clean,
+    const,
+    opset_of,
+    readers,
+    result,
+    substitute,
+    take_name,
+)
 from paraexport.rewrite.naming import BRANCHES
 from paraexport.rewrite.sums import ancestry, branch_leaves, is_inner, is_sum, look_like_branches, tree
 from paraexport.rewrite.views import Plan, Source, materialise, sizes_of
 
 NAME = "stack"
+MINIMUM_OPSET = 14
+"""Since then Reshape has `allowzero`. Since 13 ReduceSum takes its axes as an input, and Softmax normalises one."""
 MOST_BYTES = 2 * 2**30
 
 
@@ -38,6 +51,9 @@ def apply(graph: ir.Graph, most_bytes: int = MOST_BYTES, *, deep: bool = True) -
     A ReduceSum over stacked branches becomes their Sum first, whatever follows.
     """
     applied = Applied(NAME)
+    if opset_of(graph) < MINIMUM_OPSET:
+        applied.refusals.append(f"graph: its opset is below {MINIMUM_OPSET}")
+        return applied
     gathered_sums.apply(graph)
     clean(graph)
     seen: set[ir.Node] = set()

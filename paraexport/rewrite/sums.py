@@ -17,7 +17,7 @@ from paraexport.rewrite.edit import const, dims, is_op, operands, read_once, res
 
 def is_sum(node: ir.Node | None) -> bool:
     """Whether the node adds values, each as large as its result or a constant."""
-    if node is None or not is_op(node, "Add", "Sum") or len(operands(node)) < 2:
+    if node is None or not is_op(node, "Add", "Sum") or len(operands(node)) < 2 or node.attributes:
         return False
     whole = dims(result(node))
     return whole is not None and all(const(value) is not None or dims(value) == whole for value in operands(node))
@@ -61,7 +61,7 @@ def branch_leaves(total: ir.Value, signatures: Signatures) -> list[ir.Value]:
     pending = [total]
     while pending:
         value = pending.pop()
-        if (value is total or is_inner(value)) and (inside[value].most_common(1)[0][1] > 1 or value is total):
+        if (value is total or is_inner(value)) and (value is total or max(inside[value].values(), default=0) > 1):
             pending.extend(reversed(terms_of(value)))
         else:
             leaves.append(value)
@@ -89,7 +89,8 @@ def mixed_leaf(leaves: list[ir.Value], inside: dict[ir.Value, Counter[int]], sig
 
 def added(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """The sum of constants of one dtype, rounded to it once."""
-    return functools.reduce(np.add, [array.astype(np.float64) for array in arrays]).astype(arrays[0].dtype)
+    total = functools.reduce(np.add, [array.astype(np.float64) for array in arrays])
+    return np.asarray(total, arrays[0].dtype)
 
 
 def look_like_branches(values: list[ir.Value]) -> bool:

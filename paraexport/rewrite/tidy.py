@@ -10,12 +10,25 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from paraexport.onnx_summary import RANDOM
-from paraexport.rewrite.edit import Applied, attribute, clean, const, is_op, operands, result, substitute
+from paraexport.rewrite.alike import attribute_key, domain, why_unique
+from paraexport.rewrite.attributes import attribute
+from paraexport.rewrite.edit import (
+    Applied,
+    can_stand_for,
+    clean,
+    const,
+    input_of,
+    is_op,
+    operands,
+    result,
+    substitute,
+)
 
 NAME = "tidy"
+DETERMINISTIC = frozenset({"", "ai.onnx.ml", "com.microsoft"})
+"""The domains whose operators, but for random ones, give the same for the same; of others nothing is known."""
 RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 
 
@@ -25,16 +38,15 @@ def apply(graph: ir.Graph) -> Applied:
     before = len(graph)
     clean(graph)
     merge_initializers(graph)
-    model = ir.Model(graph, ir_version=10)
     random = [node for node in graph if node.op_type in RANDOM]
     if random:
         applied.refuse(random[0], "it draws random numbers, so equal nodes were not merged")
     changed = True
     while changed:
         moved = [simplify(node) for node in list(graph)]
-        merged = not random and common.CommonSubexpressionEliminationPass()(model).modified
+        merged = not random and merge_nodes(graph)
         clean(graph)
-        changed = any(moved) or bool(merged)
+        changed = any(moved) or merged
     applied.times = before - len(graph)
     return applied
 
@@ -44,12 +56,31 @@ def merge_initializers(graph: ir.Graph) -> None:
     first: dict[Hashable, ir.Value] = {}
     for name, value in list(graph.initializers.items()):
         array = const(value)
-        if array is None or array.dtype.kind == "O" or value.is_graph_input() or value.is_graph_output():
+        if array is None or value.is_graph_output():
             continue
         kept = first.setdefault((value.dtype, array.shape, array.tobytes()), value)
         if kept is not value:
             value.replace_all_uses_with(kept)
             graph.initializers.pop(name)
+
+
+def merge_nodes(graph: ir.Graph) -> bool:
+    """Let the readers of a node read an earlier one that does the same; whether there were any."""
+    first: dict[Hashable, ir.Node] = {}
+    merged = False
+    for node in list(graph):
+        if domain(node) not in DETERMINISTIC or why_unique(node) is not None:
+            continue
+        attributes = tuple(sorted((name, attribute_key(given)) for name, given in node.attributes.items()))
+        # An output that has no name is none.
+        outputs = tuple(bool(value.name) for value in node.outputs)
+        kept = first.setdefault((domain(node), node.op_type, attributes, tuple(node.inputs), outputs), node)
+        if kept is not node and all(map(can_stand_for, kept.outputs, node.outputs)):
+            for old, new in zip(node.outputs, kept.outputs, strict=True):
+                substitute(old, new)
+            graph.remove(node, safe=True)
+            merged = True
+    return merged
 
 
 def simplify(node: ir.Node) -> bool:
@@ -81,7 +112,7 @@ def skip_transpose(node: ir.Node) -> bool:
 def skip_reshape(node: ir.Node) -> bool:
     """Read what the reshaping node before this one reads; a 0 in the target would copy a size from elsewhere."""
     inner = operands(node)[0].producer()
-    target = const(node.inputs[1])
+    target = const(input_of(node, 1))
     if inner is None or not is_op(inner, *RESHAPES) or target is None or not target.all():
         return False
     node.replace_input_with(0, operands(inner)[0])
@@ -96,7 +127,7 @@ def moves_nothing(node: ir.Node) -> bool:
     if is_op(node, "Identity"):
         return True
     before, after = operands(node)[0].shape, result(node).shape
-    if before is None or after is None or len(before) != len(after):
+    if before is None or after is None or len(before) != len(after) or 0 in [*before, *after]:
         return False
     pairs = list(zip(before, after, strict=True))
     other = [pair for pair in pairs if pair[0] != pair[1] or not is_certain(pair[0])]
@@ -117,8 +148,3 @@ def order_of(node: ir.Node) -> Sequence[int] | None:
 
 def is_wanted(value: ir.Value) -> bool:
     return bool(value.uses()) or value.is_graph_output()
-
-
-def can_stand_for(source: ir.Value, value: ir.Value) -> bool:
-    """Whether the source may take the place of `value`; an output of the graph needs a node, and a name, of its own."""
-    return not value.is_graph_output() or (source.producer() is not None and not source.is_graph_output())

@@ -99,6 +99,8 @@ def sizes_of(value: ir.Value) -> Sizes:
 def known(sizes: Sequence[Size], what: str) -> tuple[int, ...]:
     if unknown := [size for size in sizes if not isinstance(size, int)]:
         raise Refused(f"{what} has the size {unknown[0] or 'unknown'} beside its first axis")
+    if 0 in sizes:
+        raise Refused(f"{what} is empty")
     return tuple(size for size in sizes if isinstance(size, int))
 
 
@@ -139,6 +141,8 @@ class Plan:
 
     def shape(self, sizes: Sizes, layout: int) -> Sizes:
         """The shape of a value of these sizes in this layout."""
+        if not sizes and layout != FULL:
+            raise Refused("a value without axes")
         if layout == SPLIT:
             return self.count, sizes[0] if len(sizes) == 2 else product(sizes[:-1]), sizes[-1]
         if layout == FULL:

@@ -22,24 +22,29 @@ from paraexport.rewrite.edit import (
     bias_of,
     clean,
     const,
-    fresh,
     is_op,
-    names_in,
-    read_once,
+    only_reader,
+    opset_of,
     readers,
     result,
     substitute,
 )
 from paraexport.rewrite.naming import beside, joined, shared_scope
+from paraexport.rewrite.taken_names import fresh, names_in
 from paraexport.rewrite.views import sizes_of
 
 NAME = "wide"
+MINIMUM_OPSET = 13
+"""Since then Split takes its sizes as an input."""
 Array = NDArray[Any]
 
 
 def apply(graph: ir.Graph, most_columns: int | None = None) -> Applied:
     """Merge the products of every value, as many at a time as have at most `most_columns` columns together."""
     applied = Applied(NAME)
+    if opset_of(graph) < MINIMUM_OPSET:
+        applied.refusals.append(f"graph: its opset is below {MINIMUM_OPSET}")
+        return applied
     order = {node: index for index, node in enumerate(graph)}
     values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     for value in values:
@@ -64,10 +69,10 @@ def matrix(node: ir.Node) -> Array:
 
 def reads(node: ir.Node, value: ir.Value, order: dict[ir.Node, int]) -> bool:
     """Whether the node is a product of `value` by a matrix of constants, as much as `value` is a stack of matrices."""
-    if node not in order or not is_op(node, "MatMul") or node.inputs[0] is not value or value.shape is None:
+    if node not in order or not is_op(node, "MatMul") or node.inputs[0] is not value or result(node).shape is None:
         return False
-    weight, rank = const(node.inputs[1]), len(value.shape)
-    return const(value) is None and weight is not None and rank >= weight.ndim >= 2
+    weight, rank = const(node.inputs[1]), len(value.shape or ())
+    return const(value) is None and weight is not None and weight.size > 0 and rank >= weight.ndim >= 2
 
 
 def by_rows(products: Sequence[ir.Node]) -> list[list[ir.Node]]:
@@ -115,7 +120,7 @@ def merge(graph: ir.Graph, value: ir.Value, products: Sequence[ir.Node]) -> None
 
 def bias_after(value: ir.Value, width: int) -> tuple[ir.Node, Array] | None:
     """(the Add that alone reads the product, its bias, as wide as the product), or None."""
-    (node,) = readers(value) if read_once(value) else (None,)
+    node = only_reader(value)
     found = bias_of(node)
     if node is None or found is None or found[0] is not value:
         return None

@@ -6,24 +6,13 @@ attention as one node; the branches meeting in a Sum. What a step does not under
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import onnx_ir as ir
-
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
-from paraexport.rewrite.edit import Applied
+from paraexport.rewrite.whole import Step, on_graph, whole
 
 NAME = "canonical"
-Step = Callable[[ir.Model], Applied]
-
-
-def on_graph(apply: Callable[[ir.Graph], Applied]) -> Step:
-    return lambda model: apply(model.graph)
-
-
 STEPS: tuple[Step, ...] = (
-    prepare.apply,
-    shapes.apply,
-    *map(on_graph, (gemm.apply, totals.apply, packed.apply, attention.apply)),
+    whole(prepare.NAME, prepare.apply),
+    whole(shapes.NAME, shapes.apply),
+    *(whole(one.NAME, on_graph(one.apply)) for one in (gemm, totals, packed, attention)),
 )
 NAMES = frozenset(module.NAME for module in (prepare, shapes, gemm, totals, packed, attention))

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
+from paraexport.rewrite.attributes import attribute, axis_of
 from paraexport.rewrite.edit import (
     Applied,
     Refused,
     add_node,
-    attribute,
     clean,
     const,
     dims,
     is_op,
     operands,
+    opset_of,
     read_once,
     readers,
     result,
@@ -46,7 +48,7 @@ class Found:
 def apply(graph: ir.Graph) -> Applied:
     """Counts the Attention nodes that were made."""
     applied = Applied(NAME)
-    if graph.opset_imports.get("", 0) < MINIMUM_OPSET:
+    if opset_of(graph) < MINIMUM_OPSET:
         return applied
     for node in tuple(graph):
         if not is_op(node, "Softmax") or node.graph is None:
@@ -79,10 +81,8 @@ def match(softmax: ir.Node) -> tuple[ir.Node | None, Found | None]:
         if scoring is not None and is_op(scoring, "Add", "Where"):
             raise Refused(f"{scoring.op_type} changes its scores, as a mask does")
         return None, None
-    axis = attribute(softmax, "axis", -1)
-    assert isinstance(axis, int)
     rank = len(dims(shares) or ())
-    if rank != 4 or axis % rank != rank - 1:
+    if rank != 4 or axis_of(softmax, rank, -1) != rank - 1:
         raise Refused(f"its scores have {rank or 'unknown'} axes, not [B, h, N, N]")
     inside = [scores, product, shares]
     if len(followers) != 1 or any(not read_once(value) for value in inside):
@@ -99,18 +99,32 @@ def match(softmax: ir.Node) -> tuple[ir.Node | None, Found | None]:
     heads = {size[1] for size in sizes if size is not None}
     if len(heads) != 1:
         raise Refused("its queries and keys differ in their number of heads")
-    return mixing, Found(query, key, value, factor * left * right)
+    if len({sizes_of(one)[0] for one in (query, key, value)} - {None}) > 1:
+        raise Refused("its queries, keys and values differ in their batch")
+    return mixing, Found(query, key, value, as_attribute(factor * left * right, query.dtype))
+
+
+def as_attribute(scale: float, dtype: ir.DataType | None) -> float:
+    """The scale, which Attention keeps as a float32: where that rounds more than the graph, Refused."""
+    kept = np.float32(scale)
+    if not np.isfinite(kept) or kept == 0 or (dtype in {None, ir.DataType.DOUBLE} and float(kept) != scale):
+        raise Refused(f"its scale {scale:g} is no float32, as that of Attention is")
+    return scale
 
 
 def unscaled(value: ir.Value) -> tuple[ir.Value, float]:
     """x and s of s · x, through any Mul and Div by one number; (value, 1) where there is none."""
     scale = 1.0
     while (node := value.producer()) is not None and is_op(node, "Mul", "Div") and read_once(value):
+        if len(operands(node)) != 2:
+            break
         one, other = operands(node)
         if is_op(node, "Mul") and const(one) is not None:
             one, other = other, one
         number = const(other)
         if number is None or number.size != 1 or const(one) is not None or dims(one) != dims(value):
+            break
+        if not number.all() or not np.isfinite(number.astype(np.float64)).all():
             break
         scale = scale * float(number.item()) if is_op(node, "Mul") else scale / float(number.item())
         value = one
@@ -135,7 +149,7 @@ def turned(before: ir.Node, key: ir.Value) -> ir.Value:
     order, source = SWAPPED, key
     if node is not None and is_op(node, "Transpose"):
         inner = attribute(node, "perm")
-        if isinstance(inner, list | tuple):
+        if isinstance(inner, list | tuple) and len(inner) == len(SWAPPED):
             order, source = [inner[axis] for axis in SWAPPED], operands(node)[0]
     elif (whole := through_samples(key)) is not None:
         return whole

@@ -5,45 +5,55 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from paraexport.rewrite.attributes import float_of, int_of
 from paraexport.rewrite.edit import (
     Applied,
+    Refused,
     add_constant,
     add_node,
-    attribute,
     clean,
     const,
+    input_of,
+    is_matrix,
     is_op,
     operands,
+    opset_of,
     result,
     substitute,
     take_name,
 )
+from paraexport.rewrite.naming import joined
 from paraexport.rewrite.views import sizes_of
 
 NAME = "gemm"
+MINIMUM_OPSET = 7
+"""Before, an attribute said how to broadcast the bias."""
 
 
 def apply(graph: ir.Graph) -> Applied:
     """Counts the Gemm nodes that are gone."""
     applied = Applied(NAME)
+    if opset_of(graph) < MINIMUM_OPSET:
+        return applied
     # A weight that several nodes share stays one constant.
     made: dict[tuple[ir.Value, bool, float], ir.Value] = {}
     for node in tuple(graph):
         if is_op(node, "Gemm"):
-            applied.times += split(graph, node, made)
+            try:
+                applied.times += split(graph, node, made)
+            except Refused as reason:
+                applied.refuse(node, reason)
     clean(graph)
     return applied
 
 
 def split(graph: ir.Graph, node: ir.Node, made: dict[tuple[ir.Value, bool, float], ir.Value]) -> bool:
-    source, weight, *added = operands(node)
-    array, bias = const(weight), const(added[0]) if added else None
-    if array is None or array.ndim != 2 or attribute(node, "transA", 0) or (added and bias is None):
+    source, weight, added = operands(node)[0], input_of(node, 1), input_of(node, 2)
+    array, bias = const(weight), const(added)
+    alpha, beta, turned_first = float_of(node, "alpha", 1.0), float_of(node, "beta", 1.0), int_of(node, "transA", 0)
+    if weight is None or array is None or not is_matrix(array) or turned_first or (added is not None and bias is None):
         return False
-    alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
-    assert isinstance(alpha, float)
-    assert isinstance(beta, float)
-    key = weight, bool(attribute(node, "transB", 0)), alpha
+    key = weight, bool(int_of(node, "transB", 0)), alpha
     if key not in made:
         made[key] = weight
         if key[1] or alpha != 1:
@@ -52,11 +62,11 @@ def split(graph: ir.Graph, node: ir.Node, made: dict[tuple[ir.Value, bool, float
             made[key] = add_constant(graph, f"{weight.name}/turned", scaled)
     output = result(node)
     shape = sizes_of(output) if output.shape is not None else None
-    value = add_node(node, "MatMul", [source, made[key]], name=f"{node.name}/MatMul", shape=shape)
-    if bias is not None:
+    value = add_node(node, "MatMul", [source, made[key]], name=joined(node.name or "", "MatMul"), shape=shape)
+    if added is not None and bias is not None:
         scaled = bias if beta == 1 else (bias.astype(np.float64) * beta).astype(bias.dtype)
-        offset = added[0] if beta == 1 else add_constant(graph, f"{added[0].name}/scaled", scaled)
-        value = add_node(node, "Add", [value, offset], name=f"{node.name}/Add", shape=shape)
+        offset = added if beta == 1 else add_constant(graph, f"{added.name}/scaled", scaled)
+        value = add_node(node, "Add", [value, offset], name=joined(node.name or "", "Add"), shape=shape)
     take_name(value, output)
     substitute(output, value)
     return True

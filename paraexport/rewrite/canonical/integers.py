@@ -5,6 +5,7 @@ An entry is a number, the name of a free length (`batch`), or None where nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import attribute, const, is_op, operands
+from paraexport.rewrite.attributes import attribute, int_of
+from paraexport.rewrite.edit import Refused, const, is_op, operands
 
 Entries = NDArray[Any]
 """An array of objects."""
@@ -43,7 +45,7 @@ class Integers:
             return None
         try:
             found = shape_entries(node) if node.op_type == "Shape" else self.apply(rule, node)
-        except (IndexError, ValueError, ZeroDivisionError):
+        except (IndexError, ValueError, ZeroDivisionError, Refused):
             return None  # the node is wrong, or more general than the rule
         if found is None or found.size > MOST_ENTRIES:
             return None
@@ -65,10 +67,7 @@ def shape_entries(node: ir.Node) -> Entries | None:
     if shape is None:
         return None
     sizes = [size if isinstance(size, int) else size.value for size in shape]
-    start, end = attribute(node, "start", 0), attribute(node, "end", len(sizes))
-    assert isinstance(start, int)
-    assert isinstance(end, int)
-    return objects(sizes[start:end])
+    return objects(sizes[int_of(node, "start", 0) : int_of(node, "end", len(sizes))])
 
 
 def objects(entries: list[Any]) -> Entries:
@@ -90,8 +89,7 @@ def integers(entries: Entries) -> list[int]:
 
 
 def gather(node: ir.Node, inputs: list[Entries]) -> Entries:
-    axis = attribute(node, "axis", 0)
-    assert isinstance(axis, int)
+    axis = int_of(node, "axis", 0)
     indices = np.asarray(integers(inputs[1]), np.int64).reshape(inputs[1].shape)
     return np.asarray(inputs[0].take(indices, axis=axis), object)
 
@@ -110,9 +108,7 @@ def cut(_node: ir.Node, inputs: list[Entries]) -> Entries:
 
 
 def concat(node: ir.Node, inputs: list[Entries]) -> Entries:
-    axis = attribute(node, "axis")
-    assert isinstance(axis, int)
-    return np.concatenate(inputs, axis)
+    return np.concatenate(inputs, int_of(node, "axis"))
 
 
 def unsqueeze(_node: ir.Node, inputs: list[Entries]) -> Entries:
@@ -139,7 +135,8 @@ def filled(node: ir.Node, inputs: list[Entries]) -> Entries | None:
     value = attribute(node, "value")
     if not isinstance(value, ir.TensorProtocol) or value.dtype not in INTEGERS:
         return None
-    return np.full(integers(inputs[0]), value.numpy().item(), object)
+    sizes = integers(inputs[0])
+    return np.full(sizes, value.numpy().item(), object) if math.prod(sizes) <= MOST_ENTRIES else None
 
 
 def entrywise(function: Callable[..., Any]) -> Rule:
@@ -152,7 +149,12 @@ def entrywise(function: Callable[..., Any]) -> Rule:
 
 
 def numeric(function: Callable[[int, int], int]) -> Rule:
-    return entrywise(lambda one, other: function(one, other) if are_integers(one, other) else None)
+    return entrywise(lambda one, other: in_range(function(one, other)) if are_integers(one, other) else None)
+
+
+def in_range(number: int) -> int | None:
+    """The number, or None where an int64 would wrap around."""
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def are_integers(*entries: object) -> bool:

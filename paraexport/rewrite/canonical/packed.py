@@ -15,27 +15,30 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.rewrite.attributes import int_of
 from paraexport.rewrite.edit import (
     Applied,
     Refused,
     add_constant,
     add_node,
-    attribute,
     clean,
     const,
+    input_of,
     is_op,
     operands,
     readers,
     substitute,
     take_name,
 )
-from paraexport.rewrite.heads import TWO, reshaped, sizes_of
+from paraexport.rewrite.heads import TWO, reshaped, sizes_of, transposed
 from paraexport.rewrite.products import Product, channels, product_of
 
 NAME = "packed"
 VIEWS = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 SELECTIONS = ("Split", "Slice", "Gather")
 Indices = NDArray[np.int64]
+MOST_NUMBERS = 2**27
+"""Their places take 1 GiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +56,8 @@ def apply(graph: ir.Graph) -> Applied:
     """Counts the products that were taken apart."""
     applied = Applied(NAME)
     for node in tuple(graph):
-        product = product_of(node)
-        if product is None or not is_op(node, "MatMul") or not leads_to_selection(product.output):
+        product = product_of(node) if is_op(node, "MatMul") else None
+        if product is None or not leads_to_selection(product.output):
             continue
         try:
             parts = parts_of(product)
@@ -71,9 +74,12 @@ def apply(graph: ir.Graph) -> Applied:
 
 def leads_to_selection(value: ir.Value) -> bool:
     """Whether the value is cut, at once or behind views."""
-    for node in readers(value):
-        if is_op(node, *SELECTIONS) or (is_op(node, *VIEWS) and leads_to_selection(node.outputs[0])):
-            return True
+    pending = [value]
+    while pending:
+        for node in readers(pending.pop()):
+            if is_op(node, *SELECTIONS):
+                return True
+            pending.extend(node.outputs if is_op(node, *VIEWS) else ())
     return False
 
 
@@ -89,6 +95,8 @@ def parts_of(product: Product) -> list[Part]:
     sizes = sizes_of(output)
     if len(sizes) != 3:
         return []
+    if np.prod(sizes, dtype=float) > MOST_NUMBERS:
+        raise Refused(f"{output.name} has too many numbers to follow each of them")
     channels(product.bias if product.bias is not None else np.zeros(1), sizes[-1])
     places = np.arange(np.prod(sizes), dtype=np.int64).reshape(sizes)
     found = [located(value, seen, sizes) for value, seen in leaves(output, places)]
@@ -115,37 +123,54 @@ def leaves(value: ir.Value, places: Indices) -> Iterator[tuple[ir.Value, Indices
 
 def viewed(places: Indices, node: ir.Node) -> Indices:
     if is_op(node, "Transpose"):
-        order = attribute(node, "perm")
-        return places.transpose(order if isinstance(order, list | tuple) else None)
-    axes = const(node.inputs[1]) if len(node.inputs) > 1 else None
+        return transposed(places, node)
+    axes = const(input_of(node, 1))
     if axes is None:
         raise Refused(f"the sizes or axes of {node.name} are not constant")
     if is_op(node, "Reshape"):
         return reshaped(places, node)
     over = tuple(int(axis) for axis in axes.ravel())
-    return places.squeeze(over) if is_op(node, "Squeeze") else np.expand_dims(places, over)
+    try:
+        return places.squeeze(over) if is_op(node, "Squeeze") else np.expand_dims(places, over)
+    except ValueError as error:
+        raise Refused(f"{node.name} drops or adds the axes {list(over)}, which ties the batch") from error
 
 
 def selected(places: Indices, node: ir.Node) -> Iterator[tuple[ir.Value, Indices]]:
     given = [None if value is None else const(value) for value in node.inputs[1:]]
     if any(array is None and value is not None for array, value in zip(given, node.inputs[1:], strict=True)):
         raise Refused(f"what {node.name} takes is not constant")
+    try:
+        pieces = taken(places, node, given)
+    except (ValueError, IndexError) as error:
+        raise Refused(f"what {node.name} takes is not there, or ties the batch") from error
+    if any(piece.size == 0 for piece in pieces):
+        raise Refused(f"{node.name} takes nothing")
+    yield from zip(node.outputs, pieces, strict=True)
+
+
+def taken(places: Indices, node: ir.Node, given: list[NDArray[Any] | None]) -> list[Indices]:
+    """What each output of a selection holds."""
     if is_op(node, "Slice"):
-        yield node.outputs[0], sliced(places, given)
-        return
-    axis = attribute(node, "axis", 0)
-    assert isinstance(axis, int)
+        return [sliced(places, given)]
+    axis, first = int_of(node, "axis", 0), given[0] if given else None
     if is_op(node, "Gather"):
-        assert given[0] is not None
-        yield node.outputs[0], places.take(given[0], axis)
-        return
+        if first is None:
+            raise Refused(f"{node.name} has no indices")
+        return [places.take(first, axis)]
+    if "split" in node.attributes:
+        raise Refused(f"{node.name} is a Split from before opset 13")
     length, count = places.shape[axis], len(node.outputs)
-    lengths = given[0].tolist() if given and given[0] is not None else [-(-length // count)] * count
-    bounds = np.cumsum(lengths)[:-1]
-    yield from zip(node.outputs, np.split(places, bounds, axis), strict=True)
+    lengths = [-(-length // count)] * count if first is None else first.tolist()
+    pieces = np.split(places, np.cumsum(lengths)[:-1], axis)
+    if first is not None and [piece.shape[axis] for piece in pieces] != lengths:
+        raise Refused(f"{node.name} splits {length} into {lengths}")
+    return pieces
 
 
 def sliced(places: Indices, given: list[NDArray[Any] | None]) -> Indices:
+    if len(given) < 2:
+        raise Refused("it is a Slice from before opset 10")
     starts, ends, over, steps = ([] if array is None else array.tolist() for array in [*given, None, None][:4])
     index = [slice(None)] * places.ndim
     for start, end, axis, step in zip(

@@ -10,19 +10,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-import onnx_ir.serde
 import onnxscript.optimizer
-from onnx import defs, shape_inference
-from onnx_ir.passes import common
 
+from paraexport.rewrite.attributes import attribute, int_of
+from paraexport.rewrite.canonical.inference import infer
 from paraexport.rewrite.canonical.integers import Entries, Integers
+from paraexport.rewrite.canonical.prepare import constants_to_initializers, why_not
 from paraexport.rewrite.edit import (
     Applied,
+    Refused,
     add_constant,
     add_node,
-    attribute,
     clean,
     const,
     is_op,
@@ -31,6 +30,7 @@ from paraexport.rewrite.edit import (
     substitute,
 )
 from paraexport.rewrite.naming import beside
+from paraexport.rewrite.whole import by_library
 
 NAME = "shapes"
 Sizes = list[int | str | None]
@@ -38,7 +38,13 @@ MOST_FOLDED_BYTES = 2**20
 
 
 def apply(model: ir.Model) -> Applied:
-    """Counts the integer values that became constants, targets of Reshape and Expand included."""
+    """Counts the integer values that became constants, targets of Reshape and Expand included.
+
+    Raises:
+        Refused: the graph has something that cannot be followed.
+    """
+    if reason := why_not(model):
+        raise Refused(reason)
     applied = Applied(NAME)
     fold_numbers(model)
     walk = Walk(model.graph)
@@ -51,8 +57,9 @@ def apply(model: ir.Model) -> Applied:
 
 def fold_numbers(model: ir.Model) -> None:
     """Compute what small constants alone decide, such as 1/√d from a size."""
-    onnxscript.optimizer.fold_constants(model, onnx_shape_inference=False, output_size_limit=MOST_FOLDED_BYTES)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    with by_library("onnxscript cannot fold its constants"):
+        onnxscript.optimizer.fold_constants(model, onnx_shape_inference=False, output_size_limit=MOST_FOLDED_BYTES)
+    constants_to_initializers(model)
     clean(model.graph)
 
 
@@ -70,8 +77,8 @@ class Walk:
         if is_op(node, "Expand"):
             return self.expand(node)
         if is_op(node, "ConstantOfShape") and (sizes := self.integers.of(operands(node)[0])) is not None:
-            filled = node.attributes.get("value")
-            set_type(result(node), ir.DataType.FLOAT if filled is None else filled.value.dtype)
+            filled = attribute(node, "value")
+            set_type(result(node), filled.dtype if isinstance(filled, ir.TensorProtocol) else ir.DataType.FLOAT)
             result(node).shape = ir.Shape(sizes.tolist())
             return False
         infer(node)
@@ -79,6 +86,8 @@ class Walk:
 
     def make_constant(self, node: ir.Node, entries: Entries) -> bool:
         value = result(node)
+        if value.dtype is None:
+            infer(node)
         if value.is_graph_output() or value.dtype not in (None, ir.DataType.INT64) or entries.dtype != object:
             infer(node)
             return False
@@ -92,15 +101,16 @@ class Walk:
         return True
 
     def reshape(self, node: ir.Node) -> bool:
-        source, target = operands(node)
-        entries = self.integers.of(target)
-        if entries is None:
+        source, *rest = operands(node)
+        entries = self.integers.of(rest[0]) if rest else None
+        if entries is None or entries.ndim != 1:
             infer(node)
             return False
+        target = rest[0]
         sizes: Sizes = entries.tolist()
         before = sizes_of(source)
-        if 0 in sizes and not attribute(node, "allowzero", 0):
-            copied = before or [None] * len(sizes)
+        if 0 in sizes and not int_of(node, "allowzero", 0):
+            copied = [*(before or []), *[None] * len(sizes)]
             sizes = [copied[axis] if size == 0 else size for axis, size in enumerate(sizes)]
         asked = [*sizes]
         after = settled(before, sizes)
@@ -122,7 +132,7 @@ class Walk:
     def expand(self, node: ir.Node) -> bool:
         source, target = operands(node)
         entries, before, value = self.integers.of(target), sizes_of(source), result(node)
-        if entries is None or before is None or value.is_graph_output():
+        if entries is None or entries.ndim != 1 or before is None or value.is_graph_output():
             infer(node)
             return False
         sizes = widened(before, entries.tolist())
@@ -180,7 +190,16 @@ def widened(before: Sizes, target: Sizes) -> Sizes:
     """The sizes of `before` broadcast to `target`."""
     rank = max(len(before), len(target))
     sides = [[*([1] * (rank - len(side))), *side] for side in (before, target)]
-    return [size if wanted == 1 else wanted if size == 1 else size for size, wanted in zip(*sides, strict=True)]
+    return [widest(size, wanted) for size, wanted in zip(*sides, strict=True)]
+
+
+def widest(size: int | str | None, other: int | str | None) -> int | str | None:
+    """The length of an axis that was broadcast; of a free length and a number, the number."""
+    if size in {1, other}:
+        return other
+    if other == 1 or isinstance(size, int):
+        return size
+    return other if isinstance(other, int) else None
 
 
 def is_plain_target(target: ir.Value) -> bool:
@@ -192,56 +211,3 @@ def is_plain_target(target: ir.Value) -> bool:
     source = first.producer()
     is_batch = source is not None and is_op(source, "Shape") and operands(source)[0].is_graph_input()
     return is_batch and all(const(value) is not None for value in rest)
-
-
-def infer(node: ir.Node) -> None:
-    """Give the outputs of a node the shapes that ONNX's own inference tells, where it tells more than is known."""
-    try:
-        schema = defs.get_schema(node.op_type, node.graph.opset_imports[""] if node.graph else 23, node.domain)
-    except (defs.SchemaError, KeyError):
-        return
-    values = [value for value in operands(node) if value.name]
-    types = {str(value.name): type_of(value) for value in values if value.type is not None}
-    if len(types) < len({value.name for value in values}):
-        return
-    data = {str(value.name): small for value in values if (small := small_tensor(value)) is not None}
-    proto = ir.serde.serialize_node(node)
-    try:
-        found = shape_inference.infer_node_outputs(schema, proto, types, data)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
-        return
-    for value in node.outputs:
-        told = found.get(value.name or "")
-        if told is None or value.is_graph_output():
-            continue
-        value.type = ir.serde.deserialize_type_proto_for_type(told)
-        if (shape := ir.serde.deserialize_type_proto_for_shape(told)) is not None:
-            value.shape = merged(shape, value.shape)
-
-
-def merged(told: ir.Shape, noted: ir.Shape | None) -> ir.Shape:
-    """The shape told by inference; where that leaves a length open, the number that the file notes."""
-    if noted is None or len(noted) != len(told):
-        return told
-    pairs = zip(told, noted, strict=True)
-    return ir.Shape([other if is_open(size) and isinstance(other, int) else size for size, other in pairs])
-
-
-def is_open(size: int | ir.SymbolicDim) -> bool:
-    return not isinstance(size, int) and size.value is None
-
-
-def type_of(value: ir.Value) -> onnx.TypeProto:
-    proto = onnx.TypeProto()
-    assert value.type is not None
-    onnx_ir.serde.serialize_type_into(proto, value.type)
-    if value.shape is not None:
-        onnx_ir.serde.serialize_shape_into(proto, value.shape)
-    return proto
-
-
-def small_tensor(value: ir.Value) -> onnx.TensorProto | None:
-    array = const(value)
-    if array is None or array.dtype.kind not in "iub" or array.size > 64:
-        return None
-    return onnx.numpy_helper.from_array(array, str(value.name))

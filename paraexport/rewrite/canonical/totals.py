@@ -8,6 +8,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from paraexport.rewrite import gathered_sums
+from paraexport.rewrite.attributes import attribute
 from paraexport.rewrite.edit import Applied, clean, const, is_op, operands, result, substitute
 
 NAME = "totals"
@@ -29,6 +30,8 @@ def apply(graph: ir.Graph) -> Applied:
 
 def without_zeros(adding: ir.Node) -> ir.Value | None:
     """y of 0 + y, where y is as large as the sum."""
+    if len(operands(adding)) != 2 or adding.attributes:
+        return None
     for zeros, kept in (operands(adding), operands(adding)[::-1]):
         if is_zero(zeros) and const(kept) is None and are_equal(kept, result(adding)):
             return kept
@@ -52,6 +55,6 @@ def is_zero(value: ir.Value) -> bool:
         node = value.producer()
     array = const(value)
     if array is None and node is not None and is_op(node, "ConstantOfShape"):
-        filled = node.attributes.get("value")
-        return filled is None or not filled.value.numpy().any()
+        filled = attribute(node, "value")
+        return not isinstance(filled, ir.TensorProtocol) or not filled.numpy().any()
     return array is not None and not array.any()

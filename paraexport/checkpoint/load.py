@@ -25,7 +25,6 @@ from paraexport.checkpoint.native import Recorded, recorded
 from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.patch_order import in_our_order
 from paraexport.checkpoint.preparation import name_classes, prepare
-from paraexport.checkpoint.pt2 import read_program
 from paraexport.checkpoint.recognise import Known, Opaque, recognise
 from paraexport.checkpoint.weights import as_float32
 from paraexport.checkpoint.wrappers import Weights, strip_common_prefix, unwrap
@@ -76,6 +75,8 @@ def load_checkpoint(
             model, weights = module_from_function(path, module, guesses)
             found = from_module(Opaque(model), {**configs_beside(path), **weights}, option, guesses)
         elif file_kind(path) is Kind.PROGRAM:
+            from paraexport.checkpoint.pt2 import read_program  # half of the time of importing torch
+
             program = read_program(path)
             opaque = Opaque(program.module, program.tensors, program.image_shape, program.batch)
             found = from_module(opaque, configs_beside(path), option, guesses)

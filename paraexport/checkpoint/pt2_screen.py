@@ -17,7 +17,7 @@ from typing import Any
 
 from torch.export.pt2_archive import PT2ArchiveReader
 
-from paraexport.checkpoint.files import load_safely
+from paraexport.checkpoint.torch_file import load_safely
 from paraexport.errors import CheckpointError
 
 MODEL = "models/model.json"

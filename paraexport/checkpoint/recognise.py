@@ -21,10 +21,10 @@ from paraexport.checkpoint.canonical import Canonical, canonicalise
 from paraexport.checkpoint.given import Given, Guesses
 from paraexport.checkpoint.hints import hints
 from paraexport.checkpoint.infer import infer_spec
+from paraexport.checkpoint.names import strip_common_prefix
 from paraexport.checkpoint.sizes import QUERY
 from paraexport.checkpoint.stem import CLASS_TOKEN, NORM
 from paraexport.checkpoint.weights import as_float32
-from paraexport.checkpoint.wrappers import strip_common_prefix
 from paraexport.errors import InputError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Classifier, Spec

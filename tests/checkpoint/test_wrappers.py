@@ -96,7 +96,8 @@ def test_the_plain_weights_win_over_an_averaged_copy_aloud(
     content = {plain: released(), averaged: released(OTHER, "module.")}
     loaded = load(tmp_path, content if plain_first else dict(reversed(content.items())))
     assert answers_as(loaded, WEIGHTS)
-    assert said_of_weights(loaded) == f"{plain}: the averaged copy under '{averaged}' is left out"
+    expected = f"the averaged copy under '{averaged}' is left out; to take it, give --weights {averaged}"
+    assert said_of_weights(loaded) == f"{plain}: {expected}"
 
 
 def test_an_averaged_copy_alone_is_taken_aloud(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_an_averaged_copy_with_its_own_wrapper_is_taken(tmp_path: Path) -> None:
 def test_an_averaged_copy_in_the_same_state_dict_is_left_out_aloud(plain: str, averaged: str, tmp_path: Path) -> None:
     loaded = load(tmp_path, {"state_dict": {**released(OTHER, averaged), **released(prefix=plain)}})
     assert answers_as(loaded, WEIGHTS)
-    assert f"the averaged copy under '{averaged.split('.')[-2]}.' is left out" in said_of_weights(loaded)
+    assert f"the averaged copy under '{averaged.split('.')[-2]}' is left out" in said_of_weights(loaded)
 
 
 def test_a_plain_wrapper_goes_without_saying(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from paraexport.errors import CheckpointError
 
-MOST_WORDS = 1_000_000
+MOST_WORDS = 300_000
 """Values in the configs of a checkpoint."""
 DEEPEST_WORDS = 20
 MOST_NUMBERS = 4096

@@ -44,12 +44,12 @@ def choose_copy(names: Mapping[str, set[str]], name_of: Callable[[str], str]) ->
             remedy="give the one that is meant as --weights NAME",
         )
     chosen = candidates[0]
-    rest = [word for word in names if word != chosen]
-    if rest:
+    if rest := [word for word in names if word != chosen]:
         kind = "the averaged copy under " if rest == averaged and len(rest) == 1 else ""
-        listed = truncated([repr(name_of(word)) for word in rest], 8)
-        verb = "are" if len(rest) > 1 else "is"
-        return chosen, f"{kind}{listed} {verb} left out; to take it, give --weights {name_of(rest[0])}"
+        listed = truncated([f"'{name_of(word)}'" for word in rest], 8)
+        copies = [name_of(word) for word in rest if alike(names[word], names[chosen])]
+        remedy = f"; to take it, give --weights {copies[0]}" if copies else ""
+        return chosen, f"{kind}{listed} {'are' if len(rest) > 1 else 'is'} left out{remedy}"
     if chosen in averaged:
         return chosen, "only an averaged copy is in the file"
     return chosen, "" if chosen in PLAIN else "it is the only state dict in the file"

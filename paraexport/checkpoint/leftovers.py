@@ -27,6 +27,8 @@ LOSS_OR_METRIC = re.compile(
     r"|recall|confmat|confusion_?matrix|ece|calibration_error|map|mixup)(?:_|\d|$)",
     re.IGNORECASE,
 )
+OF_LOSSES = "losses and metrics have no part in the answers"
+OF_COUNTERS = "counters, flags and indices are no weights; make sure that the model does not compute with them"
 REWRITTEN: Mapping[str, tuple[str, str]] = {
     r"\.parametrizations\.\w+\.": ("parametrized", "torch.nn.utils.parametrize.remove_parametrizations"),
     r"\.weight_[gv]$": ("weight-normed", "torch.nn.utils.remove_weight_norm"),
@@ -46,10 +48,9 @@ def without_leftovers(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[s
     refuse_rewritten(tensors)
     losses = {name for name in tensors if is_of_loss_or_metric(name)}
     counters = {name for name, tensor in tensors.items() if name not in losses and is_counter(name, tensor)}
-    for names, reason in ((losses, "losses and metrics"), (counters, "counters, flags and indices")):
+    for names, reason in ((losses, OF_LOSSES), (counters, OF_COUNTERS)):
         if names:
-            listed = truncated([name for name in tensors if name in names], 4)
-            guesses.assume("left_out", listed, f"{reason} have no part in the answers")
+            guesses.assume("left_out", truncated([name for name in tensors if name in names], 4), reason)
     kept = {name: tensor for name, tensor in tensors.items() if name not in losses | counters}
     return strip_common_prefix(kept) if kept and len(kept) < len(tensors) else dict(tensors)
 

@@ -24,6 +24,7 @@ RESAVE = "save model.state_dict() where it was trained, or give a function that 
 AGAIN = "copy or save it again"
 ZIP = b"PK\x03\x04"
 MOST_CHARACTERS = 200
+PACKED_PICKLE_BYTES = 2**20
 
 Harmless: TypeAlias = "Callable[..., Any] | tuple[Callable[..., Any], str]"
 
@@ -108,6 +109,9 @@ def check_zip_outline(file: IO[bytes], unfolded: Unfolded) -> None:
     archive = torch._C.PyTorchFileReader(file)
     for name in archive.get_all_records():
         unfolded.add(archive.get_record_size(name))
+    # torch.save packs nothing; a packed pickle of a small file could take minutes to read
+    if archive.get_record_size("data.pkl") > max(unfolded.size_bytes, PACKED_PICKLE_BYTES):
+        raise Refused("a pickle that is larger than the file")
     Outline(io.BytesIO(archive.get_record("data.pkl")), unfolded).load()
 
 

@@ -85,7 +85,10 @@ def holders(level: Mapping[str, Any]) -> list[str]:
     return [
         key
         for key, value in level.items()
-        if key not in CONFIG_KEYS and holds_tensors(value) and not is_training_state(key, value)
+        if key not in CONFIG_KEYS
+        and as_level(value) is not None
+        and holds_tensors(value)
+        and not is_training_state(key, value)
     ]
 
 
@@ -126,17 +129,21 @@ def one_copy(copies: dict[str, dict[str, Tensor]], wanted: str | None, guesses: 
 
 def name_of(word: str) -> str:
     """How a copy is called in messages and in `--weights`."""
-    return (word if word.isprintable() else repr(word))[:80] or WHOLE
+    return (word if word.isprintable() else ascii(word)[1:-1])[:80] or WHOLE
 
 
-def names_below(content: object, depth: int = DEEPEST) -> set[str]:
+def names_below(content: object) -> set[str]:
     """The names of the tensors in the first state dict below."""
-    level = as_level(content)
-    if level is None or not depth:
-        return set()
-    if names := set(named_tensors(level)):
-        return names
-    return next((names for key in holders(level) if (names := names_below(level[key], depth - 1))), set())
+    pending, seen = [content], set()
+    while pending:
+        value = pending.pop(0)
+        if id(value) in seen or (level := as_level(value)) is None:
+            continue
+        seen.add(id(value))
+        if names := set(named_tensors(level)):
+            return names
+        pending += level.values()
+    return set()
 
 
 def find_copy(content: object, wanted: str, *, twins: bool) -> tuple[str, ...]:

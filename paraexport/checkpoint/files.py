@@ -66,10 +66,10 @@ def read_shards(index: Path) -> dict[str, Tensor]:
     problems: list[str] = []
     for file in sorted(set(listed.values())):
         shard = index.parent / file
-        kind = file_kind(shard)
-        if kind is Kind.INDEX:
-            raise CheckpointError("a shard is an index itself", where=shard, expected="a file of weights")
         with located(shard):
+            kind = file_kind(shard)
+            if kind is Kind.INDEX:
+                raise CheckpointError("a shard is an index itself", expected="a file of weights")
             content = read_weights(shard, kind)
         held = (
             {key: value for key, value in dict.items(content) if isinstance(value, Tensor)}

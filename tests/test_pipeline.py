@@ -306,7 +306,7 @@ def test_the_copy_that_was_chosen_of_shards_is_in_the_manifest_and_validated_aga
         "teacher": {name: value + 0.1 * torch.randn_like(value) for name, value in content["state_dict"].items()},
     }
     (folder := tmp_path / "vit").mkdir()
-    listed = {}
+    listed: dict[str, str] = {}
     for copy, state in both.items():
         safetensors.torch.save_file(
             {f"{copy}.{name}": value for name, value in state.items()}, folder / f"{copy}.safetensors"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.export.pt2_archive._package import load_pt2
 
+from paraexport.checkpoint.pt2_memory import check_values
 from paraexport.checkpoint.pt2_screen import screen
 from paraexport.errors import CheckpointError, MissingError, ParaexportError, lack_of_memory
 
@@ -56,7 +57,9 @@ def read_program(path: Path) -> Program:
         vars(module).pop(name, None)
     image_shape = (shape[1], shape[2], shape[3]) if all(isinstance(size, int) for size in shape[1:]) else None
     batch = shape[0] if isinstance(shape[0], int) else None
-    return Program(tensors, module.eval(), image_shape, batch)
+    module = module.eval()
+    check_values(module, image_shape, batch)
+    return Program(tensors, module, image_shape, batch)
 
 
 @contextmanager

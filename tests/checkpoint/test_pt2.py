@@ -273,3 +273,32 @@ def test_few_candidates_are_tried_where_the_graph_shows_most(good: Path, monkeyp
     assert load_checkpoint(good).convention == "released"
     # residual, pool and norm are left: 3 x 3 x 2
     assert 1 <= len(built) <= 18
+
+
+class Huge(nn.Module):
+    """A few bytes of weights, and 360 GB on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        numbers = torch.arange(300_000.0)
+        return self.head(images.flatten(1)) + (numbers[:, None] * numbers).sum()
+
+
+def test_a_program_that_would_fill_the_memory_is_not_run(tmp_path: Path) -> None:
+    path = exported(tmp_path / "a.pt2", Huge().eval(), torch.randn(2, 3, 2, 2))
+    with pytest.raises(CheckpointError, match=r"makes a tensor \[300000, 300000\]"):
+        load_checkpoint(path)
+
+
+def test_a_program_without_weights_is_traced_as_it_is(tmp_path: Path) -> None:
+    path = exported(tmp_path / "a.pt2", nn.Flatten().eval(), torch.randn(2, 1, 2, 2))
+    loaded = load_checkpoint(path)
+    assert (loaded.convention, loaded.classifier.classes) == ("module", 4)
+
+
+def test_a_program_holds_no_copies_to_choose_from(good: Path) -> None:
+    with pytest.raises(InputError, match="--weights ema: there is nothing to choose"):
+        load_checkpoint(good, weights="ema")

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paraexport.errors import CheckpointError
@@ -60,10 +61,10 @@ def plain_words(value: object) -> Any:
     """
     left = MOST_WORDS
 
-    def plain(value: object, depth: int) -> Any:
+    def plain(value: object, above: tuple[int, ...]) -> Any:
         nonlocal left
         left -= 1
-        if left < 0 or depth > DEEPEST_WORDS:
+        if left < 0 or len(above) > DEEPEST_WORDS:
             raise CheckpointError(
                 "the config in this checkpoint is too large or too deep",
                 expected=f"at most {MOST_WORDS} values, {DEEPEST_WORDS} levels deep",
@@ -71,21 +72,31 @@ def plain_words(value: object) -> Any:
             )
         if value is None or isinstance(value, bool | int | float | str | np.generic):
             return value
-        if isinstance(value, Tensor | np.ndarray):
-            numbers = value.numel() if isinstance(value, Tensor) else value.size
-            return (
-                plain(Tensor.tolist(value) if isinstance(value, Tensor) else np.ndarray.tolist(value), depth)
-                if 0 < numbers <= MOST_NUMBERS
-                else None
-            )
         if isinstance(value, PurePath):
             return str(value)
+        if isinstance(value, Tensor | np.ndarray):
+            return plain(numbers_in(value), above)
         if isinstance(value, argparse.Namespace | types.SimpleNamespace):
             value = vars(value)
+        if id(value) in above:
+            return None  # it holds itself
+        inner = (*above, id(value))
         if isinstance(value, dict):
-            return {key: plain(item, depth + 1) for key, item in dict.items(value) if isinstance(key, str | int)}
+            return {key: plain(item, inner) for key, item in dict.items(value) if isinstance(key, str | int)}
         if isinstance(value, list | tuple):
-            return [plain(item, depth + 1) for item in value]
+            return [plain(item, inner) for item in value]
         return None
 
-    return plain(value, 0)
+    return plain(value, ())
+
+
+def numbers_in(value: Tensor | NDArray[Any]) -> Any:
+    """The numbers of a small tensor or array as lists, or None."""
+    if isinstance(value, np.ndarray):
+        return np.ndarray.tolist(value) if 0 < value.size <= MOST_NUMBERS else None
+    if not 0 < Tensor.numel(value) <= MOST_NUMBERS:
+        return None
+    try:
+        return Tensor.tolist(value)
+    except (RuntimeError, TypeError):  # of a sparse, quantised or meta tensor
+        return None

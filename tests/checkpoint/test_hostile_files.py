@@ -200,3 +200,9 @@ def test_old_checkpoints_with_few_sizes_of_their_own_are_still_read(tmp_path: Pa
 def test_a_missing_file_is_no_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         load_checkpoint(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("odd", [torch.ones(2, 2).to_sparse(), torch.ones(3, device="meta")])
+def test_odd_tensors_in_a_config_are_no_words(odd: torch.Tensor, tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt", {"model": released(), "config": {"mean": odd, "heads": 1}})
+    assert answers_as(load_checkpoint(path), WEIGHTS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from paraexport.bundle import FORMAT, Bundle, read_bundle, sha256_of
 from paraexport.errors import BundleError, CheckpointError
 from paraexport.files import digest_path
+from paraexport.shards import checkpoint_digest, checkpoint_file
 
 LIBRARIES = (
     "torch",
@@ -49,7 +50,7 @@ def build_key(checkpoint: Path, settings: Mapping[str, object], files: Mapping[s
     beside = {name: checkpoint.parent / name for name in BESIDE if (checkpoint.parent / name).is_file()}
     parts = {
         "format": FORMAT,
-        "checkpoint": [checkpoint.name, sha256_of(checkpoint)],
+        "checkpoint": [checkpoint.name, checkpoint_digest(checkpoint)],
         "files": {name: digest_path(path) for name, path in {**beside, **files}.items()},
         "settings": dict(settings),
         "libraries": library_versions(),
@@ -76,12 +77,18 @@ def up_to_date(output: Path, key: str) -> Bundle | None:
     return bundle if bundle.manifest.key == key else None
 
 
-def require_file(checkpoint: Path) -> None:
-    """Raise a `CheckpointError` unless `checkpoint` is a file that can be read."""
+def require_file(path: Path) -> Path:
+    """The file to read, which for a folder is the index or the weights in it.
+
+    Raises:
+        CheckpointError: there is none, or it cannot be read.
+    """
+    checkpoint = checkpoint_file(path)
     if not checkpoint.is_file():
-        got = "a folder" if checkpoint.is_dir() else "nothing there"
-        raise CheckpointError("no checkpoint", where=checkpoint, expected="a file", got=got)
+        got = "no file" if checkpoint.exists() else "nothing there"
+        raise CheckpointError("no checkpoint", where=checkpoint, expected="a file or a folder of weights", got=got)
     try:
         checkpoint.open("rb").close()
     except OSError as error:
         raise CheckpointError("cannot be read", where=checkpoint, got=error.strerror) from error
+    return checkpoint

@@ -40,7 +40,13 @@ def load(source: Path, options: Options) -> Checkpoint:
     """The checkpoint at `source`, read as the options say."""
     from paraexport.checkpoint import load_checkpoint
 
-    return load_checkpoint(source, overrides=options.spec, module=options.module, branches=options.branches)
+    return load_checkpoint(
+        source,
+        overrides=options.spec,
+        module=options.module,
+        branches=options.branches,
+        weights=options.weights,
+    )
 
 
 def open_images(options: Options, preprocessing: Preprocessing, labels: Sequence[str]) -> Samples:

@@ -40,6 +40,7 @@ class Options:
     branches: int | None = None
     spec: Mapping[str, str] = field(default_factory=dict)
     module: str | None = None
+    weights: str | None = None
     max_batch: int = 64
     calib: Path | None = None
     data: Path | None = None

@@ -19,6 +19,7 @@ from paraexport.files import without_dots
 from paraexport.folder import Folder
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source
+from paraexport.shards import bundle_name, checkpoint_digest
 
 AnyPath = str | os.PathLike[str]
 GOLDEN_IMAGES = 16
@@ -37,6 +38,7 @@ def build(
     branches: int | None = None,
     spec: Mapping[str, str] | None = None,
     module: str | None = None,
+    weights: str | None = None,
     max_batch: int = 64,
     calib: AnyPath | None = None,
     data: AnyPath | None = None,
@@ -58,6 +60,7 @@ def build(
         branches: keep the first so many branches only.
         spec: fields of the spec that the checkpoint leaves open, as text: `{"heads": "3"}`.
         module: `FILE.py:FUNCTION`, which returns the module to export; its code is run.
+        weights: which copy to take, where the checkpoint holds several: `ema`, `state_dict.teacher`.
         max_batch: images in one run of the engine; a larger input is split.
         calib: images without labels, which int8 finds its scales on. With neither `calib` nor `data` the checks run on
             made-up images, and say so.
@@ -85,6 +88,7 @@ def build(
         branches=branches,
         spec=spec or {},
         module=module,
+        weights=weights,
         max_batch=max_batch,
         calib=None if calib is None else Path(calib),
         data=None if data is None else Path(data),
@@ -97,13 +101,13 @@ def build(
     )
     options.require_calibration()
     source = Path(checkpoint)
-    return run(source, Path(output) if output is not None else Path(f"{source.stem}.bundle"), options, force, progress)
+    return run(source, Path(output) if output is not None else Path(bundle_name(source)), options, force, progress)
 
 
 def run(source: Path, output: Path, options: Options, force: bool, progress: Progress) -> Bundle:
     """Reuse the bundle that is there, or make it; of two processes that make the same one, the second reuses it."""
     output = without_dots(output)
-    cache.require_file(source)
+    source = cache.require_file(source)
     key = cache.build_key(source, options.settings(), options.files())
     # A module's own code may read anything, so that no key over files can be complete.
     reusable = not force and options.module is None
@@ -153,7 +157,14 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             digest=bundle.NO_DIGEST,
             paraexport=__version__,
             key=key,
-            source=Source(source.name, bundle.sha256_of(source), loaded.convention, dict(options.spec), options.module),
+            source=Source(
+                name=source.name,
+                sha256=checkpoint_digest(source),
+                convention=loaded.convention,
+                overrides=dict(options.spec),
+                module=options.module,
+                weights=options.weights,
+            ),
             target=draft.target,
             precision=options.precision,
             layout=draft.layout,

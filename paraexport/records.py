@@ -112,12 +112,15 @@ class Source:
 
     name: str
     sha256: str
+    """Of the file; of an index and its shards, over their names and digests."""
     convention: str
     """Whose names the weights carry: `paraformer`, `released`, `timm`, …, or `module` for one traced as it is."""
     overrides: dict[str, str]
     """The fields given by `--spec`."""
     module: str | None = None
     """`FILE.py:FUNCTION`, where the model came from one."""
+    weights: str | None = None
+    """The copy of the weights that `--weights` chose."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from paraexport.faults import Bisection
 from paraexport.limits import LIMITS
 from paraexport.options import Options
 from paraexport.records import Check, Manifest
+from paraexport.shards import checkpoint_digest
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
@@ -33,6 +34,7 @@ def revalidate(
     *,
     spec: Mapping[str, str] | None = None,
     module: str | None = None,
+    weights: str | None = None,
     data: AnyPath | None = None,
     limits: Mapping[str, float] | None = None,
     progress: Progress = silent,
@@ -43,6 +45,7 @@ def revalidate(
         checkpoint: what the bundle was built from. Without it neither torch nor onnx is needed.
         spec: as in `build`; by default what the bundle was built with.
         module: as in `build`; by default what the bundle was built with.
+        weights: as in `build`; by default what the bundle was built with.
         data: labelled images to compare on, instead of the golden ones; needs `checkpoint`.
         limits: as in `build`.
         progress: as in `build`.
@@ -62,6 +65,7 @@ def revalidate(
         branches=manifest.spec.branches if manifest.spec else None,
         spec={**built_with(manifest), **(spec or {})},
         module=module or manifest.source.module,
+        weights=weights or manifest.source.weights,
         data=None if data is None else Path(data),
         limits=limits or {},
     )
@@ -69,7 +73,7 @@ def revalidate(
     loaded: Checkpoint | None = None
     if checkpoint is not None:
         with clock.stage("checkpoint"):
-            cache.require_file(Path(checkpoint))
+            checkpoint = cache.require_file(Path(checkpoint))
             inputs.require_libraries()
             loaded = inputs.load(Path(checkpoint), options)
             require_same_shapes(loaded, manifest, Path(checkpoint))
@@ -107,7 +111,7 @@ def revalidate(
                 return found
         if loaded is None:
             return "give the checkpoint too, to see where the first difference is"
-        if bundle.sha256_of(Path(str(checkpoint))) != manifest.source.sha256:
+        if checkpoint_digest(Path(str(checkpoint))) != manifest.source.sha256:
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
         return inputs.blame(loaded, opened.files.at(bundle.MODEL), images, lowering=manifest.lowering)
 

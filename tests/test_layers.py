@@ -15,7 +15,7 @@ ORDER = (
     ("spec", "compilation", "faults", "limits"),
     ("records",),
     ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "claim", "folder", "own_process"),
-    ("arrays", "attention", "paraformer", "graph_names"),
+    ("arrays", "attention", "paraformer", "graph_names", "shards"),
     ("dataset", "bundle"),
     ("golden", "targets"),
     ("probe",),

@@ -1,11 +1,13 @@
 """Builds from end to end: the same answers as PyTorch, or no bundle and a reason."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -294,3 +296,42 @@ def test_no_checkpoint_is_an_error(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="expected a file"):
             paraexport.build(path, tmp_path / "a.bundle")
     assert not listing(tmp_path)
+
+
+def test_the_copy_that_was_chosen_of_shards_is_in_the_manifest_and_validated_again(small: Path, tmp_path: Path) -> None:
+    content = torch.load(small, weights_only=True)
+    torch.manual_seed(1)
+    both = {
+        "model": content["state_dict"],
+        "teacher": {name: value + 0.1 * torch.randn_like(value) for name, value in content["state_dict"].items()},
+    }
+    (folder := tmp_path / "vit").mkdir()
+    listed: dict[str, str] = {}
+    for copy, state in both.items():
+        safetensors.torch.save_file(
+            {f"{copy}.{name}": value for name, value in state.items()}, folder / f"{copy}.safetensors"
+        )
+        listed |= {f"{copy}.{name}": f"{copy}.safetensors" for name in state}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
+    spec = paraexport.Spec(**content["spec"])
+    said = {name: str(getattr(spec, name)) for name in ("heads", "residual", "activation", "pool", "norm", "eps")}
+    said["image_size"] = "8x12"
+    stages: list[str] = []
+    for _ in range(2):
+        built = paraexport.build(
+            folder, tmp_path / "a.bundle", weights="teacher", spec=said, max_batch=5, progress=stages.append
+        )
+    assert stages[-1] == "unchanged"
+    assert built.manifest.source.weights == "teacher"
+    assert built.manifest.source.name == "model.safetensors.index.json"
+    model = paraexport.ParaFormer(spec)
+    model.load_state_dict(both["teacher"])
+    images = torch.randn(3, spec.channels, *spec.image_size)
+    with torch.no_grad():
+        expected = model.eval()(images).numpy()
+    assert np.abs(paraexport.load(built.path)(images.numpy()) - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert all(check.passed is not False for check in revalidate(built.path, folder))
+    with pytest.raises(CheckFailed):
+        revalidate(built.path, folder, weights="model")
+    with pytest.raises(OutputError):  # another copy is another bundle, not the one that is there
+        paraexport.build(folder, built.path, weights="model", spec=said, max_batch=5)

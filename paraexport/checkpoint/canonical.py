@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paraexport.checkpoint.blocks import Blocks
 from paraexport.checkpoint.conventions import QKV
-from paraexport.checkpoint.stem import NORM_AFTER_POOL, aliases, as_row, stem_names
+from paraexport.checkpoint.stem import CLASS_TOKEN, NORM_AFTER_POOL, aliases, as_row, stem_names
 
 ATTENTION_PARTS = ("query", "key", "value")
 
@@ -60,6 +60,8 @@ def canonicalise(tensors: Mapping[str, Tensor], blocks: Blocks) -> Canonical:
             name = f"branches.{branch}.layers.{layer}.{blocks.convention.parts[part]}"
         elif key in stem:
             name = stem[key][0]
+            if name == CLASS_TOKEN and not tensor.numel():
+                continue  # vit-pytorch keeps a class token of no tokens where it averages
         else:
             unexpected[key] = tensor
             continue

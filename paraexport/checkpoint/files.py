@@ -1,35 +1,33 @@
-"""Reads checkpoint files without ever running code from them."""
+"""Tells what kind a checkpoint file is, and reads weights out of it without ever running code from it."""
 
 from __future__ import annotations
 
-import argparse
-import pickle
-import re
-import types
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
-import torch
+from torch import Tensor
 
+from paraexport.checkpoint.bounds import Unfolded
 from paraexport.checkpoint.config_files import configs_beside
-from paraexport.errors import CheckpointError
-
-RESAVE = "save model.state_dict() where it was trained, or give a function that builds the model with --module"
+from paraexport.checkpoint.given import truncated
+from paraexport.checkpoint.torch_file import RESAVE, ZIP, load_safely, reading
+from paraexport.errors import CheckpointError, InputError
+from paraexport.shards import is_index, read_index, refuse_distributed
 
 
 class Kind(Enum):
     TORCH = "torch"
     SAFETENSORS = "safetensors"
     PROGRAM = "program"
+    INDEX = "index"
+    """It lists the shards that hold the weights."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,69 @@ class Content:
 
 
 def read_file(path: Path) -> Content:
-    """Read a weights file: torch zip, legacy torch pickle, or safetensors.
+    """Read a weights file: torch zip, legacy torch pickle, safetensors, or an index with its shards.
 
     Raises:
         CheckpointError: anything else, or a file that is broken or would run code.
     """
-    value = read_safetensors(path) if file_kind(path) is Kind.SAFETENSORS else load_safely(path)
+    kind = file_kind(path)
+    value = read_shards(path) if kind is Kind.INDEX else read_weights(path, kind)
     return Content(value, configs_beside(path))
+
+
+def read_weights(path: Path, kind: Kind) -> object:
+    if kind is Kind.PROGRAM:
+        raise CheckpointError("this is a program, where only weights are read", remedy="save model.state_dict()")
+    return read_safetensors(path) if kind is Kind.SAFETENSORS else load_safely(path)
+
+
+def read_shards(index: Path) -> dict[str, Tensor]:
+    """The tensors of all shards that an index lists.
+
+    Raises:
+        CheckpointError: a shard is missing or broken, or does not hold what the index says, all of it and no more.
+    """
+    listed = read_index(index)
+    tensors: dict[str, Tensor] = {}
+    problems: list[str] = []
+    for file in sorted(set(listed.values())):
+        shard = index.parent / file
+        with located(shard):
+            kind = file_kind(shard)
+            if kind is Kind.INDEX:
+                raise CheckpointError("a shard is an index itself", expected="a file of weights")
+            content = read_weights(shard, kind)
+        held = (
+            {key: value for key, value in dict.items(content) if isinstance(value, Tensor)}
+            if isinstance(content, dict)
+            else {}
+        )
+        wanted = {name for name, holder in listed.items() if holder == file}
+        problems += [f"{name!r} is not in {file}" for name in sorted(wanted - held.keys())]
+        problems += [
+            f"{name!r} is in {file}, and not in the index there" for name in sorted(map(str, held.keys() - wanted))
+        ]
+        tensors |= {name: held[name] for name in wanted & held.keys()}
+    if problems:
+        raise CheckpointError(
+            f"the index and its shards do not fit each other: {truncated(problems, 8)}",
+            expected="each tensor in the shard that the index names, and nowhere else",
+            remedy="copy the index and all shards again, from one place",
+        )
+    return tensors
+
+
+@contextmanager
+def located(path: Path) -> Iterator[None]:
+    """Give every error the path it is about."""
+    try:
+        yield
+    except InputError as error:
+        if error.where is not None:
+            raise
+        raise type(error)(
+            error.what, where=path, expected=error.expected, got=error.got, remedy=error.remedy
+        ) from error.__cause__
 
 
 def file_kind(path: Path) -> Kind:
@@ -58,6 +112,9 @@ def file_kind(path: Path) -> Kind:
     """
     if path.is_dir():
         raise CheckpointError("a directory is no checkpoint", remedy="name the weights file inside it")
+    refuse_distributed(path)
+    if is_index(path):
+        return Kind.INDEX
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -67,7 +124,7 @@ def file_kind(path: Path) -> Kind:
         raise CheckpointError(f"cannot be read: {error.strerror}") from error
     if not head:
         raise CheckpointError("the file is empty", remedy="copy or save it again")
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(ZIP):
         return zip_kind(path)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
         return Kind.SAFETENSORS
@@ -81,11 +138,8 @@ def file_kind(path: Path) -> Kind:
 
 
 def zip_kind(path: Path) -> Kind:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise CheckpointError("the file is truncated or damaged", remedy="copy or save it again") from error
+    with reading(), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
     inner = {name.partition("/")[2] for name in names}
     if {"archive_format", "models/model.json"} & inner:
         return Kind.PROGRAM
@@ -106,68 +160,13 @@ def zip_kind(path: Path) -> Kind:
     )
 
 
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(f"not a whole safetensors file: {error}", remedy="copy or save it again") from error
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    unfolded = Unfolded(path.stat().st_size)
+    with reading("not a whole safetensors file"), safetensors.safe_open(path, framework="pt") as file:
+        keys = list(file.keys())
+        for key in keys:
+            unfolded.add_tensor(file.get_slice(key).get_shape())
+        tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in keys}
+        metadata = file.metadata() or {}
     # save_model stores what is tied once, and notes "name left out" -> "name kept"
     return tensors | {left: tensors[kept] for left, kept in metadata.items() if left not in tensors and kept in tensors}
-
-
-Harmless: TypeAlias = "Callable[..., Any] | tuple[Callable[..., Any], str]"
-
-
-def harmless() -> list[Harmless]:
-    """Classes often met in research checkpoints which only hold data."""
-    multiarray = np._core.multiarray  # type: ignore[attr-defined]
-    functions: list[Harmless] = [argparse.Namespace, types.SimpleNamespace, np.dtype, np.ndarray]
-    functions += [multiarray.scalar, multiarray._reconstruct]
-    # the home of these before NumPy 2
-    functions += [(multiarray.scalar, "numpy.core.multiarray.scalar")]
-    functions += [(multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
-    # a path of another system cannot be made here, a pure one can; Python 3.13 keeps them in another module
-    functions += [(PurePosixPath, f"{home}.PosixPath") for home in ("pathlib", "pathlib._local")]
-    functions += [(PureWindowsPath, f"{home}.WindowsPath") for home in ("pathlib", "pathlib._local")]
-    return functions + [type(np.dtype(code)) for code in "?bBhHiIlLqQefdSU"]
-
-
-@contextmanager
-def one_line() -> Iterator[None]:
-    """Translate what torch says of a file it does not load."""
-    try:
-        yield
-    except pickle.UnpicklingError as error:
-        raise refusal(str(error)) from error
-    except (EOFError, RuntimeError, OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
-        lines = str(error).partition("(Could this error message be improved?")[0].strip().splitlines()
-        detail = f": {lines[0][:200].strip()}" if lines else ""
-        raise CheckpointError(f"the file is truncated or damaged{detail}", remedy="copy or save it again") from error
-
-
-def load_safely(source: Path | Any) -> object:
-    """`torch.load(weights_only=True)` on the CPU, from a path or a binary stream.
-
-    Raises:
-        CheckpointError: it would run code, or is broken.
-    """
-    with one_line(), torch.serialization.safe_globals(harmless()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of old formats, which are read all the same
-        return torch.load(source, map_location="cpu", weights_only=True)
-
-
-def refusal(message: str) -> CheckpointError:
-    """What `torch.load(weights_only=True)` says of a pickle that it does not read, in one line."""
-    named = re.search(r"GLOBAL ([\w.]+)", message)
-    if named is None:
-        reasons = [line for line in message.splitlines() if line.strip() and "documentation of torch.load" not in line]
-        return CheckpointError(
-            "this is a pickle, but not one of torch.save",
-            got=reasons[-1].rpartition("WeightsUnpickler error:")[2].strip()[:200] if reasons else None,
-            remedy=RESAVE,
-        )
-    if named[1].startswith("torch.nn.modules"):
-        return CheckpointError(f"a whole nn.Module is pickled in it ({named[1]}), not its state dict", remedy=RESAVE)
-    return CheckpointError(f"it holds a pickled {named[1]}, which could run any code and is not read", remedy=RESAVE)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,21 @@ from paraexport.checkpoint.canonical import canonicalise
 from paraexport.checkpoint.config import parse_config
 from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.custom import call_function, module_function
-from paraexport.checkpoint.files import Kind, file_kind, read_file
+from paraexport.checkpoint.files import Kind, file_kind, located, read_file
 from paraexport.checkpoint.given import Given, Guesses, as_option
 from paraexport.checkpoint.infer import check_agreement, first_branches, infer_spec
+from paraexport.checkpoint.leftovers import is_counter, without_leftovers
+from paraexport.checkpoint.names import strip_common_prefix, without_wrappers
 from paraexport.checkpoint.native import Recorded, recorded
 from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.patch_order import in_our_order
 from paraexport.checkpoint.preparation import name_classes, prepare
-from paraexport.checkpoint.pt2 import read_program
 from paraexport.checkpoint.recognise import Known, Opaque, recognise
 from paraexport.checkpoint.weights import as_float32
-from paraexport.checkpoint.wrappers import Weights, strip_common_prefix, unwrap
+from paraexport.checkpoint.wrappers import Weights, unwrap
 from paraexport.errors import CheckpointError, InputError, SpecError
 from paraexport.paraformer import ParaFormer
+from paraexport.shards import checkpoint_file
 from paraexport.spec import Assumption, Classifier, Preprocessing, Spec
 
 
@@ -55,7 +56,12 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    path: Path, *, overrides: Mapping[str, str] | None = None, module: str | None = None, branches: int | None = None
+    path: Path,
+    *,
+    overrides: Mapping[str, str] | None = None,
+    module: str | None = None,
+    branches: int | None = None,
+    weights: str | None = None,
 ) -> Checkpoint:
     """Read the checkpoint at `path` without running code from it.
 
@@ -64,6 +70,7 @@ def load_checkpoint(
         module: `FILE.py:FUNCTION`, which returns the module; this code is run. It is called with `path` if it has
             a parameter without a default; if not, the weights at `path` are loaded into what it returns.
         branches: keep the first so many branches only.
+        weights: which copy to take, where the file holds several: `ema`, `state_dict.teacher`.
 
     Raises:
         CheckpointError: the file is no checkpoint, would run code, or its tensors are not those of one model.
@@ -71,31 +78,22 @@ def load_checkpoint(
     """
     option = parse_overrides(overrides or {})
     guesses = Guesses()
+    path = checkpoint_file(path)
     with located(path):
         if module is not None:
-            model, weights = module_from_function(path, module, guesses)
-            found = from_module(Opaque(model), {**configs_beside(path), **weights}, option, guesses)
+            model, words = module_from_function(path, module, weights, guesses)
+            found = from_module(Opaque(model), {**configs_beside(path), **words}, option, guesses)
         elif file_kind(path) is Kind.PROGRAM:
+            refuse_choice(weights, "a program holds the weights of one model")
+            from paraexport.checkpoint.pt2 import read_program  # half of the time of importing torch
+
             program = read_program(path)
             opaque = Opaque(program.module, program.tensors, program.image_shape, program.batch)
             found = from_module(opaque, configs_beside(path), option, guesses)
         else:
             content = read_file(path)
-            found = from_weights(unwrap(content.value, guesses), content.config, option, guesses)
+            found = from_weights(unwrap(content.value, guesses, weights), content.config, option, guesses)
         return found if branches is None else cut(found, branches)
-
-
-@contextmanager
-def located(path: Path) -> Iterator[None]:
-    """Give every error the path it is about."""
-    try:
-        yield
-    except InputError as error:
-        if error.where is not None:
-            raise
-        raise type(error)(
-            error.what, where=path, expected=error.expected, got=error.got, remedy=error.remedy
-        ) from error.__cause__
 
 
 def from_weights(weights: Weights, beside: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:
@@ -104,8 +102,9 @@ def from_weights(weights: Weights, beside: Mapping[str, Any], option: Given, gue
         return from_record(record, weights, beside, option, guesses)
     config = parse_config({**beside, **weights.config}, already=option, guesses=guesses)
     said = option.over(config.given)
-    blocks = find_blocks(weights.tensors, said, guesses)
-    canonical = canonicalise(as_float32(weights.tensors, guesses), blocks)
+    tensors = without_leftovers(weights.tensors, guesses)
+    blocks = find_blocks(tensors, said, guesses)
+    canonical = canonicalise(as_float32(tensors, guesses), blocks)
     spec = infer_spec(canonical, said, guesses)
     check_agreement(spec, option, settled_by="the weights")
     config.compare(spec, guesses)
@@ -124,8 +123,9 @@ def from_record(
         said = said.over(Given(resize=words.resize, interpolation=words.interpolation, mean=words.mean, std=words.std))
     elif beside:
         guesses.assume("config", "not read", f"the checkpoint has a record of its own, beside {', '.join(beside)}")
-    blocks = find_blocks(weights.tensors, option, guesses)
-    canonical = canonicalise(as_float32(weights.tensors, guesses), blocks)
+    tensors = without_leftovers(weights.tensors, guesses)
+    blocks = find_blocks(tensors, option, guesses)
+    canonical = canonicalise(as_float32(tensors, guesses), blocks)
     check_agreement(record.spec, option, settled_by="the checkpoint")
     record.check_size(blocks.branches * blocks.depth)
     if option.patch_order == "channel_first":
@@ -198,13 +198,21 @@ def run_once(opaque: Opaque, said: Given) -> Classifier:
     return Classifier(image_size=image_size, channels=channels, classes=logits.shape[1])
 
 
-def module_from_function(path: Path, function: str, guesses: Guesses) -> tuple[nn.Module, dict[str, Any]]:
+def refuse_choice(weights: str | None, why: str) -> None:
+    if weights is not None:
+        raise InputError(f"there is nothing to choose: {why}", where=f"--weights {weights}", remedy="leave it out")
+
+
+def module_from_function(
+    path: Path, function: str, wanted: str | None, guesses: Guesses
+) -> tuple[nn.Module, dict[str, Any]]:
     """The module that `FILE.py:FUNCTION` makes of the checkpoint, and the words that came with its weights."""
     make, takes_path = module_function(function)
     if takes_path:
+        refuse_choice(wanted, "the function of --module reads the file itself")
         model, config = call_function(make, function, path), {}
     else:
-        weights = unwrap(read_file(path).value, guesses)
+        weights = unwrap(read_file(path).value, guesses, wanted, twins=False)
         model, config = call_function(make, function), weights.config
         load_strictly(model, weights.tensors)
     model = model.eval().to("cpu").requires_grad_(requires_grad=False)
@@ -215,8 +223,9 @@ def module_from_function(path: Path, function: str, guesses: Guesses) -> tuple[n
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     expected = model.state_dict()
     # `tensors` are without the words before every name, and all of the module's names may begin with such
-    own_names = dict(zip(strip_common_prefix(expected), expected, strict=True)) if expected else {}
+    own_names = dict(zip(strip_common_prefix(without_wrappers(expected)), expected, strict=True))
     tensors = {own_names.get(name, name): tensor for name, tensor in tensors.items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if name in expected or not is_counter(name, tensor)}
     listed = {
         "missing": [name for name in expected if name not in tensors],
         "unexpected": [name for name in tensors if name not in expected],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.export.pt2_archive._package import load_pt2
 
+from paraexport.checkpoint.pt2_memory import check_values
 from paraexport.checkpoint.pt2_screen import screen
-from paraexport.errors import CheckpointError
+from paraexport.errors import CheckpointError, MissingError, ParaexportError, lack_of_memory
 
 
 @dataclass(frozen=True)
@@ -36,28 +39,40 @@ def read_program(path: Path) -> Program:
         CheckpointError: it holds anything that could run code, or is broken.
     """
     data = path.read_bytes()
-    try:
+    with whole("not a whole program"):
         problems = list(screen(data))
-    except Exception as error:
-        raise CheckpointError(f"not a whole program: {first_line(error)}", remedy="export it again") from error
     if problems:
         raise CheckpointError(
             f"loading this program would run code or libraries from it: {'; '.join(problems[:5])}",
             expected="tensors and standard operators",
             remedy="export it again without custom objects, or save model.state_dict()",
         )
-    try:
+    with whole("the program cannot be loaded"):
         program = load_quietly(data)
         module = program.module(check_guards=False)  # guards are Python source
-    except Exception as error:  # the loader raises anything at all on a damaged file
-        raise CheckpointError(f"the program cannot be loaded: {first_line(error)}", remedy="export it again") from error
+        shape = input_shape(program)
+        tensors = {name: tensor for name, tensor in program.state_dict.items() if isinstance(tensor, Tensor)}
     # torch.export replaces both by functions that raise; the mode of a program is fixed by its export
     for name in ("train", "eval"):
         vars(module).pop(name, None)
-    shape = input_shape(program)
     image_shape = (shape[1], shape[2], shape[3]) if all(isinstance(size, int) for size in shape[1:]) else None
     batch = shape[0] if isinstance(shape[0], int) else None
-    return Program(dict(program.state_dict), module.eval(), image_shape, batch)
+    module = module.eval()
+    check_values(module, image_shape, batch)
+    return Program(tensors, module, image_shape, batch)
+
+
+@contextmanager
+def whole(what: str) -> Iterator[None]:
+    """Around the loader of torch, which raises anything at all on a damaged file."""
+    try:
+        yield
+    except ParaexportError:
+        raise
+    except Exception as error:
+        if lack_of_memory(error) is not None:
+            raise MissingError("there is not enough memory to read the program", remedy="free memory") from error
+        raise CheckpointError(f"{what}: {first_line(error)}", remedy="export it again") from error
 
 
 def first_line(error: Exception) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 
 from torch.export.pt2_archive import PT2ArchiveReader
 
-from paraexport.checkpoint.files import load_safely
+from paraexport.checkpoint.bounds import Unfolded
+from paraexport.checkpoint.torch_file import load_safely
 from paraexport.errors import CheckpointError
 
 MODEL = "models/model.json"
@@ -42,6 +43,8 @@ TRUE_OR_FALSE = ("true", "false")
 OPERATORS = (ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare)
 COSTLY = (ast.Pow, ast.LShift)
 """A few of these make a number that no memory holds."""
+LONGEST_EXPRESSION = 2000
+"""What sympy does with a longer one can take minutes."""
 FREE_TEXT = frozenset({"metadata", "torch_version", "as_string", "as_strings"})
 """Never evaluated: comments, and strings that become quoted arguments."""
 
@@ -50,12 +53,17 @@ def screen(data: bytes) -> Iterator[str]:
     """Everything in the archive that is not known to be harmless; any error at all where it is broken."""
     archive = PT2ArchiveReader(io.BytesIO(data))
     names = archive.get_file_names()
+    unfolded = Unfolded(len(data))
+    for name in names:
+        unfolded.add(archive.archive_file.get_record_size(name))
     yield from (f"entry {name!r}" for name in names if name not in CONFIGS and not ENTRIES.fullmatch(name))
     records = {name: json.loads(archive.read_string(name)) for name in (MODEL, *CONFIGS)}
     samples = archive.read_bytes("data/sample_inputs/model.pt")
     for name in CONFIGS:
         problems = list(payload_problems(records[name]))
         yield from problems
+        if not problems:
+            count_payloads(records[name]["config"], unfolded)
         if not problems and (empty := empty_payloads(archive, PurePosixPath(name).parent, records[name]["config"])):
             raise ValueError(f"there are no bytes of {empty[0]}")
     yield from model_problems(records[MODEL], "")
@@ -74,6 +82,13 @@ def empty_payloads(archive: PT2ArchiveReader, folder: PurePosixPath, config: dic
         if not archive.read_bytes(f"{folder}/{payload['path_name']}")
         and {"as_int": 0} not in (payload.get("tensor_meta") or {}).get("sizes", [])
     ]
+
+
+def count_payloads(config: dict[str, Any], unfolded: Unfolded) -> None:
+    """Raise a CheckpointError where tensors hold more numbers than the file can have for them."""
+    for payload in config.values():
+        sizes = [size["as_int"] for size in (payload.get("tensor_meta") or {}).get("sizes", [])]
+        unfolded.add_tensor(sizes)
 
 
 def payload_problems(record: Any) -> Iterator[str]:
@@ -134,6 +149,9 @@ def operator_problems(target: object) -> Iterator[str]:
 
 def expression_problems(text: str) -> Iterator[str]:
     """Sizes such as `Mul(Integer(2), Symbol('s0', positive=True))`, or `2*s0`, which sympy evaluates as Python."""
+    if len(text) > LONGEST_EXPRESSION:
+        yield f"an expression of {len(text)} characters"
+        return
     try:
         plain = is_size(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

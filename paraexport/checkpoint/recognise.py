@@ -19,20 +19,20 @@ from paraexport.checkpoint.blocks import find_blocks
 from paraexport.checkpoint.build import build
 from paraexport.checkpoint.canonical import Canonical, canonicalise
 from paraexport.checkpoint.given import Given, Guesses
+from paraexport.checkpoint.hints import hints
 from paraexport.checkpoint.infer import infer_spec
+from paraexport.checkpoint.names import strip_common_prefix
 from paraexport.checkpoint.sizes import QUERY
 from paraexport.checkpoint.stem import CLASS_TOKEN, NORM
 from paraexport.checkpoint.weights import as_float32
-from paraexport.checkpoint.wrappers import strip_common_prefix
 from paraexport.errors import InputError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Classifier, Spec
 
 AGREEMENT = 1e-5
 """max |Δ logit| / max |logit|: float32 sums in another order reach about 1e-6."""
-SECONDS = 60.0
+SECONDS = 10.0
 """A search that takes longer ends; the module is then traced as it is."""
-HEAD_ATTRIBUTES = ("num_heads", "heads", "nhead", "n_heads", "num_attention_heads")
 EPSILONS = (1e-5, 1e-6, 1e-12)
 
 
@@ -92,7 +92,7 @@ def closest(opaque: Opaque, canonical: Canonical, said: Given) -> ParaFormer | N
     reference: list[tuple[Tensor, Tensor]] | None = None
     deadline = time.monotonic() + SECONDS
     for group in candidates(opaque.module, canonical, said):
-        found: list[tuple[float, ParaFormer]] = []
+        best: tuple[float, ParaFormer | None] = (AGREEMENT, None)
         for choice in group:
             try:
                 model = build(canonical, infer_spec(canonical, choice.over(said), Guesses()))
@@ -101,53 +101,62 @@ def closest(opaque: Opaque, canonical: Canonical, said: Given) -> ParaFormer | N
             reference = run(opaque, model.spec) if reference is None else reference
             if reference is None:
                 return None
-            found.append((max(distance(model, *pair) for pair in reference), model))
-        error, best = min(found, key=lambda one: one[0], default=(math.inf, None))
-        if error <= AGREEMENT:
-            return best
+            error = largest_distance(model, reference)
+            if error <= best[0]:
+                best = error, model
+        if best[1] is not None:
+            return best[1]
         if time.monotonic() > deadline:
             return None
     return None
 
 
+def largest_distance(model: ParaFormer, reference: list[tuple[Tensor, Tensor]]) -> float:
+    """Over all images, or over the first ones with which the model disagrees: most candidates need no more."""
+    largest = 0.0
+    for images, logits in reference:
+        error = distance(model, images, logits)
+        if not error <= AGREEMENT:  # NaN is no agreement either
+            return math.inf
+        largest = max(largest, error)
+    return largest
+
+
 def candidates(module: nn.Module, canonical: Canonical, said: Given) -> Iterator[list[Given]]:
     """All that is open, the likely first; those that differ by eps alone are one group, of which the closest counts."""
     convention = canonical.blocks.convention
+    query = canonical.tensors.get(QUERY)
+    inner = query.shape[0] if query is not None and query.ndim else 0
+    shown = hints(module, inner)
     tokens = CLASS_TOKEN in canonical.tensors
     norms: list[object] = ["after", "before"] if f"{NORM}.weight" in canonical.tensors else [None]
-    own_epsilons = list(dict.fromkeys(layer.eps for layer in module.modules() if isinstance(layer, nn.LayerNorm)))
     open_fields: dict[str, list[object]] = {
-        "heads": list(possible_heads(module, canonical)),
-        "residual": first(convention.residual, ["input", "post", "normalized"]),
-        "activation": first(convention.activation, ["gelu", "relu", "gelu_tanh"]),
+        "heads": possible_heads(shown.heads, inner),
+        "residual": first([convention.residual], ["input", "post", "normalized"]),
+        "activation": first([*shown.activations, convention.activation], ["gelu", "relu", "gelu_tanh"]),
         "pool": ["cls", "patch_mean", "mean"] if tokens else ["mean"],
         "norm": norms,
     }
     choices = {name: values for name, values in open_fields.items() if getattr(said, name) is None}
     if said.head_dim is not None:
         choices.pop("heads", None)
-    epsilons = [None] if said.eps is not None else (own_epsilons or list(EPSILONS))
-    for values in itertools.product(*choices.values()):
-        fields = dict(zip(choices, values, strict=True))
+    epsilons: list[float | None] = [None] if said.eps is not None else [*(shown.epsilons or EPSILONS)]
+    # the last ones vary first: what no hint is about
+    order = ("heads", "activation", "residual", "pool", "norm")
+    names = [name for name in order if name in choices]
+    for values in itertools.product(*(choices[name] for name in names)):
+        fields = dict(zip(names, values, strict=True))
         yield [Given(**fields, eps=eps) for eps in epsilons]  # type: ignore[arg-type]
 
 
-def first(value: object, values: list[object]) -> list[object]:
-    return [value, *(other for other in values if other != value)] if value is not None else values
+def first(likely: list[object], values: list[object]) -> list[object]:
+    return list(dict.fromkeys([value for value in likely if value is not None] + values))
 
 
-def possible_heads(module: nn.Module, canonical: Canonical) -> list[int]:
-    """Divisors of heads × head_dim: what the module's own attributes say, then head_dim 64, 32, … downwards."""
-    query = canonical.tensors.get(QUERY)
-    inner = query.shape[0] if query is not None and query.ndim else 0
-    noted = [
-        value
-        for part in module.modules()
-        for name in HEAD_ATTRIBUTES
-        if isinstance(value := getattr(part, name, None), int) and value > 0 and inner % value == 0
-    ]
+def possible_heads(shown: tuple[int, ...], inner: int) -> list[object]:
+    """Divisors of heads × head_dim = `inner`: what the module shows, then head_dim 64, 32, … downwards."""
     divisors = [count for count in range(1, inner + 1) if inner % count == 0]
-    return list(dict.fromkeys([*noted, *sorted(divisors, key=lambda count: abs(inner // count - 64))]))
+    return list(dict.fromkeys([*shown, *sorted(divisors, key=lambda count: abs(inner // count - 64))]))
 
 
 def run(opaque: Opaque, spec: Spec) -> list[tuple[Tensor, Tensor]] | None:
@@ -158,7 +167,7 @@ def run(opaque: Opaque, spec: Spec) -> list[tuple[Tensor, Tensor]] | None:
     generator = torch.Generator().manual_seed(0)
     pairs = []
     for scale, offset in ((1.0, 0.0), (0.1, 1.0), (0.1, -1.0), (10.0, 0.0)):
-        for batch in [opaque.batch] if opaque.batch else [4, 1]:
+        for batch in [opaque.batch] if opaque.batch else [1, 4]:
             images = scale * torch.randn(batch, spec.channels, *spec.image_size, generator=generator) + offset
             try:
                 with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What is wrapped around a state dict: training state, EMA copies, DataParallel and other prefixes."""
+"""What is wrapped around a state dict: training state, further copies of the model, and words before every name."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Any
 
 from torch import Tensor
 
-from paraexport.checkpoint.config import CONFIG_KEYS, as_mapping
-from paraexport.checkpoint.conventions.convention import is_index
+from paraexport.checkpoint.config import CONFIG_KEYS
+from paraexport.checkpoint.contents import as_level, holds_tensors, holds_weights, plain_words
+from paraexport.checkpoint.copies import PLAIN, choose_copy, copies_within, is_averaged
 from paraexport.checkpoint.given import Guesses, truncated
+from paraexport.checkpoint.names import checked_names, strip_common_prefix, without_wrappers
 from paraexport.errors import CheckpointError
 
-PLAIN = ("state_dict", "model_state_dict", "model", "net", "network", "module", "model_state", "weights", "params")
-EMA = ("model_ema", "ema", "state_dict_ema", "ema_state_dict", "ema_model", "model_state_dict_ema")
 WORDS = ("preprocessing", "labels", "id2label", "class_names")
 """Keys whose values are about the model, besides whole configs."""
+TRAINING_STATE = frozenset({"param_groups", "last_epoch", "state", "scale", "_scale"})
 DEEPEST = 8
-LONGEST_NAME = 1000
+WHOLE = "plain"
+"""The name of those tensors of a state dict that no word marks as a further copy."""
 
 
 @dataclass(frozen=True)
@@ -30,27 +32,35 @@ class Weights:
     """What was met under the names of configs, by these names."""
 
 
-def unwrap(content: object, guesses: Guesses) -> Weights:
-    """Descend to the state dict.
+def unwrap(content: object, guesses: Guesses, wanted: str | None = None, *, twins: bool = True) -> Weights:
+    """Descend to the state dict, or to the copy that is called `wanted`: `ema`, `state_dict.teacher`.
+
+    Two equal parts of one state dict are two copies of a model as `twins`, and else two parts of it.
 
     Raises:
-        CheckpointError: no tensors, or several state dicts of which none is known to be the model's.
+        CheckpointError: no tensors, several state dicts of which none is known to be the model's, or none of this name.
     """
     config: dict[str, Any] = {}
+    steps = find_copy(content, wanted, twins=twins) if wanted is not None else ()
     for _ in range(DEEPEST):
-        level = as_mapping(content)
+        level = as_level(content)
         if level is None:
             break
         config |= {
-            key: level[key] for key in (*CONFIG_KEYS, *WORDS) if level.get(key) is not None and key not in config
+            key: plain_words(level[key])
+            for key in (*CONFIG_KEYS, *WORDS)
+            if level.get(key) is not None and key not in config
         }
-        tensors = {key: value for key, value in level.items() if isinstance(value, Tensor)}
-        inner = choose(level, guesses)
-        if inner is None or (len(tensors) > 1 and inner not in PLAIN):
+        tensors = named_tensors(level)
+        inner = steps[0] if steps and steps[0] in holders(level) else None
+        if inner is None and not steps:
+            inner = choose_holder(level, len(tensors) > 1, guesses)
+        if inner is None:
             if not tensors:
                 break
-            return Weights(without_averaged(strip_common_prefix(checked_names(tensors)), guesses), config)
-        content = level[inner]
+            copies = copies_within(strip_common_prefix(checked_names(tensors)), twins=twins)
+            return Weights(one_copy(copies, steps[0] if steps else None, guesses), config)
+        content, steps = level[inner], steps[1:]
     raise CheckpointError(
         "there are no named tensors in this checkpoint",
         expected="a state dict, wrapped or not",
@@ -60,74 +70,115 @@ def unwrap(content: object, guesses: Guesses) -> Weights:
 
 
 def summary(content: object) -> str:
-    if not isinstance(content, Mapping) or not content:
+    if not isinstance(content, dict) or not content:
         return f"an empty {type(content).__name__}" if content in ({}, []) else type(content).__name__
-    return f"the keys {truncated([repr(key) for key in content], 8)}"
+    return f"the keys {truncated([repr(key)[:40] for key in dict.keys(content)], 8)}"
 
 
-def checked_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Refuse what no module has as a name, so that every message is one line and no name costs more than it should."""
-    for name in tensors:
-        if not name.isprintable() or len(name) > LONGEST_NAME:
-            raise CheckpointError("this is no name of a parameter", got=repr(name[:80]))
-    return tensors
+def named_tensors(level: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Without what a pickle has set on the tensors themselves."""
+    return {key: Tensor.detach(value) for key, value in level.items() if isinstance(value, Tensor)}
 
 
-def choose(level: Mapping[str, Any], guesses: Guesses) -> str | None:
+def holders(level: Mapping[str, Any]) -> list[str]:
+    """The keys of this level below which the weights of a model may be."""
+    return [
+        key
+        for key, value in level.items()
+        if key not in CONFIG_KEYS
+        and as_level(value) is not None
+        and holds_tensors(value)
+        and not is_training_state(key, value)
+    ]
+
+
+def is_training_state(key: str, value: object) -> bool:
+    level = as_level(value)
+    return key not in PLAIN and not is_averaged(key) and level is not None and bool(TRAINING_STATE & level.keys())
+
+
+def choose_holder(level: Mapping[str, Any], has_tensors: bool, guesses: Guesses) -> str | None:
     """The key under which the model's weights are, or None where this level holds them itself."""
-    holders = [key for key, value in level.items() if key not in CONFIG_KEYS and holds_tensors(value)]
-    plain = [key for key in PLAIN if key in holders]
-    averaged = [key for key in EMA if key in holders]
-    if len(plain) > 1:
+    keys = holders(level)
+    known = [key for key in keys if key in PLAIN or is_averaged(key)]
+    # besides tensors, only a well-known name is more than an extra
+    if not known and (has_tensors or not keys):
+        return None
+    if has_tensors and not any(key in PLAIN for key in known):
+        return None
+    heavy = [key for key in keys if holds_weights(level[key])]
+    if not heavy and len(keys) == 1:
+        heavy = keys
+    if not heavy:
+        return None
+    chosen, reason = choose_copy({key: names_below(level[key]) for key in heavy}, name_of)
+    if reason:
+        guesses.assume("weights", name_of(chosen), reason)
+    return chosen
+
+
+def one_copy(copies: dict[str, dict[str, Tensor]], wanted: str | None, guesses: Guesses) -> dict[str, Tensor]:
+    """The copy `wanted` of those in one state dict, or the plain one, aloud."""
+    chosen = "" if wanted == WHOLE else wanted
+    if chosen is None:
+        chosen, reason = choose_copy({word: set(copy) for word, copy in copies.items()}, name_of)
+        if reason and len(copies) > 1:
+            guesses.assume("weights", name_of(chosen), reason)
+    return strip_common_prefix(copies[chosen])
+
+
+def name_of(word: str) -> str:
+    """How a copy is called in messages and in `--weights`."""
+    return (word if word.isprintable() else ascii(word)[1:-1])[:80] or WHOLE
+
+
+def names_below(content: object) -> set[str]:
+    """The names of the tensors in the first state dict below."""
+    pending, seen = [content], set()
+    while pending:
+        value = pending.pop(0)
+        if id(value) in seen or (level := as_level(value)) is None:
+            continue
+        seen.add(id(value))
+        if names := set(named_tensors(level)):
+            return names
+        pending += level.values()
+    return set()
+
+
+def find_copy(content: object, wanted: str, *, twins: bool) -> tuple[str, ...]:
+    """The keys that lead to the copy which is called `wanted`, by its whole name or the end of it.
+
+    Raises:
+        CheckpointError: there is none, or more than one; the names there are are listed.
+    """
+    places = places_in(content, twins=twins)
+    names = {".".join(map(name_of, place)): place for place in places}
+    matching = [name for name in names if name == wanted] or [name for name in names if name.endswith(f".{wanted}")]
+    if len(matching) != 1:
         raise CheckpointError(
-            f"several state dicts are in this checkpoint: {', '.join(plain)}",
-            remedy="save the one that is meant on its own",
+            f"{len(matching) or 'no'} weights in this checkpoint are called {name_of(wanted)}",
+            expected=f"one of {truncated(matching or list(names))}" if names else "no --weights: nothing is wrapped",
+            remedy="give one of these as --weights" if names else "leave it out",
         )
-    if plain and averaged:
-        guesses.assume("weights", plain[0], f"the averaged copy under {averaged[0]!r} is left out")
-    elif averaged:
-        guesses.assume("weights", averaged[0], "only an averaged copy is in the file")
-    if plain or averaged:
-        return (plain or averaged)[0]
-    models = [key for key in holders if not is_training_state(level[key])]
-    if len(models) > 1 and not any(isinstance(value, Tensor) for value in level.values()):
-        raise CheckpointError(
-            f"several state dicts are in this checkpoint: {', '.join(models)}",
-            remedy="save the one that is meant on its own",
-        )
-    if len(models) == 1:
-        return guesses.assume("weights", models[0], "it is the only state dict in the file")
-    return None
+    return names[matching[0]]
 
 
-def holds_tensors(value: object, depth: int = DEEPEST) -> bool:
-    level = as_mapping(value)
-    if level is None or not depth:
-        return False
-    return any(isinstance(item, Tensor) or holds_tensors(item, depth - 1) for item in level.values())
-
-
-def is_training_state(value: object) -> bool:
-    level = as_mapping(value)
-    return level is not None and bool({"param_groups", "last_epoch", "state", "scale", "_scale"} & level.keys())
-
-
-def without_averaged(tensors: dict[str, Tensor], guesses: Guesses) -> dict[str, Tensor]:
-    """Leave out, aloud, an averaged copy that stands beside the model in one state dict: `ema_model.` and `model.`."""
-    kept = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in EMA}
-    if not kept or len(kept) == len(tensors):
-        return tensors
-    copy = next(name.partition(".")[0] for name in tensors if name not in kept)
-    guesses.assume("weights", "plain", f"the averaged copy under '{copy}.' is left out")
-    return strip_common_prefix(kept)
-
-
-def strip_common_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the words that stand before every key: `module.`, `_orig_mod.`, `model.`, in any order and number."""
-    split = [key.split(".") for key in tensors]
-    shortest = min(len(steps) for steps in split)
-    common = 0
-    # digits count blocks, and the last two steps are a module and its leaf
-    while common < shortest - 1 and len({steps[common] for steps in split}) == 1 and not is_index(split[0][common]):
-        common += 1
-    return {".".join(steps[common:]): tensor for steps, tensor in zip(split, tensors.values(), strict=True)}
+def places_in(content: object, *, twins: bool) -> list[tuple[str, ...]]:
+    """Every name that `--weights` can have, as the keys that lead there; those above come first."""
+    places: list[tuple[str, ...]] = []
+    pending: list[tuple[tuple[str, ...], object]] = [((), content)]
+    seen = set()
+    while pending:
+        path, value = pending.pop(0)
+        level = as_level(value)
+        if level is None or len(path) >= DEEPEST or id(value) in seen:
+            continue
+        seen.add(id(value))
+        inner = [key for key in holders(level) if holds_weights(level[key])]
+        places += [(*path, key) for key in inner]
+        pending += [((*path, key), level[key]) for key in inner]
+        if tensors := named_tensors(level):
+            copies = copies_within(strip_common_prefix(without_wrappers(tensors)), twins=twins)
+            places += [(*path, word or WHOLE) for word in copies] if len(copies) > 1 else []
+    return places

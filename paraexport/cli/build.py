@@ -112,6 +112,7 @@ def command(
     branches: int | None,
     spec: dict[str, str],
     module: str | None,
+    weights: str | None,
     max_batch: int,
     calib: Path | None,
     data: Path | None,
@@ -129,9 +130,10 @@ def command(
 ) -> None:
     """Build a bundle from a checkpoint, checked against PyTorch.
 
-    CKPT is a state dict of torch.save, a .safetensors file or a .pt2 program; no code from it is run. The bundle
-    appears only when every check has passed. With neither --data nor --calib the checks run on made-up images. Where
-    nothing has changed since the last build, the bundle that is there is kept as it is.
+    CKPT is a state dict of torch.save, a .safetensors file, an index of shards or a folder with one, or a .pt2 program;
+    no code from it is run. The bundle appears only when every check has passed. With neither --data nor --calib the
+    checks run on made-up images. Where nothing has changed since the last build, the bundle that is there is kept as it
+    is.
 
     \b
     Examples:
@@ -146,8 +148,8 @@ def command(
 
         built = pipeline.build(
             checkpoint, output, target=target, precision=precision, layout=layout, branches=branches, spec=spec,
-            module=module, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop, limits=limits,
-            calibrator=calibrator, keep=keep, equalise=not no_equalise, force=force, progress=stages,
+            module=module, weights=weights, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop,
+            limits=limits, calibrator=calibrator, keep=keep, equalise=not no_equalise, force=force, progress=stages,
             engine=dataclasses.replace(engine, compute_capabilities=compute_capabilities, profiles=profiles),
         )  # fmt: skip
     reused = pipeline.UNCHANGED in stages.names

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from paraexport import targets
+from paraexport.bundle import MANIFEST
 from paraexport.cache import require_file
 from paraexport.cli.options import PATH, output_options, reading_options
 from paraexport.cli.output import (
@@ -27,6 +28,7 @@ from paraexport.cli.output import (
 from paraexport.cli.stages import Stages
 from paraexport.errors import BundleError, InputError
 from paraexport.records import Manifest, TensorInfo
+from paraexport.shards import is_checkpoint_folder, weight_files
 from paraexport.spec import Assumption, Classifier, Preprocessing
 
 if TYPE_CHECKING:
@@ -40,7 +42,9 @@ NATIVE = "paraformer"
 @click.argument("path", type=PATH, metavar="CKPT|BUNDLE|MODEL.onnx")
 @reading_options
 @output_options
-def command(*, path: Path, spec: dict[str, str], module: str | None, as_json: bool, quiet: bool) -> None:
+def command(
+    *, path: Path, spec: dict[str, str], module: str | None, weights: str | None, as_json: bool, quiet: bool
+) -> None:
     """Show what is in a checkpoint, a bundle or an ONNX file.
 
     Of a checkpoint: its spec, and which fields had to be assumed. Of a bundle, every file verified: its manifest and
@@ -54,26 +58,30 @@ def command(*, path: Path, spec: dict[str, str], module: str | None, as_json: bo
       paraexport inspect model.bundle/model.onnx
     """
     is_onnx = path.suffix.lower() == ".onnx"
-    if (spec or module) and (path.is_dir() or is_onnx):
-        raise click.UsageError("--spec and --module are for checkpoints", click.get_current_context())
-    if path.is_dir():
+    is_bundle = path.is_dir() and ((path / MANIFEST).exists() or not is_checkpoint_folder(path))
+    if (spec or module or weights) and (is_bundle or is_onnx):
+        raise click.UsageError("--spec, --module and --weights are for checkpoints", click.get_current_context())
+    if is_bundle:
         inspect_bundle(path, as_json=as_json)
     elif is_onnx:
         inspect_onnx(path, as_json=as_json)
     else:
-        inspect_checkpoint(path, spec, module, as_json=as_json, quiet=quiet)
+        inspect_checkpoint(path, spec, module, weights, as_json=as_json, quiet=quiet)
 
 
-def inspect_checkpoint(path: Path, given: dict[str, str], module: str | None, *, as_json: bool, quiet: bool) -> None:
-    require_file(path)
+def inspect_checkpoint(
+    path: Path, given: dict[str, str], module: str | None, weights: str | None, *, as_json: bool, quiet: bool
+) -> None:
+    file = require_file(path)
     with Stages(quiet=quiet) as stages:
         stages("reading")
         from paraexport.checkpoint import load_checkpoint
 
-        found = load_checkpoint(path, overrides=given, module=module)
-    size_bytes, parameters = path.stat().st_size, parameter_count(found)
+        found = load_checkpoint(file, overrides=given, module=module, weights=weights)
+    size_bytes, parameters = sum(one.stat().st_size for one in weight_files(file)), parameter_count(found)
     options = [*(f"--spec {shlex.quote(f'{name}={value}')}" for name, value in given.items())]
     options += [f"--module {shlex.quote(module)}"] if module else []
+    options += [f"--weights {shlex.quote(weights)}"] if weights else []
     following = " ".join(["paraexport build", shlex.quote(str(path)), *options])
     warn_of_assumptions(found.assumptions)
     if as_json:
@@ -106,7 +114,7 @@ def parameter_count(found: Checkpoint) -> int:
 
 def inspect_bundle(path: Path, *, as_json: bool) -> None:
     from paraexport import report
-    from paraexport.bundle import MANIFEST, read_bundle
+    from paraexport.bundle import read_bundle
 
     if not (path / MANIFEST).exists():
         raise BundleError(

@@ -104,7 +104,12 @@ def reading_options(command: Command) -> Command:
         help="Take the model from this function, which returns a torch.nn.Module. It is called with the path of the "
         "checkpoint if it has a parameter without a default. The file's code is run.",
     )
-    return spec(module(command))
+    weights = click.option(
+        "--weights",
+        metavar="NAME",
+        help="Which copy to take, where the checkpoint holds several: the key above it, such as ema or teacher.",
+    )
+    return spec(module(weights(command)))
 
 
 def limit_option(command: Command) -> Command:

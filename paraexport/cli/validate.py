@@ -30,6 +30,7 @@ def command(
     limits: dict[str, float],
     spec: dict[str, str],
     module: str | None,
+    weights: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -49,13 +50,13 @@ def command(
       paraexport validate model.bundle model.pt --data photos/test
       paraexport validate model.bundle --bisect
     """
-    if checkpoint is None and (spec or module):
-        raise click.UsageError("--spec and --module need CKPT", click.get_current_context())
+    if checkpoint is None and (spec or module or weights):
+        raise click.UsageError("--spec, --module and --weights need CKPT", click.get_current_context())
     with Stages(quiet=quiet) as stages:
         from paraexport import revalidate as stage
 
         checks = stage.revalidate(
-            bundle, checkpoint, spec=spec, module=module, data=data, limits=limits, progress=stages
+            bundle, checkpoint, spec=spec, module=module, weights=weights, data=data, limits=limits, progress=stages
         )
         found = stage.bisect(bundle, limits=limits, progress=stages) if bisect else None
     if not any(check.passed for check in checks):

@@ -257,3 +257,16 @@ def test_the_first_branches_alone_are_the_same_sum_cut_short(convention: str, tm
     shorter = replace(spec, branches=3)
     assert loaded.spec == shorter
     assert disagreement(loaded, reference.logits(weights, shorter, images), images, torch.float64) <= FLOAT64
+
+
+def test_a_class_token_of_no_tokens_is_none(tmp_path: Path) -> None:
+    """vit-pytorch keeps one of shape [0, D] where it averages, and positions without a batch, [N, D]."""
+    names, _ = CONVENTIONS["vit-pytorch"]
+    spec = usual_spec(names, pool="mean", class_token=False)
+    weights, images = random_weights(spec), images_for(spec)
+    written = names.write(weights, spec)
+    written["cls_token"] = np.zeros((0, spec.dim), np.float32)
+    written["pos_embedding"] = written["pos_embedding"][0]
+    loaded = load(tmp_path, written, heads="2")
+    assert loaded.spec == spec
+    assert disagreement(loaded, reference.logits(weights, spec, images), images, torch.float64) <= FLOAT64

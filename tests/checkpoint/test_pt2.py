@@ -14,9 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint import load_checkpoint, recognise
+from paraexport.checkpoint.build import build
+from paraexport.checkpoint.canonical import Canonical
+from paraexport.checkpoint.hints import hints
 from paraexport.errors import CheckpointError, InputError, SpecError
 from paraexport.paraformer import ParaFormer
+from paraexport.spec import Spec
 from tests.checkpoint.test_bad_files import RunsOnLoad
 from tests.checkpoint.test_peers import Released, TorchEncoders, randomised
 
@@ -245,3 +249,56 @@ def test_a_truncated_program(share: float, good: Path, tmp_path: Path) -> None:
     (tmp_path / "a.pt2").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(CheckpointError, match="truncated or damaged"):
         load_checkpoint(tmp_path / "a.pt2")
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_the_graph_of_a_program_shows_heads_eps_and_activation(activation: Any, tmp_path: Path) -> None:
+    module = randomised(TorchEncoders(norm_first=True, activation=activation))
+    module.get_submodule("norm").eps = 1e-3  # type: ignore[assignment]
+    exported_module = torch.export.export(module, (torch.randn(2, 3, 8, 12),)).module()
+    shown = hints(exported_module, inner=16)
+    assert 4 in shown.heads[:2]
+    assert shown.epsilons == (1e-5, 1e-3)
+    assert shown.activations == (activation,)
+
+
+def test_few_candidates_are_tried_where_the_graph_shows_most(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[Spec] = []
+
+    def counted(canonical: Canonical, spec: Spec) -> ParaFormer:
+        built.append(spec)
+        return build(canonical, spec)
+
+    monkeypatch.setattr(recognise, "build", counted)
+    assert load_checkpoint(good).convention == "released"
+    # residual, pool and norm are left: 3 x 3 x 2
+    assert 1 <= len(built) <= 18
+
+
+class Huge(nn.Module):
+    """A few bytes of weights, and 360 GB on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        numbers = torch.arange(300_000.0)
+        return self.head(images.flatten(1)) + (numbers[:, None] * numbers).sum()
+
+
+def test_a_program_that_would_fill_the_memory_is_not_run(tmp_path: Path) -> None:
+    path = exported(tmp_path / "a.pt2", Huge().eval(), torch.randn(2, 3, 2, 2))
+    with pytest.raises(CheckpointError, match=r"makes a tensor \[300000, 300000\]"):
+        load_checkpoint(path)
+
+
+def test_a_program_without_weights_is_traced_as_it_is(tmp_path: Path) -> None:
+    path = exported(tmp_path / "a.pt2", nn.Flatten().eval(), torch.randn(2, 1, 2, 2))
+    loaded = load_checkpoint(path)
+    assert (loaded.convention, loaded.classifier.classes) == ("module", 4)
+
+
+def test_a_program_holds_no_copies_to_choose_from(good: Path) -> None:
+    with pytest.raises(InputError, match="--weights ema: there is nothing to choose"):
+        load_checkpoint(good, weights="ema")

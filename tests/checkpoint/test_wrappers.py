@@ -96,7 +96,8 @@ def test_the_plain_weights_win_over_an_averaged_copy_aloud(
     content = {plain: released(), averaged: released(OTHER, "module.")}
     loaded = load(tmp_path, content if plain_first else dict(reversed(content.items())))
     assert answers_as(loaded, WEIGHTS)
-    assert said_of_weights(loaded) == f"{plain}: the averaged copy under '{averaged}' is left out"
+    expected = f"the averaged copy under '{averaged}' is left out; to take it, give --weights {averaged}"
+    assert said_of_weights(loaded) == f"{plain}: {expected}"
 
 
 def test_an_averaged_copy_alone_is_taken_aloud(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_an_averaged_copy_with_its_own_wrapper_is_taken(tmp_path: Path) -> None:
 def test_an_averaged_copy_in_the_same_state_dict_is_left_out_aloud(plain: str, averaged: str, tmp_path: Path) -> None:
     loaded = load(tmp_path, {"state_dict": {**released(OTHER, averaged), **released(prefix=plain)}})
     assert answers_as(loaded, WEIGHTS)
-    assert f"the averaged copy under '{averaged.split('.')[-2]}.' is left out" in said_of_weights(loaded)
+    assert f"the averaged copy under '{averaged.split('.')[-2]}' is left out" in said_of_weights(loaded)
 
 
 def test_a_plain_wrapper_goes_without_saying(tmp_path: Path) -> None:
@@ -244,3 +245,146 @@ def test_a_safetensors_model_with_tied_weights_is_read(tmp_path: Path) -> None:
     output = "branches.{}.layers.0.attention.output.weight"
     assert parameters[output.format(0)] is parameters[output.format(1)]
     assert torch.equal(parameters[output.format(0)], first.get_parameter("weight"))
+
+
+def left_out(loaded: Checkpoint) -> str:
+    return "; ".join(item.value for item in loaded.assumptions if item.field == "left_out")
+
+
+def test_an_averaged_model_of_torch_is_read_without_its_counter(tmp_path: Path) -> None:
+    holder = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    counted = torch.optim.swa_utils.AveragedModel(holder).state_dict()
+    assert set(counted) == {"n_averaged", "module.0.weight", "module.0.bias"}
+    loaded = load(tmp_path, {"n_averaged": counted["n_averaged"], **released(prefix="module.")})
+    assert answers_as(loaded, WEIGHTS)
+    assert left_out(loaded) == "n_averaged"
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("embeddings.position_ids", torch.arange(5)[None]),
+        ("norm.num_batches_tracked", torch.tensor(3)),
+        ("step", torch.tensor(7, dtype=torch.int32)),
+        ("mask", torch.ones(5, 5, dtype=torch.bool)),
+        ("ema.decay", torch.tensor(0.999)),
+    ],
+)
+def test_counters_flags_and_indices_are_left_out_aloud(name: str, tensor: Tensor, tmp_path: Path) -> None:
+    loaded = load(tmp_path, {**released(), name: tensor})
+    assert answers_as(loaded, WEIGHTS)
+    assert left_out(loaded) == name
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool])
+def test_weights_in_integers_are_not_left_out(dtype: torch.dtype, tmp_path: Path) -> None:
+    written = released()
+    written["mlp_head.1.weight"] = written["mlp_head.1.weight"].to(dtype)
+    with pytest.raises(CheckpointError, match=r"no plain floating-point numbers: mlp_head\.1\.weight"):
+        load(tmp_path, written)
+
+
+def test_packed_weights_under_names_of_their_own_are_not_left_out(tmp_path: Path) -> None:
+    packed = {"paraformerbranches.branches.0.0.fn.to_out.0.qweight": torch.ones(4, 4, dtype=torch.int32)}
+    with pytest.raises(CheckpointError, match="before quantisation or packing"):
+        load(tmp_path, {**released(), **packed})
+
+
+@pytest.mark.parametrize("step", ["_checkpoint_wrapped_module", "_orig_mod", "_fsdp_wrapped_module", "module"])
+def test_wrappers_in_the_middle_of_a_name_are_seen_through(step: str, tmp_path: Path) -> None:
+    written = {}
+    for name, tensor in released(prefix="net.").items():
+        *outer, module, leaf = name.split(".")
+        written[".".join([*outer, step, module, leaf])] = tensor
+    assert answers_as(load(tmp_path, {"state_dict": written}), WEIGHTS)
+
+
+def test_the_function_of_the_user_gets_weights_without_wrappers_and_counters(tmp_path: Path) -> None:
+    own = "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, 5))\n"
+    (tmp_path / "own.py").write_text(own)
+    linear = torch.nn.Linear(12, 5)
+    content = {
+        "module.1._checkpoint_wrapped_module.weight": linear.weight,
+        "module.1._checkpoint_wrapped_module.bias": linear.bias,
+        "n_averaged": torch.tensor(3),
+    }
+    path = saved(tmp_path / "model.pt", content)
+    loaded = load_checkpoint(path, module=f"{tmp_path / 'own.py'}:make", overrides={"image_size": "2", "channels": "3"})
+    images = torch.randn(2, 3, 2, 2)
+    with torch.no_grad():
+        assert torch.equal(loaded.module(images), linear(images.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    "name", ["criterion.weight", "loss_fn.pos_weight", "train_acc.tp", "val_auroc.value", "metrics.f1.sum_value"]
+)
+def test_losses_and_metrics_of_a_lightning_file_are_left_out_aloud(name: str, tmp_path: Path) -> None:
+    loaded = load(tmp_path, {"state_dict": {**released(prefix="model."), name: torch.ones(5)}})
+    assert answers_as(loaded, WEIGHTS)
+    assert left_out(loaded) == name
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (["head.parametrizations.weight.original0", "head.parametrizations.weight.original1"], "remove_parametriz"),
+        (["head.weight_g", "head.weight_v"], "remove_weight_norm"),
+        (["head.weight_orig", "head.weight_mask"], "prune.remove"),
+        (["head.base_layer.weight", "head.lora_A.default.weight"], "merge_and_unload"),
+        (["_flat_param"], "full state dict"),
+    ],
+)
+def test_weights_that_are_still_to_be_computed_are_refused_with_the_call(
+    names: list[str], remedy: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=remedy) as caught:
+        load(tmp_path, {**released(), **{name: torch.ones(5, 5) for name in names}})
+    assert names[0] in str(caught.value)
+
+
+COPIES: dict[str, Callable[[], dict[str, Any]]] = {
+    "beside": lambda: {"model": released(), "teacher": released(OTHER)},
+    "averaged": lambda: {"state_dict": released(), "teacher": {"module": released(OTHER), "decay": 0.99}},
+    "in one state dict": lambda: {"state_dict": {**released(prefix="model."), **released(OTHER, "teacher.")}},
+    "below": lambda: {"net": {"model": released(), "teacher": released(OTHER, "module.")}},
+}
+
+
+@pytest.mark.parametrize("form", COPIES)
+def test_which_copy_is_taken_is_said_and_weights_takes_another(form: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.pt", COPIES[form]())
+    first = load_checkpoint(path)
+    assert answers_as(first, WEIGHTS)
+    assert "'teacher' is left out; to take it, give --weights teacher" in said_of_weights(first)
+    other = load_checkpoint(path, weights="teacher")
+    assert answers_as(other, OTHER)
+    assert not said_of_weights(other)
+
+
+def test_the_plain_weights_beside_an_averaged_copy_have_a_name(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.pt", {"state_dict": {**released(), **released(OTHER, "ema.")}})
+    assert answers_as(load_checkpoint(path, weights="plain"), WEIGHTS)
+    assert answers_as(load_checkpoint(path, weights="ema"), OTHER)
+    assert answers_as(load_checkpoint(path, weights="state_dict.ema"), OTHER)
+
+
+@pytest.mark.parametrize("form", COPIES)
+def test_an_unknown_name_of_weights_lists_those_there_are(form: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.pt", COPIES[form]())
+    with pytest.raises(CheckpointError, match="are called tutor") as caught:
+        load_checkpoint(path, weights="tutor")
+    assert "teacher" in str(caught.value.expected)
+    assert "weight" not in str(caught.value.expected)
+
+
+def test_weights_of_one_model_leave_nothing_to_choose(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.pt", released())
+    with pytest.raises(CheckpointError, match="no --weights: nothing is wrapped"):
+        load_checkpoint(path, weights="ema")
+
+
+def test_student_and_teacher_are_refused_until_one_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.pt", {**released(prefix="student."), **released(OTHER, "teacher.")})
+    with pytest.raises(CheckpointError, match="student, teacher; give the one that is meant as --weights NAME"):
+        load_checkpoint(path)
+    assert answers_as(load_checkpoint(path, weights="teacher"), OTHER)

@@ -1,5 +1,6 @@
 """`inspect` on checkpoints, bundles and ONNX files, against what these were made of."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,28 @@ def test_the_model_of_a_bundle_has_its_branches(run: Run, small_bundle: Bundle) 
     shown = run("inspect", small_bundle.path / "model.onnx").out
     row = next(line.split() for line in shown.splitlines() if line.startswith("branch 1"))
     assert row[3] == f"{parts['branch 1']['parameters']:,}"
+
+
+def test_which_copy_is_shown_is_said_and_can_be_chosen(run: Run, small: Path, tmp_path: Path) -> None:
+    content = torch.load(small, weights_only=True)
+    state = content.pop("state_dict")
+    torch.save({**content, "model": state, "teacher": state}, tmp_path / "both.pt")
+    done = run("inspect", tmp_path / "both.pt")
+    assert "warning: assumed weights = model: 'teacher' is left out; to take it, give --weights teacher" in done.err
+    chosen = run("inspect", tmp_path / "both.pt", "--weights", "teacher", "--json")
+    assert "weights" not in [item["field"] for item in chosen.json["assumptions"]]
+    assert chosen.json["next"].endswith("both.pt --weights teacher")
+    wrong = run("inspect", tmp_path / "both.pt", "--weights", "tutor")
+    assert wrong.code == 2
+    assert "(expected one of model, teacher)" in wrong.err
+
+
+def test_a_folder_of_shards_is_a_checkpoint(run: Run, small: Path, tmp_path: Path) -> None:
+    state = torch.load(small, weights_only=True)["state_dict"]
+    torch.save(state, tmp_path / "pytorch_model-00001-of-00001.bin")
+    listed = dict.fromkeys(state, "pytorch_model-00001-of-00001.bin")
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": listed}))
+    done = run("inspect", tmp_path, "--spec", "heads=2", "--spec", "image_size=8x12", "--json")
+    assert done.code == 0, done.err
+    assert done.json["kind"] == "checkpoint"
+    assert done.json["size_bytes"] == sum(file.stat().st_size for file in tmp_path.iterdir())

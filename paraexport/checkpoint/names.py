@@ -1,0 +1,55 @@
+"""The names of tensors: which can be, and the words before or inside them that wrappers have put there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from paraexport.checkpoint.conventions.convention import is_index
+from paraexport.errors import CheckpointError
+
+LONGEST_NAME = 1000
+WRAPPERS = frozenset({
+    "module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module",
+})  # fmt: skip
+"""Steps that DataParallel, torch.compile, activation checkpointing, FSDP and Lightning put anywhere into a name."""
+
+
+def checked_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Refuse what no module has as a name, so that every message is one line and no name costs more than it should."""
+    for name in tensors:
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise CheckpointError("this is no name of a parameter", got=repr(name[:80]))
+    return without_wrappers(tensors)
+
+
+def without_wrappers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`blocks.0.attn._checkpoint_wrapped_module.qkv.weight` -> `blocks.0.attn.qkv.weight`, unless two would be one."""
+    names = {name: unwrapped_name(name) for name in tensors}
+    if len(set(names.values())) < len(names):
+        return tensors
+    return {names[name]: tensor for name, tensor in tensors.items()}
+
+
+def unwrapped_name(name: str) -> str:
+    *steps, leaf = name.split(".")
+    return ".".join([*(step for step in steps if step not in WRAPPERS), leaf])
+
+
+def strip_common_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the words that stand before every key: `model.`, `net.`, in any order and number.
+
+    Counters and the like may stand outside: only floating-point tensors count.
+    """
+    split = [key.split(".") for key, tensor in tensors.items() if tensor.is_floating_point()]
+    if not split:
+        return dict(tensors)
+    shortest = min(len(steps) for steps in split)
+    common = 0
+    # digits count blocks, and the last two steps are a module and its leaf
+    while common < shortest - 1 and len({steps[common] for steps in split}) == 1 and not is_index(split[0][common]):
+        common += 1
+    prefix = "".join(f"{step}." for step in split[0][:common])
+    stripped = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    return stripped if len(stripped) == len(tensors) else dict(tensors)

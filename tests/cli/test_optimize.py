@@ -1,10 +1,13 @@
 """`paraexport optimize`: the table, the JSON, the same file where nothing is to do, and one line for each error."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
+from paraexport import optimize_process
+from paraexport.optimize import Optimized, optimize_here
 from paraexport.rewrite import LAYOUTS
 from paraexport.rewrite.edit import Applied
 from tests.cli.conftest import Run
@@ -72,6 +75,11 @@ def test_a_failed_check_is_exit_code_1_and_writes_nothing(
         last.replace_input_with(1, last.inputs[0])
         return Applied("negated", 1)
 
+    def here(*arguments: Any, warn: object, **options: Any) -> Optimized:  # noqa: ARG001
+        """In this process, where the pass below is."""
+        return optimize_here(*arguments, **options)
+
+    monkeypatch.setattr(optimize_process, "optimize", here)
     monkeypatch.setitem(LAYOUTS, "folded", (*LAYOUTS["folded"], negated))
     source = saved(tmp_path, traced(SMALL))
     done = run("optimize", source, "-o", tmp_path / "out.onnx", "-q")

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from paraexport import onnx_outside
-from paraexport.errors import InputError
+from paraexport.errors import InputError, on_one_line
 from paraexport.onnx_summary import OVERRIDABLE_IR, RANDOM
 
 OLDEST_OPSET = 13
@@ -87,9 +87,9 @@ def refuse(path: Path, problems: list[Problem]) -> None:
         more = f"; and {len(problems) - MOST_SHOWN} more" if len(problems) > MOST_SHOWN else ""
         shown = problems[:MOST_SHOWN]
         raise InputError(
-            f"cannot be rewritten: {'; '.join(problem.clause for problem in shown)}{more}",
+            f"cannot be rewritten: {'; '.join(on_one_line(problem.clause) for problem in shown)}{more}",
             where=path,
-            remedy="; ".join(dict.fromkeys(problem.remedy for problem in shown)),
+            remedy="; ".join(dict.fromkeys(on_one_line(problem.remedy) for problem in shown)),
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from paraexport.errors import InputError, lack_of_memory
+from paraexport.errors import InputError, lack_of_memory, on_one_line
 from paraexport.onnx_file import INVALID, MOST_CHARACTERS, PROTOBUF_LIMIT_BYTES, REMEDY, unreadable, with_plain_domain
 from paraexport.onnx_screen import is_external, problems, size_bytes
 
@@ -35,7 +35,7 @@ def read(path: Path) -> onnx.ModelProto:
     if not model.opset_import or not model.graph.output:
         raise InputError(NOT_ONNX, where=path, expected="a graph with an output and an opset", remedy=REMEDY)
     if (problem := next(problems(model), None)) is not None:
-        raise InputError(INVALID, where=path, got=problem[:MOST_CHARACTERS], remedy=REMEDY)
+        raise InputError(INVALID, where=path, got=on_one_line(problem)[:MOST_CHARACTERS], remedy=REMEDY)
     return model
 
 

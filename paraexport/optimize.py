@@ -53,20 +53,26 @@ def rewrite_into(source: str, folder: str, output: str, layout: str, force: bool
     sources = (source, *(str(read.path.parent / location) for location in read.weights_files))
     onnx_output.check_replaceable(Path(output), [Path(file) for file in sources], force=force)
     progress("rewriting")
-    steps = foreign_steps(model, layout)
-    signature = Signature(model)
-    passes = merged([*measured(model, steps)])
+    steps, passes = rewritten(read, layout)
     if not any(row.times for row in passes if row.name not in NO_REWRITES):
         copy(read, work, Path(output))
         passes = tuple(row for row in passes if row.name != restore.NAME)
         return Rewritten(False, (version, version), passes, None, sources)
-    signature.put_back()
     progress("checking")
     run, moved = (open_graph(read.path, read.images.name, moved=moved) for moved in (False, True))
     trial = Trial(read, work, Reference(run, moved, read.images.shape, read.path))
     check = trial.require_passed(model, name, steps)
     progress("writing")
     return Rewritten(True, (version, model.opset_imports[""]), passes, check, sources)
+
+
+def rewritten(source: Source, layout: str) -> tuple[Sequence[Step], tuple[PassRow, ...]]:
+    """Rewrite the graph of `source` in place; returns the steps, and what each of them did."""
+    steps = foreign_steps(source.model, layout)
+    signature = Signature(source.model)
+    passes = merged([*measured(source.model, steps)])
+    signature.put_back()
+    return steps, passes
 
 
 def measured(model: ir.Model, steps: Sequence[Step]) -> Iterator[PassRow]:

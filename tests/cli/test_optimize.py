@@ -75,7 +75,7 @@ def test_a_failed_check_is_exit_code_1_and_writes_nothing(
         last.replace_input_with(1, last.inputs[0])
         return Applied("negated", 1)
 
-    def here(*arguments: Any, warn: object, **options: Any) -> Optimized:  # noqa: ARG001
+    def here(*arguments: Any, warn: object, **options: Any) -> Optimized:
         """In this process, where the pass below is."""
         return optimize_here(*arguments, **options)
 

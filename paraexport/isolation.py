@@ -102,9 +102,10 @@ def death(code: int, stage: str, said: str, where: Path, remedy: str) -> Paraexp
     if NO_MEMORY.search(said) or code == -getattr(signal, "SIGKILL", 9):
         got = "out of memory" if NO_MEMORY.search(said) else "the system killed the process"
         return MissingError("there is not enough memory", where=where, got=f"{got} while {stage}", remedy="free memory")
-    lines = [line for line in said.splitlines() if line.strip()]
-    cause = signal_name(code) + (f": {on_one_line(lines[-1])[:MOST_CHARACTERS]}" if lines else "")
-    return InputError(f"a library crashed while {stage}", where=where, got=cause, remedy=remedy)
+    error = InputError(f"a library crashed while {stage}", where=where, got=signal_name(code), remedy=remedy)
+    if said.strip():
+        error.add_note(f"The process that worked on the file wrote:\n{said.strip()[-MOST_CHARACTERS:]}")
+    return error
 
 
 def signal_name(code: int) -> str:

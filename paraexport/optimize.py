@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport import onnx_input, onnx_output
+from paraexport import free_batch, onnx_input, onnx_output
 from paraexport.clock import Progress, silent
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.onnx_file import save
@@ -60,6 +60,7 @@ def rewrite_into(source: str, folder: str, output: str, layout: str, force: bool
         return Rewritten(False, (version, version), passes, None, sources)
     progress("checking")
     run, moved = (open_graph(read.path, read.images.name, moved=moved) for moved in (False, True))
+    free_batch.require(run, read)
     trial = Trial(read, work, Reference(run, moved, read.images.shape, read.path))
     check = trial.require_passed(model, name, steps)
     progress("writing")

@@ -29,6 +29,7 @@ from paraexport.records import Check
 SERVING = "from paraexport import isolation; isolation.serve()"
 MOST_CHARACTERS = 300
 MOST_WARNINGS = 8
+FREE_MEMORY = "free memory"
 
 
 def call(
@@ -101,7 +102,7 @@ def death(code: int, stage: str, said: str, where: Path, remedy: str) -> Paraexp
     """The error for a process that ended with `code` and without a result; `said` is what it wrote to stderr."""
     if NO_MEMORY.search(said) or code == -getattr(signal, "SIGKILL", 9):
         got = "out of memory" if NO_MEMORY.search(said) else "the system killed the process"
-        return MissingError("there is not enough memory", where=where, got=f"{got} while {stage}", remedy="free memory")
+        return MissingError("there is not enough memory", where=where, got=f"{got} while {stage}", remedy=FREE_MEMORY)
     error = InputError(f"a library crashed while {stage}", where=where, got=signal_name(code), remedy=remedy)
     if said.strip():
         error.add_note(f"The process that worked on the file wrote:\n{said.strip()[-MOST_CHARACTERS:]}")
@@ -174,7 +175,7 @@ def plain(value: object) -> object:
 def encoded(error: BaseException) -> dict[str, object]:
     """An exception as JSON, and back by `decoded`."""
     if isinstance(error, MemoryError):
-        error = lack_of_memory(error) or error
+        error = lack_of_memory(error, remedy=FREE_MEMORY) or error
     if isinstance(error, ParaexportError):
         facts = {name: getattr(error, name) for name in ("what", "where", "expected", "got", "remedy")}
         return {"ours": type(error).__name__, "facts": facts, "checks": plain(getattr(error, "checks", ()))}

@@ -45,7 +45,7 @@ def unreadable(error: Exception, path: Path) -> ParaexportError:
         said = on_one_line(str(cause).partition(". ")[0])[:MOST_CHARACTERS] or type(cause).__name__
     if isinstance(cause, NotImplementedError):
         return InputError("cannot be read", where=path, got=said, remedy="export it without that")
-    return lack_of_memory(error, path) or InputError(INVALID, where=path, got=said, remedy=REMEDY)
+    return lack_of_memory(error, path, "free memory") or InputError(INVALID, where=path, got=said, remedy=REMEDY)
 
 
 def innermost(error: BaseException) -> BaseException:

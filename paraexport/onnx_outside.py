@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,6 +16,8 @@ from paraexport.onnx_file import INVALID, MOST_CHARACTERS, PROTOBUF_LIMIT_BYTES,
 from paraexport.onnx_screen import is_external, problems, size_bytes
 
 NOT_ONNX = "not an ONNX model"
+MOST_NUMBERS = 2**30
+"""4 GiB in float32; the self-check runs 7 images at once."""
 LARGEST_KEPT_BYTES = 2**16
 
 
@@ -31,7 +34,9 @@ def read(path: Path) -> onnx.ModelProto:
     except OSError:
         raise
     except Exception as error:  # protobuf's own, whose home differs between versions
-        raise lack_of_memory(error, path) or InputError(NOT_ONNX, where=path, got=error, remedy=REMEDY) from error
+        raise lack_of_memory(error, path, "free memory") or InputError(
+            NOT_ONNX, where=path, got=error, remedy=REMEDY
+        ) from error
     if not model.opset_import or not model.graph.output:
         raise InputError(NOT_ONNX, where=path, expected="a graph with an output and an opset", remedy=REMEDY)
     if (problem := next(problems(model), None)) is not None:
@@ -79,15 +84,23 @@ def as_ir(model: onnx.ModelProto, path: Path) -> ir.Model:
 
 
 def check_model(model: onnx.ModelProto, path: Path) -> None:
-    """Run ONNX's own checks, shapes included.
+    """Run ONNX's own checks and its inference of shapes; values of a size that no memory holds are refused too.
 
     Raises:
-        InputError: the model is not valid.
+        InputError: the model is not valid, or one of its values is too large.
     """
+    message = without_weights(model).SerializeToString()
     try:
-        onnx.checker.check_model(without_weights(model).SerializeToString(), full_check=True)
+        onnx.checker.check_model(message)
+        inferred = onnx.shape_inference.infer_shapes(message, check_type=True, strict_mode=True)
     except Exception as error:
         raise unreadable(error, path) from error
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim if axis.HasField("dim_value")]
+        if math.prod(sizes) > MOST_NUMBERS:
+            got = f"{on_one_line(value.name)} of {sizes}"
+            expected = f"values of at most {MOST_NUMBERS:,} numbers for an image"
+            raise InputError("it needs too much memory", where=path, expected=expected, got=got, remedy=REMEDY)
 
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -148,7 +161,7 @@ def require_weights(path: Path, location: str, end: int, name: str) -> None:
     if any(step.is_symlink() for step in steps):
         got, remedy = "a symbolic link", "put a copy of the file itself there: cp -L"
     elif not place.is_file():
-        got = "a folder or a device" if place.exists() else "nothing there"
+        got = "a folder, a device or a pipe" if place.exists() else "nothing there"
         remedy = "copy the file of weights as well"
     elif place.stat().st_nlink > 1:
         got, remedy = f"a file with {place.stat().st_nlink} hard links", "put a copy of its own there"

@@ -129,7 +129,7 @@ def openable(path: Path) -> Path | bytes:
 def refusal(error: Exception, what: str, path: Path) -> ParaexportError:
     """What ONNX Runtime raised, as an error of ours."""
     got = on_one_line(error)[:MOST_CHARACTERS]
-    return lack_of_memory(error, path) or InputError(what, where=path, got=got, remedy=REMEDY)
+    return lack_of_memory(error, path, "free memory") or InputError(what, where=path, got=got, remedy=REMEDY)
 
 
 def moved_weights(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from paraexport import free_batch, onnx_input, onnx_output
 from paraexport.clock import Progress, silent
 from paraexport.errors import CheckFailed, InputError, OutputError
+from paraexport.files import without_dots
 from paraexport.onnx_file import save
 from paraexport.onnx_input import Source
 from paraexport.optimize_process import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
@@ -32,10 +33,12 @@ def optimize_here(
 ) -> Optimized:
     """The same as `optimize`, in this process: a library that crashes on the file ends it."""
 
+    output = without_dots(Path(output))
+
     def work(folder: Path) -> Rewritten:
         return rewrite_into(str(source), str(folder), str(output), layout, force, progress=progress)
 
-    return put_in_place(Path(source), Path(output), layout, force=force, work=work)
+    return put_in_place(Path(source), output, layout, force=force, work=work)
 
 
 def rewrite_into(source: str, folder: str, output: str, layout: str, force: bool, *, progress: Progress) -> Rewritten:

@@ -15,6 +15,7 @@ import msgspec
 from paraexport import isolation, onnx_output
 from paraexport.clock import Progress, silent
 from paraexport.errors import InputError
+from paraexport.files import without_dots
 from paraexport.options import LAYOUTS
 from paraexport.records import Check
 
@@ -106,7 +107,7 @@ def optimize(
         CheckFailed: the rewritten graph answers otherwise; nothing is written.
         MissingError: a library is not installed here, or memory is too little.
     """
-    source, output = Path(source), Path(output)
+    source, output = Path(source), without_dots(Path(output))
 
     def work(folder: Path) -> Rewritten:
         result = isolation.call(

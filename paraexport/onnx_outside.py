@@ -12,9 +12,11 @@ import onnx
 import onnx_ir as ir
 
 from paraexport.errors import InputError, lack_of_memory, on_one_line
-from paraexport.onnx_file import INVALID, MOST_CHARACTERS, PROTOBUF_LIMIT_BYTES, REMEDY, unreadable, with_plain_domain
+from paraexport.onnx_file import INVALID, MOST_CHARACTERS, REMEDY, unreadable, with_plain_domain
 from paraexport.onnx_screen import is_external, problems, size_bytes
 
+LARGEST_FILE_BYTES = 2**31 - 1
+"""What one protobuf message holds."""
 NOT_ONNX = "not an ONNX model"
 MOST_NUMBERS = 2**30
 """4 GiB in float32; the self-check runs 7 images at once."""
@@ -58,9 +60,9 @@ def require_file(path: Path) -> None:
             start, size = file.read(1), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise InputError("cannot be read", where=path, got=error.strerror, remedy="check its permissions") from error
-    if size > PROTOBUF_LIMIT_BYTES:
+    if size > LARGEST_FILE_BYTES:
         expected, got = (
-            f"at most {PROTOBUF_LIMIT_BYTES} bytes; weights beyond that lie in a second file",
+            f"at most {LARGEST_FILE_BYTES} bytes; weights beyond that lie in a second file",
             f"{size} bytes",
         )
         raise InputError(NOT_ONNX, where=path, expected=expected, got=got, remedy="check the path")

@@ -90,6 +90,7 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
     """
     import onnxruntime
 
+    from paraexport.onnx_file import openable
     from paraexport.targets.ort.cpu import checking_options
 
     options = checking_options()
@@ -115,15 +116,6 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
         return found
 
     return run
-
-
-def openable(path: Path) -> Path | bytes:
-    """The path, or where it is no UTF-8, which ONNX Runtime asks for, the file itself."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return path.read_bytes()
-    return path
 
 
 def refusal(error: Exception, what: str, path: Path) -> ParaexportError:

@@ -399,3 +399,12 @@ def test_before_version_4_initializers_are_inputs_and_constants(tmp_path: Path) 
     path = saved(tmp_path, nothing_to_do(), edit)
     assert onnx_input.read(path).images.name == "images"
     assert onnx_contents.read(path).summary.overridable == ()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
+def test_names_of_files_need_not_be_text(tmp_path: Path) -> None:
+    (folder := tmp_path / os.fsdecode(b"f\xff")).mkdir()
+    source = saved(tmp_path, two_branches()).rename(folder / os.fsdecode(b"in\xff.onnx"))
+    done = optimize_here(source, folder / os.fsdecode(b"out\xff.onnx"))
+    assert done.changed
+    assert onnx_contents.read(done.output).summary.inputs[0].name == "images"

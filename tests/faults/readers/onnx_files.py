@@ -7,27 +7,20 @@ import json
 import logging
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
-import numpy as np
 import onnx
-import torch
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper
 
 from paraexport import isolation, onnx_contents, onnx_input
 from paraexport.optimize import rewritten
-from paraexport.spec import Spec
 from tests.faults.mutation import EDGES, mutate
 from tests.faults.reader import MEMORY_MB, Reader
-from tests.rewrite.foreign import IMAGE, Plain, export
-from tests.rewrite.graphs import traced
 
-TINY = Spec(
-    image_size=(4, 4), channels=1, classes=3, patch_size=(2, 2), dim=4, branches=2, depth=1, heads=2, head_dim=2,
-    mlp_dim=4,
-)  # fmt: skip
 NUMBERS = (-(2**63), -1, 0, 1, 2, 3, 4, 16, 1000, 2**20, 2**31, *(edge for edge in EDGES if edge < 2**63))
 TEXTS = ("", "x", "images", "logits", "batch", "ai.onnx", "com.microsoft", "a\nb", "\0", "n" * 300, "..", "é")
 LOCATIONS = ("", "case.onnx", "gone.bin", "../case.onnx", "/dev/zero", "/dev/stdin", ".", "a\0b", "/etc/passwd")
@@ -37,47 +30,11 @@ Damage = Callable[[onnx.ModelProto, Random], None]
 OPERATORS = sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain})
 
 
-def onnx_files(_: Path) -> Sequence[bytes]:
+def onnx_files(folder: Path) -> Sequence[bytes]:
+    """Written by a process of its own: with torch in this one, each fork below would take four times as long."""
+    subprocess.run([sys.executable, "-m", "tests.faults.onnx_seeds", folder], check=True)
     logging.disable(logging.WARNING)
-    foreign = export(
-        Plain("chunk", "stack", branches=2, depth=1).eval(), torch.zeros(2, 3, IMAGE, IMAGE), 17, scripted=True
-    )
-    models = [traced(TINY), foreign, convolution()]
-    return [model.SerializeToString() for model in models]
-
-
-def convolution() -> onnx.ModelProto:
-    """A small graph with other operators than those of a Transformer."""
-    random = np.random.default_rng(0)
-    arrays = {
-        "kernel": random.standard_normal((2, 1, 3, 3), np.float32),
-        "weight": random.standard_normal((8, 6), np.float32),
-        "target": np.array([0, 2, -1]),
-        "starts": np.array([0]),
-        "ends": np.array([1]),
-        "axes": np.array([1]),
-    }
-    nodes = [
-        helper.make_node("Conv", ["images", "kernel"], ["maps"], pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["maps"], ["positive"]),
-        helper.make_node("MaxPool", ["positive"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2]),
-        helper.make_node("Split", ["pooled"], ["first", "second"], axis=1, num_outputs=2),
-        helper.make_node("Concat", ["first", "second"], ["both"], axis=1),
-        helper.make_node("Reshape", ["both", "target"], ["rows"]),
-        helper.make_node("Slice", ["rows", "starts", "ends", "axes"], ["row"]),
-        helper.make_node("Flatten", ["rows"], ["flat"]),
-        helper.make_node("Gemm", ["flat", "weight"], ["some"]),
-        helper.make_node("ReduceSum", ["row"], ["total"], keepdims=0),
-        helper.make_node("Add", ["some", "total"], ["logits"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "convolution",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 1, 4, 4])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 6])],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return [file.read_bytes() for file in sorted(folder.glob("*.onnx"))]
 
 
 # Damage to the message.

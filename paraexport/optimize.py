@@ -32,7 +32,6 @@ def optimize_here(
     source: Path, output: Path, *, layout: str = "folded", force: bool = False, progress: Progress = silent
 ) -> Optimized:
     """The same as `optimize`, in this process: a library that crashes on the file ends it."""
-
     output = without_dots(Path(output))
 
     def work(folder: Path) -> Rewritten:
@@ -109,12 +108,12 @@ class Signature:
     """The inputs and outputs of a graph as its file states them; the work may name a free batch."""
 
     def __init__(self, model: ir.Model) -> None:
-        self.graph = model.graph
+        self.model = model
         self.shapes = [value.shape.copy() if value.shape else None for value in self.values()]
 
     def values(self) -> list[ir.Value]:
-        inputs = [value for value in self.graph.inputs if value.name not in self.graph.initializers]
-        return [*inputs, *self.graph.outputs]
+        graph = self.model.graph
+        return [*(value for value in graph.inputs if value.name not in graph.initializers), *graph.outputs]
 
     def put_back(self) -> None:
         for value, shape in zip(self.values(), self.shapes, strict=True):

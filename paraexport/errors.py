@@ -119,12 +119,13 @@ def on_one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def lack_of_memory(error: Exception, where: object = None) -> MissingError | None:
+def lack_of_memory(
+    error: Exception, where: object = None, remedy: str = "free memory, or build with a lower --max-batch"
+) -> MissingError | None:
     """A library's own error as one of ours, where it says that memory was too little."""
     said = on_one_line(error)
     if not isinstance(error, MemoryError) and not NO_MEMORY.search(said):
         return None
-    remedy = "free memory, or build with a lower --max-batch"
     return MissingError("there is not enough memory", where=where, got=said[-MOST_CHARACTERS:] or None, remedy=remedy)
 
 

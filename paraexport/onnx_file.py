@@ -6,33 +6,53 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.serde import SerdeError
 
-from paraexport.errors import InputError, TraceError
+from paraexport.errors import InputError, ParaexportError, TraceError, lack_of_memory, on_one_line
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
+INVALID = "not valid ONNX"
+REMEDY = "export it again, or copy it again"
+MOST_CHARACTERS = 300
 
 
 def load(path: Path) -> ir.Model:
     """The graph at `path`; what it says of the domain `ai.onnx` is said of "", which is the same one.
 
     Raises:
-        InputError: it holds something that onnx_ir does not read, such as a sparse tensor.
+        InputError: it is damaged, or holds something that onnx_ir does not read, such as a sparse tensor.
     """
     try:
         model = ir.load(path)
-    except SerdeError as error:
-        raise InputError("cannot be read", where=path, got=innermost(error), remedy="export it without that") from error
+    except OSError:
+        raise
+    except Exception as error:  # each library has classes of its own
+        raise unreadable(error, path) from error
+    return with_plain_domain(model)
+
+
+def with_plain_domain(model: ir.Model) -> ir.Model:
     if (version := model.opset_imports.pop("ai.onnx", None)) is not None:
         model.opset_imports.setdefault("", version)
     return model
 
 
-def innermost(error: BaseException) -> str:
-    """The first sentence of what began a chain of errors."""
+def unreadable(error: Exception, path: Path) -> ParaexportError:
+    """What a library says of the file at `path`, as an error of ours."""
+    cause = innermost(error)
+    if isinstance(cause, UnicodeError):
+        said = "a message of a library that is no UTF-8"
+    else:
+        said = on_one_line(str(cause).partition(". ")[0])[:MOST_CHARACTERS] or type(cause).__name__
+    if isinstance(cause, NotImplementedError):
+        return InputError("cannot be read", where=path, got=said, remedy="export it without that")
+    return lack_of_memory(error, path, "free memory") or InputError(INVALID, where=path, got=said, remedy=REMEDY)
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What began a chain of errors."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).partition(". ")[0]
+    return error
 
 
 def save(model: ir.Model, path: Path, *, external_data_above_bytes: int = PROTOBUF_LIMIT_BYTES) -> None:
@@ -50,8 +70,17 @@ def save(model: ir.Model, path: Path, *, external_data_above_bytes: int = PROTOB
         ir.external_data.load_to_model(model)
     ir.save(model, path, external_data=beside)
     try:
-        onnx.checker.check_model(path, full_check=True)
+        onnx.checker.check_model(openable(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         got = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
         raise TraceError("the graph is not valid ONNX", where=path.name, got=got) from error
+
+
+def openable(path: Path) -> Path | bytes:
+    """The path, or the content of the file if the path is not UTF-8, which libraries in C++ ask for."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.read_bytes()
+    return path

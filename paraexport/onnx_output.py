@@ -34,16 +34,19 @@ def check_replaceable(output: Path, sources: Collection[Path], *, force: bool) -
 
 
 @contextlib.contextmanager
-def staging(output: Path, sources: Collection[Path], *, force: bool) -> Iterator[Path]:
+def staging(output: Path, *, force: bool) -> Iterator[tuple[Path, list[Path]]]:
     """A folder whose files, once the block ends well, come to the folder of `output`; it vanishes when it does not.
+
+    The list is for the block to fill: the files that must not be replaced.
 
     Raises:
         OutputError: writing failed, or something has come to a file's place meanwhile.
     """
     output = output.absolute()
+    sources: list[Path] = []
     with claim(output) as claimed, claimed.workspace("the output") as work:
         (folder := work / "new").mkdir()
-        yield folder
+        yield folder, sources
         # The model last: it is what a reader opens.
         files = sorted(
             (file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.name == output.name

@@ -1,8 +1,7 @@
-"""What an ONNX file holds, told from its graph without reading external weights."""
+"""What an ONNX file holds, read from its graph alone: files of weights beside it are not needed."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport.errors import InputError
 from paraexport.records import TensorInfo
 
 if TYPE_CHECKING:
@@ -22,6 +20,8 @@ RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
 """Operators that draw random numbers, `Dropout` in training only."""
+OVERRIDABLE_IR = 4
+"""The IR version since which an initializer need not be an input; one that is both is an input with a default."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +41,51 @@ class OnnxSummary:
     weights_bytes: int
     external_data: bool
     """Whether weights lie in files beside this one."""
+    overridable: tuple[str, ...]
+    """Inputs with a default: initializers that are inputs too, from IR version 4 on."""
     branches: int
-    """Parallel branches, as the names of the nodes tell; 0 where they tell of none."""
+    """Parallel branches, counted by the names of the nodes."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one branch, or what is shared, needs to run on one image."""
+
+    name: str
+    """`branch 0`, …, `all branches` or `shared`."""
+    nodes: int
+    parameters: int
+    """Floating-point constants, each counted where its name says; what branches share counts once."""
+    multiply_adds: int | None
+    """None where a shape is not known."""
+    activations: int | None
+    """Elements that the nodes write; None where a shape is not known."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What `inspect` shows of an ONNX file."""
+
+    summary: OnnxSummary
+    parts: tuple[Part, ...]
+    missing: str
+    """What is wrong with the files of weights beside it; empty where nothing is."""
 
 
 def summarise(path: Path) -> OnnxSummary:
     """Read the graph at `path`.
 
     Raises:
-        InputError: it is no ONNX model.
+        InputError: it is no ONNX model, or a damaged one.
     """
-    import onnx
+    from paraexport.onnx_outside import read
 
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except OSError:
-        raise
-    except Exception as error:  # protobuf's DecodeError, whose home differs between versions
-        raise InputError("not an ONNX model", where=path, got=error, remedy="export it again") from error
-    if not model.opset_import or not model.graph.output:
-        raise InputError("not an ONNX model", where=path, expected="a graph with an output", remedy="export it again")
+    return summary_of(read(path), path.stat().st_size)
+
+
+def summary_of(model: onnx.ModelProto, file_bytes: int) -> OnnxSummary:
+    from paraexport.onnx_screen import is_external, size_bytes
+
     weights = [*model.graph.initializer]
     names = {tensor.name for tensor in weights}
     inputs = tuple(tensor_info(value) for value in model.graph.input if value.name not in names)
@@ -68,7 +93,7 @@ def summarise(path: Path) -> OnnxSummary:
     nodes = [*all_nodes(model.graph.node), *(node for function in model.functions for node in all_nodes(function.node))]
     axes = (axis for tensor in (*inputs, *outputs) for axis in tensor.shape if isinstance(axis, str))
     return OnnxSummary(
-        size_bytes=path.stat().st_size,
+        size_bytes=file_bytes,
         ir_version=model.ir_version,
         opsets={opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         producer=f"{model.producer_name} {model.producer_version}".strip(),
@@ -77,8 +102,11 @@ def summarise(path: Path) -> OnnxSummary:
         dynamic_axes=tuple(dict.fromkeys(axes)),
         operators=dict(Counter(operator(node) for node in nodes)),
         weights=len(weights),
-        weights_bytes=sum(map(tensor_bytes, weights)),
-        external_data=any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in weights),
+        weights_bytes=sum(map(size_bytes, weights)),
+        external_data=any(map(is_external, weights)),
+        overridable=tuple(value.name for value in model.graph.input if value.name in names)
+        if model.ir_version >= OVERRIDABLE_IR
+        else (),
         branches=len({found[1] for node in nodes if (found := BRANCH.search(node.name))}),
     )
 
@@ -96,21 +124,11 @@ def operator(node: onnx.NodeProto) -> str:
 
 
 def tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
-    """An axis without a size goes by its name, or by `?`."""
+    """An axis without a size goes by its name, or by `?`; so does one of a negative size, which is free as well."""
     import onnx
 
     tensor = value.type.tensor_type
     dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-    axes = [axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in tensor.shape.dim]
+    sized = [axis.HasField("dim_value") and axis.dim_value >= 0 for axis in tensor.shape.dim]
+    axes = [axis.dim_value if has else axis.dim_param or "?" for axis, has in zip(tensor.shape.dim, sized, strict=True)]
     return TensorInfo(value.name, "float32" if dtype == "float" else dtype, tuple(axes))
-
-
-def tensor_bytes(tensor: onnx.TensorProto) -> int:
-    """As many bytes as the elements take where they are packed."""
-    import onnx
-
-    if tensor.data_type == onnx.TensorProto.STRING:
-        return sum(map(len, tensor.string_data))
-    name = onnx.TensorProto.DataType.Name(tensor.data_type)
-    digits = re.search(r"(\d+)", {"FLOAT": "32", "DOUBLE": "64", "BOOL": "8", "COMPLEX64": "64"}.get(name, name))
-    return math.ceil(math.prod(tensor.dims) * int(digits[1] if digits else 0) / 8)

@@ -1,116 +1,81 @@
-"""optimize(): the exact rewrites on an ONNX file of any origin, checked against the file before anything is written."""
+"""The exact rewrites on an ONNX file of any origin, checked against the file before anything is written.
+
+`optimize()` itself, which runs all of this in a process of its own, is in `optimize_process`.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 
-from paraexport import onnx_input, onnx_output
+from paraexport import free_batch, onnx_input, onnx_output
 from paraexport.clock import Progress, silent
 from paraexport.errors import CheckFailed, InputError, OutputError
-from paraexport.onnx_file import load, save
+from paraexport.files import without_dots
+from paraexport.onnx_file import save
+from paraexport.onnx_input import Source
+from paraexport.optimize_process import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
 from paraexport.records import Check
-from paraexport.rewrite import LAYOUTS, Step, applied, canonical, foreign_steps, restore, tidy
+from paraexport.rewrite import Step, applied, canonical, foreign_steps, restore, tidy
 from paraexport.rewrite.cost import multiply_adds
 from paraexport.self_check import Difference, Reference, as_check, open_graph
 
-LAYOUT_NAMES = tuple(name for name, passes in LAYOUTS.items() if passes)
+__all__ = ["LAYOUT_NAMES", "Optimized", "PassRow", "Size", "optimize", "optimize_here"]
 NO_REWRITES = {canonical.NAME, restore.NAME, tidy.NAME}
 """What these do alone is no gain: they change the form of a graph, or tidy it up."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """How large a graph is."""
-
-    nodes: int
-    multiply_adds: int | None
-    """Of one image; None where a shape is not known."""
-    weights_bytes: int
-
-
-@dataclass(frozen=True)
-class PassRow:
-    """What one pass did; `canonical` stands for all that bring the graph to the form of a trace."""
-
-    name: str
-    times: int
-    before: Size
-    after: Size
-    refusals: tuple[str, ...]
-    """`node: reason`, one line for each place where it nearly applied."""
-
-
-@dataclass(frozen=True)
-class Optimized:
-    """What `optimize` did."""
-
-    output: Path
-    layout: str
-    changed: bool
-    """False where there was nothing to rewrite: the output then is the input, byte for byte."""
-    opset: tuple[int, int]
-    """Of the input and of the output."""
-    passes: tuple[PassRow, ...]
-    check: Check | None
-    """The comparison of both graphs; None where there was nothing to compare."""
-
-    @property
-    def before(self) -> Size:
-        """Of the file; its multiply-adds may be known only once its shapes are constants."""
-        first = self.passes[0].before
-        counted = first.multiply_adds if first.multiply_adds is not None else self.passes[0].after.multiply_adds
-        return Size(first.nodes, counted, first.weights_bytes)
-
-    @property
-    def after(self) -> Size:
-        return self.passes[-1].after if self.changed else self.passes[0].before
-
-
-def optimize(
+def optimize_here(
     source: Path, output: Path, *, layout: str = "folded", force: bool = False, progress: Progress = silent
 ) -> Optimized:
-    """Apply the rewrites of `layout` to the ONNX file `source`, check the result against it, and write `output`.
+    """The same as `optimize`, in this process: a library that crashes on the file ends it."""
+    output = without_dots(Path(output))
 
-    Weights beyond 2 GiB go to a file beside `output`. The output has the inputs, outputs and, where it can, the opset
-    of the input. Where there is nothing to rewrite, it is the input.
+    def work(folder: Path) -> Rewritten:
+        return rewrite_into(str(source), str(folder), str(output), layout, force, progress=progress)
+
+    return put_in_place(Path(source), output, layout, force=force, work=work)
+
+
+def rewrite_into(source: str, folder: str, output: str, layout: str, force: bool, *, progress: Progress) -> Rewritten:
+    """Write the file `source`, rewritten and checked, into `folder`, under the name that `output` has.
 
     Raises:
         InputError: the file cannot be rewritten with certainty, or the output cannot be written.
-        CheckFailed: the rewritten graph answers otherwise; nothing is written.
-        MissingError: a library is not installed here.
+        CheckFailed: the rewritten graph answers otherwise.
+        MissingError: memory is too little.
     """
-    if layout not in LAYOUT_NAMES:
-        raise InputError("unknown layout", where="--layout", expected=f"one of {', '.join(LAYOUT_NAMES)}", got=layout)
-    source, output = Path(source), Path(output)
+    work, name = Path(folder), Path(output).name
     progress("reading")
-    images = onnx_input.check(source)
-    sources = [source, *(source.parent / location for location in external_files(source))]
-    onnx_output.check(output, sources, force=force)
-    model = load(source)
-    version = model.opset_imports[""]
-    with onnx_output.staging(output, sources, force=force) as folder:
-        progress("rewriting")
-        steps = foreign_steps(model, layout)
-        signature = Signature(model)
-        passes = merged([*measured(model, steps)])
-        if not any(row.times for row in passes if row.name not in NO_REWRITES):
-            copy(source, folder, output.name)
-            passes = tuple(row for row in passes if row.name != restore.NAME)
-            return Optimized(output, layout, False, (version, version), passes, None)
-        signature.put_back()
-        progress("checking")
-        run, moved = (open_graph(source, images.name, moved=moved) for moved in (False, True))
-        reference = Reference(run, moved, images.shape, source)
-        trial = Trial(source, folder, reference, images.name)
-        check = trial.require_passed(model, output.name, steps)
-        progress("writing")
-    return Optimized(output, layout, True, (version, model.opset_imports[""]), passes, check)
+    read = onnx_input.read(Path(source))
+    model, version = read.model, read.model.opset_imports[""]
+    sources = (source, *(str(read.path.parent / location) for location in read.weights_files))
+    onnx_output.check_replaceable(Path(output), [Path(file) for file in sources], force=force)
+    progress("rewriting")
+    steps, passes = rewritten(read, layout)
+    if not any(row.times for row in passes if row.name not in NO_REWRITES):
+        copy(read, work, Path(output))
+        passes = tuple(row for row in passes if row.name != restore.NAME)
+        return Rewritten(False, (version, version), passes, None, sources)
+    progress("checking")
+    run, moved = (open_graph(read.path, read.images.name, moved=moved) for moved in (False, True))
+    free_batch.require(run, read)
+    trial = Trial(read, work, Reference(run, moved, read.images.shape, read.path))
+    check = trial.require_passed(model, name, steps)
+    progress("writing")
+    return Rewritten(True, (version, model.opset_imports[""]), passes, check, sources)
+
+
+def rewritten(source: Source, layout: str) -> tuple[Sequence[Step], tuple[PassRow, ...]]:
+    """Rewrite the graph of `source` in place; returns the steps, and what each of them did."""
+    steps = foreign_steps(source.model, layout)
+    signature = Signature(source.model)
+    passes = merged([*measured(source.model, steps)])
+    signature.put_back()
+    return steps, passes
 
 
 def measured(model: ir.Model, steps: Sequence[Step]) -> Iterator[PassRow]:
@@ -156,31 +121,24 @@ class Signature:
             value.shape = shape
 
 
-def copy(source: Path, folder: Path, name: str) -> None:
-    """The file as it is, with the files of weights that it names where it goes to another folder."""
-    shutil.copyfile(source, folder / name)
-    if folder.parent.samefile(source.parent):
+def copy(source: Source, folder: Path, output: Path) -> None:
+    """The file as it is, with its files of weights where it goes to another folder."""
+    shutil.copyfile(source.path, folder / output.name)
+    if output.absolute().parent.samefile(source.path.absolute().parent):
         return
-    for location in external_files(source):
+    for location in source.weights_files:
         place = folder / location
         if place.exists():
-            where = folder.parent / name
-            raise OutputError("the output is called as its weights are", where=where, remedy="give another name")
+            raise OutputError("the output is called as its weights are", where=output, remedy="give another name")
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.parent / location, place)
-
-
-def external_files(source: Path) -> set[str]:
-    model = onnx.load(source, load_external_data=False)
-    tensors = [tensor for tensor in model.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    return {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+        shutil.copyfile(source.path.parent / location, place)
 
 
 class Trial:
     """Rewritten graphs against the file that they came from."""
 
-    def __init__(self, source: Path, folder: Path, reference: Reference, images: str) -> None:
-        self.source, self.folder, self.reference, self.images = source, folder, reference, images
+    def __init__(self, source: Source, folder: Path, reference: Reference) -> None:
+        self.source, self.folder, self.reference = source, folder, reference
 
     def require_passed(self, model: ir.Model, name: str, steps: Sequence[Step]) -> Check:
         """Write `model` as `name` and compare it.
@@ -192,7 +150,7 @@ class Trial:
             found = self.differences(model, name)
         except InputError as error:
             raise CheckFailed(
-                "the rewritten graph does not run", where=self.source, got=error.got, remedy=self.blame(steps)
+                "the rewritten graph does not run", where=self.source.path, got=error.got, remedy=self.blame(steps)
             ) from error
         check = as_check(found)
         failed = [one for one in found if not one.passed]
@@ -201,7 +159,7 @@ class Trial:
         worst = max(failed, key=lambda one: one.value / one.limit)
         failure = CheckFailed(
             "the rewritten graph answers otherwise",
-            where=self.source,
+            where=self.source.path,
             expected=f"{check.unit} at most {worst.limit:g}",
             got=f"{worst.value:.3g} on {worst.case}, and too much on {len(failed)} of {len(found)} inputs",
             remedy=self.blame(steps),
@@ -212,11 +170,11 @@ class Trial:
     def differences(self, model: ir.Model, name: str) -> list[Difference]:
         path = self.folder / name
         save(model, path)
-        return [*self.reference.differences(open_graph(path, self.images))]
+        return [*self.reference.differences(open_graph(path, self.source.images.name))]
 
     def blame(self, steps: Sequence[Step]) -> str:
         """One clause on the first pass after which the graph is wrong; the passes are applied anew, one by one."""
-        model = load(self.source)
+        model = onnx_input.read(self.source.path).model
         name = "the writing of the file"
         for done in applied(model, steps):
             try:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.errors import InputError, on_one_line
+from paraexport.errors import InputError, ParaexportError, lack_of_memory, on_one_line
 from paraexport.limits import LIMITS
 from paraexport.records import Check
 from paraexport.validate import BATCH_SIZES
@@ -31,6 +31,7 @@ LARGE, SMALL = 1e6, 1e-6
 ROUNDING = 2.0**-23
 ALLOWED_ROUNDINGS = 16
 REMEDY = "export a graph that runs there"
+MOST_CHARACTERS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,7 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
     """
     import onnxruntime
 
+    from paraexport.onnx_file import openable
     from paraexport.targets.ort.cpu import checking_options
 
     options = checking_options()
@@ -101,21 +103,25 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
     for name, value in held:
         options.add_initializer(name, value)
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(openable(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it raises a class of its own for each code
-        got = on_one_line(error)
-        raise InputError("ONNX Runtime cannot open the graph", where=path, got=got, remedy=REMEDY) from error
+        raise refusal(error, "ONNX Runtime cannot open the graph", path) from error
 
     def run(batch: Images) -> Answers:
         assert len(held) == len(weights)
         try:
             found: Answers = session.run(None, {images: batch})
         except Exception as error:
-            got = on_one_line(error)
-            raise InputError("ONNX Runtime cannot run the graph", where=path, got=got, remedy=REMEDY) from error
+            raise refusal(error, "ONNX Runtime cannot run the graph", path) from error
         return found
 
     return run
+
+
+def refusal(error: Exception, what: str, path: Path) -> ParaexportError:
+    """What ONNX Runtime raised, as an error of ours."""
+    got = on_one_line(error)[:MOST_CHARACTERS]
+    return lack_of_memory(error, path, "free memory") or InputError(what, where=path, got=got, remedy=REMEDY)
 
 
 def moved_weights(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:

@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from paraexport import onnx_file, rewrite, self_check
 from paraexport import optimize as module
 from paraexport.errors import CheckFailed, InputError, OutputError
-from paraexport.optimize import LAYOUT_NAMES, Optimized, optimize
+from paraexport.optimize import LAYOUT_NAMES, Optimized
+from paraexport.optimize import optimize_here as optimize
 from paraexport.rewrite import LAYOUTS, biases, branch_sum, offsets, products, select
 from paraexport.rewrite.demand import Root
 from paraexport.rewrite.edit import Applied, add_constant, add_node, const, is_op
@@ -378,7 +379,7 @@ REFUSED: dict[str, tuple[Edit, list[str]]] = {
     "fixed batch": (fixed_batch, ["input images", "batch is fixed to 2"]),
     "free height": (free_height, ["input images", "height is free beside the batch"]),
     "two inputs": (second_input, ["it has 2 inputs (images, more)"]),
-    "integers": (integer_output, ["output label", "no float32"]),
+    "integers": (integer_output, ["output label", "not float32"]),
     "random": (added("RandomNormalLike"), ["the_RandomNormalLike", "draws random numbers"]),
     "training": (added("Dropout", "ratio", "yes"), ["the_Dropout", "training mode"]),
     "subgraph": (branching, ["the_If", "holds a subgraph"]),

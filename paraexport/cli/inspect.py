@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,17 +23,19 @@ from paraexport.cli.output import (
     print_table,
     size_text,
     text_of,
+    warn,
     warn_of_assumptions,
 )
 from paraexport.cli.stages import Stages
-from paraexport.errors import BundleError, InputError
+from paraexport.clock import silent
+from paraexport.errors import BundleError
 from paraexport.records import Manifest, TensorInfo
 from paraexport.shards import is_checkpoint_folder, weight_files
 from paraexport.spec import Assumption, Classifier, Preprocessing
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
-    from paraexport.rewrite.cost import Part
+    from paraexport.onnx_summary import Part
 
 NATIVE = "paraformer"
 
@@ -64,7 +66,7 @@ def command(
     if is_bundle:
         inspect_bundle(path, as_json=as_json)
     elif is_onnx:
-        inspect_onnx(path, as_json=as_json)
+        inspect_onnx(path, as_json=as_json, quiet=quiet)
     else:
         inspect_checkpoint(path, spec, module, weights, as_json=as_json, quiet=quiet)
 
@@ -162,40 +164,46 @@ def print_manifest(manifest: Manifest) -> None:
     print_table(("file", "size", "sha256"), rows)
 
 
-def inspect_onnx(path: Path, *, as_json: bool) -> None:
-    if not path.is_file():
-        raise InputError("there is no such file", where=path, remedy="check the path")
-    from paraexport.onnx_summary import summarise
+def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
+    import msgspec
 
-    found, needed = summarise(path), parts_of(path)
+    from paraexport import isolation
+    from paraexport.onnx_summary import Contents
+
+    found = isolation.call(
+        "paraexport.onnx_contents:read",
+        str(path),
+        where=path,
+        remedy="export it again, with another exporter if need be",
+        warn=silent if quiet else warn,
+    )
+    contents = msgspec.convert(found, Contents)
+    summary, needed = contents.summary, contents.parts
+    if contents.missing:
+        warn(contents.missing)
     if as_json:
-        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(found), "parts": needed})
+        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(summary), "parts": needed})
         return
-    operators = sorted(found.operators.items(), key=lambda pair: (-pair[1], pair[0]))
-    opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
-    print(f"{path}: an ONNX model, {size_text(found.size_bytes)}, opset {opsets}")
-    print(f"weights: {size_text(found.weights_bytes)} in {found.weights} initializers")
-    print(f"dynamic axes: {', '.join(found.dynamic_axes) or 'none'}")
-    if found.branches:
-        print(f"parallel branches: {found.branches}, in nodes named branches.N/\n")
+    operators = sorted(summary.operators.items(), key=lambda pair: (-pair[1], pair[0]))
+    opsets = ", ".join(f"{domain} {version}" for domain, version in summary.opsets.items())
+    print(f"{path}: an ONNX model, {size_text(summary.size_bytes)}, opset {opsets}")
+    print(f"weights: {size_text(summary.weights_bytes)} in {summary.weights} initializers")
+    print(f"dynamic axes: {', '.join(summary.dynamic_axes) or 'none'}")
+    if summary.overridable:
+        print(f"inputs with a default, which a caller may replace: {', '.join(summary.overridable)}")
+    if summary.branches:
+        print(f"parallel branches: {summary.branches}, in nodes named branches.N/\n")
     elif any(part.name == "all branches" for part in needed):
         print("parallel branches: stacked, in nodes named branches.*/\n")
     else:
         print("parallel branches: none to be seen, no node is named branches.N/\n")
-    print_tensors(found.inputs, found.outputs)
+    print_tensors(summary.inputs, summary.outputs)
     print_parts(needed)
     print()
     print_table(("operator", "nodes"), operators)
 
 
-def parts_of(path: Path) -> list[Part]:
-    from paraexport.onnx_file import load
-    from paraexport.rewrite.cost import parts
-
-    return parts(load(path).graph)
-
-
-def print_parts(needed: list[Part]) -> None:
+def print_parts(needed: Sequence[Part]) -> None:
     """What each branch needs, and the sum of all."""
     columns = [
         [getattr(part, name) for part in needed] for name in ("nodes", "parameters", "multiply_adds", "activations")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import argument, emit_json, print_refusals, print_table
+from paraexport.cli.output import argument, emit_json, print_refusals, print_table, warn
 from paraexport.cli.signals import leaving
 from paraexport.cli.stages import Stages
+from paraexport.clock import silent
 from paraexport.options import LAYOUTS
 
 if TYPE_CHECKING:
-    from paraexport.optimize import Optimized, Size
+    from paraexport.optimize_process import Optimized, Size
 
 
 @click.command("optimize")
@@ -45,9 +46,9 @@ def command(*, source: Path, output: Path, layout: str, force: bool, as_json: bo
       paraexport optimize model.onnx -o fast.onnx --json
     """
     with leaving("nothing was written"), Stages(quiet=quiet) as stages:
-        from paraexport.optimize import optimize
+        from paraexport.optimize_process import optimize
 
-        done = optimize(source, output, layout=layout, force=force, progress=stages)
+        done = optimize(source, output, layout=layout, force=force, progress=stages, warn=silent if quiet else warn)
     following = f"paraexport inspect {shlex.quote(argument(output))}"
     if as_json:
         emit_json(as_object(source, done, following))

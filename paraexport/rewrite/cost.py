@@ -10,12 +10,11 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from paraexport.onnx_summary import BRANCH
+from paraexport.onnx_summary import BRANCH, Part
 from paraexport.rewrite.attributes import int_of
 from paraexport.rewrite.edit import Refused, dims, input_of, is_op, operands
 
@@ -26,21 +25,6 @@ COUNTED = ("MatMul", "Gemm", "Conv", "Attention")
 OWN_COUNTED = ("MatMulIntegerToFloat", "MultiHeadAttention")
 """Of ONNX Runtime's own domain, the latter of [B, N, h·d]."""
 IR_VERSION = 10
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one branch, or what is shared, needs to run on one image."""
-
-    name: str
-    """`branch 0`, …, `all branches` or `shared`."""
-    nodes: int
-    parameters: int
-    """Floating-point constants, each told by its own name; what branches share counts once."""
-    multiply_adds: int | None
-    """None where a shape is not known."""
-    activations: int | None
-    """Elements that the nodes write; None where a shape is not known."""
 
 
 def parts(graph: ir.Graph) -> list[Part]:

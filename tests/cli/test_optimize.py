@@ -1,15 +1,20 @@
 """`paraexport optimize`: the table, the JSON, the same file where nothing is to do, and one line for each error."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
+from onnx import helper
 
+from paraexport import isolation, optimize_process
+from paraexport.optimize import Optimized, optimize_here
 from paraexport.rewrite import LAYOUTS
 from paraexport.rewrite.edit import Applied
 from tests.cli.conftest import Run
 from tests.rewrite.graphs import SMALL, traced
 from tests.test_optimize import fixed_batch, nothing_to_do, saved
+from tests.test_outside_onnx import two_branches
 
 
 def test_the_table_names_every_pass_and_what_to_do_next(run: Run, tmp_path: Path) -> None:
@@ -72,6 +77,11 @@ def test_a_failed_check_is_exit_code_1_and_writes_nothing(
         last.replace_input_with(1, last.inputs[0])
         return Applied("negated", 1)
 
+    def here(*arguments: Any, warn: object, **options: Any) -> Optimized:
+        """In this process, where the pass below is."""
+        return optimize_here(*arguments, **options)
+
+    monkeypatch.setattr(optimize_process, "optimize", here)
     monkeypatch.setitem(LAYOUTS, "folded", (*LAYOUTS["folded"], negated))
     source = saved(tmp_path, traced(SMALL))
     done = run("optimize", source, "-o", tmp_path / "out.onnx", "-q")
@@ -84,3 +94,45 @@ def test_an_output_is_asked_for(run: Run, tmp_path: Path) -> None:
     done = run("optimize", tmp_path / "a.onnx")
     assert done.code == 2
     assert "--output" in done.err
+
+
+def odd_split(model: onnx.ModelProto) -> None:
+    """Three outputs where `num_outputs` is 2, on which onnx 1.23 ends the process."""
+    model.graph.node.append(
+        helper.make_node("Split", ["logits"], ["a", "b", "c"], name="the_Split", axis=1, num_outputs=2)
+    )
+    model.graph.output[0].name = "a"
+    model.graph.output[0].type.tensor_type.shape.dim[1].Clear()
+
+
+def test_a_library_that_crashes_is_one_line_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    source = saved(tmp_path, nothing_to_do(), odd_split)
+    done = run("optimize", source, "-o", tmp_path / "new/out.onnx", "-q")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"error: {source}: ")
+    assert [*tmp_path.iterdir()] == [source]
+
+
+def test_a_crash_in_onnx_runtime_is_one_line_and_leaves_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashing = "import os, onnxruntime; onnxruntime.InferenceSession = lambda *_, **__: os.kill(os.getpid(), 11);"
+    monkeypatch.setattr(isolation, "SERVING", f"{crashing}{isolation.SERVING}")
+    source = saved(tmp_path, two_branches())
+    done = run("optimize", source, "-o", tmp_path / "new/out.onnx", "-q")
+    assert done.code == 2
+    assert f"{source}: a library crashed while checking (got SIGSEGV); export it again" in done.err
+    assert [*tmp_path.iterdir()] == [source]
+
+
+def test_what_libraries_say_is_a_line_each_and_nothing_with_quiet(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = "import os, warnings; os.write(2, b'noise'); import onnxruntime; old = onnxruntime.InferenceSession;"
+    warned = "(warnings.warn('two\\nlines'), old(*a, **k))[1]"
+    noise += f"onnxruntime.InferenceSession = lambda *a, **k: {warned};"
+    monkeypatch.setattr(isolation, "SERVING", f"{noise}{isolation.SERVING}")
+    source = saved(tmp_path, two_branches())
+    assert run("optimize", source, "-o", tmp_path / "a.onnx", "-q").err == ""
+    lines = run("optimize", source, "-o", tmp_path / "b.onnx").err.splitlines()
+    assert lines == ["reading...", "rewriting...", "checking...", "warning: two lines", "writing..."]

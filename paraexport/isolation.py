@@ -1,0 +1,208 @@
+"""Runs a function of this package in a process of its own: a library that crashes on a file ends that process alone.
+
+The parent writes one line of JSON, the name of the function and its arguments. The child answers in lines of JSON:
+stages and warnings while it works, then one result or one error. The child ends as soon as the parent does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from paraexport import errors, own_process
+from paraexport.clock import Progress, silent
+from paraexport.errors import NO_MEMORY, InputError, MissingError, ParaexportError, lack_of_memory, on_one_line
+from paraexport.records import Check
+
+SERVING = "from paraexport import isolation; isolation.serve()"
+MOST_CHARACTERS = 300
+MOST_WARNINGS = 8
+FREE_MEMORY = "free memory"
+
+
+def call(
+    function: str,
+    *arguments: object,
+    where: Path,
+    remedy: str,
+    progress: Progress = silent,
+    warn: Progress = silent,
+) -> Any:
+    """What `function`, `module:name`, returns for `arguments`, as JSON has it. Text and numbers may be arguments.
+
+    Args:
+        where: the file that the function works on, for the message when the process dies.
+        remedy: what to do in that case.
+        progress: called with each stage that the function reports by its argument of this name.
+        warn: called with each warning of a library, on one line.
+
+    Raises:
+        InputError: the process crashed; or what the function raised.
+        MissingError: it ran out of memory, or the system ended it; or what the function raised.
+    """
+    stage = "starting"
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(  # noqa: S603 (a command of our own)
+            own_process.command(SERVING), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, encoding="ascii"
+        )
+        try:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            for event in answers(child, {"function": function, "arguments": arguments}):
+                if "stage" in event:
+                    stage = event["stage"]
+                    progress(stage)
+                elif "warning" in event:
+                    warn(event["warning"])
+                elif "error" in event:
+                    raise decoded(event["error"])
+                else:
+                    return event["result"]
+            code = child.wait()
+        finally:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                close(pipe)
+        said.seek(0)
+        text = said.read().decode(errors="replace")
+    raise death(code, stage, text, where, remedy)
+
+
+def answers(child: subprocess.Popen[str], request: object) -> Iterator[Mapping[str, Any]]:
+    try:
+        print(json.dumps(request), file=child.stdin, flush=True)
+    except BrokenPipeError:
+        return
+    for line in child.stdout or ():
+        yield json.loads(line)
+
+
+def close(pipe: IO[str] | None) -> None:
+    try:
+        if pipe is not None:
+            pipe.close()
+    except OSError:  # what was not written goes nowhere
+        return
+
+
+def death(code: int, stage: str, said: str, where: Path, remedy: str) -> ParaexportError:
+    """The error for a process that ended with `code` and without a result; `said` is what it wrote to stderr."""
+    if NO_MEMORY.search(said) or code == -getattr(signal, "SIGKILL", 9):
+        got = "out of memory" if NO_MEMORY.search(said) else "the system killed the process"
+        return MissingError("there is not enough memory", where=where, got=f"{got} while {stage}", remedy=FREE_MEMORY)
+    error = InputError(f"a library crashed while {stage}", where=where, got=signal_name(code), remedy=remedy)
+    if said.strip():
+        error.add_note(f"The process that worked on the file wrote:\n{said.strip()[-MOST_CHARACTERS:]}")
+    return error
+
+
+def signal_name(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"exit code {code}"
+
+
+# The other side.
+
+
+def serve() -> None:
+    """Be the child: read the request on stdin, answer on stdout. What libraries print goes to stderr."""
+    stream = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+    def send(**event: object) -> None:
+        print(json.dumps(event), file=stream, flush=True)
+
+    collect_warnings(lambda text: send(warning=text))
+    try:
+        module, _, name = request["function"].partition(":")
+        function = getattr(importlib.import_module(module), name)
+        result = plain(function(*request["arguments"], progress=lambda stage: send(stage=stage)))
+    except BaseException as error:
+        send(error=encoded(error))
+    else:
+        send(result=result)
+    os._exit(0)  # a library may crash while it is taken down
+
+
+def end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def collect_warnings(send: Progress) -> None:
+    """Send each warning once, as one line; beyond `MOST_WARNINGS` they are counted no more."""
+    seen: set[str] = set()
+
+    def once(text: object) -> None:
+        line = on_one_line(text)[:MOST_CHARACTERS]
+        if line and line not in seen and len(seen) < MOST_WARNINGS:
+            seen.add(line)
+            send(line)
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            cause = record.exc_info[1] if record.exc_info else None
+            once(f"{record.name}: {record.getMessage()}{'' if cause is None else f' ({cause})'}")
+
+    logging.getLogger().handlers = [Handler(logging.WARNING)]
+    warnings.showwarning = lambda message, *_, **__: once(message)
+
+
+def plain(value: object) -> object:
+    import msgspec
+
+    return msgspec.to_builtins(value)
+
+
+def encoded(error: BaseException) -> dict[str, object]:
+    """An exception as JSON, and back by `decoded`."""
+    if isinstance(error, MemoryError):
+        error = lack_of_memory(error, remedy=FREE_MEMORY) or error
+    if isinstance(error, ParaexportError):
+        facts = {name: getattr(error, name) for name in ("what", "where", "expected", "got", "remedy")}
+        return {"ours": type(error).__name__, "facts": facts, "checks": plain(getattr(error, "checks", ()))}
+    if isinstance(error, ImportError):
+        return {"import": str(error), "name": error.name, "path": error.path, "kind": type(error).__name__}
+    if isinstance(error, OSError) and error.strerror:
+        return {
+            "system": [error.errno, error.strerror],
+            "file": None if error.filename is None else str(error.filename),
+        }
+    return {"other": type(error).__name__, "text": str(error), "traceback": traceback.format_exc()}
+
+
+def decoded(event: Mapping[str, Any]) -> BaseException:
+    if "ours" in event:
+        facts = event["facts"]
+        error = getattr(errors, event["ours"])(facts.pop("what"), **facts)
+        if event["checks"]:
+            import msgspec
+
+            error.checks = msgspec.convert(event["checks"], tuple[Check, ...])
+        return error
+    if "import" in event:
+        kind = ModuleNotFoundError if event["kind"] == "ModuleNotFoundError" else ImportError
+        return kind(event["import"], name=event["name"], path=event["path"])
+    if "system" in event:
+        return OSError(*event["system"], event["file"])
+    other = type(event["other"], (Exception,), {})(event["text"])
+    other.add_note(f"In the process that worked on the file:\n{event['traceback']}")
+    return other

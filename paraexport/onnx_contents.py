@@ -1,0 +1,31 @@
+"""What `inspect` shows of an ONNX file of any origin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paraexport import onnx_outside
+from paraexport.clock import Progress, silent
+from paraexport.errors import InputError
+from paraexport.onnx_summary import Contents, summary_of
+from paraexport.rewrite.cost import parts
+
+
+def read(path: Path | str, *, progress: Progress = silent) -> Contents:
+    """The contents of the file at `path`; its files of weights are looked for, and not read.
+
+    Raises:
+        InputError: it is no ONNX model, or a damaged one.
+        MissingError: memory is too little.
+    """
+    path = Path(path)
+    progress("reading")
+    model = onnx_outside.read(path)
+    summary = summary_of(model, path.stat().st_size)
+    try:
+        onnx_outside.external_files(model, path)
+        missing = ""
+    except InputError as error:
+        missing = str(error)
+    onnx_outside.free_negative_sizes(model)
+    return Contents(summary, tuple(parts(onnx_outside.as_ir(model, path).graph)), missing)

@@ -1,0 +1,191 @@
+"""Reads ONNX files of any origin. Whatever a library raises on one is a damaged file, reported in one line."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from paraexport.errors import InputError, lack_of_memory, on_one_line
+from paraexport.onnx_file import INVALID, MOST_CHARACTERS, REMEDY, unreadable, with_plain_domain
+from paraexport.onnx_screen import is_external, problems, size_bytes
+
+LARGEST_FILE_BYTES = 2**31 - 1
+"""What one protobuf message holds."""
+NOT_ONNX = "not an ONNX model"
+MOST_NUMBERS = 2**30
+"""4 GiB in float32; the self-check runs 7 images at once."""
+LARGEST_KEPT_BYTES = 2**16
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """The message in the file, as far as that is sound; files of weights beside it are not looked at.
+
+    Raises:
+        InputError: it is no ONNX model, or a damaged one.
+        MissingError: memory is too little.
+    """
+    require_file(path)
+    try:
+        model = onnx.ModelProto.FromString(path.read_bytes())
+    except OSError:
+        raise
+    except Exception as error:  # protobuf's own, whose home differs between versions
+        raise lack_of_memory(error, path, "free memory") or InputError(
+            NOT_ONNX, where=path, got=error, remedy=REMEDY
+        ) from error
+    if not model.opset_import or not model.graph.output:
+        raise InputError(NOT_ONNX, where=path, expected="a graph with an output and an opset", remedy=REMEDY)
+    if (problem := next(problems(model), None)) is not None:
+        raise InputError(INVALID, where=path, got=on_one_line(problem)[:MOST_CHARACTERS], remedy=REMEDY)
+    return model
+
+
+def require_file(path: Path) -> None:
+    """Make sure that there is a plain file of a size that a model may have, before anything is read.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "a device or a pipe" if path.exists() else "nothing there"
+        raise InputError("no ONNX file", where=path, expected="a file", got=got, remedy="check the path")
+    try:
+        with path.open("rb") as file:
+            start, size = file.read(1), os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise InputError("cannot be read", where=path, got=error.strerror, remedy="check its permissions") from error
+    if size > LARGEST_FILE_BYTES:
+        expected, got = (
+            f"at most {LARGEST_FILE_BYTES} bytes; weights beyond that lie in a second file",
+            f"{size} bytes",
+        )
+        raise InputError(NOT_ONNX, where=path, expected=expected, got=got, remedy="check the path")
+    if start in (b"", b"\0"):
+        got = "zeros" if start else "an empty file"
+        raise InputError(NOT_ONNX, where=path, got=got, remedy=REMEDY)
+
+
+def as_ir(model: onnx.ModelProto, path: Path) -> ir.Model:
+    """The same as a graph of onnx_ir, with weights in other files read when they are asked for.
+
+    Raises:
+        InputError: it holds something that onnx_ir does not read, such as a sparse tensor.
+    """
+    try:
+        graph = ir.serde.deserialize_model(model)
+        ir.external_data.set_base_dir(graph.graph, path.absolute().parent)
+    except Exception as error:
+        raise unreadable(error, path) from error
+    return with_plain_domain(graph)
+
+
+def check_model(model: onnx.ModelProto, path: Path) -> None:
+    """Run ONNX's own checks and its inference of shapes; values of a size that no memory holds are refused too.
+
+    Raises:
+        InputError: the model is not valid, or one of its values is too large.
+    """
+    message = without_weights(model).SerializeToString()
+    try:
+        onnx.checker.check_model(message)
+        inferred = onnx.shape_inference.infer_shapes(message, check_type=True, strict_mode=True)
+    except Exception as error:
+        raise unreadable(error, path) from error
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim if axis.HasField("dim_value")]
+        if math.prod(sizes) > MOST_NUMBERS:
+            got = f"{on_one_line(value.name)} of {sizes}"
+            expected = f"values of at most {MOST_NUMBERS:,} numbers for an image"
+            raise InputError("it needs too much memory", where=path, expected=expected, got=got, remedy=REMEDY)
+
+
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with inputs in place of the large initializers: its checks need no memory, and no other file."""
+    copy = onnx.ModelProto(ir_version=model.ir_version)
+    copy.opset_import.extend(model.opset_import)
+    copy.functions.extend(model.functions)
+    graph = copy.graph
+    graph.name = model.graph.name
+    for name in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(graph, name).extend(getattr(model.graph, name))
+    inputs = {value.name for value in graph.input}
+    for tensor in model.graph.initializer:
+        if not is_external(tensor) and size_bytes(tensor) <= LARGEST_KEPT_BYTES:
+            graph.initializer.add().CopyFrom(tensor)
+        elif tensor.name not in inputs:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return copy
+
+
+def external_tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Every tensor with its data in another file, at any depth."""
+    if isinstance(message, onnx.TensorProto):
+        if is_external(message):
+            yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for entry in [value] if hasattr(value, "ListFields") else value:
+                yield from external_tensors(entry)
+
+
+def external_files(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
+    """The files of weights, relative to the folder of the model at `path`.
+
+    Raises:
+        InputError: one is outside of that folder, is a link or no file, or is too short.
+    """
+    ends: dict[str, tuple[int, str]] = {}
+    for tensor in external_tensors(model):
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        end = int(entries.get("offset", "0")) + size_bytes(tensor)
+        ends[entries["location"]] = max(ends.get(entries["location"], (0, "")), (end, tensor.name))
+    for location, (end, name) in ends.items():
+        require_weights(path, location, end, name)
+    return tuple(ends)
+
+
+def require_weights(path: Path, location: str, end: int, name: str) -> None:
+    """Make sure that the file at `location` is a plain one beside the model, and has data up to the byte `end`."""
+    pure = (PurePosixPath(location), PureWindowsPath(location))
+    if any(one.anchor or ".." in one.parts for one in pure) or "\0" in location:
+        got = f"{location!r}, for {name}"
+        expected = "a file in its folder"
+        raise InputError("its weights lie elsewhere", where=path, expected=expected, got=got, remedy="export it again")
+    place = path.parent / location
+    steps = [place, *(folder for folder in place.parents if folder != path.parent and path.parent in folder.parents)]
+    if any(step.is_symlink() for step in steps):
+        got, remedy = "a symbolic link", "put a copy of the file itself there: cp -L"
+    elif not place.is_file():
+        got = "a folder, a device or a pipe" if place.exists() else "nothing there"
+        remedy = "copy the file of weights as well"
+    elif place.stat().st_nlink > 1:
+        got, remedy = f"a file with {place.stat().st_nlink} hard links", "put a copy of its own there"
+    elif (size := place.stat().st_size) < end:
+        raise InputError(
+            "its weights are cut off",
+            where=place,
+            expected=f"at least {end} bytes, for {name}",
+            got=size,
+            remedy="copy the file of weights again",
+        )
+    elif not os.access(place, os.R_OK):
+        got, remedy = "no permission to read it", "check its permissions"
+    else:
+        return
+    raise InputError("no file of weights", where=place, expected=f"a file, for {name}", got=got, remedy=remedy)
+
+
+def free_negative_sizes(model: onnx.ModelProto) -> bool:
+    """Free every axis whose length is negative, as some exporters write a free batch; whether there was any."""
+    values = [*model.graph.input, *model.graph.output, *model.graph.value_info]
+    axes = [axis for value in values for axis in value.type.tensor_type.shape.dim if axis.dim_value < 0]
+    for axis in axes:
+        axis.ClearField("value")
+    return bool(axes)

@@ -27,6 +27,7 @@ from paraexport.cli.output import (
 from paraexport.cli.stages import Stages
 from paraexport.errors import BundleError, InputError
 from paraexport.records import Manifest, TensorInfo
+from paraexport.scores import describe, recorded
 from paraexport.spec import Assumption, Classifier, Preprocessing
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def inspect_checkpoint(path: Path, given: dict[str, str], module: str | None, *,
                 "classifier": found.classifier,
                 "preprocessing": found.preprocessing,
                 "labels": found.labels,
+                "scores": found.scores,
+                "negative": found.negative,
                 "assumptions": found.assumptions,
                 "next": following,
             }
@@ -96,6 +99,8 @@ def inspect_checkpoint(path: Path, given: dict[str, str], module: str | None, *,
     print(f"{path}: a checkpoint, {size_text(size_bytes)}, {parameters:,} parameters")
     print(f"{origin(found.convention)}\n")
     print_fields(found.classifier, found.preprocessing, found.labels, found.assumptions, given)
+    if found.scores:
+        print(f"\nscores: {found.scores}, {'given by --spec' if 'scores' in given else 'from its config'}")
     print(f"\nnext: {following}")
 
 
@@ -143,7 +148,10 @@ def print_manifest(manifest: Manifest) -> None:
         classes=int(manifest.outputs[0].shape[-1]),
     )
     print_fields(what, manifest.preprocessing, manifest.labels, manifest.assumptions, manifest.source.overrides)
-    print()
+    scores = recorded(manifest.scores, len(manifest.labels))
+    print(f"\nscores: {describe(scores)}{f'; {scores.reason}' if scores.reason else ''}")
+    if scores.negative:
+        print(f"label below 50 %: {scores.negative}")
     print_tensors(manifest.inputs, manifest.outputs)
     print_lowering(manifest.lowering)
     print_candidates(manifest.candidates)

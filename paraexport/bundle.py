@@ -96,6 +96,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         yield f"{len(manifest.labels)} labels for {manifest.outputs[0].shape[1]} classes"
     elif list(manifest.inputs[0].shape[1:]) != [manifest.preprocessing.channels, *manifest.preprocessing.image_size]:
         yield f"images {list(manifest.inputs[0].shape[1:])} are prepared as another size"
+    yield from manifest.scores.problems(len(manifest.labels))
     if manifest.max_batch < 1:
         yield f"max_batch is {manifest.max_batch}"
     if MODEL not in manifest.files:

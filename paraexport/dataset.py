@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +44,10 @@ class Samples:
     unreadable: tuple[str, ...]
     """One line for each file that was skipped: which, and why."""
     source: _Source = field(repr=False)
+    folders: Mapping[str, int] | None = None
+    """The class of each class folder."""
+    notes: tuple[str, ...] = ()
+    """What had to be assumed of them, one sentence each."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -74,6 +78,22 @@ class Samples:
             raise ValueError(f"count is {count}, expected at least 1")
         return self.source.read(self.spread(count))
 
+    def at(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The images at these places, [n, C, H, W]."""
+        return self.source.read(places)
+
+    def without_each(self, step: int) -> Samples:
+        """These without every `step`-th one, in the same order."""
+        kept = np.flatnonzero(np.arange(len(self)) % step != step - 1)
+        return Samples(
+            origin=f"{len(kept)} of {self.origin}",
+            labels=None if self.labels is None else self.labels[kept],
+            made_up=self.made_up,
+            unreadable=self.unreadable,
+            source=_Part(self.source, kept),
+            folders=self.folders,
+        )
+
     def digest(self) -> str:
         """sha256 of everything here that decides the images, their order and their labels, but not where they lie.
 
@@ -100,6 +120,24 @@ class _Files:
         sha256.update(f"files {len(self)} {self.preprocessing}".encode())
         for path in self.paths:
             sha256.update(file_digest(path))
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some images of a source."""
+
+    source: _Source
+    places: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self.source.read(self.places[indices])
+
+    def identify(self, sha256: Any) -> None:
+        self.source.identify(sha256)
+        sha256.update(b"places" + self.places.astype("<i8").tobytes())
 
 
 def open_samples(path: Path, preprocessing: Preprocessing, labels: Sequence[str], *, need_labels: bool) -> Samples:
@@ -156,6 +194,8 @@ def made_up_samples(preprocessing: Preprocessing, count: int = 32, seed: int = 0
 
 def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str], need_labels: bool) -> Samples:
     files, skipped, numbers = image_files(path), [], []
+    classes: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
     if need_labels:
         folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
         if not folders:
@@ -166,7 +206,7 @@ def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
                 got=f"{_counted(len(files), 'image')} and no subfolder",
                 remedy="sort them by class; calibration images need no labels",
             )
-        classes = _class_numbers(folders, labels, path)
+        classes, notes = _class_numbers(folders, labels, path)
         loose = {file for file in files if file.parent == path}
         skipped = [f"{file}: lies in no class folder" for file in files if file in loose]
         files = [file for file in files if file not in loose]
@@ -186,7 +226,8 @@ def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
         )
     origin = f"{_counted(len(readable), 'labelled image' if need_labels else 'image')} from {path}"
     known = np.array(numbers, np.int64) if need_labels else None
-    return Samples(origin, known, False, tuple(skipped), _Files(tuple(readable), preprocessing))
+    source = _Files(tuple(readable), preprocessing)
+    return Samples(origin, known, False, tuple(skipped), source, classes if need_labels else None, notes)
 
 
 def _problem(file: Path, preprocessing: Preprocessing) -> str | None:
@@ -197,8 +238,15 @@ def _problem(file: Path, preprocessing: Preprocessing) -> str | None:
     return None
 
 
-def _class_numbers(folders: Sequence[str], labels: Sequence[str], where: Path) -> dict[str, int]:
-    """Folder name -> class. Sorted order counts only where no name is a label: else it would mix the two in silence."""
+def _class_numbers(
+    folders: Sequence[str], labels: Sequence[str], where: Path
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Folder name -> class, and what was assumed. Sorted order counts only if no name is a label: no mixture of both.
+
+    The first of two labels may be empty, for a model with one output whose "no" has no name: any folder may be that.
+    """
+    if len(labels) == 2 and not labels[0] and len(folders) == 2 and labels[1] in folders:
+        labels = (*(name for name in folders if name != labels[1]), labels[1])
     uses, numbers = Counter(labels), {label: number for number, label in enumerate(labels)}
     known = [name for name in folders if name in numbers]
     if len(known) == len(folders):
@@ -209,15 +257,19 @@ def _class_numbers(folders: Sequence[str], labels: Sequence[str], where: Path) -
                 expected="one class a folder name",
                 remedy="name the folders by class number",
             )
-        return {name: numbers[name] for name in folders}
+        return {name: numbers[name] for name in folders}, ()
     if all(name.isascii() and name.isdigit() and int(name) < len(labels) for name in folders):
-        return {name: int(name) for name in folders}
+        return {name: int(name) for name in folders}, ()
     if not known and len(folders) == len(labels):
-        return {name: number for number, name in enumerate(folders)}
+        pairs = _some(
+            [f"{name} is {label or number}" for number, (name, label) in enumerate(zip(folders, labels, strict=True))]
+        )
+        note = f"no class folder of {where} has the name of a label, so they are taken in string order: {pairs}"
+        return {name: number for number, name in enumerate(folders)}, (note,)
     raise DataError(
         "class folders that the model does not know",
         where=where,
-        expected=f"folders named {_some(labels)}, or 0..{len(labels) - 1}",
+        expected=f"folders named {_some([label for label in labels if label])}, or 0..{len(labels) - 1}",
         got=f"{_counted(len(folders), 'folder')}, unknown {_some([name for name in folders if name not in numbers])}",
         remedy="rename the folders or correct the labels",
     )

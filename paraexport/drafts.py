@@ -21,6 +21,8 @@ from paraexport.errors import EngineError, MissingError
 from paraexport.folder import Folder
 from paraexport.options import AUTO, Options
 from paraexport.records import Candidate, Lowering, Rewrite
+from paraexport.scores import as_logits
+from paraexport.spec import LOGITS, Scores
 
 if TYPE_CHECKING:
     from paraexport.precision.calibration import Calibration
@@ -66,6 +68,8 @@ class Images:
     calibration: Samples
     checked: Samples
     logits: NDArray[np.float32]
+    scores: Scores = LOGITS
+    """What the logits are."""
 
 
 def make(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
@@ -143,7 +147,7 @@ def data_of(images: Images) -> Data:
 
     most = max(1, min(MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES // images.checked.pick(1).nbytes))
     chosen, labels = images.checked.spread(most), images.checked.labels
-    judge = Judge(images.logits[chosen], None if labels is None else labels[chosen])
+    judge = Judge(images.logits[chosen], None if labels is None else labels[chosen], images.scores)
     return Data([*images.checked.batches(BATCH, most)], judge)
 
 
@@ -188,7 +192,7 @@ def accurate(made: Sequence[Draft], images: Images, workload: targets.Workload) 
         return [*made]
     expected = images.logits[images.checked.spread(MOST_TO_COMPARE)]
     batches = [*images.checked.batches(min(BATCH, workload.max_batch), MOST_TO_COMPARE)]
-    errors = [error_of(one, batches, expected, workload) for one in made]
+    errors = [error_of(one, batches, expected, workload, images.scores) for one in made]
     least = min((error for error in errors if error is not None), default=0.0)
     return [
         dataclasses.replace(one, failure=f"not as accurate: {error:.2g} of the logits, the best {least:.2g}")
@@ -199,18 +203,23 @@ def accurate(made: Sequence[Draft], images: Images, workload: targets.Workload) 
 
 
 def error_of(
-    draft: Draft, batches: Sequence[NDArray[np.float32]], expected: NDArray[np.float32], workload: targets.Workload
+    draft: Draft,
+    batches: Sequence[NDArray[np.float32]],
+    expected: NDArray[np.float32],
+    workload: targets.Workload,
+    scores: Scores,
 ) -> float | None:
     """‖Δ logits‖ / ‖logits‖ against PyTorch; None where it cannot run, of which timing tells."""
     if draft.failure:
         return None
     try:
         session = targets.get(draft.target).open_session(Folder(draft.folder), workload)
-        off = np.concatenate([session(images) for images in batches]) - expected
+        got = np.concatenate([session(images) for images in batches])
     except Exception:  # each runtime has errors of its own
         return None
-    found = float(np.linalg.norm(off) / (np.linalg.norm(expected) or 1.0))
-    return found if np.isfinite(found) else float("inf")
+    reference = as_logits(expected, scores)
+    error = float(np.linalg.norm(as_logits(got, scores) - reference) / (np.linalg.norm(reference) or 1.0))
+    return error if np.isfinite(error) else float("inf")
 
 
 def fastest(made: Sequence[Draft], workload: targets.Workload) -> tuple[Draft, tuple[Candidate, ...]]:

@@ -82,7 +82,7 @@ def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     real = folder.resolve()
     if real in above:
         return
-    for entry in sorted(_entries(folder), key=lambda entry: _natural(entry.name)):
+    for entry in sorted(_entries(folder), key=lambda entry: natural(entry.name)):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
@@ -98,5 +98,6 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError("cannot be read", where=folder, got=error.strerror, remedy="check its permissions") from error
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def natural(name: str) -> tuple[list[str | int], str]:
+    """The key of natural order: `2.png` before `10.png`."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,21 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import targets
+from paraexport.bundle import MODEL
 from paraexport.dataset import Samples, made_up_samples, open_samples
-from paraexport.errors import MissingError
+from paraexport.errors import InputError, MissingError
 from paraexport.folder import Folder
 from paraexport.limits import LIMITS
 from paraexport.options import Options
 from paraexport.records import Lowering, Manifest
-from paraexport.spec import Assumption, Preprocessing
+from paraexport.scores import class_names
+from paraexport.settle_scores import FIELD, OPTION, settle
+from paraexport.spec import Assumption, Preprocessing, Scores
 from paraexport.validate import Logits, Lowered, Pair
+from paraexport.variety import Watch
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
 FEW, ENOUGH = 16, 64
-"""Fewer calibration images than the first are said aloud; the second is enough."""
+"""Fewer different calibration images than the first are reported; the second is enough."""
+HELD_OUT, ENOUGH_TO_HOLD_OUT = 4, 32
+"""Every so many-th image does not calibrate, if there are at least so many."""
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
+    from paraexport.endings import Ending
+    from paraexport.trace import Graph
 
 
 def require_libraries() -> None:
@@ -49,24 +58,68 @@ def load(source: Path, options: Options) -> Checkpoint:
     )
 
 
-def open_images(options: Options, preprocessing: Preprocessing, labels: Sequence[str]) -> Samples:
-    """The images of `data`, else those of `calib`, else made-up ones."""
+def traced(loaded: Checkpoint, folder: Path) -> Graph:
+    """The module as ONNX, in the new `folder`."""
+    from paraexport.trace import trace
+
+    folder.mkdir()
+    return trace(loaded.module, loaded.classifier, folder / MODEL)
+
+
+def open_all(options: Options, loaded: Checkpoint) -> tuple[Samples, Samples]:
+    """The images of the checks, and those that calibrate."""
+    samples = open_images(options, loaded.preprocessing, class_names_of(loaded, options))
+    return samples, open_calibration(options, loaded.preprocessing, samples)
+
+
+def open_images(options: Options, preprocessing: Preprocessing, names: Sequence[str]) -> Samples:
+    """The images of `data`, else those of `calib`, else made-up ones; `names` are those of all classes."""
     path = options.data or options.calib
     if path is None:
         return made_up_samples(preprocessing)
-    return open_samples(path, preprocessing, labels, need_labels=options.data is not None)
+    return open_samples(path, preprocessing, names, need_labels=options.data is not None)
 
 
 def open_calibration(options: Options, preprocessing: Preprocessing, samples: Samples) -> Samples:
-    """The images of `calib`, else those that the checks run on."""
-    if options.calib is None or options.data is None:
-        return samples
-    return open_samples(options.calib, preprocessing, (), need_labels=False)
+    """The images of `calib`, else most of those that the checks run on, so that int8 is checked on others as well."""
+    if options.calib is not None and options.data is not None:
+        return open_samples(options.calib, preprocessing, (), need_labels=False)
+    hold_out = options.precision == "int8" and len(samples) >= ENOUGH_TO_HOLD_OUT
+    return samples.without_each(HELD_OUT) if hold_out else samples
 
 
-def said_aloud(options: Options, calibration: Samples, target: str) -> tuple[Assumption, ...]:
-    """What the user should know of a layout that nothing was timed for, and of how the precision was lowered."""
-    return (*of_layout(options), *of_precision(options, calibration, target))
+def class_names_of(loaded: Checkpoint, options: Options) -> tuple[str, ...]:
+    """The names of the classes that labelled images have.
+
+    Raises:
+        InputError: there are labelled images for a model without classes.
+    """
+    if loaded.scores == "regression":
+        if options.data is not None:
+            raise InputError(
+                "the outputs of the model are values, not classes: labels of images say nothing about them",
+                where=f"--data {options.data}",
+                remedy="give the images as --calib",
+            )
+        return loaded.labels
+    return class_names(loaded.labels, Scores(negative=loaded.negative))
+
+
+def scores_of(
+    loaded: Checkpoint, options: Options, ending: Ending, outputs: NDArray[np.float32]
+) -> tuple[Scores, tuple[Assumption, ...]]:
+    """What the outputs of the model are, and what had to be assumed for that; `outputs` are PyTorch's answers."""
+    said_by = OPTION if FIELD in options.spec else "the config of the checkpoint"
+    scores, assumed = settle(loaded.scores, said_by, ending, outputs)
+    return dataclasses.replace(scores, negative=loaded.negative if scores.probabilities else ""), assumed
+
+
+def said_aloud(options: Options, calibration: Samples, distinct: int, target: str) -> tuple[Assumption, ...]:
+    """What the user should know of a layout that nothing was timed for, and of how the precision was lowered.
+
+    `distinct` is the number of different calibration images.
+    """
+    return (*of_layout(options), *of_precision(options, calibration, distinct, target))
 
 
 def of_layout(options: Options) -> tuple[Assumption, ...]:
@@ -76,7 +129,7 @@ def of_layout(options: Options) -> tuple[Assumption, ...]:
     return (Assumption("layout", layout, f"nothing can be timed here: {idle}; auto takes what the target likes best"),)
 
 
-def of_precision(options: Options, calibration: Samples, target: str) -> tuple[Assumption, ...]:
+def of_precision(options: Options, calibration: Samples, distinct: int, target: str) -> tuple[Assumption, ...]:
     """What the user should know of the images that calibrated, or did not, and of what half precision gains here."""
     if options.precision == "fp32":
         if options.calib is None or options.data is None:
@@ -85,23 +138,26 @@ def of_precision(options: Options, calibration: Samples, target: str) -> tuple[A
     if options.precision != "int8":
         runs_in = targets.get(target).dialect.half_runs_in
         return (Assumption("precision", options.precision, f"{target} computes it in {runs_in}"),) if runs_in else ()
-    found = []
+    assumed = []
     if options.calib is None and options.data is not None:
-        reason = "no --calib, so that scales were found on the images that accuracy is measured on"
-        found.append(Assumption("calib", "the images of --data", reason))
-    if len(calibration) < FEW:
+        reason = "no --calib, so that scales were found on images that accuracy is measured on"
+        assumed.append(Assumption("calib", "the images of --data", reason))
+    if distinct < FEW:
+        different = f"{distinct} different of {len(calibration)}"
+        images = counted(distinct) if distinct == len(calibration) else different
         reason = f"so few may miss what the model will see; {ENOUGH} are enough"
-        found.append(Assumption("calib", counted(len(calibration)), reason))
-    return tuple(found)
+        assumed.append(Assumption("calib", images, reason))
+    return tuple(assumed)
 
 
 def counted(images: int) -> str:
     return f"{images} image{'' if images == 1 else 's'}"
 
 
-def answers_to(samples: Samples, pytorch: Logits, size: int) -> NDArray[np.float32]:
-    """PyTorch's logits for every image, [N, classes]."""
-    return np.concatenate([pytorch(images) for images in samples.batches(size)])
+def answers_to(samples: Samples, pytorch: Logits, size: int, watch: Watch | None = None) -> NDArray[np.float32]:
+    """PyTorch's logits for every image, [N, classes]; `watch` sees the images too."""
+    batches = samples.batches(size)
+    return np.concatenate([pytorch(images) for images in (watch.watch(batches) if watch else batches)])
 
 
 def with_logits(samples: Samples, logits: NDArray[np.float32], size: int) -> Iterator[Pair]:

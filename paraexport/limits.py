@@ -14,6 +14,8 @@ class Limit:
 
 RELATIVE, COSINE = "max |Δ logit| / max |logit|", "1 - cosine similarity of all logits"
 DISAGREEMENT, POINTS = "% of images with another top-1", "percentage points of top-1"
+OTHER_SIDE = "% of yes-or-no answers that differ"
+"""The unit of `disagreement` where each class has a probability of its own: it is present from 0.5 on."""
 PARITY_REASON = "float32 sums in another order differ by about 1e-6 of the largest logit; ten times that is a fault"
 LIMITS: dict[str, dict[str, Limit]] = {
     "fp32": {

@@ -9,7 +9,19 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paraexport import __version__, ahead, bundle, cache, drafts, golden, inputs, report, targets, validate
+from paraexport import (
+    __version__,
+    ahead,
+    bundle,
+    cache,
+    drafts,
+    golden,
+    image_evidence,
+    inputs,
+    report,
+    targets,
+    validate,
+)
 from paraexport.bundle import Bundle
 from paraexport.claim import Claim, claim
 from paraexport.clock import Clock, Progress, silent
@@ -20,6 +32,7 @@ from paraexport.folder import Folder
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source
 from paraexport.shards import bundle_name, checkpoint_digest
+from paraexport.variety import Watch
 
 AnyPath = str | os.PathLike[str]
 GOLDEN_IMAGES = 16
@@ -131,20 +144,17 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
     with clock.stage("checkpoint"):
         loaded = inputs.load(source, options)
     with clock.stage("images"):
-        samples = inputs.open_images(options, loaded.preprocessing, loaded.labels)
-        calibration = inputs.open_calibration(options, loaded.preprocessing, samples)
+        samples, calibration = inputs.open_all(options, loaded)
     with clock.stage("PyTorch"):
-        pytorch = golden.answers(loaded.original)
-        answered = inputs.answers_to(samples, pytorch, options.max_batch)
+        pytorch, watch = golden.answers(loaded.original), Watch()
+        answered = inputs.answers_to(samples, pytorch, options.max_batch, watch)
+        looked = image_evidence.look(samples, watch.variety(), calibration, options, loaded.preprocessing.std)
     with bundle.staging(output, force=force, claimed=claimed) as folder:
         with clock.stage("trace"):
-            from paraexport.trace import trace
-
-            traced = folder.with_name("traced")
-            traced.mkdir()
-            graph = trace(loaded.module, loaded.classifier, traced / bundle.MODEL)
+            graph = inputs.traced(loaded, folder.with_name("traced"))
+        scores, assumed = inputs.scores_of(loaded, options, graph.ending, answered)
         with clock.stage("rewrite" if options.precision == "fp32" else f"rewrite, {options.precision}"):
-            images = drafts.Images(calibration, samples, answered)
+            images = drafts.Images(calibration, samples, answered, scores)
             made = drafts.make(graph.path, options, possible, folder.parent, images)
         made = drafts.compiled(made, options, clock)
         with clock.stage("timing") if len(made) > 1 else contextlib.nullcontext():
@@ -176,23 +186,27 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             outputs=graph.outputs,
             preprocessing=loaded.preprocessing,
             labels=loaded.labels,
+            scores=scores,
             spec=loaded.spec,
-            assumptions=loaded.assumptions + inputs.said_aloud(options, calibration, draft.target),
-            evidence=samples.origin,
+            assumptions=(
+                *(*loaded.assumptions, *assumed),
+                *inputs.said_aloud(options, calibration, looked.distinct, draft.target),
+            ),
+            evidence=looked.evidence,
             checks=(),
             versions=cache.library_versions(),
             files={},
         )
         with clock.stage("golden"):
-            seen = samples.pick(GOLDEN_IMAGES)
-            logits = pytorch(seen)
-            golden.write(folder, seen, logits, samples.origin)
+            shown = samples.at(looked.variety.firsts(GOLDEN_IMAGES))
+            logits = pytorch(shown)
+            golden.write(folder, shown, logits, samples.origin)
         with clock.stage("checks"):
             pairs = inputs.with_logits(samples, answered, options.max_batch)
             rounding = manifest.lowering.rounding if manifest.lowering else None
             outcome = ahead.run_checks(
                 Bundle(folder, manifest),
-                validate.Evidence(pairs, samples.labels, seen, logits, rounding=rounding),
+                validate.Evidence(pairs, samples.labels, shown, logits, rounding=rounding, scores=scores),
                 lambda: inputs.read_back(Folder(folder), manifest),
                 options.moved_limits(),
             )
@@ -201,14 +215,17 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
                 from paraexport import bisection
 
                 found = bisection.of_failure(
-                    Bundle(folder, manifest), outcome.checks, seen, logits, options=options.engine, progress=progress
+                    Bundle(folder, manifest), outcome.checks, shown, logits, options=options.engine, progress=progress
                 )
-                return found or inputs.blame(loaded, folder / bundle.MODEL, seen, graph.path, draft.lowering)
+                return found or inputs.blame(loaded, folder / bundle.MODEL, shown, graph.path, draft.lowering)
 
             validate.require_passed(outcome.checks, where)
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
-            found = report.summarise(manifest, samples, outcome.accuracy, clock, graph.export_s, engine=draft.engine)
-            report.write(folder, manifest, found, seen, logits)
+            warnings = image_evidence.warnings(looked, answered, manifest)
+            summary = report.summarise(
+                manifest, samples, outcome.accuracy, clock, graph.export_s, draft.engine, warnings
+            )
+            report.write(folder, manifest, summary, shown, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(output, manifest)

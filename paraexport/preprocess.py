@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 # Named one by one because Pillow would hand an EPS file to Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 _FILTERS_LOCK = threading.Lock()  # warning filters belong to the whole process
+_LARGE_PIXELS = 2**24
+_LARGE_LOCK = threading.Lock()
+"""Held while an image of more pixels is decoded: the largest that is read needs 1 GB for that."""
+_PIXELS_PER_BYTE = 10_000
+"""A large image with more of them is one colour or a bomb: PNG reaches 8256, GIF and JPEG stay below 1500."""
 
 
 def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
@@ -54,7 +59,11 @@ def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
     head = _first_bytes(path)
     try:
         with _open(path, head) as image:
-            return _decode(image, channels, path)
+            large = image.width * image.height > _LARGE_PIXELS
+            if large:
+                _refuse_bomb(image.width * image.height, path)
+            with _LARGE_LOCK if large else nullcontext():
+                return _decode(image, channels, path)
     except DataError:
         raise
     except Exception as error:  # decoders fail with OSError, SyntaxError, ValueError, EOFError, struct.error, …
@@ -147,6 +156,18 @@ def _open(path: Path, head: bytes) -> Image.Image:
         ) from error
 
 
+def _refuse_bomb(pixels: int, path: Path) -> None:
+    size = path.stat().st_size
+    if pixels > _PIXELS_PER_BYTE * size:
+        raise DataError(
+            "the image is far larger than its file",
+            where=path,
+            expected=f"at most {_PIXELS_PER_BYTE} pixels for each byte",
+            got=f"{pixels} pixels in {size} bytes",
+            remedy="shrink it, or leave it out",
+        )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No warnings of odd metadata, which does not touch the pixels; one thread at a time."""
@@ -175,7 +196,7 @@ def _decode(image: Image.Image, channels: int, path: Path) -> NDArray[np.uint8]:
     elif channels == 1:
         grey = np.asarray(image.convert("RGB").convert("L"))
     else:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     return np.repeat(grey[:, :, None], channels, axis=2)
 
 

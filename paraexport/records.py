@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paraexport.compilation import EngineInfo
-from paraexport.spec import Assumption, Preprocessing, Spec
+from paraexport.spec import LOGITS, Assumption, Preprocessing, Scores, Spec
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,8 @@ class Lowering:
     """Of int8: what the remedies against outliers are worth."""
     rounding: float | None = None
     """Of half: max |Δ logit| / max |logit| with every rounding carried out, which CPU runtimes leave out."""
+    constant: tuple[str, ...] = ()
+    """Of int8: values that never varied on the calibration images, so that their scales are guesses."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ class Manifest:
     outputs: tuple[TensorInfo, ...]
     preprocessing: Preprocessing
     labels: tuple[str, ...]
+    scores: Scores = LOGITS
+    """How the outputs become scores."""
     spec: Spec | None
     """None for a module that was traced as it is."""
     assumptions: tuple[Assumption, ...]
@@ -196,3 +200,5 @@ class Report:
     assumptions: tuple[Assumption, ...]
     engine: EngineInfo | None = None
     """Of a target that compiles."""
+    warnings: tuple[str, ...] = ()
+    """What weakens the evidence of the checks, or what does not fit, one sentence each."""

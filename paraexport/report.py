@@ -24,14 +24,14 @@ from paraexport.records import Accuracy, Manifest, Report
 JSON, HTML = "report.json", "report.html"
 
 
-def summarise(
+def summarise(  # noqa: PLR0917
     manifest: Manifest,
     samples: Samples,
     accuracy: Accuracy | None,
     clock: Clock,
     export_s: float,
-    *,
     engine: EngineInfo | None = None,
+    warnings: tuple[str, ...] = (),
 ) -> Report:
     """The report of the build that made `manifest`."""
     return Report(
@@ -40,13 +40,14 @@ def summarise(
         stages_s=dict(clock.seconds),
         export_s=export_s,
         total_s=clock.total,
-        evidence=samples.origin,
+        evidence=manifest.evidence,
         made_up=samples.made_up,
         unreadable=samples.unreadable,
         accuracy=accuracy,
         checks=manifest.checks,
         assumptions=manifest.assumptions,
         engine=engine,
+        warnings=warnings,
     )
 
 

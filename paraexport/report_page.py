@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions
 from paraexport.records import Accuracy, Candidate, Check, Lowering, Manifest, PartError, Report
+from paraexport.scores import describe, ranked, text_of
 from paraexport.spec import Preprocessing
 
 STYLE = """
@@ -45,10 +46,13 @@ def render(manifest: Manifest, report: Report, images: NDArray[np.float32], logi
         *lowered(manifest.lowering),
         *candidates(manifest.candidates),
         *compiled(report.engine),
+        listing("Warnings", report.warnings),
         listing("Files that could not be read", report.unreadable),
         listing("Assumed", (f"{one.field} = {one.value}: {one.reason}" for one in manifest.assumptions)),
         "<h2>Model</h2>",
         fields(dataclasses.asdict(manifest.spec)) if manifest.spec else paragraph("Traced as it is."),
+        "<h2>Scores</h2>",
+        paragraph(f"{describe(manifest.scores)}. {manifest.scores.reason}"),
         "<h2>Preprocessing</h2>",
         fields(dataclasses.asdict(manifest.preprocessing)),
         "<h2>Golden images, with PyTorch's answers</h2>",
@@ -193,10 +197,11 @@ def listing(title: str, lines: Iterable[str]) -> str:
 
 
 def pictures(images: NDArray[np.float32], logits: NDArray[np.float32], manifest: Manifest) -> Iterator[str]:
-    for image, answer in zip(images, logits, strict=True):
+    for image, outputs in zip(images, logits, strict=True):
         data = base64.b64encode(png(image, manifest.preprocessing)).decode()
-        name = html.escape(manifest.labels[int(answer.argmax())])
-        yield f'<figure><img alt="" src="data:image/png;base64,{data}"><figcaption>{name}</figcaption></figure>'
+        first = ranked(outputs, manifest.labels, manifest.scores)[0]
+        caption = html.escape(f"{first.label} {text_of(first.score, manifest.scores)}")
+        yield f'<figure><img alt="" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
 
 
 def png(image: NDArray[np.float32], preprocessing: Preprocessing) -> bytes:

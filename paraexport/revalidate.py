@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport import bundle, cache, golden, inputs, report, targets, validate
+from paraexport import bundle, cache, golden, image_evidence, inputs, report, targets, validate
 from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
 from paraexport.engine import load
@@ -18,7 +18,9 @@ from paraexport.faults import Bisection
 from paraexport.limits import LIMITS
 from paraexport.options import Options
 from paraexport.records import Check, Manifest
+from paraexport.scores import class_names, recorded
 from paraexport.shards import checkpoint_digest
+from paraexport.variety import Watch
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
@@ -38,6 +40,7 @@ def revalidate(
     data: AnyPath | None = None,
     limits: Mapping[str, float] | None = None,
     progress: Progress = silent,
+    warn: Callable[[str], None] = silent,
 ) -> tuple[Check, ...]:
     """Check the bundle at `path` again: against the stored logits of its golden images, or PyTorch's own now.
 
@@ -49,6 +52,7 @@ def revalidate(
         data: labelled images to compare on, instead of the golden ones; needs `checkpoint`.
         limits: as in `build`.
         progress: as in `build`.
+        warn: called with each sentence on what weakens the checks on `data`.
 
     Raises:
         InputError: the bundle, the checkpoint, an option or the images cannot be used.
@@ -69,7 +73,8 @@ def revalidate(
         data=None if data is None else Path(data),
         limits=limits or {},
     )
-    evidence = validate.Evidence([(images, logits)], None, images, logits)
+    scores = recorded(manifest.scores, len(manifest.labels))
+    evidence = validate.Evidence([(images, logits)], None, images, logits, scores=scores)
     loaded: Checkpoint | None = None
     if checkpoint is not None:
         with clock.stage("checkpoint"):
@@ -79,10 +84,14 @@ def revalidate(
             require_same_shapes(loaded, manifest, Path(checkpoint))
             pytorch = golden.answers(loaded.original)
             logits = pytorch(images)
-            evidence = validate.Evidence([(images, logits)], None, images, logits)
+            evidence = dataclasses.replace(evidence, pairs=[(images, logits)], logits=logits)
             if options.data is not None:
-                samples = inputs.open_images(options, manifest.preprocessing, manifest.labels)
-                answered = inputs.answers_to(samples, pytorch, manifest.max_batch)
+                samples = inputs.open_images(options, manifest.preprocessing, class_names(manifest.labels, scores))
+                watch = Watch()
+                answered = inputs.answers_to(samples, pytorch, manifest.max_batch, watch)
+                looked = image_evidence.of_samples(samples, watch.variety())
+                for line in image_evidence.warnings(looked, answered, manifest):
+                    warn(line)
                 pairs = inputs.with_logits(samples, answered, manifest.max_batch)
                 evidence = dataclasses.replace(evidence, pairs=pairs, labels=samples.labels)
     elif options.data is not None:

@@ -19,6 +19,10 @@ PatchProjection = Literal["linear", "conv"]
 LONGEST_SIDE = 1 << 16
 """Of an image, in pixels."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+ScoreFunction = Literal["softmax", "sigmoid", "exp", "none"]
+ScoreKind = Literal["exclusive", "independent", "ranking", "values"]
+ScoreWord = Literal["softmax", "sigmoid", "exp", "none", "regression"]
+"""How a user or a config says what the outputs are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +132,50 @@ class Preprocessing:
         if not all(value > 0 for value in self.std):
             found.append("std is not above 0")
         return found
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the outputs of a model mean, and how a program turns them into scores.
+
+    The kinds of scores:
+
+    - ``exclusive``: probabilities that sum to 1. The class with the largest one is the answer.
+    - ``independent``: one probability for each class. A class is present from 0.5 on.
+    - ``ranking``: numbers that are no probabilities. The class with the largest one is the answer.
+    - ``values``: measured values, as in regression. There are no classes.
+    """
+
+    activation: ScoreFunction = "softmax"
+    """What a program applies to the outputs; `none` where they are the scores already."""
+    kind: ScoreKind = "exclusive"
+    reason: str = ""
+    """Who says so: an option, a config, or the end of the graph."""
+    negative: str = ""
+    """Of a model with one output: the label for a probability below 0.5. Empty where it has no name."""
+
+    @property
+    def probabilities(self) -> bool:
+        return self.kind in ("exclusive", "independent")
+
+    def problems(self, outputs: int) -> list[str]:
+        """Every contradiction, each as one clause, for a model with this number of outputs."""
+        kinds = {
+            "softmax": ("exclusive",),
+            "sigmoid": ("independent",),
+            "exp": ("exclusive", "independent"),
+            "none": ("exclusive", "independent", "ranking", "values"),
+        }[self.activation]
+        problems = []
+        if self.kind not in kinds:
+            problems.append(f"scores by {self.activation} are {self.kind}")
+        if self.negative and outputs != 1:
+            problems.append(f"a negative label for {outputs} outputs")
+        return problems
+
+
+LOGITS = Scores()
+"""What bundles mean that do not say what their outputs are: logits of classes, for softmax."""
 
 
 @dataclass(frozen=True)

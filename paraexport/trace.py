@@ -21,6 +21,7 @@ from onnx_ir.passes import common
 from torch import nn
 
 from paraexport.attention import separate_attention
+from paraexport.endings import Ending, ending_of
 from paraexport.errors import TraceError
 from paraexport.graph_names import module_path, name_after_modules
 from paraexport.onnx_file import PROTOBUF_LIMIT_BYTES, save
@@ -40,6 +41,8 @@ class Graph:
     outputs: tuple[TensorInfo, ...]
     export_s: float
     """Seconds that torch's own export took."""
+    ending: Ending
+    """How the outputs are computed last."""
 
 
 def trace(
@@ -62,8 +65,9 @@ def trace(
     model.graph.name = "paraformer"
     refuse_random(model.graph)
     inputs, outputs = signature(model.graph, classifier)
+    ending = ending_of(model.graph.outputs[0])
     save(model, path, external_data_above_bytes=external_data_above_bytes)
-    return Graph(path, inputs, outputs, export_s)
+    return Graph(path, inputs, outputs, export_s, ending)
 
 
 def export(module: nn.Module, classifier: Classifier) -> ir.Model:

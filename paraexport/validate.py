@@ -5,6 +5,7 @@ A check passes when its value is at most its limit; a NaN is never at most anyth
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, DataError, InputError
 from paraexport.faults import Bisection
-from paraexport.limits import LIMITS, TIES, Limit
+from paraexport.limits import LIMITS, OTHER_SIDE, TIES, Limit
 from paraexport.records import Accuracy, Check
+from paraexport.scores import answers, as_logits, classes_of, largest_difference
+from paraexport.spec import LOGITS, Scores
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 [N, C, H, W] -> float32 [N, classes]."""
@@ -23,6 +26,7 @@ Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Images [N, C, H, W] and PyTorch's logits [N, classes] for them."""
+HALF = math.log(0.5)
 BATCH_SIZES = (1, 2, 7)
 """Tried with every engine, beside the largest batch that it takes."""
 
@@ -46,6 +50,8 @@ class Evidence:
     """In half, max |Δ logit| / max |logit| with every rounding carried out."""
     batches: tuple[int, ...] = ()
     """Sizes to try beside the usual ones."""
+    scores: Scores = LOGITS
+    """What the outputs are, which decides what an answer is."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Lowered:
     """Or why nobody can tell."""
 
 
+NO_CLASSES = "the outputs are values, not classes"
 NEEDS = {
     "accuracy_drop": "no labelled images; give --data",
     "not_int8": "no product is meant for int8",
@@ -72,8 +79,11 @@ class Comparison:
 
     images: int
     largest_difference: float
+    """Of two outputs, on the scale on which the models differ the most."""
     largest_logit: float
-    disagreements: int
+    """On the same scale."""
+    disagreements: float | None
+    """Images with another answer; with a probability for each class, the share of its classes. None for values."""
     labelled: int
     reference_correct: int
     engine_correct: int
@@ -106,7 +116,7 @@ def run_checks(
 ) -> Outcome:
     """Every check of `precision`: on all images, and on the golden ones in batches of several sizes."""
     tie = TIES[precision]
-    everything = compare(engine, evidence.pairs, evidence.labels, tie=tie)
+    everything = compare(engine, evidence.pairs, evidence.labels, tie=tie, scores=evidence.scores)
     sizes = sorted({*BATCH_SIZES, max_batch, *evidence.batches})
     resized = [
         (
@@ -115,12 +125,22 @@ def run_checks(
         )
         for size in sizes
     ]
-    batches = compare(engine, resized, None, tie=tie)
+    batches = compare(engine, resized, None, tie=tie, scores=evidence.scores)
     return Outcome(checks(precision, everything, batches, evidence, moved), everything)
 
 
-def compare(engine: Logits, pairs: Iterable[Pair], labels: NDArray[np.int64] | None, *, tie: float) -> Comparison:
-    """Run `engine` on every batch; an image whose two best reference logits are within `tie` · max |logit| is a tie.
+def compare(
+    engine: Logits,
+    pairs: Iterable[Pair],
+    labels: NDArray[np.int64] | None,
+    *,
+    tie: float,
+    scores: Scores = LOGITS,
+) -> Comparison:
+    """Run `engine` on every batch.
+
+    An image whose two best reference logits are within `tie` · max |logit| is a tie. So is a class with a probability
+    of its own whose logit is as near to 0. Probabilities are compared twice: as they are, and as logits.
 
     Raises:
         DataError: there was no image, or the engine answers with another shape.
@@ -136,19 +156,39 @@ def compare(engine: Logits, pairs: Iterable[Pair], labels: NDArray[np.int64] | N
     if not sum(len(expected) for expected, _ in answered):
         raise DataError("no image to check with", expected="at least one", got=0, remedy="give --data or --calib")
     wanted, found = (np.concatenate(side).astype(np.float64) for side in zip(*answered, strict=True))
-    scale = float(np.abs(wanted).max())
-    best, answer = wanted.argmax(1), found.argmax(1)
-    margin = wanted.max(1) - np.take_along_axis(wanted, answer[:, None], 1)[:, 0]
+    reference, answer = as_logits(wanted, scores), as_logits(found, scores)
+    difference, largest = largest_difference(wanted, found, scores)
+    labelled = labels is not None and scores.kind != "values"
     return Comparison(
         images=len(wanted),
-        largest_difference=float(np.abs(found - wanted).max()),
-        largest_logit=scale,
-        disagreements=int(((best != answer) & ~(margin <= tie * scale) | ~np.isfinite(found).all(1)).sum()),
-        labelled=0 if labels is None else len(labels),
-        reference_correct=0 if labels is None else int((best == labels).sum()),
-        engine_correct=0 if labels is None else int((answer == labels).sum()),
-        cosine=cosine(wanted, found),
+        largest_difference=difference,
+        largest_logit=largest,
+        disagreements=None if scores.kind == "values" else disagreements(wanted, found, reference, answer, scores, tie),
+        labelled=len(wanted) if labelled else 0,
+        reference_correct=int((classes_of(wanted, scores) == labels).sum()) if labelled else 0,
+        engine_correct=int((classes_of(found, scores) == labels).sum()) if labelled else 0,
+        cosine=cosine(reference, answer),
     )
+
+
+def disagreements(  # noqa: PLR0917
+    wanted: NDArray[np.float64],
+    found: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    answer: NDArray[np.float64],
+    scores: Scores,
+    tie: float,
+) -> float:
+    """Images with another answer; ties are left out, and what is not finite always counts."""
+    margin = tie * float(np.abs(reference).max())
+    broken = ~np.isfinite(answer).all(1, keepdims=True)
+    other = answers(wanted, scores) != answers(found, scores)
+    if scores.kind == "independent":
+        tied = np.abs(reference) <= margin if scores.activation != "exp" else np.abs(reference - HALF) <= margin
+        return float((other & ~tied | broken).mean(1).sum())
+    chosen = np.take_along_axis(reference, answers(found, scores), 1)
+    tied = reference.max(1, keepdims=True) - chosen <= margin
+    return int((other & ~tied | broken).sum())
 
 
 def cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
@@ -184,19 +224,23 @@ def checks(
     lowered, rounding = evidence.lowered, evidence.rounding
     done = lowered.done if lowered else NEEDS["not_int8"]
     missed = None if lowered is None or isinstance(done, str) else 100 * (lowered.meant - done) / lowered.meant
+    differing = None if comparison.disagreements is None else 100 * comparison.disagreements / comparison.images
     values = {
         "parity": (comparison.relative_difference, comparison.images),
         "batches": (batches.relative_difference, batches.images),
         "rounding": (rounding, comparison.images if rounding is not None else 0),
         "cosine": (1 - comparison.cosine, comparison.images),
-        "disagreement": (100 * comparison.disagreements / comparison.images, comparison.images),
+        "disagreement": (differing, comparison.images if differing is not None else 0),
         "accuracy_drop": (lost, labelled),
         "not_int8": (missed, lowered.products if lowered and missed is not None else 0),
     }
-    lacks = {**NEEDS, "not_int8": str(done)}
-    return tuple(
-        check(name, limit, *values[name], moved, lacks.get(name, "")) for name, limit in LIMITS[precision].items()
-    )
+    lacks = {**NEEDS, "not_int8": str(done), "disagreement": NO_CLASSES}
+    if evidence.scores.kind == "values":
+        lacks["accuracy_drop"] = NO_CLASSES
+    limits = {**LIMITS[precision]}
+    if evidence.scores.kind == "independent" and "disagreement" in limits:
+        limits["disagreement"] = dataclasses.replace(limits["disagreement"], unit=OTHER_SIDE)
+    return tuple(check(name, limit, *values[name], moved, lacks.get(name, "")) for name, limit in limits.items())
 
 
 def check(  # noqa: PLR0917

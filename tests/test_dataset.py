@@ -116,6 +116,43 @@ def test_classes_of_folders(
 
 
 @pytest.mark.parametrize(
+    ("folders", "names", "expected"),
+    [
+        (["0", "1"], ("0", "1"), {"0": 0, "1": 1}),
+        (["dog", "cat"], ("", "dog"), {"cat": 0, "dog": 1}),
+        (["cat", "dog"], ("", "cat"), {"cat": 1, "dog": 0}),
+        (["no", "yes"], ("", "cat"), {"no": 0, "yes": 1}),
+        (["cat", "dog"], ("dog", "cat"), {"cat": 1, "dog": 0}),
+    ],
+)
+def test_class_folders_of_a_model_with_one_output(
+    tmp_path: Path, folders: list[str], names: Sequence[str], expected: dict[str, int]
+) -> None:
+    for folder in folders:
+        put(tmp_path / folder / "a.png", 0)
+    assert open_samples(tmp_path, GREY, names, need_labels=True).folders == expected
+
+
+def test_folders_that_are_no_labels_are_taken_in_sorted_order_and_that_is_reported(tmp_path: Path) -> None:
+    for folder in ("n1", "n10", "n2"):
+        put(tmp_path / folder / "a.png", 0)
+    (note,) = open_samples(tmp_path, GREY, LABELS, need_labels=True).notes
+    assert note.endswith("so they are taken in string order: n1 is cat, n10 is dog, n2 is eel")
+
+
+def test_without_every_fourth_image(tmp_path: Path) -> None:
+    for shade in range(10):
+        put(tmp_path / "cat" / f"{shade}.png", 10 * shade)
+    samples = open_samples(tmp_path, GREY, LABELS, need_labels=True)
+    rest = samples.without_each(4)
+    assert all_shades(rest) == [0, 10, 20, 40, 50, 60, 80, 90]
+    assert rest.labels is not None
+    assert rest.labels.tolist() == [0] * 8
+    assert rest.origin == f"8 of 10 labelled images from {tmp_path}"
+    assert rest.digest() not in {samples.digest(), samples.without_each(5).digest()}
+
+
+@pytest.mark.parametrize(
     ("folders", "unknown"),
     [
         (["cat", "dgo"], "dgo"),

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paraexport.errors import DataError
-from paraexport.files import _natural, digest_path, image_files
+from paraexport.files import digest_path, image_files, natural
 
 
 def put(path: Path, content: bytes) -> None:
@@ -62,10 +62,10 @@ def test_no_images(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 2000), min_size=1, max_size=20, unique=True), st.randoms())
-def test_natural_order_is_numeric(numbers: list[int], shuffler: random.Random) -> None:
+def testnatural_order_is_numeric(numbers: list[int], shuffler: random.Random) -> None:
     names = [f"img{number}.png" for number in numbers]
     shuffler.shuffle(names)
-    assert sorted(names, key=_natural) == [f"img{number}.png" for number in sorted(numbers)]
+    assert sorted(names, key=natural) == [f"img{number}.png" for number in sorted(numbers)]
 
 
 def test_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:

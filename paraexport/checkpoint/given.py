@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from paraexport.errors import SpecError
-from paraexport.spec import Activation, Assumption, Interpolation, NormPlace, PatchProjection, Pool, Residual
+from paraexport.spec import Activation, Assumption, Interpolation, NormPlace, PatchProjection, Pool, Residual, ScoreWord
 
 Value = TypeVar("Value")
 
@@ -22,6 +22,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "patch_projection": get_args(PatchProjection),
     "interpolation": get_args(Interpolation),
     "patch_order": get_args(PatchOrder),
+    "scores": get_args(ScoreWord),
 }
 Size: TypeAlias = tuple[int, int]
 NO_OPTION: Mapping[str, object] = {"option": False}
@@ -58,6 +59,7 @@ class Given:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = None
+    scores: ScoreWord | None = None
     crop_pct: float | None = field(default=None, metadata=NO_OPTION)
     """timm's: every side is resized to ⌊side / crop_pct⌋ before the centre is cut out."""
     squash: bool | None = field(default=None, metadata=NO_OPTION)

@@ -32,7 +32,7 @@ from paraexport.checkpoint.wrappers import Weights, unwrap
 from paraexport.errors import CheckpointError, InputError, SpecError
 from paraexport.paraformer import ParaFormer
 from paraexport.shards import checkpoint_file
-from paraexport.spec import Assumption, Classifier, Preprocessing, Spec
+from paraexport.spec import Assumption, Classifier, Preprocessing, ScoreWord, Spec
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class Checkpoint:
     convention: str
     """Whose names the weights carry; `module` for a module that is traced as it is."""
     assumptions: tuple[Assumption, ...]
+    scores: ScoreWord | None = None
+    """What an option or a config says of the outputs; None where neither does."""
+    negative: str = ""
+    """Of a model with one output: the label for "no"."""
 
     @property
     def spec(self) -> Spec | None:
@@ -245,14 +249,17 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def finish(known: Known, said: Given, guesses: Guesses) -> Checkpoint:
+    labels, negative = name_classes(known.classifier, said.labels)
     return Checkpoint(
         module=known.model,
         original=known.original or known.model,
         classifier=known.classifier,
         preprocessing=prepare(known.classifier, said, guesses, mean_std=known.mean_std),
-        labels=name_classes(known.classifier, said.labels),
+        labels=labels,
         convention=known.convention,
         assumptions=tuple(guesses.assumptions),
+        scores=said.scores,
+        negative=negative,
     )
 
 

@@ -81,10 +81,19 @@ def per_channel(field: str, values: tuple[float, ...], channels: int) -> tuple[f
     return values * channels if len(values) == 1 else values
 
 
-def name_classes(classifier: Classifier, labels: tuple[str, ...] | None) -> tuple[str, ...]:
-    """One label a class; "0", "1", … where there are none. SpecError where there are more or fewer."""
+def name_classes(classifier: Classifier, labels: tuple[str, ...] | None) -> tuple[tuple[str, ...], str]:
+    """(one label for each output, the label for "no").
+
+    Without labels they are "0", "1", …. A model with one output decides between "no" and "yes": its label is "1",
+    or the second of two labels, and then the first one is the label for "no". In all other cases that is empty.
+
+    Raises:
+        SpecError: more or fewer labels than outputs.
+    """
     if labels is None:
-        return tuple(str(index) for index in range(classifier.classes))
+        return ("1",) if classifier.classes == 1 else tuple(str(index) for index in range(classifier.classes)), ""
+    if classifier.classes == 1 and len(labels) == 2:
+        return labels[1:], labels[0]
     if len(labels) != classifier.classes:
         raise SpecError(
             "the labels do not fit the model",
@@ -92,4 +101,4 @@ def name_classes(classifier: Classifier, labels: tuple[str, ...] | None) -> tupl
             got=len(labels),
             remedy="give a file with one name a line as --spec labels=FILE",
         )
-    return labels
+    return labels, ""

@@ -31,6 +31,7 @@ from paraexport.compilation import EngineOptions
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
 from paraexport.profiles import Profile
 from paraexport.records import Accuracy, Manifest, Report
+from paraexport.scores import describe as described
 from paraexport.spec import Spec
 
 
@@ -181,6 +182,8 @@ def show(result: Result, *, as_json: bool) -> None:
     warn_of_assumptions(manifest.assumptions)
     for line in report.unreadable:
         warn(f"skipped {line}")
+    for line in report.warnings:
+        warn(line)
     if report.made_up:
         warn("the checks ran on made-up images, which no model was trained for; give --data or --calib")
     if report.engine is not None and report.engine.not_inspected:
@@ -191,6 +194,7 @@ def show(result: Result, *, as_json: bool) -> None:
     print(f"{'unchanged: reused' if result.reused else 'built'} {result.bundle.path}, {size_text(result.size_bytes)}")
     print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
     print(describe(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former, traced")
+    print(f"scores: {described(manifest.scores)}")
     print_rewrites(manifest)
     print_lowering(manifest.lowering)
     print_candidates(manifest.candidates)
@@ -235,6 +239,8 @@ def as_object(result: Result) -> dict[str, object]:
         "evidence": manifest.evidence,
         "made_up": report.made_up,
         "unreadable": report.unreadable,
+        "warnings": report.warnings,
+        "scores": manifest.scores,
         "accuracy": report.accuracy,
         "checks": manifest.checks,
         "stages_s": result.stages_s,

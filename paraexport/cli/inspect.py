@@ -30,6 +30,7 @@ from paraexport.cli.stages import Stages
 from paraexport.clock import silent
 from paraexport.errors import BundleError
 from paraexport.records import Manifest, TensorInfo
+from paraexport.scores import describe, recorded
 from paraexport.shards import is_checkpoint_folder, weight_files
 from paraexport.spec import Assumption, Classifier, Preprocessing
 
@@ -98,6 +99,8 @@ def inspect_checkpoint(
                 "classifier": found.classifier,
                 "preprocessing": found.preprocessing,
                 "labels": found.labels,
+                "scores": found.scores,
+                "negative": found.negative,
                 "assumptions": found.assumptions,
                 "next": following,
             }
@@ -106,6 +109,8 @@ def inspect_checkpoint(
     print(f"{path}: a checkpoint, {size_text(size_bytes)}, {parameters:,} parameters")
     print(f"{origin(found.convention)}\n")
     print_fields(found.classifier, found.preprocessing, found.labels, found.assumptions, given)
+    if found.scores:
+        print(f"\nscores: {found.scores}, {'given by --spec' if 'scores' in given else 'from its config'}")
     print(f"\nnext: {following}")
 
 
@@ -153,7 +158,10 @@ def print_manifest(manifest: Manifest) -> None:
         classes=int(manifest.outputs[0].shape[-1]),
     )
     print_fields(what, manifest.preprocessing, manifest.labels, manifest.assumptions, manifest.source.overrides)
-    print()
+    scores = recorded(manifest.scores, len(manifest.labels))
+    print(f"\nscores: {describe(scores)}{f'; {scores.reason}' if scores.reason else ''}")
+    if scores.negative:
+        print(f"label below 50 %: {scores.negative}")
     print_tensors(manifest.inputs, manifest.outputs)
     print_lowering(manifest.lowering)
     print_candidates(manifest.candidates)

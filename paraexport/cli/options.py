@@ -96,7 +96,8 @@ def reading_options(command: Command) -> Command:
         metavar="FIELD=VALUE",
         callback=pairs,
         help="Set a field that the checkpoint leaves open, such as heads=4, residual=input, activation=gelu, "
-        "pool=mean, image_size=32, eps=1e-6, mean=0.5, std=0.2 or labels=FILE. May be repeated.",
+        "pool=mean, image_size=32, eps=1e-6, mean=0.5, std=0.2 or labels=FILE. scores=sigmoid says what the outputs "
+        "are: softmax, sigmoid, exp, none or regression. May be repeated.",
     )
     module = click.option(
         "--module",

@@ -169,7 +169,8 @@ def grouped(refusals: Sequence[str]) -> Iterator[tuple[int, str, str]]:
 
 def warn_of_assumptions(assumptions: Iterable[Assumption]) -> None:
     """What had to be assumed, and how to say it where that can be said."""
-    settable = {field.name for kind in (Spec, Preprocessing) for field in dataclasses.fields(kind)} | {"patch_order"}
+    settable = {field.name for kind in (Spec, Preprocessing) for field in dataclasses.fields(kind)}
+    settable |= {"patch_order", "scores"}
     for one in assumptions:
         remedy = f"; to set it, give --spec {one.field}=VALUE" if one.field in settable else ""
         warn(f"assumed {one.field} = {one.value}: {one.reason}{remedy}")

@@ -14,7 +14,7 @@ import click
 
 from paraexport.cli.failure import problem_of
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import console, emit_json, line_of, say
+from paraexport.cli.output import console, emit_json, line_of, say, warn
 from paraexport.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from paraexport.engine import Engine
-    from paraexport.spec import Preprocessing
+    from paraexport.spec import Preprocessing, Scores
 
 
 @dataclass(frozen=True)
 class Candidate:
     label: str
     index: int
-    probability: float
+    """Of the output; -1 for the label that a model with one output gives below 50 %."""
+    score: float
+    probability: float | None
+    """The score, where that is a probability."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Prediction:
     image: str
     label: str
     index: int
-    probability: float
+    score: float
+    probability: float | None
     top: tuple[Candidate, ...]
 
 
@@ -62,7 +66,8 @@ def command(
 ) -> None:
     """Print the labels that a bundle gives to images.
 
-    Each comes with its probability. A folder stands for all images below it. Images are prepared as the bundle says.
+    Each comes with its probability, or with the number that the model gives it. A folder stands for all images below
+    it. Images are prepared as the bundle says.
     An image that cannot be read is named on stderr; the others are still predicted, and the exit code is then 2.
 
     \b
@@ -72,6 +77,7 @@ def command(
       paraexport predict model.bundle photos/ --json > labels.json
     """
     from paraexport.engine import load
+    from paraexport.scores import recorded
 
     engine = load(bundle, threads=threads)
     channels = engine.manifest.preprocessing.channels
@@ -83,6 +89,9 @@ def command(
             got=channels,
             remedy="call paraexport.load(bundle) from Python with arrays",
         )
+    scores = recorded(engine.manifest.scores, len(engine.manifest.labels))
+    if scores != engine.manifest.scores:
+        warn("the bundle does not say what its only output is, so sigmoid is assumed; build it again to settle that")
     files, unread = find(images)
     total, predictions = len(files) + len(unread), []
     for answer in shown(predict(engine, files, top), len(files), quiet=quiet):
@@ -94,10 +103,10 @@ def command(
         elif as_json:
             predictions.append(answer)
         else:
-            print(line(answer))
+            print(line(answer, scores))
     if as_json:
         errors = [{"image": one.image, "error": problem_of(one.error)} for one in unread]
-        emit_json({"predictions": predictions, "errors": errors})
+        emit_json({"predictions": predictions, "errors": errors, "scores": scores})
     if unread:
         say(f"error: {len(unread)} of {total} could not be predicted")
         raise click.exceptions.Exit(2)
@@ -145,28 +154,31 @@ def prepared(file: Path, preprocessing: Preprocessing) -> NDArray[np.float32] | 
         return Unread(str(file), error)
 
 
-def answer_of(engine: Engine, file: Path, logits: NDArray[np.float32], top: int) -> Prediction | Unread:
-    """Softmax in float64; of equal logits the lower class comes first."""
-    import numpy as np
+def answer_of(engine: Engine, file: Path, outputs: NDArray[np.float32], top: int) -> Prediction | Unread:
+    """What the outputs of the model for one image say, as scores in float64."""
+    from paraexport.scores import ranked, recorded, usable
 
-    if not np.isfinite(logits).all():
+    labels = engine.manifest.labels
+    scores = recorded(engine.manifest.scores, len(labels))
+    if not usable(outputs, scores):
         error = DataError(
             "the model's answer is not finite", where=file, remedy="run `paraexport validate` on the bundle"
         )
         return Unread(str(file), error)
-    powers = np.exp(logits.astype(np.float64) - logits.max())
-    probabilities = powers / powers.sum()
-    labels = engine.manifest.labels
     best = tuple(
-        Candidate(labels[index] if index < len(labels) else str(index), int(index), float(probabilities[index]))
-        for index in np.argsort(-logits, kind="stable")[:top]
+        Candidate(scored.label, scored.index, scored.score, scored.score if scores.probabilities else None)
+        for scored in ranked(outputs, labels, scores)
     )
     first = best[0]
-    return Prediction(str(file), first.label, first.index, first.probability, best)
+    # Values are of several things, of which none is the first choice.
+    shown = best if scores.kind == "values" else best[:top]
+    return Prediction(str(file), first.label, first.index, first.score, first.probability, shown)
 
 
-def line(answer: Prediction) -> str:
-    candidates = ", ".join(f"{line_of(one.label)} {100 * one.probability:.1f} %" for one in answer.top)
+def line(answer: Prediction, scores: Scores) -> str:
+    from paraexport.scores import text_of
+
+    candidates = ", ".join(f"{line_of(one.label)} {text_of(one.score, scores)}" for one in answer.top)
     return f"{line_of(answer.image)}: {candidates}"
 
 

@@ -8,7 +8,7 @@ import click
 
 from paraexport.cli.bisection import print_bisection
 from paraexport.cli.options import PATH, limit_option, output_options, reading_options
-from paraexport.cli.output import emit_json, print_checks
+from paraexport.cli.output import emit_json, print_checks, warn
 from paraexport.cli.stages import Stages
 from paraexport.errors import CheckFailed
 
@@ -55,15 +55,19 @@ def command(
     with Stages(quiet=quiet) as stages:
         from paraexport import revalidate as stage
 
+        warnings: list[str] = []
         checks = stage.revalidate(
-            bundle, checkpoint, spec=spec, module=module, weights=weights, data=data, limits=limits, progress=stages
-        )
+            *(bundle, checkpoint), spec=spec, module=module, weights=weights, data=data, limits=limits, progress=stages,
+            warn=warnings.append,
+        )  # fmt: skip
         found = stage.bisect(bundle, limits=limits, progress=stages) if bisect else None
     if not any(check.passed for check in checks):
         raise CheckFailed("nothing was checked", where=bundle)
+    for line in warnings:
+        warn(line)
     if as_json:
         against = "golden inputs" if checkpoint is None else str(checkpoint)
-        told = {} if found is None else {"bisection": found}
+        told = {"warnings": warnings} | ({} if found is None else {"bisection": found})
         emit_json({"bundle": str(bundle), "against": against, "passed": True, "checks": checks, **told})
         return
     print_checks(checks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -37,13 +38,23 @@ class Calibration:
 
     def scales(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> dict[str, Scale]:
         """The scale of each of these values of a float32 graph."""
+        ends = self.ends(model, names, signed=signed)
+        return {name: scale_for(ends[name], signed=signed) for name in names}
+
+    def constant(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> tuple[str, ...]:
+        """Those of these values that are one number on all images."""
+        extremes = dataclasses.replace(self, calibrator="minmax").ends(model, names, signed=signed)
+        return tuple(name for name in names if extremes[name][0] == extremes[name][1])
+
+    def ends(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> Ends:
+        """The part of the range of each value that int8 is to cover."""
         file = self.folder / f"{self.key(model, names, signed=signed)}.json"
         ends = read(file, names)
         if ends is None:
             seen = observe(model, names, self.images)
             ends = {name: CALIBRATORS[self.calibrator](seen[name], signed) for name in names}
             write(file, ends)
-        return {name: scale_for(ends[name], signed=signed) for name in names}
+        return ends
 
     def key(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> str:
         """sha256 of all that decides the answer: weights and graph, images, method, and the code that computes."""

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.errors import InputError
+from paraexport.scores import answers, classes_of
+from paraexport.spec import LOGITS, Scores
+
 Array = NDArray[np.float32]
 
 
@@ -18,11 +22,23 @@ class Judge:
     reference: Array
     """PyTorch's logits [N, classes]."""
     labels: NDArray[np.int64] | None
+    scores: Scores = LOGITS
 
     def lost(self, logits: Array) -> float:
-        best, answer = self.reference.argmax(1), logits.argmax(1)
+        """Of logits [N, classes] for the same images.
+
+        Raises:
+            InputError: the outputs are values, of which none is right or wrong.
+        """
+        if self.scores.kind == "values":
+            raise InputError(
+                "the outputs are values, not classes: no answer can be lost",
+                where="--max-drop",
+                remedy="give --limit parity=VALUE instead",
+            )
         if self.labels is None:
-            return 100 * float((best != answer).mean())
+            return 100 * float((answers(self.reference, self.scores) != answers(logits, self.scores)).mean())
+        best, answer = classes_of(self.reference, self.scores), classes_of(logits, self.scores)
         return 100 * float((best == self.labels).mean() - (answer == self.labels).mean())
 
 

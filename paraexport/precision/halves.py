@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
 from paraexport.onnx_file import save
@@ -15,6 +14,7 @@ from paraexport.precision.ranges import Images, largest
 from paraexport.precision.span import SPANS, Kind
 from paraexport.records import Lowering, Rewrite
 from paraexport.rewrite.edit import operands
+from paraexport.scores import largest_difference
 from paraexport.targets import Dialect
 
 
@@ -59,5 +59,5 @@ def rounding_error(model: ir.Model, kind: Kind, data: Data) -> float:
     copy = model.clone()
     half_cpu.for_cpu(copy.graph, kind)
     got = plan.logits_of(copy)(data.batches)
-    reference = data.judge.reference
-    return float(np.abs(got.astype(np.float64) - reference).max() / (np.abs(reference).max() or 1.0))
+    difference, largest = largest_difference(data.judge.reference, got, data.judge.scores)
+    return difference / (largest or 1.0)

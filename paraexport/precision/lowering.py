@@ -50,6 +50,8 @@ class Decided:
     """None where no names tell of branches that meet in a sum."""
     effects: tuple[Effect, ...]
     """What the remedies against outliers are worth."""
+    constant: tuple[str, ...] = ()
+    """Values that are one number on all calibration images."""
 
     def part_errors(self) -> tuple[PartError, ...]:
         """Branch by branch, then layer by layer."""
@@ -86,8 +88,9 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
     kept, reason = wanted.keep, "kept by hand" if wanted.keep else ""
     meeting = meeting_of(prepared.model.graph) if parts else None
     worth = effects(traced, calibration, images, equalised=wanted.equalised, reached=errors[best])
+    constant = calibration.constant(prepared.model, prepared.activations, signed=False)
     if meeting is None:
-        return Decided(wanted, calibration, kept, reason, None, worth)
+        return Decided(wanted, calibration, kept, reason, None, worth, constant)
     probes = Probes(prepared.model, scales, meeting)
     if data is not None and wanted.max_drop is not None and not kept:
 
@@ -98,7 +101,7 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
         head = plan.head_of(prepared.model, meeting.total)
         found = plan.smallest(probes.errors(data.batches), head, data.judge, wanted.max_drop, lost)
         kept, reason = found.kept, told(found, wanted.max_drop, data.judge)
-    return Decided(wanted, calibration, kept, reason, probes.errors(images), worth)
+    return Decided(wanted, calibration, kept, reason, probes.errors(images), worth, constant)
 
 
 def told(found: plan.Plan, allowed: float, judge: Judge) -> str:
@@ -142,6 +145,7 @@ def write(
         float32=(),
         products=dict(prepared.products),
         linear_multiply_adds=prepared.linear_multiply_adds,
+        constant=decided.constant,
     )
 
 

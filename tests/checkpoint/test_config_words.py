@@ -46,8 +46,8 @@ def load(kind: Kind, config: dict[str, Any], **options: str) -> Checkpoint:
 
 
 def value_of(loaded: Checkpoint, field: str) -> object:
-    if field == "labels":
-        return loaded.labels
+    if field in ("labels", "scores"):
+        return getattr(loaded, field)
     return getattr(loaded.spec if hasattr(loaded.spec, field) else loaded.preprocessing, field)
 
 
@@ -79,6 +79,9 @@ APPLIED = (
     Case("hf", {"head_dim": 4}, "heads", 4),
     Case("hf", {"image_size": [4, 16]}, "image_size", (4, 16)),
     Case("hf", {"pool": "mean"}, "pool", "mean"),
+    Case("hf", {"problem_type": "single_label_classification"}, "scores", "softmax"),
+    Case("hf", {"problem_type": "multi_label_classification"}, "scores", "sigmoid"),
+    Case("hf", {"problem_type": "regression"}, "scores", "regression"),
     Case("hf", {"id2label": dict(zip("01234", "abcde", strict=True))}, "labels", tuple("abcde")),
     Case("hf", {"label2id": {"b": 1, "a": 0, "c": "2", "e": 4, "d": 3}}, "labels", tuple("abcde")),
     Case("hf_images", {"size": 16}, "resize", (16, 16)),
@@ -328,6 +331,7 @@ REFUSED = (
         "timm", {"architecture": "vit_base_patch32_clip_quickgelu_224"}, says="quick_gelu", options=("activation=gelu",)
     ),
     Case("timm", {"architecture": "vit_base_patch16_rpn_224"}, says="ResPostBlock"),
+    Case("hf", {"problem_type": "ranking"}, says="not supported", options=("scores=none",)),
     Case("plain", {"activation": "swish"}, says="not supported", options=("activation=gelu",)),
     Case("plain", {"mean": [127.5] * 3, "std": [51.0] * 3}, says="0..255", options=("mean=0.5", "std=0.2")),
     Case("plain", {"do_rescale": False}, says="another scale", options=("mean=0.5", "std=0.2")),
@@ -406,7 +410,6 @@ REPORTED = (
     Case("hf", {"architectures": ["BeitForImageClassification"]}, says="something else than a ViT"),
     Case("hf", {"auto_map": {"AutoModel": "model.Model"}}, says="no code is run"),
     Case("hf", {"quantization_config": {"bits": 4}}, says="as they are"),
-    Case("hf", {"problem_type": "multi_label_classification"}, says="one class"),
     Case("hf", {"id2label": dict(zip("01234", "abcca", strict=True))}, says="2 names stand for several classes"),
     Case("hf_images", {"auto_map": {"AutoProcessor": "images.Images"}}, says="no code is run"),
     Case("hf_images", {"image_processor_type": "OwnImageProcessor"}, says="its own steps are not known"),

@@ -127,3 +127,10 @@ def test_the_folder_is_where_caches_are(monkeypatch: pytest.MonkeyPatch) -> None
     assert default_folder() == Path("/somewhere/paraexport/calibration")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_folder() == Path.home() / ".cache/paraexport/calibration"
+
+
+def test_values_that_never_vary_are_named(tmp_path: Path) -> None:
+    """Whatever the calibrator, which may choose another range than that of one number."""
+    one = dataclasses.replace(made(tmp_path, "mse"), images=lambda: [np.zeros_like(IMAGES)], digest="zeros")
+    assert one.constant(MODEL, NAMES, signed=False) == tuple(NAMES)
+    assert made(tmp_path, "mse").constant(MODEL, NAMES, signed=False) == ()

@@ -17,10 +17,11 @@ from PIL import Image
 from torch import nn
 
 import paraexport
-from paraexport import drafts, revalidate, trace
+from paraexport import drafts, report, revalidate, trace
 from paraexport.bundle import MODEL, Bundle, read_bundle
 from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import CheckFailed, InputError
+from paraexport.folder import Folder
 from paraexport.limits import LIMITS
 from paraexport.precision import lowering
 from paraexport.spec import Classifier, Preprocessing
@@ -390,14 +391,56 @@ def test_a_drop_that_cannot_be_met_is_exit_1_with_the_best_that_was_reached(
     assert not [*tmp_path.iterdir()]
 
 
-def test_black_images_alone_calibrate_without_a_fault(checkpoint: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "black.npy", np.zeros((20, *SPEC.image_size), np.uint8))
-    made = paraexport.build(
-        checkpoint, tmp_path / "a.bundle", precision="int8", calib=tmp_path / "black.npy", limits=LOOSE
+SAME = np.random.default_rng(3).integers(0, 256, (1, *SPEC.image_size), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "got"),
+    [
+        (np.zeros((64, *SPEC.image_size), np.uint8), "all 64 images are equal"),
+        (np.repeat(SAME, 64, 0), "all 64 images are equal"),
+        (np.full((1, *SPEC.image_size), 9, np.uint8), "the image has one colour"),
+        (np.arange(64, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(12, 2), "each of the 64 images has one"),
+    ],
+)
+def test_images_that_show_no_range_cannot_calibrate(
+    run: Run, checkpoint: Path, tmp_path: Path, pixels: NDArray[np.uint8], got: str
+) -> None:
+    np.save(tmp_path / "poor.npy", pixels)
+    arguments = ("build", checkpoint, "-o", tmp_path / "a.bundle", "--calib", tmp_path / "poor.npy")
+    done = run(*arguments, "--precision", "int8")
+    assert done.code == 2
+    assert "poor.npy: int8 cannot find its scales on these images (expected different images, such as" in done.err
+    assert f"got {got}" in done.err
+    assert done.err.count("error") == 1
+
+
+def test_a_quarter_of_the_calibration_images_is_held_out_and_few_different_ones_are_reported(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    numbers = np.random.default_rng(0)
+    images = np.resize(numbers.integers(0, 256, (10, *SPEC.image_size), np.uint8), (40, *SPEC.image_size))
+    images[31] = numbers.integers(0, 256, SPEC.image_size, np.uint8)  # held out, and no other is equal to it
+    np.save(tmp_path / "some.npy", images)
+    built = paraexport.build(
+        checkpoint, tmp_path / "a.bundle", precision="int8", calib=tmp_path / "some.npy", limits=LOOSE
     )
-    assert facts(made)["not_int8"] == 0
-    answers = paraexport.load(made.path)(np.full((2, 1, *SPEC.image_size), -1, np.float32))
-    assert np.isfinite(answers).all()
+    manifest = built.manifest
+    assert manifest.evidence == f"40 images from {tmp_path / 'some.npy'}, 1 of which did not calibrate"
+    assert manifest.lowering is not None
+    assert manifest.lowering.calibration == f"30 of 40 images from {tmp_path / 'some.npy'}"
+    assert ("calib", "10 different of 30") in [(one.field, one.value) for one in manifest.assumptions]
+    assert "only 11 of 40 images are different" in report.read(Folder(built.path)).warnings[0]
+
+
+def test_checks_on_calibration_images_alone_say_so(built: Bundle) -> None:
+    assert built.manifest.evidence.endswith(", all of which calibrated too")
+    assert any(
+        "and on no others; give other images as --data" in line for line in report.read(Folder(built.path)).warnings
+    )
+    page = (built.path / "report.html").read_text(encoding="utf-8")
+    assert "all of which calibrated too" in page
+    assert "and on no others; give other images" in page
 
 
 def test_everything_kept_is_a_model_in_float32_and_nothing_is_called_int8(

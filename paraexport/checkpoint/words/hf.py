@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from paraexport.checkpoint.words.values import activation, count, fraction, pool, size, truth
+from paraexport.checkpoint.words.values import activation, count, fraction, pool, scores, size, truth
 from paraexport.checkpoint.words.word import LABELS, NOTHING, Word, applied, claimed, each, only, reported
 
 OTHER_MODEL = "its layers may compute something else than a ViT's"
@@ -32,6 +32,7 @@ HF: Mapping[str, Word] = {
     "num_attention_heads": applied("heads", count),
     "head_dim": applied("head_dim", count),
     "image_size": applied("image_size", size),
+    "problem_type": applied("scores", scores),
     # what the weights settle
     "hidden_size": claimed("dim", count),
     "intermediate_size": claimed("mlp_dim", count),
@@ -60,6 +61,5 @@ HF: Mapping[str, Word] = {
     ),
     "auto_map": reported({}, why="code of its own defines this model, and no code is run"),
     "quantization_config": reported({}, why="the weights are read as they are"),
-    "problem_type": reported("single_label_classification", why="one class is taken to be right for each image"),
     **each(UNSEEN.split(), NOTHING),
 }

@@ -81,6 +81,9 @@ PLAIN: Mapping[str, Word] = {
     "norm_layer": only("layernorm", "layer_norm", "LayerNorm", "nn.LayerNorm"),
     "rescale_offset": only(False, settled_by=("mean", "std")),
     **each(NESTED, nested("plain")),
-    "loss": reported("ce", "cross_entropy", "CrossEntropyLoss", why="one class is taken to be right for each image"),
+    "loss": reported(
+        *("ce", "cross_entropy", "CrossEntropyLoss"),
+        why="of several classes one class is taken to be right, unless --spec scores=… says otherwise",
+    ),
     **each(UNSEEN.split(), NOTHING),
 }

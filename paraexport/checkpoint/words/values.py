@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from paraexport.checkpoint.given import CHOICES, Size
-from paraexport.spec import Spec
+from paraexport.spec import ScoreWord, Spec
 
 ACTIVATIONS: Mapping[str, str] = {
     **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
@@ -25,6 +25,12 @@ INTERPOLATIONS: Mapping[object, str] = {
     **{name: name for name in CHOICES["interpolation"]},
 }
 """Pillow's codes and names; `box` (4) and `hamming` (5) are no filters of ours."""
+PROBLEM_TYPES: Mapping[object, ScoreWord] = {
+    "single_label_classification": "softmax",
+    "multi_label_classification": "sigmoid",
+    "regression": "regression",
+}
+"""What Hugging Face's `problem_type` makes of the outputs."""
 LARGEST = 10**9
 """No count in a config is larger; a number with thousands of digits is none."""
 
@@ -36,6 +42,12 @@ def count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
         raise ValueError("is not a whole number, 1 or more")
     return value
+
+
+def scores(value: object) -> ScoreWord:
+    if not isinstance(value, str) or value not in PROBLEM_TYPES:
+        raise ValueError(f"is not supported, expected one of {', '.join(map(str, PROBLEM_TYPES))}")
+    return PROBLEM_TYPES[value]
 
 
 def truth(value: object) -> bool:

@@ -1,0 +1,161 @@
+"""Outputs of a model [N, outputs] -> scores, answers, and numbers in which two models can be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.spec import LOGITS, Scores
+
+NEGATIVE = -1
+"""The index of the label for "no", which has no output of its own."""
+Outputs = NDArray[np.floating]
+Reals = NDArray[np.float64]
+PRESENT = 0.5
+"""A class with a probability of its own is present from here on."""
+SMALLEST = 1e-6
+"""Probabilities below this count as equal when two models are compared."""
+NEAR_CERTAIN = 1e-2
+"""Of a single probability, float32 keeps too few digits of its logit when it is nearer than this to 0 or 1."""
+LOWEST_LOGARITHM = -30.0
+
+
+def recorded(scores: Scores, outputs: int) -> Scores:
+    """What a bundle means; one that says nothing of its only output, as older ones do, decides by sigmoid."""
+    if outputs == 1 and scores == LOGITS:
+        return Scores("sigmoid", "independent", "assumed for one output")
+    return scores
+
+
+def scores_of(outputs: Outputs, scores: Scores) -> Reals:
+    """The scores in float64, of the shape of `outputs`."""
+    values = outputs.astype(np.float64)
+    match scores.activation:
+        case "softmax":
+            powers = np.exp(values - values.max(-1, keepdims=True))
+            return np.asarray(powers / powers.sum(-1, keepdims=True))
+        case "sigmoid":
+            powers = np.exp(-np.abs(values))  # at most 1, so that nothing overflows
+            return np.where(values >= 0, 1 / (1 + powers), powers / (1 + powers))
+        case "exp":
+            return np.asarray(np.exp(values))
+        case "none":
+            return values
+
+
+def usable(outputs: Outputs, scores: Scores) -> bool:
+    """Whether every output is a number that has a score; the logarithm of 0 has one."""
+    finite = np.isfinite(outputs)
+    return bool((finite | np.isneginf(outputs)).all() if scores.activation == "exp" else finite.all())
+
+
+def answers(outputs: Outputs, scores: Scores) -> NDArray[np.int64]:
+    """What a model decides: the number of the class, [N, 1]; or 1 for each class that is present, [N, outputs].
+
+    Raises:
+        ValueError: the outputs are values, which decide nothing.
+    """
+    match scores.kind:
+        case "exclusive" | "ranking":
+            return outputs.argmax(-1)[:, None].astype(np.int64)
+        case "independent":
+            threshold = {"sigmoid": 0.0, "exp": math.log(PRESENT)}.get(scores.activation, PRESENT)
+            return (outputs >= threshold).astype(np.int64)
+        case "values":
+            raise ValueError("values decide nothing")
+
+
+def classes_of(outputs: Outputs, scores: Scores) -> NDArray[np.int64]:
+    """The number of one class for each image, [N], as a label counts it; 0 or 1 for a model with one output."""
+    if scores.kind == "independent" and outputs.shape[1] == 1:
+        return answers(outputs, scores)[:, 0]
+    return outputs.argmax(-1).astype(np.int64)
+
+
+def class_names(labels: Sequence[str], scores: Scores) -> tuple[str, ...]:
+    """The names of the classes that labels of images count; a model with one output has the two classes 0 and 1."""
+    if len(labels) == 1 and scores.kind != "values":
+        return scores.negative or ("0" if labels[0] == "1" else ""), labels[0]
+    return tuple(labels)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One label with its score."""
+
+    label: str
+    index: int
+    """Of the output."""
+    score: float
+
+
+def ranked(outputs: Outputs, labels: Sequence[str], scores: Scores) -> list[Scored]:
+    """The outputs of one image [outputs] as scores, the best first; of equal ones the lower class comes first.
+
+    Values have no best one and stay in their order. The label for "no" has one minus the score of "yes".
+    """
+    numbers = scores_of(outputs[None], scores)[0]
+    order = range(len(outputs)) if scores.kind == "values" else np.argsort(-outputs, kind="stable")
+    best = [Scored(labels[index], int(index), float(numbers[index])) for index in order]
+    if scores.negative and len(best) == 1:
+        best.append(Scored(scores.negative, NEGATIVE, 1 - best[0].score))
+        best.sort(key=lambda scored: -scored.score)
+    return best
+
+
+def text_of(score: float, scores: Scores) -> str:
+    """`93.1 %`, or a plain number where it is no probability."""
+    return f"{100 * score:.1f} %" if scores.probabilities else f"{score:.4g}"
+
+
+def as_logits(outputs: Outputs, scores: Scores) -> Reals:
+    """Outputs on the scale of logits.
+
+    Softmax and sigmoid squash: a probability near 0 or 1 hides how far off the logit behind it is. So probabilities
+    are compared as log p, or as log(p / (1 − p)) where each class has its own. What is not a number stays so, and a
+    number that is no probability is bounded here: compare the outputs themselves as well.
+    """
+    values = outputs.astype(np.float64)
+    if scores.activation == "exp":
+        return np.maximum(values, LOWEST_LOGARITHM)
+    if scores.activation != "none" or not scores.probabilities:
+        return values
+    if scores.kind == "exclusive":
+        return np.asarray(np.log(np.maximum(values, SMALLEST)))
+    bounded = np.clip(values, NEAR_CERTAIN, 1 - NEAR_CERTAIN)
+    return np.asarray(np.log(bounded / (1 - bounded)))
+
+
+def largest_difference(wanted: Outputs, found: Outputs, scores: Scores) -> tuple[float, float]:
+    """(max |Δ|, max |wanted|) of outputs [N, outputs], on the scale of logits or as they are: where they differ most.
+
+    What is not finite differs more than everything else.
+    """
+    sides = [(as_logits(wanted, scores), as_logits(found, scores))]
+    if scores.activation == "none":
+        sides.append((wanted.astype(np.float64), found.astype(np.float64)))
+    with np.errstate(invalid="ignore"):
+        both = [(float(np.abs(other - one).max()), float(np.abs(one).max())) for one, other in sides]
+    ratios = [difference / (largest or 1.0) for difference, largest in both]
+    return both[ratios.index(max(ratios, key=lambda ratio: math.inf if math.isnan(ratio) else ratio))]
+
+
+def describe(scores: Scores) -> str:
+    """In a few words: `sigmoid of each output: a probability for each class`."""
+    applied = {
+        "softmax": "softmax of the outputs",
+        "sigmoid": "sigmoid of each output",
+        "exp": "exp of each output",
+        "none": "the outputs themselves",
+    }[scores.activation]
+    meaning = {
+        "exclusive": "probabilities that sum to 1",
+        "independent": "a probability for each class",
+        "ranking": "no probabilities; the largest is the answer",
+        "values": "measured values, no classes",
+    }[scores.kind]
+    return f"{applied}: {meaning}"

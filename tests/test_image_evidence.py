@@ -1,0 +1,75 @@
+"""What a build says of images that prove little, beyond what the images alone show."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paraexport.dataset import Samples, open_samples
+from paraexport.errors import DataError
+from paraexport.image_evidence import look, warnings
+from paraexport.options import Options
+from paraexport.records import Lowering
+from paraexport.spec import LOGITS, Preprocessing
+from paraexport.variety import of_batches
+from tests.bundle.test_bundle import manifest
+
+IMAGES = Preprocessing(image_size=(8, 12), channels=1, resize=(8, 12))
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 12), np.uint8)
+LABELS = np.resize(np.arange(5), 40)
+SPREAD = np.eye(5, dtype=np.float32)[LABELS]
+LOWERING = Lowering("", "", False, (), "", (), None, (), {}, 0, constant=("a", "b", "c", "d", "e", "f"))
+
+
+def opened(path: Path, pixels: np.ndarray, labels: np.ndarray | None = None) -> Samples:
+    arrays = {"images": pixels} if labels is None else {"images": pixels, "labels": labels}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return open_samples(path, IMAGES, "abcde", need_labels=labels is not None)
+
+
+def said(samples: Samples, calibration: Samples, options: Options, outputs: np.ndarray = SPREAD) -> list[str]:
+    looked = look(samples, of_batches(samples.batches(8)), calibration, options, (0.5,))
+    return [*warnings(looked, outputs, manifest(scores=LOGITS))]
+
+
+def test_nothing_is_said_of_good_images(tmp_path: Path) -> None:
+    samples = opened(tmp_path / "data.npz", PIXELS, LABELS)
+    calibration = opened(tmp_path / "calib.npz", PIXELS[::-1] // 2)
+    options = Options(precision="int8", calib=tmp_path / "calib.npz", data=tmp_path / "data.npz")
+    assert said(samples, calibration, options) == []
+
+
+def test_the_same_images_as_calib_and_as_data_are_no_others(tmp_path: Path) -> None:
+    samples, calibration = opened(tmp_path / "data.npz", PIXELS, LABELS), opened(tmp_path / "calib.npz", PIXELS[::-1])
+    options = Options(precision="int8", calib=tmp_path / "calib.npz", data=tmp_path / "data.npz")
+    (line,) = said(samples, calibration, options)
+    assert "the checks ran on the images that int8 was calibrated on, and on no others" in line
+
+
+def test_poor_calibration_images_beside_good_data(tmp_path: Path) -> None:
+    samples = opened(tmp_path / "data.npz", PIXELS, LABELS)
+    poor = opened(tmp_path / "calib.npz", np.resize(PIXELS[:3], PIXELS.shape))
+    options = Options(precision="int8", calib=tmp_path / "calib.npz", data=tmp_path / "data.npz")
+    (line,) = said(samples, poor, options)
+    assert line == "of the calibration images: only 3 of 40 images are different; ranges may be wrong"
+    with pytest.raises(DataError, match=r"calib.npz: int8 cannot find its scales .*all 40 images are equal"):
+        said(samples, opened(tmp_path / "calib.npz", np.resize(PIXELS[:1], PIXELS.shape)), options)
+
+
+def test_labels_and_answers_that_are_all_the_same(tmp_path: Path) -> None:
+    samples = opened(tmp_path / "data.npz", PIXELS, np.full(40, 2))
+    lines = said(samples, samples, Options(data=tmp_path / "data.npz"), np.eye(5, dtype=np.float32)[np.full(40, 2)])
+    assert lines == [
+        "PyTorch gives all 40 images the same answer: c; that engines agree on it proves little",
+        "all 40 labelled images are of class c: accuracy says little",
+    ]
+
+
+def test_values_without_a_range_are_named(tmp_path: Path) -> None:
+    samples = opened(tmp_path / "data.npz", PIXELS, LABELS)
+    looked = look(samples, of_batches(samples.batches(8)), samples, Options(data=tmp_path / "data.npz"), (0.5,))
+    (line,) = warnings(looked, SPREAD, dataclasses.replace(manifest(), lowering=LOWERING))
+    assert line.startswith("a, b, c, d and 2 more had one value in all calibration images, so int8 has no range")

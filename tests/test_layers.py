@@ -11,10 +11,11 @@ import paraexport
 ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
-    ("profiles",),
+    ("profiles", "files"),
     ("spec", "compilation", "faults", "limits"),
     ("records",),
-    ("taps", "clock", "contest", "files", "preprocess", "onnx_summary", "onnx_file", "workspace", "own_process"),
+    ("taps", "clock", "contest", "preprocess", "onnx_summary", "onnx_file", "workspace", "own_process"),
+    ("numpy_files",),
     ("arrays", "attention", "paraformer", "graph_names"),
     ("dataset", "bundle"),
     ("golden", "targets"),

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import Bundle, read_bundle
-from paraexport.errors import BundleError, DataError, EngineError, InputError, ParaexportError, of_runtime
+from paraexport.cpus import checked_threads
+from paraexport.errors import BundleError, DataError, EngineError, ParaexportError, of_runtime
 
 
 class Engine:
@@ -26,8 +27,7 @@ class Engine:
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise InputError("threads is impossible", expected="at least 1", got=threads)
+        threads = checked_threads(threads)
         self.bundle = bundle
         self.manifest = bundle.manifest
         target = targets.require(self.manifest.target)

@@ -12,12 +12,25 @@ from typing import Any, TypeVar
 import click
 
 from paraexport.compilation import EngineOptions
+from paraexport.cpus import checked_threads
+from paraexport.errors import InputError, brief
 from paraexport.profiles import Profile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CAPABILITIES, PROFILES = "compute_capabilities", "profiles"
-PATH = click.Path(path_type=Path)
+
+
+class AnyPath(click.Path):
+    """A path, which may not be empty: Python would take the current folder for it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty, expected a path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = AnyPath(path_type=Path)
 
 
 def pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
@@ -30,6 +43,16 @@ def pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) ->
         if found.setdefault(name, value) != value:
             raise click.BadParameter(f"{name} is given twice, as {found[name]} and as {value}")
     return found
+
+
+def threads(_ctx: click.Context, _param: click.Parameter, given: str | None) -> int | None:
+    """`"4"` -> 4."""
+    try:
+        return checked_threads(None if given is None else int(given))
+    except ValueError as error:
+        raise click.BadParameter(
+            str(error) if isinstance(error, InputError) else f"{brief(given)} is no whole number"
+        ) from None
 
 
 def engine(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> EngineOptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,11 @@ class Engine:
             raise
         except Exception as error:  # each runtime has errors of its own
             raise of_runtime(error, BundleError, f"{target.name} cannot open the model", bundle.path) from error
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """An open session belongs to its process; `copy` and `multiprocessing` end here too."""
+        path = str(self.bundle.path)
+        raise TypeError(f"an Engine cannot be pickled or copied; call paraexport.load({path!r}) in the worker")
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N, C, H, W] -> float32 logits [N, classes]; more than `max_batch` images run in several batches.

@@ -11,8 +11,9 @@ from pathlib import Path
 import click
 
 from paraexport import __version__
-from paraexport.cli.failure import describe, report
-from paraexport.cli.signals import interruptible
+from paraexport.cli.failure import describe, farewell, report
+from paraexport.cli.signals import heeded, interruptible
+from paraexport.cli.watchdog import CAN_WATCH, watched
 
 COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "doctor")
 CLOSED_PIPE = 141
@@ -64,14 +65,16 @@ def main(args: Sequence[str] | None = None) -> int:
     # torch's idle threads would spin while ONNX Runtime's compute, and the reverse: the slower, the fewer the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     open_streams()
-    try:
-        with interruptible():
-            return run(arguments)
-    except BrokenPipeError:
-        abandon_stdout()
-        return CLOSED_PIPE
-    except (Exception, KeyboardInterrupt) as error:
-        return fail(error, as_json=wants_json(arguments))
+    as_json, to_the_end = wants_json(arguments), args is None and CAN_WATCH
+    with farewell(as_json=as_json) as words, watched(heeded(), words, to_the_end=to_the_end):
+        try:
+            with interruptible(to_the_end=to_the_end):
+                return run(arguments)
+        except BrokenPipeError:
+            abandon_stdout()
+            return CLOSED_PIPE
+        except (Exception, KeyboardInterrupt) as error:
+            return fail(error, as_json=as_json)
 
 
 def open_streams() -> None:

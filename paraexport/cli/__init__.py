@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from paraexport import __version__
 from paraexport.cli.failure import describe, farewell, report
+from paraexport.cli.options import help_option, json_option, version_option
 from paraexport.cli.signals import heeded, interruptible
 from paraexport.cli.watchdog import CAN_WATCH, watched
 
@@ -37,12 +37,14 @@ class Commands(click.Group):
     "paraexport",
     cls=Commands,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"max_content_width": 100},
     epilog="Exit codes: 0 done; 1 a check failed; 2 bad usage or bad input; 3 something missing on this machine.",
 )
-@click.version_option(__version__, prog_name="paraexport", message="%(prog)s %(version)s")
+@version_option
+@json_option
+@help_option
 @click.pass_context
-def program(ctx: click.Context) -> None:
+def program(ctx: click.Context, *, as_json: bool) -> None:
     """Take a trained Para-Former checkpoint to a checked bundle that runs anywhere.
 
     A bundle is one folder: the model, how its images are prepared, its labels, and the checks that it passed.
@@ -55,6 +57,8 @@ def program(ctx: click.Context) -> None:
       paraexport predict model.bundle cat.jpg
     """
     if ctx.invoked_subcommand is None:
+        if as_json:
+            raise click.UsageError(f"a command is missing, one of {', '.join(COMMANDS)}", ctx)
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
 
@@ -69,7 +73,7 @@ def main(args: Sequence[str] | None = None) -> int:
     with farewell(as_json=as_json) as words, watched(heeded(), words, to_the_end=to_the_end):
         try:
             with interruptible(to_the_end=to_the_end):
-                return run(arguments)
+                return run(arguments, as_json=as_json)
         except BrokenPipeError:
             abandon_stdout()
             return CLOSED_PIPE
@@ -86,10 +90,10 @@ def open_streams() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], *, as_json: bool) -> int:
     code = 0
     try:
-        with program.make_context("paraexport", arguments) as ctx:
+        with program.make_context("paraexport", arguments, obj=as_json) as ctx:
             program.invoke(ctx)
     except click.exceptions.Exit as done:
         code = done.exit_code
@@ -100,7 +104,7 @@ def run(arguments: list[str]) -> int:
 def wants_json(arguments: Sequence[str]) -> bool:
     """Whether `--json` was given, told without a parser: an error of usage is printed as JSON too."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return "--json" in options
+    return any(option == "--json" or option.startswith("--json=") for option in options)
 
 
 def fail(error: BaseException, *, as_json: bool) -> int:

@@ -43,9 +43,17 @@ def image_files(path: Path) -> list[Path]:
 
 
 def cache_folder(what: str) -> Path:
-    """`$XDG_CACHE_HOME/paraexport/WHAT`, in `~/.cache` where that is not set; it may not be there yet."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "paraexport" / what
+    """`$XDG_CACHE_HOME/paraexport/WHAT`, or in `~/.cache` when that is unset or relative.
+
+    It may not exist yet, and it may be a place that cannot be written: then nothing is kept.
+    """
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not root.is_absolute():
+        try:
+            root = Path.home() / ".cache"
+        except RuntimeError:  # no $HOME, and no entry in the table of users, as in some containers
+            root = Path(os.devnull)
+    return root / "paraexport" / what
 
 
 def digest_path(path: Path) -> str:

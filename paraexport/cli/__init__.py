@@ -14,6 +14,7 @@ from paraexport.cli.failure import describe, farewell, report
 from paraexport.cli.options import help_option, json_option, version_option
 from paraexport.cli.signals import heeded, interruptible
 from paraexport.cli.watchdog import CAN_WATCH, watched
+from paraexport.errors import InputError
 
 COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "doctor")
 CLOSED_PIPE = 141
@@ -56,18 +57,19 @@ def program(ctx: click.Context, *, as_json: bool) -> None:
       paraexport build model.pt              make model.bundle, checked against PyTorch
       paraexport predict model.bundle cat.jpg
     """
-    if ctx.invoked_subcommand is None:
-        if as_json:
-            raise click.UsageError(f"a command is missing, one of {', '.join(COMMANDS)}", ctx)
-        click.echo(ctx.get_help(), err=True)
-        ctx.exit(2)
+    if ctx.invoked_subcommand is not None:
+        require_current_folder()
+        return
+    if as_json:
+        raise click.UsageError(f"a command is missing, one of {', '.join(COMMANDS)}", ctx)
+    click.echo(ctx.get_help(), err=True)
+    ctx.exit(2)
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `args` are the process's own when None."""
     arguments = list(sys.argv[1:] if args is None else args)
-    # torch's idle threads would spin while ONNX Runtime's compute, and the reverse: the slower, the fewer the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_libraries()
     open_streams()
     as_json, to_the_end = wants_json(arguments), args is None and CAN_WATCH
     with farewell(as_json=as_json) as words, watched(heeded(), words, to_the_end=to_the_end):
@@ -79,6 +81,23 @@ def main(args: Sequence[str] | None = None) -> int:
             return CLOSED_PIPE
         except (Exception, KeyboardInterrupt) as error:
             return fail(error, as_json=as_json)
+
+
+def require_current_folder() -> None:
+    """Raise an `InputError` where it was deleted: no relative path means anything then, and torch would crash."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError("the current folder cannot be used", got=error.strerror, remedy="go to another one") from error
+
+
+def prepare_libraries() -> None:
+    """Settle what libraries read when they are imported."""
+    # torch's idle threads would spin while ONNX Runtime's compute, and the reverse: the slower, the fewer the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Both runtimes would report their use over the network, and warn where they cannot keep an identifier.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
 
 
 def open_streams() -> None:

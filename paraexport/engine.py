@@ -13,6 +13,7 @@ from paraexport import targets
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.cpus import checked_threads
 from paraexport.errors import BundleError, DataError, EngineError, ParaexportError, of_runtime
+from paraexport.plain_paths import plain
 
 
 class Engine:
@@ -40,7 +41,7 @@ class Engine:
             threads=threads,
         )
         try:
-            self.session = target.open_session(bundle.path, workload)
+            self.session = target.open_session(plain(bundle.path), workload)
         except ParaexportError:
             raise
         except Exception as error:  # each runtime has errors of its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import MissingError
 from paraexport.limits import LIMITS
 from paraexport.options import Options
+from paraexport.plain_paths import readable
 from paraexport.records import Lowering, Manifest
 from paraexport.spec import Assumption, Preprocessing
 from paraexport.validate import Logits, Lowered, Pair
@@ -47,14 +49,21 @@ def open_images(options: Options, preprocessing: Preprocessing, labels: Sequence
     path = options.data or options.calib
     if path is None:
         return made_up_samples(preprocessing)
-    return open_samples(path, preprocessing, labels, need_labels=options.data is not None)
+    return open_readable(path, preprocessing, labels, need_labels=options.data is not None)
+
+
+def open_readable(path: Path, preprocessing: Preprocessing, labels: Sequence[str], *, need_labels: bool) -> Samples:
+    """The images at `path`; what reports say of them is UTF-8, even where their names are not."""
+    samples = open_samples(path, preprocessing, labels, need_labels=need_labels)
+    unreadable = tuple(map(readable, samples.unreadable))
+    return dataclasses.replace(samples, origin=readable(samples.origin), unreadable=unreadable)
 
 
 def open_calibration(options: Options, preprocessing: Preprocessing, samples: Samples) -> Samples:
     """The images of `calib`, else those that the checks run on."""
     if options.calib is None or options.data is None:
         return samples
-    return open_samples(options.calib, preprocessing, (), need_labels=False)
+    return open_readable(options.calib, preprocessing, (), need_labels=False)
 
 
 def said_aloud(options: Options, calibration: Samples, target: str) -> tuple[Assumption, ...]:

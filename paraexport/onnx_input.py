@@ -12,6 +12,7 @@ import onnx_ir as ir
 from paraexport.errors import InputError
 from paraexport.onnx_file import load
 from paraexport.onnx_summary import RANDOM, summarise
+from paraexport.plain_paths import plain
 
 OLDEST_OPSET = 13
 MOST_TOLD = 3
@@ -41,7 +42,7 @@ def check(path: Path) -> Images:
     require_file(path)
     summarise(path)
     try:
-        onnx.checker.check_model(path, full_check=True)
+        onnx.checker.check_model(plain(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise InputError(
             "not valid ONNX", where=path, got=first_line(error), remedy="export it again, or repair it"

@@ -14,6 +14,7 @@ from paraexport import onnx_input, onnx_output
 from paraexport.clock import Progress, silent
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.onnx_file import load, save
+from paraexport.plain_paths import is_text, plain
 from paraexport.records import Check
 from paraexport.rewrite import LAYOUTS, Step, applied, canonical, foreign_steps, restore, tidy
 from paraexport.rewrite.cost import multiply_adds
@@ -94,13 +95,14 @@ def optimize(
     onnx_output.check(output, sources, force=force)
     model = load(source)
     version = model.opset_imports[""]
-    with onnx_output.staging(output, sources, force=force) as folder:
+    with onnx_output.staging(output, sources, force=force) as staged:
+        folder = plain(staged)
         progress("rewriting")
         steps = foreign_steps(model, layout)
         signature = Signature(model)
         passes = merged([*measured(model, steps)])
         if not any(row.times for row in passes if row.name not in NO_REWRITES):
-            copy(source, folder, output.name)
+            copy(source, staged, output.name)
             passes = tuple(row for row in passes if row.name != restore.NAME)
             return Optimized(output, layout, False, (version, version), passes, None)
         signature.put_back()
@@ -108,8 +110,10 @@ def optimize(
         run, moved = (open_graph(source, images.name, moved=moved) for moved in (False, True))
         reference = Reference(run, moved, images.shape, source)
         trial = Trial(source, folder, reference, images.name)
-        check = trial.require_passed(model, output.name, steps)
+        name = output.name if is_text(Path(output.name)) else "model.onnx"
+        check = trial.require_passed(model, name, steps)
         progress("writing")
+        (staged / name).rename(staged / output.name)
     return Optimized(output, layout, True, (version, model.opset_imports[""]), passes, check)
 
 

@@ -15,6 +15,7 @@ from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
 from paraexport.faults import Bisection
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
+from paraexport.plain_paths import plain, readable
 from paraexport.records import Manifest, Source
 
 AnyPath = str | os.PathLike[str]
@@ -116,7 +117,8 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
     with clock.stage("PyTorch"):
         pytorch = golden.answers(loaded.original)
         answered = inputs.answers_to(samples, pytorch, options.max_batch)
-    with bundle.staging(output, force=force) as folder:
+    with bundle.staging(output, force=force) as staged:
+        folder = plain(staged.parent) / staged.name
         with clock.stage("trace"):
             from paraexport.trace import trace
 
@@ -137,7 +139,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             digest=bundle.NO_DIGEST,
             paraexport=__version__,
             key=key,
-            source=Source(source.name, bundle.sha256_of(source), loaded.convention, dict(options.spec), options.module),
+            source=origin_of(source, loaded.convention, options),
             target=draft.target,
             precision=options.precision,
             layout=draft.layout,
@@ -185,3 +187,10 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             report.write(folder, manifest, found, seen, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(output, manifest)
+
+
+def origin_of(source: Path, convention: str, options: Options) -> Source:
+    """What the manifest says of the checkpoint."""
+    spec = {readable(name): readable(value) for name, value in options.spec.items()}
+    module = None if options.module is None else readable(options.module)
+    return Source(readable(source.name), bundle.sha256_of(source), convention, spec, module)

@@ -17,6 +17,7 @@ from paraexport.errors import InputError, MissingError
 from paraexport.faults import Bisection
 from paraexport.limits import LIMITS
 from paraexport.options import Options
+from paraexport.plain_paths import plain
 from paraexport.records import Check, Manifest
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def revalidate(
     """
     clock = Clock(progress)
     with clock.stage("bundle"):
-        opened = bundle.read_bundle(Path(path))
+        opened = open_bundle(path)
         manifest = opened.manifest
         engine = Engine(opened)
         images, logits = golden.read(opened.path)
@@ -126,7 +127,7 @@ def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress
         InputError: the bundle cannot be used.
         MissingError: the target is not installed here, its engine cannot run here, or a library is missing.
     """
-    opened = bundle.read_bundle(Path(path))
+    opened = open_bundle(path)
     if missing := [name for name in BISECTING if importlib.util.find_spec(name) is None]:
         raise MissingError(f"--bisect needs {', '.join(missing)}", remedy="pip install 'paraexport[build]'")
     from paraexport import bisection
@@ -136,6 +137,12 @@ def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress
     limit = {**usual, **then, **(limits or {})}[bisection.PARITY]
     images, _ = golden.read(opened.path)
     return bisection.bisect(opened, images, limit=limit, options=engine_options(opened), progress=progress)
+
+
+def open_bundle(path: AnyPath) -> bundle.Bundle:
+    """The bundle at `path`, verified; runtimes open its files by a path that they can read."""
+    opened = bundle.read_bundle(Path(path))
+    return dataclasses.replace(opened, path=plain(opened.path))
 
 
 def engine_options(opened: bundle.Bundle) -> EngineOptions:

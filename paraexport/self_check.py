@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from paraexport.errors import InputError, on_one_line
 from paraexport.limits import LIMITS
+from paraexport.plain_paths import plain
 from paraexport.records import Check
 from paraexport.validate import BATCH_SIZES
 
@@ -101,7 +102,7 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
     for name, value in held:
         options.add_initializer(name, value)
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(plain(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it raises a class of its own for each code
         got = on_one_line(error)
         raise InputError("ONNX Runtime cannot open the graph", where=path, got=got, remedy=REMEDY) from error

@@ -11,7 +11,7 @@ import paraexport
 ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
-    ("profiles", "files", "cpus"),
+    ("profiles", "files", "cpus", "plain_paths"),
     ("spec", "compilation", "faults", "limits"),
     ("records",),
     ("taps", "clock", "contest", "preprocess", "onnx_summary", "onnx_file", "workspace", "own_process"),

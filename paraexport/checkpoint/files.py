@@ -23,6 +23,7 @@ import torch
 
 from paraexport.checkpoint.config import as_mapping
 from paraexport.errors import CheckpointError
+from paraexport.plain_paths import plain
 
 CONFIG_FILES = ("config.json", "preprocessor_config.json")
 RESAVE = "save model.state_dict() where it was trained, or give a function that builds the model with --module"
@@ -110,7 +111,7 @@ def zip_kind(path: Path) -> Kind:
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(plain(path), framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:

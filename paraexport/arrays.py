@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.errors import DataError, on_one_line
+from paraexport.errors import DataError
+from paraexport.numpy_files import StoredArray, stored_arrays
 from paraexport.preprocess import prepare_batch
 from paraexport.spec import Preprocessing
 
@@ -48,55 +49,36 @@ def open_array(
     Raises:
         DataError: no such array in the file, or it does not fit the model.
     """
-    images, given = _load(path)
+    stored = stored_arrays(path)
+    _require_fit(stored["images"], preprocessing, path)
+    given = stored.get("labels") if need_labels else None
+    labels = _checked_labels(given, stored["images"].shape[0], classes, path) if need_labels else None
+    images = stored["images"].read()
+    if images.dtype != np.uint8:
+        _refuse_impossible(images, preprocessing, path)
+        return ArraySource(images, None), labels
+    if images.ndim == 3:
+        images = images[..., None]
+    prepare_batch(images[:1], preprocessing, path)  # all have one size, so that the first speaks for the rest
+    return ArraySource(images, preprocessing), labels
+
+
+def _require_fit(images: StoredArray, preprocessing: Preprocessing, path: Path) -> None:
+    """Raise a `DataError` unless they are preprocessed images or pixels for this model."""
     height, width = preprocessing.image_size
     channels = preprocessing.channels
-    if images.dtype == np.uint8 and images.ndim == 3 and channels == 1:
-        images = images[..., None]
-    prepared = (images.dtype.kind, images.dtype.itemsize) == ("f", 4) and images.shape[1:] == (channels, height, width)
-    raw = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == channels and 0 not in images.shape[1:]
-    if not (prepared or raw) or len(images) == 0:
+    dtype, shape = images.dtype, images.shape
+    prepared = (dtype.kind, dtype.itemsize) == ("f", 4) and shape[1:] == (channels, height, width)
+    is_grey = channels == 1 and len(shape) == 3
+    raw = dtype == np.uint8 and (is_grey or (len(shape) == 4 and shape[3] == channels))
+    if not (prepared or raw) or 0 in shape:
         raise DataError(
             "images that do not fit the model",
             where=path,
             expected=f"at least one of float32 [N, {channels}, {height}, {width}] or uint8 [N, H, W, {channels}]",
-            got=f"{images.dtype} {list(images.shape)}",
+            got=f"{dtype} {list(shape)}",
             remedy="convert the array, or correct the image size or channels",
         )
-    if prepared:
-        _refuse_impossible(images, preprocessing, path)
-    else:
-        prepare_batch(images[:1], preprocessing, path)  # all have one size, so that the first speaks for the rest
-    labels = _checked_labels(given, len(images), classes, path) if need_labels else None
-    return ArraySource(images, None if prepared else preprocessing), labels
-
-
-def _load(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Images, and labels if the file has them; mapped into memory where the format allows it."""
-    try:
-        with path.open("rb") as file:  # NumPy leaves an archive open when it turns out to be broken
-            if file.read(6) == b"\x93NUMPY":
-                return np.load(path, mmap_mode="r", allow_pickle=False), None
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # ValueError, OSError, EOFError, BadZipFile, zlib.error, …
-        raise DataError(
-            "not a NumPy file of plain arrays",
-            where=path,
-            expected="an array in .npy, or images and labels in .npz",
-            got=on_one_line(error) or type(error).__name__,
-            remedy="save it again with numpy.save or numpy.savez",
-        ) from error
-    if "images" not in arrays or arrays.keys() - {"images", "labels"}:
-        raise DataError(
-            "wrong arrays in the file",
-            where=path,
-            expected="images, and labels where they are needed",
-            got=", ".join(arrays) or "none",
-            remedy="save it again with numpy.savez(path, images=..., labels=...)",
-        )
-    return arrays["images"], arrays.get("labels")
 
 
 def _refuse_impossible(images: NDArray[Any], preprocessing: Preprocessing, path: Path) -> None:
@@ -129,15 +111,16 @@ def _refuse_impossible(images: NDArray[Any], preprocessing: Preprocessing, path:
         start += len(chunk)
 
 
-def _checked_labels(given: NDArray[Any] | None, count: int, classes: int, path: Path) -> NDArray[np.int64]:
+def _checked_labels(given: StoredArray | None, count: int, classes: int, path: Path) -> NDArray[np.int64]:
     expected = f"{count} integers in 0..{classes - 1}, one an image"
     got = "none"
     if given is not None:
         got = f"{given.dtype} {list(given.shape)}"
         if given.dtype.kind in "iu" and given.shape == (count,):
-            if given.min() >= 0 and given.max() < classes:
-                return given.astype(np.int64)
-            got = f"values in {given.min()}..{given.max()}"
+            labels = given.read()
+            if labels.min() >= 0 and labels.max() < classes:
+                return labels.astype(np.int64)
+            got = f"values in {labels.min()}..{labels.max()}"
     remedy = "save them as `labels` with numpy.savez(path, images=..., labels=...)"
     raise DataError(
         "labels that do not fit the images or the model", where=path, expected=expected, got=got, remedy=remedy

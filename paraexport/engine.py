@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import REBUILD, Bundle, reading
-from paraexport.errors import BundleError, DataError, EngineError, InputError, ParaexportError, of_runtime, on_one_line
+from paraexport.cpus import checked_threads
+from paraexport.errors import BundleError, DataError, EngineError, ParaexportError, of_runtime, on_one_line
 from paraexport.records import TensorInfo
 
 
@@ -28,8 +30,7 @@ class Engine:
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise InputError("threads is impossible", expected="at least 1", got=threads)
+        threads = checked_threads(threads)
         self.bundle = bundle
         self.manifest = bundle.manifest
         target = targets.require(self.manifest.target)
@@ -59,6 +60,11 @@ class Engine:
                 got=on_one_line("; ".join(differences)),
                 remedy=REBUILD,
             )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """An open session belongs to its process; `copy` and `multiprocessing` end here too."""
+        path = str(self.bundle.path)
+        raise TypeError(f"an Engine cannot be pickled or copied; call paraexport.load({path!r}) in the worker")
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N, C, H, W] -> float32 logits [N, classes]; more than `max_batch` images run in several batches.

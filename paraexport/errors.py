@@ -107,6 +107,7 @@ NO_MEMORY = re.compile(
 )
 """So libraries say it, each in an exception of its own."""
 MOST_CHARACTERS = 300
+MOST_SHOWN = 60
 
 
 def printable(text: str) -> str:
@@ -117,6 +118,15 @@ def printable(text: str) -> str:
 def on_one_line(text: object) -> str:
     """What libraries say in several lines, or with spaces to line it up."""
     return " ".join(str(text).split())
+
+
+def brief(value: object) -> str:
+    """A value that somebody gave, as Python writes it; shortened, since a number may have millions of digits."""
+    try:
+        text = repr(value)
+    except Exception:  # an object's own code, or more digits than Python prints
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def lack_of_memory(

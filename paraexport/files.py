@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,13 @@ SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm"),
     *(".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
+KINDS = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 def image_files(path: Path) -> list[Path]:
@@ -43,9 +52,17 @@ def without_dots(path: Path) -> Path:
 
 
 def cache_folder(what: str) -> Path:
-    """`$XDG_CACHE_HOME/paraexport/WHAT`, in `~/.cache` where that is not set; it may not be there yet."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "paraexport" / what
+    """`$XDG_CACHE_HOME/paraexport/WHAT`, or in `~/.cache` when that is unset or relative.
+
+    It may not exist yet, and it may be a place that cannot be written: then nothing is kept.
+    """
+    root = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not root.is_absolute():
+        try:
+            root = Path.home() / ".cache"
+        except RuntimeError:  # no $HOME, and no entry in the table of users, as in some containers
+            root = Path(os.devnull)
+    return root / "paraexport" / what
 
 
 def digest_path(path: Path) -> str:
@@ -70,11 +87,28 @@ def file_digest(path: Path) -> bytes:
     Raises:
         DataError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
+    with open_regular(path) as file:
+        try:
             return hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            raise DataError("cannot be read", where=path, got=error.strerror, remedy="check the disk") from error
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading. A pipe, a socket or a device could wait or go on for ever, so it is refused.
+
+    Raises:
+        DataError: it cannot be opened, or it is no regular file.
+    """
+    try:
+        mode = path.stat().st_mode  # before it is opened: to open a pipe is to wait for its other end
+        if stat.S_ISREG(mode):
+            return path.open("rb")
     except OSError as error:
-        raise DataError("cannot be read", where=path, got=error.strerror, remedy="check the path") from error
+        remedy = "check its permissions" if path.exists() else "check the path"
+        raise DataError("cannot be read", where=path, got=error.strerror, remedy=remedy) from error
+    got = next((name for holds, name in KINDS.items() if holds(mode)), "something else")
+    raise DataError("not a regular file", where=path, expected="a file", got=got, remedy="copy it to a file")
 
 
 def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:

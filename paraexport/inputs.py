@@ -18,6 +18,7 @@ from paraexport.errors import InputError, MissingError
 from paraexport.folder import Folder
 from paraexport.limits import LIMITS
 from paraexport.options import Options
+from paraexport.plain_paths import readable
 from paraexport.records import Lowering, Manifest
 from paraexport.scores import class_names
 from paraexport.settle_scores import FIELD, OPTION, settle
@@ -77,13 +78,20 @@ def open_images(options: Options, preprocessing: Preprocessing, names: Sequence[
     path = options.data or options.calib
     if path is None:
         return made_up_samples(preprocessing)
-    return open_samples(path, preprocessing, names, need_labels=options.data is not None)
+    return open_readable(path, preprocessing, names, need_labels=options.data is not None)
+
+
+def open_readable(path: Path, preprocessing: Preprocessing, labels: Sequence[str], *, need_labels: bool) -> Samples:
+    """The images at `path`; what reports say of them is UTF-8, even where their names are not."""
+    samples = open_samples(path, preprocessing, labels, need_labels=need_labels)
+    unreadable = tuple(map(readable, samples.unreadable))
+    return dataclasses.replace(samples, origin=readable(samples.origin), unreadable=unreadable)
 
 
 def open_calibration(options: Options, preprocessing: Preprocessing, samples: Samples) -> Samples:
     """The images of `calib`, else most of those that the checks run on, so that int8 is checked on others as well."""
     if options.calib is not None and options.data is not None:
-        return open_samples(options.calib, preprocessing, (), need_labels=False)
+        return open_readable(options.calib, preprocessing, (), need_labels=False)
     hold_out = options.precision == "int8" and len(samples) >= ENOUGH_TO_HOLD_OUT
     return samples.without_each(HELD_OUT) if hold_out else samples
 

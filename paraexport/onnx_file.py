@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from paraexport.errors import InputError, ParaexportError, TraceError, lack_of_memory, on_one_line
+from paraexport.plain_paths import plain
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
 INVALID = "not valid ONNX"
@@ -70,17 +71,8 @@ def save(model: ir.Model, path: Path, *, external_data_above_bytes: int = PROTOB
         ir.external_data.load_to_model(model)
     ir.save(model, path, external_data=beside)
     try:
-        onnx.checker.check_model(openable(path), full_check=True)
+        onnx.checker.check_model(plain(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         got = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
         raise TraceError("the graph is not valid ONNX", where=path.name, got=got) from error
-
-
-def openable(path: Path) -> Path | bytes:
-    """The path, or the content of the file if the path is not UTF-8, which libraries in C++ ask for."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return path.read_bytes()
-    return path

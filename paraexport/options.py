@@ -7,12 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import SupportsFloat
 
 import msgspec
 
 from paraexport import choose, targets
 from paraexport.compilation import EngineOptions
-from paraexport.errors import InputError
+from paraexport.errors import InputError, brief
 from paraexport.limits import LIMITS
 from paraexport.profiles import settle
 
@@ -63,9 +64,11 @@ class Options:
                 raise InputError(f"unknown {name}", where=f"--{name}", expected=f"one of {', '.join(known)}", got=got)
         for name in ("branches", "max_batch"):
             count = getattr(self, name)
-            if count is not None and not (isinstance(count, int) and 1 <= count <= MOST):
+            if count is None and name == "branches":
+                continue
+            if not (isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MOST):
                 expected = f"a whole number, at least 1, at most {MOST}"
-                raise InputError("impossible", where=option_name(name), expected=expected, got=repr(count))
+                raise InputError("impossible", where=option_name(name), expected=expected, got=brief(count))
         for name, path in self.paths().items():
             if not path.exists():
                 raise InputError("there is no such file or folder", where=f"--{name} {path}", remedy="check the path")
@@ -134,8 +137,9 @@ class Options:
         for name, value in self.moved_limits().items():
             if name not in known:
                 raise InputError("no such check", where="--limit", expected=f"one of {', '.join(known)}", got=name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"the limit of {name} is impossible", expected="a number of at least 0", got=value)
+            if not is_limit(value):
+                expected, got = "a number of at least 0", brief(value)
+                raise InputError(f"the limit of {name} is impossible", expected=expected, got=got)
         if self.max_drop is not None and self.limits.get("accuracy_drop", self.max_drop) != self.max_drop:
             raise InputError("--max-drop and --limit accuracy_drop say different things", remedy="give one of them")
         if self.max_drop is not None and self.data is None and self.precision != "int8":
@@ -204,6 +208,13 @@ class Options:
             for name, value in values.items()
             if name not in ("calib", "data")
         }
+
+
+def is_limit(value: object) -> bool:
+    try:
+        return isinstance(value, SupportsFloat) and math.isfinite(value) and float(value) >= 0
+    except OverflowError:
+        return False
 
 
 def option_name(field_name: str) -> str:

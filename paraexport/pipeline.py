@@ -30,6 +30,7 @@ from paraexport.faults import Bisection
 from paraexport.files import without_dots
 from paraexport.folder import Folder
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
+from paraexport.plain_paths import plain, readable
 from paraexport.records import Manifest, Source
 from paraexport.shards import bundle_name, checkpoint_digest
 from paraexport.variety import Watch
@@ -149,7 +150,8 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
         pytorch, watch = golden.answers(loaded.original), Watch()
         answered = inputs.answers_to(samples, pytorch, options.max_batch, watch)
         looked = image_evidence.look(samples, watch.variety(), calibration, options, loaded.preprocessing.std)
-    with bundle.staging(output, force=force, claimed=claimed) as folder:
+    with bundle.staging(output, force=force, claimed=claimed) as staged:
+        folder = plain(staged.parent) / staged.name
         with clock.stage("trace"):
             graph = inputs.traced(loaded, folder.with_name("traced"))
         scores, assumed = inputs.scores_of(loaded, options, graph.ending, answered)
@@ -167,14 +169,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             digest=bundle.NO_DIGEST,
             paraexport=__version__,
             key=key,
-            source=Source(
-                name=source.name,
-                sha256=checkpoint_digest(source),
-                convention=loaded.convention,
-                overrides=dict(options.spec),
-                module=options.module,
-                weights=options.weights,
-            ),
+            source=origin_of(source, loaded.convention, options),
             target=draft.target,
             precision=options.precision,
             layout=draft.layout,
@@ -229,3 +224,17 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             report.write(folder, manifest, summary, shown, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(output, manifest)
+
+
+def origin_of(source: Path, convention: str, options: Options) -> Source:
+    """What the manifest says of the checkpoint."""
+    spec = {readable(name): readable(value) for name, value in options.spec.items()}
+    module = None if options.module is None else readable(options.module)
+    return Source(
+        name=readable(source.name),
+        sha256=checkpoint_digest(source),
+        convention=convention,
+        overrides=spec,
+        module=module,
+        weights=options.weights,
+    )

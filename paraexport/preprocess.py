@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError, SpecError, on_one_line
+from paraexport.files import open_regular
 from paraexport.spec import Preprocessing
 
 if TYPE_CHECKING:
@@ -118,9 +119,9 @@ def _first_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise DataError("a folder, expected one image file", where=path, remedy="name a file in it")
-        if not path.is_file():
+        if not path.exists():
             raise DataError("there is no such file", where=path, remedy="check the path")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(8)
     except OSError as error:
         raise DataError("cannot be read", where=path, got=error.strerror, remedy="check its permissions") from error

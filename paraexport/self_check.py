@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from paraexport.errors import InputError, ParaexportError, lack_of_memory, on_one_line
 from paraexport.limits import LIMITS
+from paraexport.plain_paths import plain
 from paraexport.records import Check
 from paraexport.validate import BATCH_SIZES
 
@@ -90,7 +91,6 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
     """
     import onnxruntime
 
-    from paraexport.onnx_file import openable
     from paraexport.targets.ort.cpu import checking_options
 
     options = checking_options()
@@ -103,7 +103,7 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
     for name, value in held:
         options.add_initializer(name, value)
     try:
-        session = onnxruntime.InferenceSession(openable(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(plain(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it raises a class of its own for each code
         raise refusal(error, "ONNX Runtime cannot open the graph", path) from error
 

@@ -19,6 +19,7 @@ from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.given import truncated
 from paraexport.checkpoint.torch_file import RESAVE, ZIP, load_safely, reading
 from paraexport.errors import CheckpointError, InputError
+from paraexport.plain_paths import plain
 from paraexport.shards import is_index, read_index, refuse_distributed
 
 
@@ -162,7 +163,7 @@ def zip_kind(path: Path) -> Kind:
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     unfolded = Unfolded(path.stat().st_size)
-    with reading("not a whole safetensors file"), safetensors.safe_open(path, framework="pt") as file:
+    with reading("not a whole safetensors file"), safetensors.safe_open(plain(path), framework="pt") as file:
         keys = list(file.keys())
         for key in keys:
             unfolded.add_tensor(file.get_slice(key).get_shape())

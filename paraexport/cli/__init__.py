@@ -10,9 +10,11 @@ from pathlib import Path
 
 import click
 
-from paraexport import __version__
-from paraexport.cli.failure import describe, report
-from paraexport.cli.signals import interruptible
+from paraexport.cli.failure import describe, farewell, report
+from paraexport.cli.options import help_option, json_option, version_option
+from paraexport.cli.signals import heeded, interruptible
+from paraexport.cli.watchdog import CAN_WATCH, watched
+from paraexport.errors import InputError
 
 COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "doctor")
 CLOSED_PIPE = 141
@@ -36,12 +38,14 @@ class Commands(click.Group):
     "paraexport",
     cls=Commands,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"max_content_width": 100},
     epilog="Exit codes: 0 done; 1 a check failed; 2 bad usage or bad input; 3 something missing on this machine.",
 )
-@click.version_option(__version__, prog_name="paraexport", message="%(prog)s %(version)s")
+@version_option
+@json_option
+@help_option
 @click.pass_context
-def program(ctx: click.Context) -> None:
+def program(ctx: click.Context, *, as_json: bool) -> None:
     """Take a trained Para-Former checkpoint to a checked bundle that runs anywhere.
 
     A bundle is one folder: the model, how its images are prepared, its labels, and the checks that it passed.
@@ -53,25 +57,47 @@ def program(ctx: click.Context) -> None:
       paraexport build model.pt              make model.bundle, checked against PyTorch
       paraexport predict model.bundle cat.jpg
     """
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
-        ctx.exit(2)
+    if ctx.invoked_subcommand is not None:
+        require_current_folder()
+        return
+    if as_json:
+        raise click.UsageError(f"a command is missing, one of {', '.join(COMMANDS)}", ctx)
+    click.echo(ctx.get_help(), err=True)
+    ctx.exit(2)
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `args` are the process's own when None."""
     arguments = list(sys.argv[1:] if args is None else args)
+    prepare_libraries()
+    open_streams()
+    as_json, to_the_end = wants_json(arguments), args is None and CAN_WATCH
+    with farewell(as_json=as_json) as words, watched(heeded(), words, to_the_end=to_the_end):
+        try:
+            with interruptible(to_the_end=to_the_end):
+                return run(arguments, as_json=as_json)
+        except BrokenPipeError:
+            abandon_stdout()
+            return CLOSED_PIPE
+        except (Exception, KeyboardInterrupt) as error:
+            return fail(error, as_json=as_json)
+
+
+def require_current_folder() -> None:
+    """Raise an `InputError` where it was deleted: no relative path means anything then, and torch would crash."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise InputError("the current folder cannot be used", got=error.strerror, remedy="go to another one") from error
+
+
+def prepare_libraries() -> None:
+    """Settle what libraries read when they are imported."""
     # torch's idle threads would spin while ONNX Runtime's compute, and the reverse: the slower, the fewer the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    open_streams()
-    try:
-        with interruptible():
-            return run(arguments)
-    except BrokenPipeError:
-        abandon_stdout()
-        return CLOSED_PIPE
-    except (Exception, KeyboardInterrupt) as error:
-        return fail(error, as_json=wants_json(arguments))
+    # Both runtimes would report their use over the network, and warn where they cannot keep an identifier.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
 
 
 def open_streams() -> None:
@@ -83,10 +109,10 @@ def open_streams() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], *, as_json: bool) -> int:
     code = 0
     try:
-        with program.make_context("paraexport", arguments) as ctx:
+        with program.make_context("paraexport", arguments, obj=as_json) as ctx:
             program.invoke(ctx)
     except click.exceptions.Exit as done:
         code = done.exit_code
@@ -97,7 +123,7 @@ def run(arguments: list[str]) -> int:
 def wants_json(arguments: Sequence[str]) -> bool:
     """Whether `--json` was given, told without a parser: an error of usage is printed as JSON too."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return "--json" in options
+    return any(option == "--json" or option.startswith("--json=") for option in options)
 
 
 def fail(error: BaseException, *, as_json: bool) -> int:

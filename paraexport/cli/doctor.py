@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import os
 import platform
 import re
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from paraexport import __version__, targets
 from paraexport.cli.options import output_options
 from paraexport.cli.output import emit_json, print_table
 from paraexport.cli.stages import Stages
+from paraexport.cpus import usable_cpus
 from paraexport.errors import MissingError
 
 MODULES = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime"}
@@ -175,11 +175,6 @@ def target_state(name: str) -> TargetState:
     here, device = target.availability(), "" if compiler is None else compiler.here()
     slow_int8 = target.slow_int8() if here.version and not here.idle else ""
     return TargetState(name, here.version, here.missing, here.remedy, here.idle, device, slow_int8)
-
-
-def usable_cpus() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def show(found: Diagnosis) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,10 +16,13 @@ import click
 from paraexport.cli.bisection import print_bisection
 from paraexport.cli.output import emit_json, line_of, print_checks, say
 from paraexport.cli.signals import Interrupted
+from paraexport.cli.stages import STDERR, STDOUT
+from paraexport.cli.watchdog import Farewell
 from paraexport.errors import InputError, MissingError, ParaexportError, lack_of_memory
 from paraexport.faults import Bisection
 from paraexport.records import Check
 
+ENDED = "a library did not stop, so that the process was ended; the next build removes what is left of this"
 TRACEBACK = "PARAEXPORT_TRACEBACK"
 EXTRAS = {"onnxruntime": "cpu", "torch": "build", "onnx": "build", "onnx_ir": "build", "onnxscript": "build"}
 """Which extra brings a module that may be missing."""
@@ -107,3 +113,27 @@ def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
     if as_json:
         more = {name: found for name in ("checks", "bisection") if (found := getattr(failure, name))}
         emit_json({"error": asdict(failure.problem), "exit_code": failure.exit_code, **more})
+
+
+@contextlib.contextmanager
+def farewell(*, as_json: bool) -> Iterator[Farewell]:
+    """What the watchdog prints before it ends the process: as `report` does, with nothing that may wait or import."""
+    stdout = None
+    with contextlib.suppress(OSError):
+        stdout = os.dup(STDOUT) if as_json else None  # a stage leads stdout elsewhere
+
+    def words(number: int) -> dict[int, bytes]:
+        error = Interrupted(number)
+        error.add_note(ENDED)
+        failure = describe(error)
+        said = {STDERR: f"{failure.line}\n".encode()}
+        if stdout is not None:
+            told = {"error": asdict(failure.problem), "exit_code": failure.exit_code}
+            said[stdout] = f"{json.dumps(told, indent=2)}\n".encode()
+        return said
+
+    try:
+        yield words
+    finally:
+        if stdout is not None:
+            os.close(stdout)

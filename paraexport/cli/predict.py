@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from paraexport.cli.failure import problem_of
-from paraexport.cli.options import PATH, output_options
+from paraexport.cli.options import PATH, output_options, threads
 from paraexport.cli.output import console, emit_json, line_of, say, warn
 from paraexport.errors import DataError, InputError
 
@@ -59,7 +59,7 @@ class Unread:
 @click.argument("bundle", type=PATH)
 @click.argument("images", metavar="IMAGE|FOLDER...", nargs=-1, required=True, type=PATH)
 @click.option("--top", default=1, show_default=True, metavar="K", type=click.IntRange(min=1), help="Labels an image.")
-@click.option("--threads", metavar="N", type=click.IntRange(min=1), help="Threads of the runtime. [default: its own]")
+@click.option("--threads", metavar="N", callback=threads, help="Threads of the runtime. [default: its own]")
 @output_options
 def command(
     *, bundle: Path, images: tuple[Path, ...], top: int, threads: int | None, as_json: bool, quiet: bool

@@ -48,16 +48,16 @@ class Listener:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` for every signal that asks to stop."""
+def interruptible(*, to_the_end: bool = False) -> Iterator[None]:
+    """Raise `Interrupted` for every signal that asks to stop.
+
+    With `to_the_end`, the process ends after the block: further signals must not disturb the report of the first.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     listener = Listener()
-    wanted = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in wanted}
-    # What is ignored stays ignored: `nohup` asks for that.
-    replaced = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    replaced = {number: signal.getsignal(number) for number in heeded()}
     for number in replaced:
         signal.signal(number, listener)
     try:
@@ -73,7 +73,13 @@ def interruptible() -> Iterator[None]:
     finally:
         listener.close()
         for number, handler in replaced.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if to_the_end and listener.number is not None else handler)
+
+
+def heeded() -> list[int]:
+    """The signals that end a command. What is ignored stays ignored: `nohup` asks for that."""
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
 
 
 def signal_main_thread(number: int) -> None:

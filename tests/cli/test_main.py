@@ -333,3 +333,53 @@ def test_what_a_library_writes_to_descriptor_1_does_not_mix_with_results() -> No
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("result\n", "noise")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "keys"),
+    [
+        (["--json"], 2, {"error", "exit_code"}),
+        (["--json", "biuld"], 2, {"error", "exit_code"}),
+        (["--json", "--nonsense"], 2, {"error", "exit_code"}),
+        (["--json=1", "doctor"], 2, {"error", "exit_code"}),
+        (["doctor", "--json=1"], 2, {"error", "exit_code"}),
+        (["--json", "build"], 2, {"error", "exit_code"}),
+        (["--json", "inspect", ""], 2, {"error", "exit_code"}),
+        (["build", "a.pt", "-o", "--json"], 2, {"error", "exit_code"}),
+        (["--help", "--json"], 0, {"help"}),
+        (["--json", "-h"], 0, {"help"}),
+        (["predict", "--json", "--help"], 0, {"help"}),
+        (["--json", "optimize", "-h"], 0, {"help"}),
+        (["--version", "--json"], 0, {"paraexport"}),
+    ],
+)
+def test_json_is_one_object_wherever_it_is_asked_for(run: Run, arguments: list[str], code: int, keys: set[str]) -> None:
+    done = run(*arguments)
+    assert done.code == code
+    assert done.json.keys() == keys
+    assert done.json.get("exit_code", 0) == code
+    assert len(done.err.splitlines()) == (1 if code else 0)
+
+
+def test_json_before_the_command_is_json_after_it(run: Run, small_bundle: Bundle) -> None:
+    assert run("--json", "inspect", small_bundle.path).json == run("inspect", small_bundle.path, "--json").json
+
+
+@pytest.mark.parametrize("option", ["-o", "--data", "--calib"])
+@pytest.mark.parametrize(("value", "said"), [("", "it is empty"), ("--force", "write ./--force")])
+def test_a_path_that_was_forgotten_is_not_taken_for_another(run: Run, option: str, value: str, said: str) -> None:
+    done = run("build", DIGITS, option, value)
+    assert done.code == 2
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    "count", ["0", "-1", "100000", "2147483648", "9223372036854775808", "1e400", "nan", "2.0", "true", "9" * 5000]
+)
+def test_absurd_counts_are_refused_before_any_work(run: Run, count: str) -> None:
+    """None of them may reach a runtime, which hangs while it starts thousands of threads."""
+    for arguments in (["predict", "a.bundle", "a.png", "--threads"], ["build", DIGITS, "--max-batch"]):
+        done = run(*arguments, count)
+        assert done.code == 2
+        assert re.fullmatch(r"error: .*(--threads|--max-batch).*\n", done.err)
+        assert len(done.err) < 10_000

@@ -8,6 +8,7 @@ last in a profile of one run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -64,7 +65,10 @@ def created(provider: Provider, model: Path, workload: Workload, work: Path) -> 
         # All of it goes into one engine, shapes too: then ONNX Runtime itself can refuse the CPU. TensorRT optimises.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry(NO_FALLBACK, "1")
-    cache = engine_folder(provider, model, workload) if provider.compiles else work
+    cache = work
+    if provider.compiles:
+        with contextlib.suppress(OSError):  # nothing is kept where the folder cannot be written
+            cache = engine_folder(provider, model, workload)
     settings = dict(provider.options(workload, cache))
     try:
         chosen = None

@@ -36,8 +36,9 @@ from paraexport.rewrite import (
     tidy,
 )
 from paraexport.rewrite.edit import Applied
-from paraexport.rewrite.whole import Pass, on_graph, whole
+from paraexport.rewrite.whole import Pass as Pass
 from paraexport.rewrite.whole import Step as Step
+from paraexport.rewrite.whole import on_graph, whole
 
 FOLDING: tuple[Pass, ...] = (
     offsets.apply,

@@ -116,7 +116,7 @@ def mutate_text(content: bytes, pick: Random) -> bytes:
             del parent[key]
         else:
             other, its_key = pick.choice(places)
-            parent[key] = pick.choice((*ODD, copy.deepcopy(other[its_key])))
+            parent[key] = copy.deepcopy(pick.choice((*ODD, other[its_key])))
     return json.dumps(record).encode()
 
 

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,20 +72,15 @@ def test_real_images_are_named_and_those_that_cannot_be_read_too(run: Run, small
     assert f"warning: skipped {photos / 'c.png'}: not an image" in done.err
 
 
-def test_nothing_new_is_reused_quickly_and_without_torch(digits: Bundle) -> None:
+def test_nothing_new_is_reused_without_torch(digits: Bundle) -> None:
     program = (
         "import sys; from paraexport.cli import main; code = main(); assert 'torch' not in sys.modules; sys.exit(code)"
     )
     command = [sys.executable, "-c", program, "build", str(DIGITS), "-o", str(digits.path), "--data", str(TEST_IMAGES)]
-    seconds = []
-    for _ in range(3):  # the fastest counts, since the machine may be busy
-        started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        seconds.append(time.perf_counter() - started)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"unchanged: reused {digits.path}, ")
     assert "passed" in done.stdout
-    assert min(seconds) < 1.5
     told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(told.stdout)["reused"] is True
 

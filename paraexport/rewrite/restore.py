@@ -30,7 +30,7 @@ def apply(model: ir.Model, version: int, *, keep_attention: bool = False) -> App
         return Applied(NAME)
     reasons: list[str] = []
     for opset in range(version, max(version, OPSET) + 1):
-        lowered = lower.apply(model, opset)
+        lowered = lower.apply(model, opset, origin=version)
         if not lowered.refusals:
             tidy.apply(model.graph)
             return Applied(NAME, lowered.times, reasons)

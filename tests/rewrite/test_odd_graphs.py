@@ -235,6 +235,16 @@ def test_what_an_older_opset_lacks_keeps_the_graph_newer(body: str, kind: str, r
     assert reason in told
 
 
+@pytest.mark.parametrize("opset", [20, 23])
+def test_a_pool_that_rounds_up_stays_in_the_opset_where_it_means_what_it_did(opset: int) -> None:
+    body = "a = Mul (x, s) p = MatMul (a, w) y = MaxPool <kernel_shape = [2], ceil_mode = 1> (p)"
+    proto = graph(body, outputs="float[b,4,3] y", opset=opset, s=weights(6), w=weights(6, 6))
+    model = ir.from_proto(proto)
+    done = {one.name: one for one in applied(model, foreign_steps(model, "folded"))}
+    assert done["scales"].times == 1
+    assert model.opset_imports[""] == opset
+
+
 @pytest.mark.parametrize(
     ("inputs", "gone"),
     [("x", True), ("x, ratio, no", True), ("x, , no", True), ("x, ratio, yes", False), ("x, ratio, asked", False)],

@@ -23,7 +23,11 @@ def test_an_engine_that_is_pickled_says_to_load_it_in_the_worker(
         copy_of(engine)
 
 
-@pytest.mark.parametrize("threads", [0, -1, 100_000, 2**31, 2**63, 10**5000, True, 2.0, "2", float("nan"), b"2", [1]])
+@pytest.mark.parametrize(
+    "threads",
+    [0, -1, 100_000, 2**31, 2**63, 10**5000, True, 2.0, "2", float("nan"), b"2", [1]],
+    ids=lambda value: type(value).__name__,
+)
 def test_impossible_numbers_of_threads(small_bundle: Bundle, threads: object) -> None:
     with pytest.raises(InputError, match="the number of threads is impossible") as caught:
         paraexport.load(small_bundle.path, threads=threads)  # type: ignore[arg-type]

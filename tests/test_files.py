@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paraexport.errors import DataError
-from paraexport.files import digest_path, image_files, natural
+from paraexport.files import cache_folder, digest_path, image_files, natural
 
 
 def put(path: Path, content: bytes) -> None:
@@ -107,3 +107,25 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "iterdir", iterdir)
     with pytest.raises(DataError, match=re.escape(f"{closed}: cannot be read")):
         image_files(tmp_path)
+
+
+@pytest.mark.parametrize("given", ["", "relative/cache"])
+def test_the_cache_is_in_the_home_folder_unless_an_absolute_place_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """As the XDG specification says: relative paths are to be ignored."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    assert cache_folder("a") == tmp_path / ".cache/paraexport/a"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
+    assert cache_folder("a") == tmp_path / "c/paraexport/a"
+
+
+def test_without_a_home_folder_there_is_a_cache_that_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(OSError, match="Not a directory"):
+        cache_folder("a").mkdir(parents=True)

@@ -15,6 +15,7 @@ from paraexport.cli.options import PATH, engine_options, limit_option, output_op
 from paraexport.cli.output import (
     argument,
     emit_json,
+    escaped,
     print_candidates,
     print_checks,
     print_engine,
@@ -191,7 +192,8 @@ def show(result: Result, *, as_json: bool) -> None:
     if as_json:
         emit_json(as_object(result))
         return
-    print(f"{'unchanged: reused' if result.reused else 'built'} {result.bundle.path}, {size_text(result.size_bytes)}")
+    done = "unchanged: reused" if result.reused else "built"
+    print(f"{done} {escaped(result.bundle.path)}, {size_text(result.size_bytes)}")
     print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
     print(describe(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former, traced")
     print(f"scores: {described(manifest.scores)}")
@@ -199,14 +201,14 @@ def show(result: Result, *, as_json: bool) -> None:
     print_lowering(manifest.lowering)
     print_candidates(manifest.candidates)
     print_engine(report.engine)
-    print(f"\nchecked on {manifest.evidence}")
+    print(f"\nchecked on {escaped(manifest.evidence)}")
     print_checks(manifest.checks)
     if report.accuracy is not None:
         print(f"\ntop-1: {percent(report.accuracy, 'pytorch')} in PyTorch, {percent(report.accuracy, 'engine')} here")
     if not result.reused:
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items())
         print(f"\nseconds: {stages}; {sum(result.stages_s.values()):.1f} in all")
-    print(f"\nnext: {result.following}")
+    print(f"\nnext: {escaped(result.following)}")
 
 
 def print_rewrites(manifest: Manifest) -> None:

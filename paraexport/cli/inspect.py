@@ -16,6 +16,7 @@ from paraexport.cache import require_file
 from paraexport.cli.options import PATH, output_options, reading_options
 from paraexport.cli.output import (
     emit_json,
+    escaped,
     print_candidates,
     print_checks,
     print_engine,
@@ -106,12 +107,12 @@ def inspect_checkpoint(
             }
         )
         return
-    print(f"{path}: a checkpoint, {size_text(size_bytes)}, {parameters:,} parameters")
+    print(f"{escaped(path)}: a checkpoint, {size_text(size_bytes)}, {parameters:,} parameters")
     print(f"{origin(found.convention)}\n")
     print_fields(found.classifier, found.preprocessing, found.labels, found.assumptions, given)
     if found.scores:
         print(f"\nscores: {found.scores}, {'given by --spec' if 'scores' in given else 'from its config'}")
-    print(f"\nnext: {following}")
+    print(f"\nnext: {escaped(following)}")
 
 
 def parameter_count(found: Checkpoint) -> int:
@@ -139,16 +140,15 @@ def inspect_bundle(path: Path, *, as_json: bool) -> None:
         facts = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": size_bytes}
         emit_json({**facts, "manifest": manifest, "engine": engine, "next": following})
         return
-    print(f"{path}: a bundle, {size_text(size_bytes)}, every file as its sha256 says")
+    print(f"{escaped(path)}: a bundle, {size_text(size_bytes)}, every file as its sha256 says")
     print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
-    print(
-        f"built by paraexport {manifest.paraexport} from {manifest.source.name}; {origin(manifest.source.convention)}"
-    )
+    source = manifest.source
+    print(f"built by paraexport {manifest.paraexport} from {escaped(source.name)}; {origin(source.convention)}")
     print(", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
     print_engine(engine)
     print()
     print_manifest(manifest)
-    print(f"\nnext: {following}")
+    print(f"\nnext: {escaped(following)}")
 
 
 def print_manifest(manifest: Manifest) -> None:
@@ -165,7 +165,7 @@ def print_manifest(manifest: Manifest) -> None:
     print_tensors(manifest.inputs, manifest.outputs)
     print_lowering(manifest.lowering)
     print_candidates(manifest.candidates)
-    print(f"\nchecks on {manifest.evidence}")
+    print(f"\nchecks on {escaped(manifest.evidence)}")
     print_checks(manifest.checks)
     print()
     rows = [(name, size_text(file.size_bytes), file.sha256) for name, file in manifest.files.items()]
@@ -194,7 +194,7 @@ def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
         return
     operators = sorted(summary.operators.items(), key=lambda pair: (-pair[1], pair[0]))
     opsets = ", ".join(f"{domain} {version}" for domain, version in summary.opsets.items())
-    print(f"{path}: an ONNX model, {size_text(summary.size_bytes)}, opset {opsets}")
+    print(f"{escaped(path)}: an ONNX model, {size_text(summary.size_bytes)}, opset {opsets}")
     print(f"weights: {size_text(summary.weights_bytes)} in {summary.weights} initializers")
     print(f"dynamic axes: {', '.join(summary.dynamic_axes) or 'none'}")
     if summary.overridable:

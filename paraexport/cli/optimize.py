@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import argument, emit_json, print_refusals, print_table, warn
+from paraexport.cli.output import argument, emit_json, escaped, print_refusals, print_table, warn
 from paraexport.cli.signals import leaving
 from paraexport.cli.stages import Stages
 from paraexport.clock import silent
@@ -73,11 +73,11 @@ def as_object(source: Path, done: Optimized, following: str) -> dict[str, object
 
 def show(source: Path, done: Optimized, following: str) -> None:
     if not done.changed:
-        print(f"nothing to rewrite in {source}: {done.output} is the same file, byte for byte")
+        print(f"nothing to rewrite in {escaped(source)}: {escaped(done.output)} is the same file, byte for byte")
         print_refusals((row.name, row.refusals) for row in done.passes)
-        print(f"\nnext: {following}")
+        print(f"\nnext: {escaped(following)}")
         return
-    print(f"rewrote {source} to {done.output}, layout {done.layout}")
+    print(f"rewrote {escaped(source)} to {escaped(done.output)}, layout {done.layout}")
     before, after = done.opset
     print(f"opset {after}, as it was\n" if before == after else f"opset {before} -> {after}\n")
     rows = [(row.name, row.times, *changes(row.before, row.after)) for row in done.passes]
@@ -89,7 +89,7 @@ def show(source: Path, done: Optimized, following: str) -> None:
     check = done.check
     print(
         f"\nself-check: {check.unit} is {check.value:.2g}, at most {check.limit:g}, on {check.samples} images\n"
-        f"\nnext: {following}"
+        f"\nnext: {escaped(following)}"
     )
 
 

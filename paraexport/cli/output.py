@@ -59,6 +59,11 @@ def line_of(text: object) -> str:
     return printable(on_one_line(text))
 
 
+def escaped(text: object) -> str:
+    """`text`, such as a path, with an escape for everything that could steer a terminal or end the line."""
+    return printable(str(text))
+
+
 def console(stream: TextIO) -> Console:
     from rich.console import Console
 

@@ -8,7 +8,7 @@ import click
 
 from paraexport.cli.bisection import print_bisection
 from paraexport.cli.options import PATH, limit_option, output_options, reading_options
-from paraexport.cli.output import emit_json, print_checks, warn
+from paraexport.cli.output import emit_json, escaped, print_checks, warn
 from paraexport.cli.stages import Stages
 from paraexport.errors import CheckFailed
 
@@ -74,4 +74,6 @@ def command(
     if found is not None:
         print()
         print_bisection(found)
-    print(f"\n{bundle} answers as {'PyTorch did' if checkpoint is None else f'{checkpoint} in PyTorch does'}")
+    print()
+    like = "PyTorch did" if checkpoint is None else f"{checkpoint} in PyTorch does"
+    print(escaped(f"{bundle} answers as {like}"))

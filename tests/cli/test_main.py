@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import onnx.parser
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from paraexport.bundle import Bundle
 from paraexport.cli.output import line_of, size_text, text_of
@@ -382,3 +384,50 @@ def test_absurd_counts_are_refused_before_any_work(run: Run, count: str) -> None
         assert done.code == 2
         assert re.fullmatch(r"error: .*(--threads|--max-batch).*\n", done.err)
         assert len(done.err) < 10_000
+
+
+HOSTILE = "a\n\x1b[31m\x07 \"b'  $c`;#%s{d}"
+
+
+def test_a_name_can_neither_break_a_line_nor_steer_a_terminal(run: Run, small_bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(small_bundle.path, tmp_path / HOSTILE)
+    model = tmp_path / HOSTILE / "model.onnx"
+    image = tmp_path / f"{HOSTILE}.png"
+    Image.fromarray(np.zeros((8, 12), np.uint8)).save(image)
+    good: list[list[object]] = [
+        ["inspect", tmp_path / HOSTILE], ["validate", tmp_path / HOSTILE], ["inspect", model],
+        ["optimize", model, "-o", tmp_path / f"{HOSTILE}.onnx"], ["predict", tmp_path / HOSTILE, image],
+    ]  # fmt: skip
+    bad: list[list[object]] = [
+        ["inspect", f"{HOSTILE}.pt"], ["predict", tmp_path / HOSTILE, HOSTILE], ["build", HOSTILE], [HOSTILE],
+        ["build", DIGITS, "--module", f"{HOSTILE}.py:f"], ["build", DIGITS, "--data", HOSTILE],
+    ]  # fmt: skip
+    for command in (*good, *bad):
+        done = run(*command)
+        assert done.code == (2 if command in bad else 0)
+        text = done.out + done.err
+        assert all(letter.isprintable() for letter in text.replace("\n", ""))
+        assert r"\x1b[31m\x07" in text
+        if done.code:
+            assert done.err.splitlines()[-1].startswith("error: ")
+            assert sum("error: " in line for line in done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/proc", "/nonexistent"])
+def test_folders_that_cannot_be_written_cost_no_word(digits: Bundle, place: str) -> None:
+    image = next(TEST_IMAGES.glob("*/*.png"))
+    names = ("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR", "TORCH_HOME", "TMPDIR")
+    environment = {**os.environ, **dict.fromkeys(names, place)}
+    command = [*PROGRAM, "predict", str(digits.path), str(image), "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
+
+
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from paraexport.cli import main\n"
+        "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); sys.exit(main(['doctor']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: the current folder cannot be used \(.*\); go to another one\n", done.stderr)

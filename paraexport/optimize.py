@@ -112,6 +112,7 @@ class Signature:
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model
+        """Its graph may be replaced by a copy from before a pass."""
         self.shapes = [value.shape.copy() if value.shape else None for value in self.values()]
 
     def values(self) -> list[ir.Value]:

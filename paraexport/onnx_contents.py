@@ -7,6 +7,7 @@ from pathlib import Path
 from paraexport import onnx_outside
 from paraexport.clock import Progress, silent
 from paraexport.errors import InputError
+from paraexport.memory_bound import memory_bound
 from paraexport.onnx_summary import Contents, summary_of
 from paraexport.rewrite.cost import parts
 
@@ -20,12 +21,14 @@ def read(path: Path | str, *, progress: Progress = silent) -> Contents:
     """
     path = Path(path)
     progress("reading")
-    model = onnx_outside.read(path)
-    summary = summary_of(model, path.stat().st_size)
-    try:
-        onnx_outside.external_files(model, path)
-        missing = ""
-    except InputError as error:
-        missing = str(error)
-    onnx_outside.free_negative_sizes(model)
-    return Contents(summary, tuple(parts(onnx_outside.as_ir(model, path).graph)), missing)
+    onnx_outside.require_file(path)
+    with memory_bound(onnx_outside.most_memory(path), path):
+        model = onnx_outside.read(path)
+        summary = summary_of(model, path.stat().st_size)
+        try:
+            onnx_outside.external_files(model, path)
+            missing = ""
+        except InputError as error:
+            missing = str(error)
+        onnx_outside.free_negative_sizes(model)
+        return Contents(summary, tuple(parts(onnx_outside.as_ir(model, path).graph)), missing)

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from paraexport import onnx_outside
 from paraexport.errors import InputError, on_one_line
+from paraexport.memory_bound import memory_bound
 from paraexport.onnx_summary import OVERRIDABLE_IR, RANDOM
 
 OLDEST_OPSET = 13
@@ -68,14 +69,16 @@ def read(path: Path) -> Source:
         InputError: it is no valid ONNX file, or has something whose rewriting could not be vouched for.
         MissingError: memory is too little.
     """
-    proto = onnx_outside.read(path)
-    onnx_outside.free_negative_sizes(proto)
-    weights_files = onnx_outside.external_files(proto, path)
-    # ONNX's own checks are in C++, and are for flat graphs of known operators only: there they do not crash.
-    refuse(path, [*structure_problems(proto)])
-    onnx_outside.check_model(proto, path)
-    model = onnx_outside.as_ir(proto, path)
-    refuse(path, [*node_problems(model)])
+    onnx_outside.require_file(path)
+    with memory_bound(onnx_outside.most_memory(path), path):
+        proto = onnx_outside.read(path)
+        onnx_outside.free_negative_sizes(proto)
+        weights_files = onnx_outside.external_files(proto, path)
+        # ONNX's own checks are in C++, and are for flat graphs of known operators only: there they do not crash.
+        refuse(path, [*structure_problems(proto)])
+        onnx_outside.check_model(proto, path)
+        model = onnx_outside.as_ir(proto, path)
+        refuse(path, [*node_problems(model)])
     (images,) = real_inputs(model)
     assert images.shape is not None
     channels, height, width = (size for size in images.shape[1:] if isinstance(size, int))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -21,6 +21,15 @@ NOT_ONNX = "not an ONNX model"
 MOST_NUMBERS = 2**30
 """4 GiB in float32; the self-check runs 7 images at once."""
 LARGEST_KEPT_BYTES = 2**16
+
+
+def most_memory(path: Path, weights_files: Iterable[str] = ()) -> int:
+    """How many bytes the reading and rewriting of the file at `path` may take.
+
+    Eight times its weights, and 2 GiB: a small message may ask for values without end.
+    """
+    files = [path, *(path.parent / location for location in weights_files)]
+    return 2**31 + 8 * sum(file.stat().st_size for file in files)
 
 
 def read(path: Path) -> onnx.ModelProto:

@@ -15,8 +15,10 @@ from paraexport import free_batch, onnx_input, onnx_output
 from paraexport.clock import Progress, silent
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.files import without_dots
+from paraexport.memory_bound import memory_bound
 from paraexport.onnx_file import save
 from paraexport.onnx_input import Source
+from paraexport.onnx_outside import most_memory
 from paraexport.optimize_process import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
 from paraexport.records import Check
 from paraexport.rewrite import Step, applied, canonical, foreign_steps, restore, tidy
@@ -73,7 +75,8 @@ def rewritten(source: Source, layout: str) -> tuple[Sequence[Step], tuple[PassRo
     """Rewrite the graph of `source` in place; returns the steps, and what each of them did."""
     steps = foreign_steps(source.model, layout)
     signature = Signature(source.model)
-    passes = merged([*measured(source.model, steps)])
+    with memory_bound(most_memory(source.path, source.weights_files), source.path):
+        passes = merged([*measured(source.model, steps)])
     signature.put_back()
     return steps, passes
 

@@ -14,7 +14,10 @@ ORDER = (
     ("profiles", "files", "cpus", "plain_paths"),
     ("spec", "compilation", "faults", "limits"),
     ("records",),
-    ("taps", "clock", "contest", "preprocess", "onnx_screen", "onnx_file", "claim", "folder", "own_process", "scores"),
+    (
+        *("taps", "clock", "contest", "preprocess", "onnx_screen", "onnx_file", "memory_bound", "claim", "folder"),
+        *("own_process", "scores"),
+    ),
     ("numpy_files",),
     ("arrays", "attention", "paraformer", "graph_names", "shards", "onnx_outside", "isolation", "endings"),
     ("dataset", "bundle", "onnx_summary", "settle_scores", "variety", "class_order"),

@@ -13,8 +13,9 @@ import onnxruntime
 import pytest
 from onnx import AttributeProto, helper, numpy_helper
 
-from paraexport import onnx_contents, onnx_input
+from paraexport import onnx_contents, onnx_input, onnx_outside
 from paraexport.errors import InputError
+from paraexport.memory_bound import memory_bound
 from paraexport.optimize import optimize_here
 from tests.test_optimize import Edit, answers, node, nothing_to_do, plain, saved
 
@@ -408,3 +409,21 @@ def test_names_of_files_need_not_be_text(tmp_path: Path) -> None:
     done = optimize_here(source, folder / os.fsdecode(b"out\xff.onnx"))
     assert done.changed
     assert onnx_contents.read(done.output).summary.inputs[0].name == "images"
+
+
+def shape_of_shapes() -> onnx.ModelProto:
+    """A Reshape to 64 · 2^22 axes, by sizes that are joined with themselves again and again."""
+    nodes = [helper.make_node("Concat", [f"s{step}"] * 2, [f"s{step + 1}"], axis=0) for step in range(22)]
+    nodes += [node("Reshape", "images s22", "many"), node("Flatten", "images", "logits")]
+    return plain(nodes, s0=np.ones(64, np.int64))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is bounded on Linux alone")
+def test_a_small_file_cannot_take_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path, shape_of_shapes())
+    monkeypatch.setattr(onnx_outside, "most_memory", lambda _: 2**26)
+    assert onnx_contents.read(path).parts[0].activations is None
+    words = r"it needs too much memory \(expected at most 67 MB for a file of its size\)"
+    with pytest.raises(InputError, match=words), memory_bound(2**26, path):
+        np.ones(2**25)
+    assert np.ones(2**25).sum() == 2**25, "the bound is gone"

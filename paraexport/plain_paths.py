@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import tempfile
 from pathlib import Path
@@ -43,4 +44,6 @@ def link_to(path: Path) -> Path:
 
 @functools.cache
 def links_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="paraexport-")
+    folder = tempfile.TemporaryDirectory(prefix="paraexport-")
+    atexit.register(folder.cleanup)
+    return folder

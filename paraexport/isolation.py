@@ -24,6 +24,7 @@ from typing import IO, Any
 from paraexport import errors, own_process
 from paraexport.clock import Progress, silent
 from paraexport.errors import NO_MEMORY, InputError, MissingError, ParaexportError, lack_of_memory, on_one_line
+from paraexport.plain_paths import remove_links
 from paraexport.records import Check
 
 SERVING = "from paraexport import isolation; isolation.serve()"
@@ -134,7 +135,10 @@ def serve() -> None:
     try:
         module, _, name = request["function"].partition(":")
         function = getattr(importlib.import_module(module), name)
-        result = plain(function(*request["arguments"], progress=lambda stage: send(stage=stage)))
+        try:
+            result = plain(function(*request["arguments"], progress=lambda stage: send(stage=stage)))
+        finally:
+            remove_links()
     except BaseException as error:
         send(error=encoded(error))
     else:

@@ -42,6 +42,14 @@ def link_to(path: Path) -> Path:
     return link
 
 
+def remove_links() -> None:
+    """For a process that ends without tidying up."""
+    if links_folder.cache_info().currsize:
+        links_folder().cleanup()
+        links_folder.cache_clear()
+        link_to.cache_clear()
+
+
 @functools.cache
 def links_folder() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory(prefix="paraexport-")

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import openvino
+import pytest
 import safetensors.numpy
 import torch
 from safetensors.torch import save_file
@@ -82,9 +83,11 @@ def test_the_libraries_take_the_link_alone(tmp_path: Path, small_bundle: Bundle)
     assert refused > 0
 
 
-def test_a_build_whose_every_name_is_no_text(small: Path, tmp_path: Path) -> None:
+def test_a_build_whose_every_name_is_no_text(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = tmp_path / LATIN
     work.mkdir()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))  # of processes that this one starts
     checkpoint, images = work / f"{LATIN}.pt", work / f"{LATIN}.npz"
     checkpoint.write_bytes(small.read_bytes())
     (work / f"{LATIN}.txt").write_text("a\nb\nc\nd\ne\n")
@@ -99,6 +102,7 @@ def test_a_build_whose_every_name_is_no_text(small: Path, tmp_path: Path) -> Non
     assert optimize(bundle.path / "model.onnx", work / f"{LATIN}.onnx", layout="stacked").changed
     assert onnx.load(work / f"{LATIN}.onnx").graph.node
     assert sorted(path.name for path in work.iterdir() if path.name.startswith(".")) == []
+    assert [*tmp_path.joinpath("temporary").glob("paraexport-*")] == []
 
 
 def test_safetensors_checkpoints(tmp_path: Path) -> None:

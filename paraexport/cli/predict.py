@@ -14,7 +14,7 @@ import click
 
 from paraexport.cli.failure import problem_of
 from paraexport.cli.options import PATH, output_options, threads
-from paraexport.cli.output import console, emit_json, escaped, line_of, say, warn
+from paraexport.cli.output import console, emit_json, line_of, say, warn
 from paraexport.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def line(answer: Prediction, scores: Scores) -> str:
     from paraexport.scores import text_of
 
     candidates = ", ".join(f"{line_of(one.label)} {text_of(one.score, scores)}" for one in answer.top)
-    return f"{escaped(answer.image)}: {candidates}"
+    return f"{line_of(answer.image)}: {candidates}"
 
 
 def shown(answers: Iterator[Prediction | Unread], total: int, *, quiet: bool) -> Iterator[Prediction | Unread]:

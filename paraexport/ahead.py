@@ -82,24 +82,20 @@ def not_run(check: Check, reason: str) -> Check:
 
 def open_graph(made: Bundle) -> Logits:
     """`model.onnx` node by node on the CPU, as it is written."""
-    import onnx_ir as ir
-
     from paraexport.probe import open_probe
 
-    proto = ir.to_proto(as_written(made))
-    run = open_probe(proto, [proto.graph.output[0].name], optimised=False)
+    model = as_written(made)
+    run = open_probe(model, [model.graph.outputs[0].name or ""], optimised=False)
     return lambda images: run(images)[0]
 
 
 def as_written(made: Bundle) -> ir.Model:
     """`model.onnx` for the CPU, with every rounding to half, which runtimes leave out; its values keep their names."""
-    import onnx_ir as ir
-
+    from paraexport.onnx_file import load
     from paraexport.precision import half_cpu
     from paraexport.precision.span import SPANS
 
-    model = ir.load(made.files.at(MODEL))
-    ir.external_data.load_to_model(model)
+    model = load(made.files.at(MODEL))
     for kind in SPANS:
         if kind == made.manifest.precision:
             half_cpu.for_cpu(model.graph, kind)

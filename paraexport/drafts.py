@@ -19,6 +19,7 @@ from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
 from paraexport.errors import EngineError, MissingError
 from paraexport.folder import Folder
+from paraexport.memory import give_back
 from paraexport.options import AUTO, Options
 from paraexport.records import Candidate, Lowering, Rewrite
 from paraexport.scores import as_logits
@@ -75,9 +76,12 @@ class Images:
 def make(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
     """All of them, each graph once in a new folder inside `work`; the first is taken where nothing is timed."""
     if options.precision == "fp32":
-        return float32(traced, options, possible, work)
-    make_one = int8 if options.precision == "int8" else half
-    return make_one(traced, options, possible, work, images)
+        made = float32(traced, options, possible, work)
+    else:
+        make_one = int8 if options.precision == "int8" else half
+        made = make_one(traced, options, possible, work, images)
+    give_back(sum(file.stat().st_size for file in traced.parent.iterdir()))
+    return made
 
 
 def float32(traced: Path, options: Options, possible: Sequence[str], work: Path) -> list[Draft]:

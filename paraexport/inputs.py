@@ -17,6 +17,7 @@ from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import InputError, MissingError
 from paraexport.folder import Folder
 from paraexport.limits import LIMITS
+from paraexport.memory import give_back
 from paraexport.options import Options
 from paraexport.plain_paths import readable
 from paraexport.records import Lowering, Manifest
@@ -50,6 +51,7 @@ def load(source: Path, options: Options) -> Checkpoint:
     """The checkpoint at `source`, read as the options say."""
     from paraexport.checkpoint import load_checkpoint
 
+    give_back(source.stat().st_size)
     return load_checkpoint(
         source,
         overrides=options.spec,
@@ -60,11 +62,21 @@ def load(source: Path, options: Options) -> Checkpoint:
 
 
 def traced(loaded: Checkpoint, folder: Path) -> Graph:
-    """The module as ONNX, in the new `folder`."""
+    """The module as ONNX, in the new `folder`, its weights in a file of their own, which is mapped."""
     from paraexport.trace import trace
 
     folder.mkdir()
-    return trace(loaded.module, loaded.classifier, folder / MODEL)
+    return trace(loaded.module, loaded.classifier, folder / MODEL, apart=True)
+
+
+def let_go(loaded: Checkpoint, options: Options) -> Checkpoint:
+    """Without its modules, once PyTorch has answered; a module of `--module` stays, since others may have it too."""
+    return loaded if options.module is not None else loaded.without_modules()
+
+
+def load_again(loaded: Checkpoint, source: Path, options: Options) -> Checkpoint:
+    """The checkpoint with its modules, which `let_go` may have taken."""
+    return loaded if options.module is not None else load(source, options)
 
 
 def open_all(options: Options, loaded: Checkpoint) -> tuple[Samples, Samples]:

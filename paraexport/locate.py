@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from paraexport.onnx_file import load
 from paraexport.probe import open_probe
 from paraexport.taps import record_taps
 
@@ -33,12 +33,13 @@ def differences(module: nn.Module, model: Path, images: NDArray[np.float32]) -> 
     The graph runs on ONNX Runtime without its graph optimisations, so that every value exists.
     """
     taps = record_taps(module, torch.from_numpy(images))
-    proto = onnx.load(model)
-    values = {name for node in proto.graph.node for name in node.output}
+    graph = load(model)
+    values = {value.name for node in graph.graph for value in node.outputs}
     shared = [name for name in taps if name in values]
     if not shared:
         return []
-    found = open_probe(proto, shared, optimised=False)(images)
+    with open_probe(graph, shared, optimised=False) as run:
+        found = run(images)
     return [
         Difference(name, relative_difference(taps[name].numpy(), value))
         for name, value in zip(shared, found, strict=True)

@@ -1,23 +1,38 @@
-"""Reads ONNX files, and writes such as are valid and self-contained."""
+"""Reads ONNX files, and writes such as are valid; decides which weights go to a file of their own.
+
+One protobuf message holds at most 2 GiB, in a file as in memory. A graph whose weights are larger has them in a second
+file, `model.onnx.data`, and no code may serialise such a graph with its weights: `without_weights` is for that.
+"""
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from paraexport.errors import InputError, ParaexportError, TraceError, lack_of_memory, on_one_line
+from paraexport.memory import give_back
 from paraexport.plain_paths import plain
 
-PROTOBUF_LIMIT_BYTES = 2**31 - 1
 INVALID = "not valid ONNX"
 REMEDY = "export it again, or copy it again"
 MOST_CHARACTERS = 300
+MOST_WEIGHTS_BYTES = 2**31 - 2**27
+"""Weights that fit into one file, beside 128 MiB for nodes, names and shapes. A test may set it lower."""
+SMALL_BYTES = 256
+"""Tensors of at most this size, such as the target of a Reshape, stay in the graph: shape inference reads them."""
+ALIGNMENT_BYTES = 4096
+"""Each tensor of a data file begins at a multiple of it, so that a mapped file has no misaligned numbers."""
+BESIDE = "weights"
 
 
 def load(path: Path) -> ir.Model:
     """The graph at `path`; what it says of the domain `ai.onnx` is said of "", which is the same one.
+
+    Weights in another file are mapped, and read when they are used: the file must stay.
 
     Raises:
         InputError: it is damaged, or holds something that onnx_ir does not read, such as a sparse tensor.
@@ -34,6 +49,7 @@ def load(path: Path) -> ir.Model:
 def with_plain_domain(model: ir.Model) -> ir.Model:
     if (version := model.opset_imports.pop("ai.onnx", None)) is not None:
         model.opset_imports.setdefault("", version)
+    give_back(weights_bytes(model.graph))
     return model
 
 
@@ -56,23 +72,67 @@ def innermost(error: BaseException) -> BaseException:
     return error
 
 
-def save(model: ir.Model, path: Path, *, external_data_above_bytes: int = PROTOBUF_LIMIT_BYTES) -> None:
+def weights_bytes(graph: ir.Graph) -> int:
+    return sum(value.const_value.nbytes for value in graph.initializers.values() if value.const_value is not None)
+
+
+def fits_one_file(graph: ir.Graph) -> bool:
+    return weights_bytes(graph) <= MOST_WEIGHTS_BYTES
+
+
+def save(model: ir.Model, path: Path, *, apart: bool = False) -> None:
     """Write `model` to `path` and check it, shapes included.
 
-    Weights beyond `external_data_above_bytes` go to `path` + `.data`, since one protobuf file holds at most 2 GiB.
+    Weights that do not fit one file go to `path` + `.data`; with `apart` all do, whatever their size.
 
     Raises:
         TraceError: the graph is not valid ONNX.
     """
-    weights_bytes = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    beside = f"{path.name}.data" if weights_bytes > external_data_above_bytes else None
+    beside = f"{path.name}.data" if apart or not fits_one_file(model.graph) else None
     if beside is None:
-        # What a file elsewhere holds would else stay there.
+        # Weights that are in a file elsewhere would stay there.
         ir.external_data.load_to_model(model)
-    ir.save(model, path, external_data=beside)
+    ir.save(model, path, external_data=beside, alignment=ALIGNMENT_BYTES, align_threshold=0)
     try:
         onnx.checker.check_model(plain(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         got = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
         raise TraceError("the graph is not valid ONNX", where=path.name, got=got) from error
+
+
+def without_weights(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
+    """(the graph with a reference in the place of each large weight, the weights by name); `model` stays as it is.
+
+    The references say nothing of where the weights are: equal graphs give equal bytes.
+    """
+    values = {
+        name: value
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > SMALL_BYTES and is_plain(value.const_value)
+    }
+    weights = {name: value.const_value for name, value in values.items() if value.const_value is not None}
+    try:
+        for name, tensor in weights.items():
+            values[name].const_value = reference(tensor, name)
+        return ir.to_proto(model), weights
+    finally:
+        for name, tensor in weights.items():
+            values[name].const_value = tensor
+
+
+def is_plain(tensor: ir.TensorProtocol) -> bool:
+    """Whether its elements are numbers of whole bytes."""
+    return tensor.dtype != ir.DataType.STRING and tensor.dtype.bitwidth >= 8
+
+
+def reference(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
+    shape = ir.Shape([*tensor.shape.numpy()])
+    return ir.ExternalTensor(BESIDE, 0, tensor.nbytes, tensor.dtype, shape=shape, name=name)
+
+
+def forget_pages(tensors: Iterable[ir.TensorProtocol]) -> None:
+    """Let the system take back the memory of weights that are read from files; they are read again when needed."""
+    for tensor in tensors:
+        if isinstance(tensor, ir.ExternalTensor) and tensor.raw is not None and hasattr(mmap, "MADV_DONTNEED"):
+            tensor.raw.madvise(mmap.MADV_DONTNEED)

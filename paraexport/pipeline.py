@@ -150,11 +150,14 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
         pytorch, watch = golden.answers(loaded.original), Watch()
         answered = inputs.answers_to(samples, pytorch, options.max_batch, watch)
         looked = image_evidence.look(samples, watch.variety(), calibration, options, loaded.preprocessing.std)
+        shown = samples.at(looked.variety.firsts(GOLDEN_IMAGES))
+        logits = pytorch(shown)
     with bundle.staging(output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name
         with clock.stage("trace"):
             graph = inputs.traced(loaded, folder.with_name("traced"))
         scores, assumed = inputs.scores_of(loaded, options, graph.ending, answered)
+        loaded = inputs.let_go(loaded, options)
         with clock.stage("rewrite" if options.precision == "fp32" else f"rewrite, {options.precision}"):
             images = drafts.Images(calibration, samples, answered, scores)
             made = drafts.make(graph.path, options, possible, folder.parent, images)
@@ -193,8 +196,6 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             files={},
         )
         with clock.stage("golden"):
-            shown = samples.at(looked.variety.firsts(GOLDEN_IMAGES))
-            logits = pytorch(shown)
             golden.write(folder, shown, logits, samples.origin)
         with clock.stage("checks"):
             pairs = inputs.with_logits(samples, answered, options.max_batch)
@@ -212,7 +213,9 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
                 found = bisection.of_failure(
                     Bundle(folder, manifest), outcome.checks, shown, logits, options=options.engine, progress=progress
                 )
-                return found or inputs.blame(loaded, folder / bundle.MODEL, shown, graph.path, draft.lowering)
+                return found or inputs.blame(
+                    inputs.load_again(loaded, source, options), folder / bundle.MODEL, shown, graph.path, draft.lowering
+                )
 
             validate.require_passed(outcome.checks, where)
         with clock.stage("bundle"):

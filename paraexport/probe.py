@@ -1,49 +1,101 @@
-"""Any values of a graph by name, for some images: the graph in ONNX Runtime, with those values as its outputs."""
+"""Any values of a graph by name, for some images: the graph in ONNX Runtime, with those values as its outputs.
+
+The runtime gets the graph and its weights apart: the weights stay where they are, no file is written, and the limit of
+2 GiB of a protobuf message is never met.
+"""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.memory import give_back
+from paraexport.onnx_file import forget_pages, weights_bytes, without_weights
+
+if TYPE_CHECKING:
+    import onnxruntime
+
 Array = NDArray[np.float32]
-Probe = Callable[[Array], list[Array]]
-"""float32 [N, C, H, W] -> the values, in the order of their names."""
-MOST_IN_MEMORY_BYTES = 2**30
+UNSIGNED = {1: np.uint8, 2: np.uint16}
+"""By bytes, of the same size as numbers that NumPy itself does not know, such as bfloat16."""
 
 
-def open_probe(model: onnx.ModelProto, names: Sequence[str], *, optimised: bool = True) -> Probe:
-    """The graph, which is changed, with these outputs; `optimised=False` keeps every value, those of fused nodes too.
+class Probe:
+    """float32 [N, C, H, W] -> the values, in the order of their names.
 
-    Asking for a value keeps it from being fused away, whatever else the runtime does to the graph.
+    It holds a copy of all weights until it is closed, which leaving a `with` does.
+    """
+
+    def __init__(
+        self, names: Sequence[str], session: onnxruntime.InferenceSession, weights: Sequence[onnxruntime.OrtValue]
+    ) -> None:
+        """`weights` are in memory that the session reads, and does not hold."""
+        self.names, self.session, self.weights = [*names], session, weights
+        self.size_bytes = sum(weight.tensor_size_in_bytes() for weight in weights)
+
+    def __call__(self, images: Array) -> list[Array]:
+        (source,) = self.session.get_inputs()
+        return [np.asarray(value) for value in self.session.run(self.names, {source.name: images})]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self.session, self.weights
+        give_back(self.size_bytes)
+
+
+def open_probe(model: ir.Model, names: Sequence[str], *, optimised: bool = True) -> Probe:
+    """The graph with these outputs; `optimised=False` keeps every value, those of fused nodes too.
+
+    Asking for a value keeps it from being fused away, whatever else the runtime does to the graph. The weights of
+    `model` must stay as they are while the probe is in use.
     """
     import onnxruntime
 
     from paraexport.targets.ort.cpu import checking_options
     from paraexport.targets.ort.saturation import saturates
 
-    source = model.graph.input[0].name
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(names))
+    give_back(weights_bytes(model.graph))
+    proto, weights = without_weights(model)
+    del proto.graph.output[:]
+    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(names))
     options = checking_options()
     if not optimised or saturates():
-        write_out_products(model.graph)
+        write_out_products(proto.graph)
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    with tempfile.TemporaryDirectory() as folder:
-        # Through a file, since a model in memory may not pass 2 GiB.
-        path = Path(folder) / "probe.onnx"
-        onnx.save(model, path, save_as_external_data=model.ByteSize() > MOST_IN_MEMORY_BYTES)
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    probe = Probe(names, *open_in_memory(proto, weights, options))
+    forget_pages(weights.values())  # the session has packed them in its own way
+    return probe
 
-    def run(images: Array) -> list[Array]:
-        return [np.asarray(value) for value in session.run(list(names), {source: images})]
 
-    return run
+def open_in_memory(
+    proto: onnx.ModelProto, weights: Mapping[str, ir.TensorProtocol], options: onnxruntime.SessionOptions
+) -> tuple[onnxruntime.InferenceSession, list[onnxruntime.OrtValue]]:
+    """(a session on the CPU, the weights, which must live as long as it does)."""
+    import onnxruntime
+
+    held = [on_cpu(tensor) for tensor in weights.values()]
+    options.add_external_initializers([*weights], held)
+    content = proto.SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]), held
+
+
+def on_cpu(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:
+    """The memory of the tensor itself, or a copy where its numbers are not in order or not aligned."""
+    import onnxruntime
+
+    array = np.require(tensor.numpy(), requirements=["C", "A"])
+    if array.dtype.kind in "biuf":
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    numbers = array.view(UNSIGNED[array.itemsize])
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(numbers, int(tensor.dtype))
 
 
 def write_out_products(graph: onnx.GraphProto) -> None:

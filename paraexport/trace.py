@@ -24,7 +24,7 @@ from paraexport.attention import separate_attention
 from paraexport.endings import Ending, ending_of
 from paraexport.errors import TraceError
 from paraexport.graph_names import module_path, name_after_modules
-from paraexport.onnx_file import PROTOBUF_LIMIT_BYTES, save
+from paraexport.onnx_file import save
 from paraexport.onnx_summary import RANDOM
 from paraexport.records import TensorInfo
 from paraexport.spec import BATCH, INPUT, OUTPUT, Classifier
@@ -45,12 +45,10 @@ class Graph:
     """How the outputs are computed last."""
 
 
-def trace(
-    module: nn.Module, classifier: Classifier, path: Path, *, external_data_above_bytes: int = PROTOBUF_LIMIT_BYTES
-) -> Graph:
+def trace(module: nn.Module, classifier: Classifier, path: Path, *, apart: bool = False) -> Graph:
     """Write `module` to `path` as ONNX, images [batch, C, H, W] -> logits [batch, classes], both float32.
 
-    Weights beyond `external_data_above_bytes` go to `path` + `.data`, since one protobuf file holds at most 2 GiB.
+    Weights go to `path` + `.data` where they do not fit one file, or with `apart`.
 
     Raises:
         TraceError: torch cannot export the module, the batch did not stay free, or the graph is not valid ONNX.
@@ -66,7 +64,10 @@ def trace(
     refuse_random(model.graph)
     inputs, outputs = signature(model.graph, classifier)
     ending = ending_of(model.graph.outputs[0])
-    save(model, path, external_data_above_bytes=external_data_above_bytes)
+    save(model, path, apart=apart)
+    # torch keeps the graph of its last export, and with it the module's weights.
+    for value in model.graph.initializers.values():
+        value.const_value = None
     return Graph(path, inputs, outputs, export_s, ending)
 
 

@@ -12,7 +12,7 @@ ROOT = Path(paraexport.__file__).parent
 ORDER = (
     ("errors",),
     ("profiles", "files", "cpus", "plain_paths"),
-    ("spec", "compilation", "faults", "limits"),
+    ("spec", "compilation", "faults", "limits", "memory"),
     ("records",),
     (
         *("taps", "clock", "contest", "preprocess", "onnx_screen", "onnx_file", "memory_bound", "claim", "folder"),

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from paraexport import onnx_file, rewrite, self_check
-from paraexport import optimize as module
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.optimize import LAYOUT_NAMES, Optimized
 from paraexport.optimize import optimize_here as optimize
@@ -111,11 +110,7 @@ def test_the_result_has_nothing_left_to_rewrite_by_selection(tmp_path: Path) -> 
 
 def test_large_weights_go_to_a_file_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = saved(tmp_path, traced(SMALL))
-
-    def save(model: ir.Model, path: Path) -> None:
-        onnx_file.save(model, path, external_data_above_bytes=1000)
-
-    monkeypatch.setattr(module, "save", save)
+    monkeypatch.setattr(onnx_file, "MOST_WEIGHTS_BYTES", 1000)
     done = optimize(source, tmp_path / "new/out.onnx")
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["out.onnx", "out.onnx.data"]
     check_same(source, done.output)

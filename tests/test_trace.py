@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from paraexport import onnx_file
 from paraexport.errors import TraceError
 from paraexport.paraformer import ParaFormer
 from paraexport.spec import Classifier, Residual, Spec
@@ -90,9 +91,10 @@ def test_tied_weights_stay_one_initializer(tmp_path: Path) -> None:
     assert shapes.count((16, 32)) == 3 * 2 - 1
 
 
-def test_external_data_when_the_weights_pass_the_limit(tmp_path: Path) -> None:
+def test_external_data_when_the_weights_pass_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file, "MOST_WEIGHTS_BYTES", 100)
     model = random_model(small_spec())
-    trace(model, model.spec, tmp_path / "model.onnx", external_data_above_bytes=100)
+    trace(model, model.spec, tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx.data").stat().st_size > 10_000
     onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
 

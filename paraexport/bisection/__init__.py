@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import onnx_ir as ir
 
 from paraexport import ahead, targets
 from paraexport.bisection.cut import Part, cut, up_to
@@ -49,7 +48,6 @@ def bisect(
         MissingError: the engine cannot run here.
     """
     reference, model = Reference(ahead.as_written(made)), load(made.files.at(MODEL))
-    ir.external_data.load_to_model(model)
     images, whole = worst_batch(made, reference, images)
     possible = forms(model.graph, reference, images)
     runner = Runner(

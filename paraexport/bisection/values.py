@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.precision.typed import cast_node
 from paraexport.probe import open_probe
 from paraexport.rewrite.edit import const, is_op, operands, read_once, readers
 
@@ -53,13 +54,15 @@ class Reference:
     def values(self, names: Sequence[str], images: Array) -> list[NDArray[np.generic]]:
         """The values of these names, those in half as float32."""
         model = self.model.clone()
-        kinds = {value.name: value.dtype for node in model.graph for value in node.outputs}
-        proto = ir.to_proto(model)
-        wanted = [f"{name}/wide" if kinds.get(name) in HALVES else name for name in names]
-        for name, wide in zip(names, wanted, strict=True):
-            if name != wide:
-                proto.graph.node.add(op_type="Cast", input=[name], output=[wide]).attribute.add(name="to", type=2, i=1)
-        return [np.asarray(value) for value in open_probe(proto, wanted, optimised=False)(images)]
+        computed = {value.name: value for node in model.graph for value in node.outputs}
+        wanted = [*names]
+        for index, name in enumerate(names):
+            value = computed.get(name)
+            if value is not None and value.dtype in HALVES:
+                wanted[index] = f"{name}/wide"
+                model.graph.append(cast_node(value, ir.DataType.FLOAT, wanted[index]))
+        with open_probe(model, wanted, optimised=False) as run:
+            return [np.asarray(value) for value in run(images)]
 
     def floats(self, names: Iterable[str], images: Array) -> dict[str, Array]:
         """Values of forms that are known, by name; the images themselves may be among them."""

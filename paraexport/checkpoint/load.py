@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,17 @@ class Checkpoint:
     @property
     def spec(self) -> Spec | None:
         return self.classifier if isinstance(self.classifier, Spec) else None
+
+    def without_modules(self) -> Checkpoint:
+        """All that is known of it, and none of its weights, which may be most of the memory of a build.
+
+        They go even where torch still holds the tensors, as it holds those of its last export. So nobody else may have
+        the modules.
+        """
+        modules = (self.module, self.original)
+        for tensor in itertools.chain(*(itertools.chain(one.parameters(), one.buffers()) for one in modules)):
+            tensor.data = tensor.new_empty(0)
+        return dataclasses.replace(self, module=nn.Module(), original=nn.Module())
 
 
 def load_checkpoint(

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from paraexport.files import cache_folder
+from paraexport.onnx_file import without_weights
 from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
 from paraexport.precision.ranges import Images, observe
 
@@ -62,7 +64,10 @@ class Calibration:
         sha256 = hashlib.sha256(json.dumps(facts).encode())
         for name in CODE:
             sha256.update(Path(__file__).with_name(name).read_bytes())
-        sha256.update(ir.to_proto(model).SerializeToString(deterministic=True))
+        graph, weights = without_weights(model)
+        sha256.update(graph.SerializeToString(deterministic=True))
+        for tensor in weights.values():
+            sha256.update(np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data)
         return sha256.hexdigest()
 
 

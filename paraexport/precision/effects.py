@@ -29,18 +29,21 @@ def effects(
 ) -> tuple[Effect, ...]:
     """The error of the logits on the images, remedy by remedy, as far as they are taken; `reached` is that with all."""
     taken = REMEDIES if equalised else REMEDIES[:-1]
-    errors: list[float] = []
-    for _, layout, with_equalisation in taken[:-1]:
+
+    def error_in(layout: str, with_equalisation: bool) -> float:
         prepared = prepare(traced, layout, (), equalised=with_equalisation)
-        errors += errors_of(prepared, [int8.scales_of(prepared, calibration, signed=False)], images)
+        (error,) = errors_of(prepared, [int8.scales_of(prepared, calibration, signed=False)], images)
+        return error
+
+    errors = [error_in(layout, with_equalisation) for _, layout, with_equalisation in taken[:-1]]
     return tuple(Effect(name, error) for (name, *_), error in zip(taken, [*errors, reached], strict=True))
 
 
 def errors_of(prepared: Prepared, choices: Sequence[Mapping[str, Scale]], images: Sequence[Array]) -> list[float]:
     """‖Δ logits‖ / ‖logits‖ of the graph in int8, with each choice of scales, against itself in float32."""
-    exact = plan.logits_of(prepared.model)(images).astype(np.float64)
+    exact = plan.logits_of(prepared.model, images).astype(np.float64)
     whole = float(np.linalg.norm(exact)) or 1.0
-    answers = (plan.logits_of(quantised(prepared, scales))(images) for scales in choices)
+    answers = (plan.logits_of(quantised(prepared, scales), images) for scales in choices)
     return [float(np.linalg.norm(got - exact)) / whole for got in answers]
 
 

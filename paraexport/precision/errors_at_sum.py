@@ -18,7 +18,7 @@ from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import holds, is_within, linears, parts_of
 from paraexport.precision.meeting import Meeting
 from paraexport.precision.quantise import apply
-from paraexport.probe import Probe, open_probe
+from paraexport.probe import open_probe
 
 Array = NDArray[np.float32]
 
@@ -61,42 +61,47 @@ class Errors:
 
 
 class Probes:
-    """A float32 graph, and the same with some of its parts in int8, as probes of the sum and its terms."""
+    """A float32 graph, and the same with some of its parts in int8, as probes of the sum and its terms.
+
+    One of them is open at a time: each holds all the weights.
+    """
 
     def __init__(self, model: ir.Model, scales: Mapping[str, Scale], meeting: Meeting) -> None:
-        self.meeting, self.parts = meeting, parts_of(model.graph)
-        self.float32 = open_probe(ir.to_proto(model), meeting.values)
-        self.together = self.probe(model, scales, self.parts)
-        layers: dict[str, list[str]] = {}
-        for part in self.parts:
-            layers.setdefault(part.partition("/")[2], []).append(part)
-        self.layers = [(parts, self.probe(model, scales, parts)) for parts in layers.values()]
-
-    def probe(self, model: ir.Model, scales: Mapping[str, Scale], parts: Iterable[str]) -> Probe:
-        return open_probe(ir.to_proto(lowered(model, scales, parts)), self.meeting.values)
+        self.model, self.scales, self.meeting = model, scales, meeting
+        self.parts = parts_of(model.graph)
 
     def errors(self, batches: Iterable[Array]) -> Errors:
         """Measured on images [N, C, H, W], batch by batch."""
-        totals, together = [], []
-        branches: dict[str, list[Array]] = {name: [] for name in self.meeting.terms}
-        parts: dict[str, list[Array]] = {name: [] for name in self.parts}
-        for images in batches:
-            exact, got = self.float32(images), self.together(images)
-            totals.append(exact[0])
-            together.append(got[0] - exact[0])
-            for branch, error in self.by_branch(exact, got).items():
-                branches[branch].append(error)
-            for layer, probe in self.layers:
-                found = self.by_branch(exact, probe(images))
-                for part in layer:
-                    parts[part].append(found[part.partition("/")[0]])
-        whole = {name: np.concatenate(arrays) for name, arrays in branches.items()}
-        return Errors(
-            np.concatenate(totals),
-            np.concatenate(together),
-            whole,
-            {name: np.concatenate(arrays) for name, arrays in parts.items()},
-        )
+        (errors,) = self.errors_on([[*batches]])
+        return errors
+
+    def errors_on(self, sets: Sequence[Sequence[Array]]) -> list[Errors]:
+        """The same on several sets of images, in one round."""
+        exact = self.answers(self.model, sets)
+        together = self.answers(lowered(self.model, self.scales, self.parts), sets)
+        parts: list[dict[str, Array]] = [{} for _ in sets]
+        for layer in self.layers():
+            for index, values in enumerate(self.answers(lowered(self.model, self.scales, layer), sets)):
+                by_branch = self.by_branch(exact[index], values)
+                parts[index] |= {part: by_branch[part.partition("/")[0]] for part in layer}
+        found = []
+        for wanted, got, own in zip(exact, together, parts, strict=True):
+            in_order = {part: own[part] for part in self.parts}
+            found.append(Errors(wanted[0], got[0] - wanted[0], self.by_branch(wanted, got), in_order))
+        return found
+
+    def layers(self) -> list[list[str]]:
+        """The parts: the first layer of every branch, the second, and so on."""
+        found: dict[str, list[str]] = {}
+        for part in self.parts:
+            found.setdefault(part.partition("/")[2], []).append(part)
+        return [*found.values()]
+
+    def answers(self, model: ir.Model, sets: Sequence[Sequence[Array]]) -> list[list[Array]]:
+        """The sum and its terms on each set of images."""
+        with open_probe(model, self.meeting.values) as run:
+            answered = [[run(images) for images in batches] for batches in sets]
+        return [[np.concatenate(values) for values in zip(*one, strict=True)] for one in answered]
 
     def by_branch(self, exact: Sequence[Array], got: Sequence[Array]) -> dict[str, Array]:
         difference = iter(np.subtract(one, other) for one, other in zip(got[1:], exact[1:], strict=True))

@@ -58,6 +58,6 @@ def rounding_error(model: ir.Model, kind: Kind, data: Data) -> float:
     """
     copy = model.clone()
     half_cpu.for_cpu(copy.graph, kind)
-    got = plan.logits_of(copy)(data.batches)
+    got = plan.logits_of(copy, data.batches)
     difference, largest = largest_difference(data.judge.reference, got, data.judge.scores)
     return difference / (largest or 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from paraexport.errors import CheckFailed, InputError
 from paraexport.onnx_file import save
 from paraexport.precision import int8, plan
 from paraexport.precision.calibration import Calibration
+from paraexport.precision.calibrators import Scale
 from paraexport.precision.data import Data, Judge
 from paraexport.precision.effects import effects, errors_of, quantised
 from paraexport.precision.errors_at_sum import Errors, Probes
@@ -71,6 +72,43 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
         InputError: a part to be kept does not exist.
         CheckFailed: no choice of parts stays within `max_drop`.
     """
+    images = [*calibrations[0].images()]
+    planned = data if wanted.max_drop is not None and not wanted.keep else None
+    found = measure(traced, calibrations, images, () if planned is None else planned.batches, wanted)
+    calibration, scales = found.calibration, found.scales
+    kept, reason = wanted.keep, "kept by hand" if wanted.keep else ""
+    if found.head is not None and planned is not None and wanted.max_drop is not None:
+
+        def lost(kept: tuple[str, ...]) -> float:
+            again = prepare(traced, REFERENCE, kept, equalised=wanted.equalised)
+            return planned.judge.lost(plan.logits_of(quantised(again, scales), planned.batches))
+
+        least = plan.smallest(found.errors[1], found.head, planned.judge, wanted.max_drop, lost)
+        kept, reason = least.kept, told(least, wanted.max_drop, planned.judge)
+    worth = effects(traced, calibration, images, equalised=wanted.equalised, reached=found.reached)
+    return Decided(wanted, calibration, kept, reason, found.errors[0] if found.errors else None, worth, found.constant)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What is known of int8 on the reference layout; its graph is gone by then, since it holds all the weights."""
+
+    calibration: Calibration
+    """The best of those that were tried."""
+    scales: dict[str, Scale]
+    reached: float
+    """Error of the logits with them."""
+    errors: Sequence[Errors]
+    """On the calibration images, and on those that a plan is judged on where there is one; empty without a meeting."""
+    head: Callable[[Array], Array] | None
+    """From the sum over branches on; None without a meeting."""
+    constant: tuple[str, ...]
+    """Values that are the same on all calibration images."""
+
+
+def measure(
+    traced: Path, calibrations: Sequence[Calibration], images: Sequence[Array], planned: Sequence[Array], wanted: Wanted
+) -> Measured:
     prepared = prepare(traced, REFERENCE, (), equalised=wanted.equalised)
     parts = parts_of(prepared.model.graph)
     if not prepared.products:
@@ -80,28 +118,17 @@ def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None,
             remedy="take another --precision",
         )
     check_parts(wanted.keep, parts)
-    images = [*calibrations[0].images()]
     choices = [int8.scales_of(prepared, one, signed=False) for one in calibrations]
-    errors = errors_of(prepared, choices, images)
-    best = errors.index(min(errors))
-    calibration, scales = calibrations[best], choices[best]
-    kept, reason = wanted.keep, "kept by hand" if wanted.keep else ""
+    reached = errors_of(prepared, choices, images)
+    best = reached.index(min(reached))
     meeting = meeting_of(prepared.model.graph) if parts else None
-    worth = effects(traced, calibration, images, equalised=wanted.equalised, reached=errors[best])
-    constant = calibration.constant(prepared.model, prepared.activations, signed=False)
+    constant = calibrations[best].constant(prepared.model, prepared.activations, signed=False)
     if meeting is None:
-        return Decided(wanted, calibration, kept, reason, None, worth, constant)
-    probes = Probes(prepared.model, scales, meeting)
-    if data is not None and wanted.max_drop is not None and not kept:
-
-        def lost(kept: tuple[str, ...]) -> float:
-            again = prepare(traced, REFERENCE, kept, equalised=wanted.equalised)
-            return data.judge.lost(plan.logits_of(quantised(again, scales))(data.batches))
-
-        head = plan.head_of(prepared.model, meeting.total)
-        found = plan.smallest(probes.errors(data.batches), head, data.judge, wanted.max_drop, lost)
-        kept, reason = found.kept, told(found, wanted.max_drop, data.judge)
-    return Decided(wanted, calibration, kept, reason, probes.errors(images), worth, constant)
+        return Measured(calibrations[best], choices[best], reached[best], (), None, constant)
+    probes = Probes(prepared.model, choices[best], meeting)
+    errors = probes.errors_on([images, planned] if planned else [images])
+    head = plan.head_of(prepared.model, meeting.total)
+    return Measured(calibrations[best], choices[best], reached[best], errors, head, constant)
 
 
 def told(found: plan.Plan, allowed: float, judge: Judge) -> str:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.precision.data import Judge
 from paraexport.precision.errors_at_sum import Errors, norm
 from paraexport.probe import open_probe
+from paraexport.rewrite.edit import clean
 
 Array = NDArray[np.float32]
 MOST_TRIED = 2000
@@ -76,15 +76,18 @@ def choices(errors: Errors, size: int) -> Iterator[tuple[str, ...]]:
 
 def head_of(model: ir.Model, total: str) -> Callable[[Array], Array]:
     """The graph from its value `total` on, [N, …] -> logits [N, classes]."""
-    proto = ir.to_proto(model)
-    output = proto.graph.output[0].name
-    part = onnx.utils.Extractor(proto).extract_model([total], [output])
-    run = open_probe(part, [output])
+    head = model.clone()
+    graph = head.graph
+    value = next(value for node in graph for value in node.outputs if value.name == total)
+    given = ir.Value(name=f"{total}/given", shape=value.shape, type=value.type)
+    value.replace_all_uses_with(given)
+    graph.inputs[:] = [given]
+    clean(graph)
+    run = open_probe(head, [graph.outputs[0].name or ""])
     return lambda sums: run(sums)[0]
 
 
-def logits_of(model: ir.Model) -> Callable[[Sequence[Array]], Array]:
+def logits_of(model: ir.Model, batches: Sequence[Array]) -> Array:
     """The whole graph on batches of images."""
-    proto = ir.to_proto(model)
-    run = open_probe(proto, [proto.graph.output[0].name])
-    return lambda batches: np.concatenate([run(images)[0] for images in batches])
+    with open_probe(model, [model.graph.outputs[0].name or ""]) as run:
+        return np.concatenate([run(images)[0] for images in batches])

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from paraexport.errors import TraceError
+from paraexport.onnx_file import load
 from paraexport.precision import for_onnxruntime
 from paraexport.precision.linears import linears
 from paraexport.records import Rewrite
@@ -47,7 +48,7 @@ def prepare(
     Raises:
         TraceError: the graph has an operator that opset 20 lacks.
     """
-    model = ir.load(traced)
+    model = load(traced)
     done = [*applied(model, low_precision_steps(layout, kept, equalised=equalised))]
     if not linears(model.graph):
         done.append(gemm.apply(model.graph))  # all that a module without tokens has

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError
-from paraexport.probe import open_probe
+from paraexport.probe import Probe, open_probe
 
 BINS = 4096
+MOST_VALUES_BYTES = 2**28
 Images = Callable[[], Iterable[NDArray[np.float32]]]
 """The calibration images, batch by batch, [N, C, H, W]; called once for each pass over them."""
 
@@ -43,10 +44,14 @@ def observe(model: ir.Model, names: Sequence[str], images: Images) -> dict[str, 
     """
     if not names:
         return {}
-    run = open_probe(ir.to_proto(model), names)
+    with open_probe(model, names) as run:
+        return observed(run, names, images)
+
+
+def observed(run: Probe, names: Sequence[str], images: Images) -> dict[str, Histogram]:
     extremes = np.array([[np.inf, -np.inf]] * len(names))
-    for batch in images():
-        for at, value in enumerate(run(batch)):
+    for values in in_pieces(run, images()):
+        for at, value in enumerate(values):
             extremes[at] = np.minimum(extremes[at, 0], value.min()), np.maximum(extremes[at, 1], value.max())
     if (extremes[:, 0] > extremes[:, 1]).any():
         raise DataError("there is no calibration image", expected="at least one", remedy="give --calib")
@@ -60,13 +65,22 @@ def observe(model: ir.Model, names: Sequence[str], images: Images) -> dict[str, 
         )
     counts = np.zeros((len(names), BINS), np.int64)
     largest = np.abs(extremes).max(1)
-    for batch in images():
-        for at, value in enumerate(run(batch)):
+    for values in in_pieces(run, images()):
+        for at, value in enumerate(values):
             counts[at] += binned(value, largest[at])
     return {
         name: Histogram(float(low), float(high), counts[at])
         for at, (name, (low, high)) in enumerate(zip(names, extremes, strict=True))
     }
+
+
+def in_pieces(run: Probe, batches: Iterable[NDArray[np.float32]]) -> Iterator[list[NDArray[np.float32]]]:
+    """The values on all images, on as many at a time as keep the values within `MOST_VALUES_BYTES`."""
+    size = 0
+    for images in batches:
+        size = size or max(1, MOST_VALUES_BYTES // (sum(value.nbytes for value in run(images[:1])) or 1))
+        for start in range(0, len(images), size):
+            yield run(images[start : start + size])
 
 
 def binned(values: NDArray[np.float32], largest: float) -> NDArray[np.int64]:
@@ -79,8 +93,8 @@ def binned(values: NDArray[np.float32], largest: float) -> NDArray[np.int64]:
 
 def largest(model: ir.Model, names: Sequence[str], images: Images) -> Mapping[str, float]:
     """max |value| of each value, for formats that lose nothing but what is too large for them."""
-    run = open_probe(ir.to_proto(model), names)
     found = np.zeros(len(names))
-    for batch in images():
-        found = np.maximum(found, [float(np.abs(value).max()) for value in run(batch)])
+    with open_probe(model, names) as run:
+        for values in in_pieces(run, images()):
+            found = np.maximum(found, [float(np.abs(value).max()) for value in values])
     return dict(zip(names, map(float, found), strict=True))

@@ -8,13 +8,12 @@ graph there is no token axis left to select from. A graph from elsewhere is brou
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport.onnx_file import save
+from paraexport.onnx_file import load, save
 from paraexport.records import Rewrite
 from paraexport.rewrite import (
     absorb,
@@ -68,11 +67,8 @@ def rewrite(source: Path, layout: str, folder: Path, opset: int | None = None) -
     steps = layout_steps(layout)
     if opset is not None:
         steps += (functools.partial(lower.apply, opset=opset),)
-    if not steps:
-        shutil.copytree(source.parent, folder)
-        return ()
     folder.mkdir()
-    model = ir.load(source)
+    model = load(source)
     done = [*applied(model, steps)]
     save(model, folder / source.name)
     return tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)

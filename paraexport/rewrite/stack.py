@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from paraexport.onnx_file import weights_bytes
 from paraexport.rewrite import gathered_sums
 from paraexport.rewrite.alike import Signatures, first_difference
 from paraexport.rewrite.batching import At, Batch, Tuple
@@ -43,17 +44,21 @@ NAME = "stack"
 MINIMUM_OPSET = 14
 """Since then Reshape has `allowzero`. Since 13 ReduceSum takes its axes as an input, and Softmax normalises one."""
 MOST_BYTES = 2 * 2**30
+"""Of new weights, where the graph has not more itself: weights that branches share are stacked once for each branch."""
 
 
-def apply(graph: ir.Graph, most_bytes: int = MOST_BYTES, *, deep: bool = True) -> Applied:
+def apply(graph: ir.Graph, most_bytes: int | None = None, *, deep: bool = True) -> Applied:
     """Stack every group of at least two alike terms of every sum, at most `most_bytes` of new weights each.
 
-    A ReduceSum over stacked branches becomes their Sum first, whatever follows.
+    By default that is 2 GiB, or what the weights of the graph have where they are larger. A ReduceSum over stacked
+    branches becomes their Sum first, whatever follows.
     """
     applied = Applied(NAME)
     if opset_of(graph) < MINIMUM_OPSET:
         applied.refusals.append(f"graph: its opset is below {MINIMUM_OPSET}")
         return applied
+    if most_bytes is None:
+        most_bytes = max(MOST_BYTES, weights_bytes(graph))
     gathered_sums.apply(graph)
     clean(graph)
     seen: set[ir.Node] = set()

@@ -8,8 +8,11 @@ equal initializers one initializer: that two weights are one tensor here says no
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from paraexport.onnx_summary import RANDOM
 from paraexport.rewrite.alike import attribute_key, domain, why_unique
@@ -30,6 +33,8 @@ NAME = "tidy"
 DETERMINISTIC = frozenset({"", "ai.onnx.ml", "com.microsoft"})
 """The domains whose operators, but for random ones, give the same for the same; of others nothing is known."""
 RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+SAMPLED = 64
+"""Numbers of an initializer that are looked at first."""
 
 
 def apply(graph: ir.Graph) -> Applied:
@@ -53,13 +58,16 @@ def apply(graph: ir.Graph) -> Applied:
 
 def merge_initializers(graph: ir.Graph) -> None:
     """Let the readers of equal initializers read the first of them; inputs and outputs of the graph stay."""
-    first: dict[Hashable, ir.Value] = {}
+    kinds: dict[Hashable, list[ir.Value]] = {}
     for name, value in list(graph.initializers.items()):
         array = const(value)
         if array is None or value.is_graph_output():
             continue
-        kept = first.setdefault((value.dtype, array.shape, array.tobytes()), value)
-        if kept is not value:
+        alike = kinds.setdefault((value.dtype, array.shape, sample(array)), [])
+        kept = next((other for other in alike if have_same_bytes(const(other), array)), None)
+        if kept is None:
+            alike.append(value)
+        else:
             value.replace_all_uses_with(kept)
             graph.initializers.pop(name)
 
@@ -81,6 +89,19 @@ def merge_nodes(graph: ir.Graph) -> bool:
             graph.remove(node, safe=True)
             merged = True
     return merged
+
+
+def sample(array: NDArray[Any]) -> bytes:
+    """A few numbers: most weights differ in them, so that the rest of a large file need not be read."""
+    return array.reshape(-1)[:: max(1, array.size // SAMPLED)].tobytes()
+
+
+def have_same_bytes(one: NDArray[Any] | None, other: NDArray[Any]) -> bool:
+    """Of two arrays of one type and shape: -0 is not 0, and NaN is NaN."""
+    if one is None:
+        return False
+    first, second = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
+    return np.array_equal(first, second)
 
 
 def simplify(node: ir.Node) -> bool:

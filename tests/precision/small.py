@@ -48,12 +48,8 @@ def batches(images: Reals, size: int = 8) -> Callable[[], Iterable[Reals]]:
 
 def on_runtime(model: onnx.ModelProto | ir.Model, images: Reals = TEST_IMAGES, *outputs: str) -> list[Reals]:
     """The outputs of a graph, or the values of these names."""
-    proto = (
-        ir.to_proto(model.clone())
-        if isinstance(model, ir.Model)
-        else onnx.ModelProto.FromString(model.SerializeToString())
-    )
-    return [*open_probe(proto, outputs or [output.name for output in proto.graph.output])(images)]
+    graph = model if isinstance(model, ir.Model) else ir.from_proto(model)
+    return [*open_probe(graph, outputs or [output.name or "" for output in graph.graph.outputs])(images)]
 
 
 def relative(got: NDArray[Any], expected: NDArray[Any]) -> float:

@@ -40,17 +40,19 @@ LOOSE = {"parity": 1.0, "batches": 1.0, "cosine": 1.0, "disagreement": 100.0}
 def traced_once() -> Iterator[None]:
     """torch's own export takes most of a build; the same module is exported once."""
     real = trace.trace
-    kept: dict[tuple[Any, ...], tuple[Any, bytes]] = {}
+    kept: dict[tuple[Any, ...], tuple[Any, dict[str, bytes]]] = {}
 
-    def once(module: nn.Module, classifier: Classifier, path: Path) -> Any:
+    def once(module: nn.Module, classifier: Classifier, path: Path, **options: Any) -> Any:
         key = (
             type(module).__qualname__,
             *((name, float(value.double().sum())) for name, value in module.state_dict().items()),
+            *options,
         )
         if key not in kept:
-            graph = real(module, classifier, path)
-            kept[key] = graph, path.read_bytes()
-        path.write_bytes(kept[key][1])
+            graph = real(module, classifier, path, **options)
+            kept[key] = graph, {file.name: file.read_bytes() for file in path.parent.iterdir()}
+        for name, content in kept[key][1].items():
+            path.with_name(name).write_bytes(content)
         return dataclasses.replace(kept[key][0], path=path)
 
     with pytest.MonkeyPatch.context() as patch:

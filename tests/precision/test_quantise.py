@@ -47,7 +47,7 @@ def quantised(model: ir.Model, scales: dict[str, Scale]) -> onnx.ModelProto:
 
 
 def run(proto: onnx.ModelProto, x: Reals = X, *, optimised: bool = False) -> Reals:
-    return np.asarray(open_probe(proto, [proto.graph.output[0].name], optimised=optimised)(x)[0])
+    return np.asarray(open_probe(ir.from_proto(proto), [proto.graph.output[0].name], optimised=optimised)(x)[0])
 
 
 def through_integers(values: NDArray[Any], scale: Scale) -> NDArray[np.float64]:

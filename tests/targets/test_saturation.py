@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
@@ -96,7 +97,7 @@ def test_no_product_of_openvino_is_wrong_and_what_runs_in_float32_is_told(tmp_pa
 @pytest.mark.parametrize("optimised", [True, False])
 def test_no_quantised_product_of_a_probe_is_wrong(optimised: bool, tmp_path: Path) -> None:
     """Whoever looks for a fault in a graph would find one of ONNX Runtime's kernels instead."""
-    (got,) = open_probe(onnx.load(quantised(tmp_path) / "model.onnx"), ["y"], optimised=optimised)(IMAGES)
+    (got,) = open_probe(ir.load(quantised(tmp_path) / "model.onnx"), ["y"], optimised=optimised)(IMAGES)
     assert (got == EXPECTED).all()
 
 
@@ -127,7 +128,7 @@ def test_no_product_of_onnx_runtimes_own_operator_is_wrong(
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    (got,) = open_probe(model, ["y"], optimised=optimised)(IMAGES)
+    (got,) = open_probe(ir.from_proto(model), ["y"], optimised=optimised)(IMAGES)
     # Quantised, 255 is 255 + 1, which is clipped, less the zero point.
     expected = 64 * 254 * 127 * steps.astype(np.float64) + (0 if bias is None else bias)
     assert got.shape == (3, 2, 1, 32)

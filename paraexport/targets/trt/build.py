@@ -54,7 +54,7 @@ def compile_model(
         raise monitor.raised
     if plan is None:
         raise failure(flavour, logger.told(), wanted, max_batch)
-    content = bytes(plan)
+    content = memoryview(plan)  # no copy: it is as large as the weights
     (folder / info.ENGINE).write_bytes(content)
     if cache is not None:
         keep_timing_cache(config, cache)
@@ -68,7 +68,7 @@ def compile_model(
         network_layers=network.num_layers,
         products=dict(listing.products(content, len(profiles))),
         fused_attention=listing.fuses_attention(content),
-        size_bytes=len(content),
+        size_bytes=content.nbytes,
         inspection=None,
         not_inspected="",
         warnings=tuple(dict.fromkeys(logger.warnings)),

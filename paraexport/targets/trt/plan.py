@@ -15,11 +15,11 @@ QUOTED = re.compile(rb'"([^"]+)"')
 NUMBERED = re.compile(r"_U\d+$")
 PROFILE = re.compile(r" \[profile (\d+)\]")
 """In the names of everything that is not of the first profile."""
-FUSED_ATTENTION = b"fmha"
+FUSED_ATTENTION = re.compile(b"fmha")
 UNLISTED = "unlisted"
 
 
-def products(plan: bytes, profiles: int) -> Mapping[str, tuple[str, ...]]:
+def products(plan: bytes | memoryview, profiles: int) -> Mapping[str, tuple[str, ...]]:
     """ONNX node -> the types that its product reads: `float`, `half`, `bf16`, `int8`.
 
     Where they are not the same in all `profiles` it is those of each; `unlisted` stands for a profile without it.
@@ -45,6 +45,6 @@ def in_profile(name: str) -> tuple[str, int]:
     return PROFILE.sub("", name), int(found[1]) if found else 0
 
 
-def fuses_attention(plan: bytes) -> bool:
+def fuses_attention(plan: bytes | memoryview) -> bool:
     """Whether it holds a kernel that computes an attention at once."""
-    return FUSED_ATTENTION in plan
+    return FUSED_ATTENTION.search(plan) is not None

@@ -1,0 +1,156 @@
+"""Builds of large models: seconds, and the most memory as a multiple of the weights.
+
+    python -m benchmarks.large --weights-mb 300 -o benchmarks/results/
+
+A Para-Former with random weights (M = 2, images of 64 x 64, 17 tokens) is built in every precision, layout and target,
+validated and bisected, and its float32 graph is optimized. Each is a command of its own, one at a time. Memory is that
+of the command and all its processes, pages of mapped files included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks import machine, results
+from benchmarks.peak_memory import Run, watched
+from benchmarks.subjects import OURS, seeded_model
+from paraexport.checkpoint import save_checkpoint
+from paraexport.options import PRECISIONS
+from paraexport.spec import Preprocessing, Spec
+
+NAME, DEPTH, IMAGES, MAX_BATCH = "large", 2, 16, 8
+LARGE_MB = 1000
+TARGETS = ("onnxruntime", "openvino", "tensorrt-rtx")
+COMMAND = (str(Path(sys.executable).with_name("paraexport")),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    weights_gb: float
+    what: str
+    target: str
+    precision: str
+    layout: str
+    seconds: float
+    peak: float
+    """Most resident memory / weights in float32."""
+    own: float
+    """The same without pages of files."""
+    stage: str
+    """In which the peak was reached."""
+    failure: str
+
+
+def spec_of(weights_mb: float) -> Spec:
+    """About so many MB of float32: 12 D² numbers a layer."""
+    dim = 1024 if weights_mb >= LARGE_MB else 512
+    branches = max(2, round(weights_mb * 1e6 / (4 * 12 * dim**2 * DEPTH)))
+    return Spec(
+        image_size=(64, 64), channels=3, classes=10, patch_size=(16, 16), dim=dim, branches=branches, depth=DEPTH,
+        heads=dim // 64, head_dim=64, mlp_dim=4 * dim, residual="normalized", qkv_bias=False,
+    )  # fmt: skip
+
+
+def prepare(spec: Spec, folder: Path) -> int:
+    """Write `large.pt` and `images.npy`; returns the bytes of the weights."""
+    model = seeded_model(spec)
+    images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
+    save_checkpoint(folder / "large.pt", model, images, tuple(map(str, range(spec.classes))))
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, *spec.image_size, spec.channels), np.uint8)
+    np.save(folder / "images.npy", pixels)
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def measure(folder: Path, weights_bytes: int, wanted: Sequence[tuple[str, str, str]], extra: bool) -> Iterator[Row]:
+    checkpoint, images = str(folder / "large.pt"), str(folder / "images.npy")
+    for target, precision, layout in wanted:
+        bundle = folder / f"{target}-{precision}-{layout}.bundle"
+        options = ["--target", target, "--precision", precision, "--layout", layout, "--max-batch", str(MAX_BATCH)]
+        run = watched([*COMMAND, "build", checkpoint, "-o", str(bundle), "--calib", images, *options])
+        yield row("build", weights_bytes, run, target, precision, layout)
+        if extra and run.code == 0 and target != "tensorrt-rtx":
+            for words in (["validate"], ["validate", "--bisect"]):
+                done = watched([*COMMAND, *words, str(bundle)])
+                yield row(" ".join(words), weights_bytes, done, target, precision, layout)
+        model = bundle / "model.onnx"
+        if extra and model.is_file() and (target, precision, layout) == ("onnxruntime", "fp32", "branches"):
+            for kind in OURS[1:]:
+                output = folder / "optimized" / "model.onnx"
+                done = watched([*COMMAND, "optimize", str(model), "-o", str(output), "--layout", kind])
+                yield row("optimize", weights_bytes, done, "", "fp32", kind)
+                shutil.rmtree(output.parent, ignore_errors=True)
+        shutil.rmtree(bundle, ignore_errors=True)
+
+
+def row(what: str, weights_bytes: int, run: Run, *graph: str) -> Row:
+    """`graph` is target, precision and layout."""
+    target, precision, layout = graph
+    said = [line for line in run.stderr.splitlines() if line.strip()]
+    return Row(
+        weights_gb=weights_bytes / 1e9,
+        what=what,
+        target=target,
+        precision=precision,
+        layout=layout,
+        seconds=run.seconds,
+        peak=run.peak_bytes / weights_bytes,
+        own=run.own_bytes / weights_bytes,
+        stage=run.where,
+        failure="" if run.code == 0 else f"exit {run.code}: {said[-1] if said else ''}",
+    )
+
+
+def page(rows: Sequence[Row], command: str, here: machine.Machine) -> str:
+    cells = [
+        [one.what, one.target or "-", one.precision, one.layout, f"{one.seconds:.0f}", f"{one.peak:.2f}",
+         f"{one.own:.2f}", one.stage, one.failure or "passed"]
+        for one in rows
+    ]  # fmt: skip
+    head = ["command", "target", "precision", "layout", "s", "peak / weights", "without files", "peak in", "result"]
+    lines = [head, ["-"] * len(head), *cells]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"""# Builds of a model with {rows[0].weights_gb:.2f} GB of weights
+
+`{command}`
+{here.line()}.
+Peak: resident memory of the command and its processes together, pages of mapped files included.
+
+{table}
+"""
+
+
+@click.command()
+@click.option("--weights-mb", type=float, default=300.0, show_default=True, help="Of float32 weights.")
+@click.option("--target", "targets", multiple=True, type=click.Choice(TARGETS), default=TARGETS)
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=PRECISIONS)
+@click.option("--layout", "layouts", multiple=True, type=click.Choice(OURS), default=OURS)
+@click.option("--extra/--no-extra", default=True, help="Validate, bisect and optimize too.")
+@click.option("--name", default=NAME, show_default=True, help="Of the page and table.")
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True)
+def main(
+    *, weights_mb: float, targets: Sequence[str], precisions: Sequence[str], layouts: Sequence[str], extra: bool,
+    name: str, output: Path,
+) -> None:  # fmt: skip
+    """Measure, and write NAME.md and NAME.csv to the folder OUTPUT."""
+    here, rows = machine.describe(), []
+    wanted = [(target, precision, layout) for target in targets for precision in precisions for layout in layouts]
+    with tempfile.TemporaryDirectory() as work:
+        weights_bytes = prepare(spec_of(weights_mb), Path(work))
+        for one in measure(Path(work), weights_bytes, wanted, extra):
+            rows.append(one)
+            click.echo(f"{one}", err=True)
+            output.mkdir(parents=True, exist_ok=True)
+            results.write_csv(output / f"{name}.csv", Row, rows)
+            (output / f"{name}.md").write_text(page(rows, results.command(), here), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,7 @@ from paraexport.bundle import Bundle
 from paraexport.claim import Claim, claim
 from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
+from paraexport.errors import InputError
 from paraexport.faults import Bisection
 from paraexport.files import without_dots
 from paraexport.folder import Folder
@@ -33,6 +34,7 @@ from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.plain_paths import plain, readable
 from paraexport.records import Manifest, Source
 from paraexport.shards import bundle_name, checkpoint_digest
+from paraexport.spec import Classifier
 from paraexport.variety import Watch
 
 AnyPath = str | os.PathLike[str]
@@ -144,6 +146,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
     inputs.require_libraries()
     with clock.stage("checkpoint"):
         loaded = inputs.load(source, options)
+    require_possible_batch(loaded.classifier, options.max_batch)
     with clock.stage("images"):
         samples, calibration = inputs.open_all(options, loaded)
     with clock.stage("PyTorch"):
@@ -227,6 +230,18 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             report.write(folder, manifest, summary, shown, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(output, manifest)
+
+
+def require_possible_batch(model: Classifier, max_batch: int) -> None:
+    most = bundle.most_images([model.channels, *model.image_size])
+    if max_batch > most:
+        raise InputError(
+            "too many images of this size for one batch",
+            where="--max-batch",
+            expected=f"at most {most} images of {model.channels} x {' x '.join(map(str, model.image_size))}",
+            got=max_batch,
+            remedy="give a lower --max-batch: larger inputs are split",
+        )
 
 
 def origin_of(source: Path, convention: str, options: Options) -> Source:

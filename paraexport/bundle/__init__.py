@@ -4,13 +4,13 @@ A bundle is made beside its place and put there in one step, so that a reader se
 hashed in the manifest, and the manifest in itself. What was hashed is what a runtime opens.
 """
 
-from paraexport.bundle.manifest import BATCH_BYTES, FORMAT, NO_DIGEST
+from paraexport.bundle.manifest import FORMAT, NO_DIGEST, most_images
 from paraexport.bundle.reader import Bundle, read_bundle, read_manifest, reading
 from paraexport.bundle.writer import check_replaceable, sha256_of, staging, write_manifest
 from paraexport.folder import COPY_AGAIN as REBUILD
 from paraexport.folder import MANIFEST, MODEL
 
 __all__ = [
-    "BATCH_BYTES", "FORMAT", "MANIFEST", "MODEL", "NO_DIGEST", "REBUILD",
-    "Bundle", "check_replaceable", "read_bundle", "read_manifest", "reading", "sha256_of", "staging", "write_manifest",
+    "FORMAT", "MANIFEST", "MODEL", "NO_DIGEST", "REBUILD",
+    "Bundle", "check_replaceable", "most_images", "read_bundle", "read_manifest", "reading", "sha256_of", "staging", "write_manifest",
 ]  # fmt: skip

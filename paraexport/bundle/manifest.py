@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -131,8 +131,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     if list(shape[1:]) != [manifest.preprocessing.channels, *manifest.preprocessing.image_size]:
         yield f"images {list(shape[1:])} are prepared as another size"
     yield from manifest.preprocessing.problems()
-    image_bytes = 4 * math.prod(int(size) for size in shape[1:])
-    most = max(1, BATCH_BYTES // image_bytes)
+    most = most_images([int(size) for size in shape[1:]])
     if not 1 <= manifest.max_batch <= most:
         yield f"max_batch is {manifest.max_batch}, expected 1 to {most}"
     if MODEL not in manifest.files:
@@ -142,6 +141,11 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
             yield f"{name} is a file outside the bundle"
         if entry.size_bytes < 0:
             yield f"{name} has {entry.size_bytes} bytes"
+
+
+def most_images(image: Sequence[int]) -> int:
+    """The largest batch of images [C, H, W] in float32."""
+    return max(1, BATCH_BYTES // (4 * math.prod(image)))
 
 
 def seal(manifest: Manifest) -> Manifest:

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 import paraexport
 from paraexport import revalidate
 from paraexport.bundle import Bundle
-from paraexport.errors import BundleError, ParaexportError
+from paraexport.errors import BundleError, InputError, ParaexportError
 from tests.bundle.forging import Change, copied, forge
 
 
@@ -159,3 +159,12 @@ def test_weights_that_are_not_listed_are_not_read(forged: Path) -> None:
         paraexport.load(forged)
     (forged / "other.data").unlink()
     paraexport.load(forged)
+
+
+def test_a_build_never_writes_a_batch_that_no_reader_takes(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paraexport.bundle.manifest.BATCH_BYTES", 4 * 4 * 1 * 8 * 12)
+    with pytest.raises(InputError, match=r"--max-batch: too many images .*expected at most 4 images of 1 x 8 x 12"):
+        paraexport.build(small, tmp_path / "a.bundle", max_batch=5)
+    assert list(tmp_path.iterdir()) == []

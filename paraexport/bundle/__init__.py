@@ -12,5 +12,6 @@ from paraexport.folder import MANIFEST, MODEL
 
 __all__ = [
     "FORMAT", "MANIFEST", "MODEL", "NO_DIGEST", "REBUILD",
-    "Bundle", "check_replaceable", "most_images", "read_bundle", "read_manifest", "reading", "sha256_of", "staging", "write_manifest",
+    "Bundle", "check_replaceable", "most_images", "read_bundle", "read_manifest", "reading", "sha256_of", "staging",
+    "write_manifest",
 ]  # fmt: skip

@@ -67,7 +67,7 @@ def run_process(reader: Reader, start: int, stop: int, tally: Tally) -> int:
             while start < stop:
                 line = next_line(lines, LONGEST_S)
                 if line is None:
-                    what = "crashed" if process.poll() is not None else f"took over {LONGEST_S:.0f} s"
+                    what = "crashed" if has_ended(process) else f"took over {LONGEST_S:.0f} s"
                     tally.failures.append(f"case {start}: {what}; {''.join(said)[-500:]}")
                     return start + 1
                 count(line, tally)
@@ -77,6 +77,15 @@ def run_process(reader: Reader, start: int, stop: int, tally: Tally) -> int:
             for thread in threads:
                 thread.join()
     return start
+
+
+def has_ended(process: subprocess.Popen[str]) -> bool:
+    """Whether it has; its output ends a moment before."""
+    try:
+        process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def pump(stream: IO[str], lines: queue.Queue[str | None]) -> None:

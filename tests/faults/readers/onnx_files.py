@@ -276,6 +276,8 @@ def apart(read: Callable[[Path], object], file: Path) -> None:
 
 
 READERS = (
-    Reader("onnx-inspect", onnx_files, functools.partial(apart, onnx_contents.read), ".onnx", damage),
-    Reader("onnx-optimize", onnx_files, functools.partial(apart, optimize_up_to_the_self_check), ".onnx", damage),
+    Reader("onnx-inspect", onnx_files, functools.partial(apart, onnx_contents.read), ".onnx", damage, few=40),
+    Reader(
+        "onnx-optimize", onnx_files, functools.partial(apart, optimize_up_to_the_self_check), ".onnx", damage, few=40
+    ),
 )

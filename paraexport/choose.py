@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from paraexport import contest, own_process, targets
 from paraexport.errors import MissingError, on_one_line
-from paraexport.folder import Folder
+from paraexport.folder import MODEL, WEIGHTS, Folder
 from paraexport.records import Candidate
 
 BATCHES = (1, 8)
 """One image as it comes, and a small queue."""
 CONTESTANT = "from paraexport import choose; choose.serve(*sys.argv[2:])"
 """With TARGET FOLDER WORKLOAD."""
+MOST_AT_ONCE_BYTES = 2**31
+"""Of models in memory, each in a process of its own."""
 
 
 def installed_targets(precision: str) -> tuple[str, ...]:
@@ -48,6 +50,7 @@ def time_candidates(
 ) -> tuple[Candidate, ...]:
     """Time (target, layout, folder with the model) in turns; the fastest is marked as chosen.
 
+    Each is a process with a model of its own: where they are too large for that together, a few at a time take turns.
     The fastest is the one with the lowest geometric mean, over the batch sizes, of its latency relative to the best.
 
     Raises:
@@ -58,7 +61,8 @@ def time_candidates(
         contest.Contestant(f"{target}, {layout}", own_process.command(CONTESTANT, target, str(folder), said))
         for target, layout, folder in candidates
     ]
-    timings = list(contest.run(contestants, batches).values())
+    sizes = [size_bytes(folder) for *_, folder in candidates]
+    timings = [timing for group in groups(contestants, sizes) for timing in contest.run(group, batches).values()]
     running = [one for one in timings if not one.failure]
     if not running:
         reasons = "; ".join(f"{entry.name}: {one.failure}" for entry, one in zip(contestants, timings, strict=True))
@@ -79,6 +83,24 @@ def time_candidates(
         )
         for (target, layout, _), one in zip(candidates, timings, strict=True)
     )
+
+
+def size_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in (folder / MODEL, folder / WEIGHTS) if file.is_file())
+
+
+def groups(contestants: Sequence[contest.Contestant], sizes: Sequence[int]) -> Iterator[list[contest.Contestant]]:
+    """The contestants in order, as many at a time as have models of `MOST_AT_ONCE_BYTES` together, or two."""
+    most = max(MOST_AT_ONCE_BYTES, 2 * max(sizes, default=0))
+    group: list[contest.Contestant] = []
+    taken = 0
+    for contestant, size in zip(contestants, sizes, strict=True):
+        if group and taken + size > most:
+            yield group
+            group, taken = [], 0
+        group.append(contestant)
+        taken += size
+    yield group
 
 
 def serve(target: str, folder: str, workload: str) -> None:

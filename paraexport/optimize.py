@@ -63,12 +63,20 @@ def rewrite_into(source: str, folder: str, output: str, layout: str, force: bool
         passes = tuple(row for row in passes if row.name != restore.NAME)
         return Rewritten(False, (version, version), passes, None, sources)
     progress("checking")
-    run, moved = (open_graph(read.path, read.images.name, moved=moved) for moved in (False, True))
-    free_batch.require(run, read)
-    trial = Trial(read, work, Reference(run, moved, read.images.shape, read.path))
+    trial = Trial(read, work, reference_of(read))
     check = trial.require_passed(model, name, steps)
     progress("writing")
     return Rewritten(True, (version, model.opset_imports[""]), passes, check, sources)
+
+
+def reference_of(source: Source) -> Reference:
+    """The answers of the file, from one session at a time."""
+    run = open_graph(source.path, source.images.name)
+    free_batch.require(run, source)
+    reference = Reference(run, source.images.shape, source.path)
+    del run
+    reference.allow(open_graph(source.path, source.images.name, moved=True))
+    return reference
 
 
 def rewritten(source: Source, layout: str) -> tuple[Sequence[Step], tuple[PassRow, ...]]:

@@ -140,3 +140,21 @@ def test_no_target_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(targets, "TARGETS", {})
     with pytest.raises(MissingError, match="no target is installed"):
         choose.installed_targets("fp32")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((1, 1, 1, 1), ["abcd"]),
+        ((40, 40, 30, 20), ["ab", "cd"]),
+        ((300, 300, 300), ["ab", "c"]),
+        ((1, 99, 300), ["abc"]),
+    ],
+)
+def test_large_models_take_turns_a_few_at_a_time(
+    sizes: tuple[int, ...], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "MOST_AT_ONCE_BYTES", 100)
+    contestants = [Contestant(name, []) for name in "abcd"[: len(sizes)]]
+    found = ["".join(one.name for one in group) for group in choose.groups(contestants, sizes)]
+    assert found == expected

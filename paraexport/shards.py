@@ -32,10 +32,10 @@ def checkpoint_file(path: Path) -> Path:
     refuse_distributed(path)
     if (file := weights_in(path)) is None:
         raise CheckpointError(
-            "a directory is no checkpoint",
+            "there is no checkpoint in the folder",
             where=path,
-            expected=f"in a directory, {' or '.join((*INDEXES, *WHOLE))}",
-            remedy="name the weights file inside it",
+            expected=f"one of {', '.join((*INDEXES, *WHOLE))} in it",
+            remedy="name the file of weights",
         )
     return file
 

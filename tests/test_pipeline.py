@@ -292,8 +292,9 @@ def test_an_impossible_option_is_one_clear_error_and_leaves_nothing(
 
 
 def test_no_checkpoint_is_an_error(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere.pt"):
-        with pytest.raises(CheckpointError, match="expected a file"):
+    messages = {tmp_path: "there is no checkpoint in the folder", tmp_path / "nowhere.pt": "expected a file"}
+    for path, message in messages.items():
+        with pytest.raises(CheckpointError, match=message):
             paraexport.build(path, tmp_path / "a.bundle")
     assert not listing(tmp_path)
 

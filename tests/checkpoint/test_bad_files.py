@@ -144,9 +144,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_directory(tmp_path: Path) -> None:
     message = refused(tmp_path)
-    assert "a directory is no checkpoint" in message
+    assert "there is no checkpoint in the folder" in message
     assert "model.safetensors.index.json" in message
-    assert "name the weights file inside it" in message
+    assert "name the file of weights" in message
 
 
 @pytest.mark.parametrize("content", [b"weights, honestly\n", b'{"heads": 3}', b"\x08\x0a\x12\x07pytorch"])

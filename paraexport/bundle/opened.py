@@ -30,6 +30,7 @@ IN_MEMORY_BYTES = 1 << 30
 """The largest file that is read whole."""
 CLOCK_TICK_NS = 20_000_000
 """How long a file system may give two writes the same time."""
+BUILD = "make one with `paraexport build CKPT -o BUNDLE`"
 MOVE_AWAY = "move them out of the bundle"
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -75,10 +76,13 @@ class OpenFolder(Folder):
         try:
             if os.open in os.supports_dir_fd:
                 self.descriptor = os.open(self.real, os.O_RDONLY | os.O_DIRECTORY)
+            else:
+                next(self.real.iterdir(), None)
         except NotADirectoryError:
-            raise BundleError("not a bundle", where=path, expected="a folder", got="a file") from None
-        except OSError as error:
-            raise BundleError("cannot be read", where=path, got=error.strerror) from error
+            raise BundleError("not a bundle", where=path, expected="a folder", got="no folder", remedy=BUILD) from None
+        except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+            got = error.strerror if isinstance(error, OSError) else error
+            raise BundleError("cannot be read", where=path, got=got) from error
 
     def open(self, name: str) -> OpenFile:
         """Open the file `name`, or give the handle that there is.

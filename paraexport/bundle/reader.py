@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from paraexport import claim
 from paraexport.bundle import manifest as manifests
-from paraexport.bundle.opened import BundleReplacedError, OpenFolder
+from paraexport.bundle.opened import BUILD, BundleReplacedError, OpenFolder
 from paraexport.errors import BundleError
 from paraexport.folder import MANIFEST, Folder
 from paraexport.records import Manifest
 
-BUILD = "make one with `paraexport build CKPT -o BUNDLE`"
 PATIENCE_S = 10.0
 """For how long a bundle that is replaced again and again is read again."""
+
+LOOKS = 3
+"""How often nothing must be found at a path before it is believed."""
 
 T = TypeVar("T")
 
@@ -114,24 +116,26 @@ def read_manifest_in(folder: OpenFolder) -> Manifest:
 
 def open_folder(path: Path) -> OpenFolder:
     """The folder at `path`; or what was there, where another process is replacing it or was killed while it did."""
-    try:
-        if path.is_dir():
-            return OpenFolder(path)
-        there = path.exists() or path.is_symlink()
-    except OSError as error:  # such as a name that is too long
-        raise BundleError("cannot be read", where=path, got=error.strerror) from error
-    if there:
-        raise not_a_bundle(path, expected="a folder", got="a file" if path.is_file() else "no folder")
-    claim.repair(path)
-    for _ in range(3):  # it may be put back, or replaced, between two looks
-        if path.is_dir():
-            return OpenFolder(path)
-        if (old := claim.moved_aside(path)) is not None:
+    looks_in_vain = 0
+    while looks_in_vain < LOOKS:
+        for place in places(path):
             try:
-                return OpenFolder(path, old)
-            except BundleError:
-                continue
+                return OpenFolder(path, place)
+            except BundleError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+        # It may have come back, or been replaced, between two looks.
+        looks_in_vain = 0 if path.is_dir() else looks_in_vain + 1
     raise not_a_bundle(path, expected="a folder", got="nothing")
+
+
+def places(path: Path) -> Iterator[Path]:
+    """Where the bundle may be, the second and third asked for only when it is not at `path`."""
+    yield path
+    claim.repair(path)
+    yield path
+    if (old := claim.moved_aside(path)) is not None:
+        yield old
 
 
 def not_a_bundle(path: Path, *, expected: str, got: str | None = None) -> BundleError:

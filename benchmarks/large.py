@@ -10,6 +10,7 @@ of the command and all its processes, pages of mapped files included.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from paraexport.spec import Preprocessing, Spec
 NAME, DEPTH, IMAGES, MAX_BATCH = "large", 2, 16, 8
 LARGE_MB = 1000
 TARGETS = ("onnxruntime", "openvino", "tensorrt-rtx")
+CASES = [*itertools.product(TARGETS, PRECISIONS, OURS)]
 COMMAND = (str(Path(sys.executable).with_name("paraexport")),)
 
 
@@ -127,27 +129,29 @@ Peak: resident memory of the command and its processes together, pages of mapped
 """
 
 
+def parsed(text: str) -> tuple[str, str, str]:
+    """`onnxruntime:int8:stacked`."""
+    found = tuple(text.split(":"))
+    if found not in CASES:
+        raise click.BadParameter(f"{text!r} is not TARGET:PRECISION:LAYOUT")
+    return found
+
+
 @click.command()
 @click.option("--weights-mb", type=float, default=300.0, show_default=True, help="Of float32 weights.")
-@click.option("--target", "targets", multiple=True, type=click.Choice(TARGETS), default=TARGETS)
-@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=PRECISIONS)
-@click.option("--layout", "layouts", multiple=True, type=click.Choice(OURS), default=OURS)
+@click.option("--case", "cases", multiple=True, help="TARGET:PRECISION:LAYOUT, several times; all by default.")
 @click.option("--extra/--no-extra", default=True, help="Validate, bisect and optimize too.")
 @click.option("--name", default=NAME, show_default=True, help="Of the page and table.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True)
-def main(
-    *, weights_mb: float, targets: Sequence[str], precisions: Sequence[str], layouts: Sequence[str], extra: bool,
-    name: str, output: Path,
-) -> None:  # fmt: skip
+def main(*, weights_mb: float, cases: Sequence[str], extra: bool, name: str, output: Path) -> None:
     """Measure, and write NAME.md and NAME.csv to the folder OUTPUT."""
     here, rows = machine.describe(), []
-    wanted = [(target, precision, layout) for target in targets for precision in precisions for layout in layouts]
-    with tempfile.TemporaryDirectory() as work:
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output) as work:
         weights_bytes = prepare(spec_of(weights_mb), Path(work))
-        for one in measure(Path(work), weights_bytes, wanted, extra):
+        for one in measure(Path(work), weights_bytes, [*map(parsed, cases)] or CASES, extra):
             rows.append(one)
             click.echo(f"{one}", err=True)
-            output.mkdir(parents=True, exist_ok=True)
             results.write_csv(output / f"{name}.csv", Row, rows)
             (output / f"{name}.md").write_text(page(rows, results.command(), here), encoding="utf-8")
 

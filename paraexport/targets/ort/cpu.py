@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 INTEGER_PRODUCTS = frozenset(
     {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"}
 )
+WRITTEN_APART = "session.optimized_model_external_initializers"
 
 
 def open_session(model: Path, threads: int | None) -> onnxruntime.InferenceSession:
@@ -61,6 +62,9 @@ def products_in_int8(model: Path) -> frozenset[str]:
     with tempfile.TemporaryDirectory() as work:
         optimised = Path(work) / "optimised.onnx"
         options.optimized_model_filepath = str(optimised)
+        # With its weights inside, a file of more than 2 GiB could not be written.
+        options.add_session_config_entry(f"{WRITTEN_APART}_file_name", "weights")
+        options.add_session_config_entry(f"{WRITTEN_APART}_min_size_in_bytes", "1024")
         onnxruntime.InferenceSession(model, options, providers=[CPU.provider])
         nodes = onnx.load(optimised, load_external_data=False).graph.node
     return frozenset(node.name for node in nodes if node.op_type in INTEGER_PRODUCTS)

@@ -2,15 +2,17 @@
 
     python -m benchmarks.loading [--against FOLDER] [-o RESULTS.md]
 
-`--against` is another checkout of this project, such as one of an earlier commit; it must read the same bundles. Every
-measurement is a fresh process, and all take turns, so that other work on the machine strikes them alike. What is timed
-does not include imports. Memory is the peak of the process, less what it was after the imports.
+`--against` is another checkout of this project, such as one of an earlier commit. Each version loads a bundle that it
+built itself, from the same checkpoint. Every measurement is a fresh process, and all take turns, so that other work on
+the machine strikes them alike. What is timed does not include imports. Memory is the peak of the process, less what it
+was after the imports (Linux).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,7 +21,6 @@ from pathlib import Path
 
 import click
 
-import paraexport
 from benchmarks.machine import describe
 from benchmarks.subjects import seeded_model
 from paraexport.checkpoint import save_checkpoint
@@ -32,10 +33,10 @@ LARGE = Spec(
 )  # fmt: skip
 TARGETS = ("onnxruntime", "openvino")
 MEASURE = """
-import json, resource, sys, time
+import json, pathlib, re, sys, time
 import numpy, PIL.Image, safetensors, {runtime}
 bundle = sys.argv[1]
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
 {imports}
 before_mb, started_s = peak(), time.perf_counter()
 {load}
@@ -49,23 +50,32 @@ ALONE = {
 OURS = {"imports": "import paraexport.engine", "load": "engine = paraexport.load(bundle)"}
 
 
+def run(checkout: Path | None, *command: str) -> str:
+    """What `python command` prints, with the package of `checkout`."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout or "")}
+    return subprocess.run(
+        [sys.executable, "-P", *command], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    ).stdout
+
+
 def measure(bundle: Path, target: str, checkout: Path | None) -> tuple[float, float]:
     """(seconds, MB) of one load in a fresh process: by the package in `checkout`, or by the runtime alone."""
     parts = OURS if checkout else {"imports": "", "load": ALONE[target]}
-    code = MEASURE.format(runtime=target, **parts)
-    environment = {**os.environ, "PYTHONPATH": str(checkout or "")}
-    command = [sys.executable, "-P", "-c", code, str(bundle)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    seconds, peak_mb = json.loads(done.stdout.splitlines()[-1])
+    seconds, peak_mb = json.loads(run(checkout, "-c", MEASURE.format(runtime=target, **parts), str(bundle)))
     return seconds, peak_mb
 
 
-def rows(name: str, bundle: Path, target: str, contestants: dict[str, Path | None], times: int) -> list[str]:
+def rows(name: str, checkpoint: Path, target: str, contestants: dict[str, Path | None], times: int) -> list[str]:
     """One row of the table for each contestant; each takes its turn `times` times."""
+    bundles: dict[str, Path] = {}
+    for contestant, checkout in contestants.items():
+        bundles[contestant] = checkpoint.parent / f"{checkpoint.stem}-{target}-{len(bundles)}"
+        build = ("build", str(checkpoint), "-o", str(bundles[contestant]), "--target", target, "--max-batch", "8")
+        run(checkout or ROOT, "-m", "paraexport", *build, "-q")
     found: dict[str, list[tuple[float, float]]] = {contestant: [] for contestant in contestants}
     for _ in range(times):
         for contestant, checkout in contestants.items():
-            found[contestant].append(measure(bundle, target, checkout))
+            found[contestant].append(measure(bundles[contestant], target, checkout))
     lines = []
     for contestant, runs in found.items():
         seconds, peaks = zip(*runs, strict=True)
@@ -75,15 +85,12 @@ def rows(name: str, bundle: Path, target: str, contestants: dict[str, Path | Non
     return lines
 
 
-def bundles(work: Path, target: str) -> dict[str, Path]:
+def checkpoints(work: Path) -> dict[str, Path]:
     """The example, and a model of about 500 MB with random weights."""
-    example = paraexport.build(ROOT / "models/digits.pt", work / f"digits-{target}", target=target)
     images = Preprocessing(image_size=LARGE.image_size, channels=LARGE.channels, resize=LARGE.image_size)
-    if not (checkpoint := work / "large.pt").exists():
-        save_checkpoint(checkpoint, seeded_model(LARGE), images, tuple(map(str, range(LARGE.classes))))
-    large = paraexport.build(checkpoint, work / f"large-{target}", target=target, max_batch=8)
-    size_mb = sum(entry.size_bytes for entry in large.manifest.files.values()) / 1e6
-    return {"example": example.path, f"{size_mb:.0f} MB": large.path}
+    save_checkpoint(work / "large.pt", seeded_model(LARGE), images, tuple(map(str, range(LARGE.classes))))
+    shutil.copy(ROOT / "models/digits.pt", work)
+    return {"example": work / "digits.pt", f"{(work / 'large.pt').stat().st_size / 1e6:.0f} MB": work / "large.pt"}
 
 
 @click.command()
@@ -99,9 +106,9 @@ def main(against: Path | None, times: int, output: Path | None) -> None:
     lines = ["| model | target | opened by | seconds, least | median | memory, MB |", "|-|-|-|-|-|-|"]
     print("\n".join(lines))
     with tempfile.TemporaryDirectory() as work:
-        for target in TARGETS:
-            for name, bundle in bundles(Path(work), target).items():
-                lines += rows(name, bundle, target, contestants, times)
+        for name, checkpoint in checkpoints(Path(work)).items():
+            for target in TARGETS:
+                lines += rows(name, checkpoint, target, contestants, times)
     if output is not None:
         title = "# Loading\n\n`python -m benchmarks.loading`: time and peak memory of one load in a fresh process."
         output.write_text(f"{title}\n{machine}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")

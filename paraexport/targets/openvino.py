@@ -69,14 +69,17 @@ class OpenVinoSession:
     def __init__(self, model: Path, threads: int | None, *, in_float32: bool = False) -> None:
         """`in_float32`: what is quantised is computed in float32, with every rounding of Q/DQ."""
         import openvino
+        from openvino.frontend import FrontEndManager
 
+        # A path without ".onnx", as of a handle, would be tried in every other format first.
+        reader = FrontEndManager().load_by_framework("onnx")
         # Without the hint OpenVINO computes in bfloat16 or half wherever the CPU has them.
         settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         if in_float32:
             settings["LP_TRANSFORMS_MODE"] = "NO"
-        self.compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self.compiled = openvino.Core().compile_model(reader.convert(reader.load(model)), "CPU", settings)
         self.local = threading.local()
         self.inputs, self.outputs = map(tensors, (self.compiled.inputs, self.compiled.outputs))
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport import contest, own_process, targets
+from paraexport import contest, targets
 from paraexport.errors import MissingError, on_one_line
 from paraexport.folder import MODEL, WEIGHTS, Folder
 from paraexport.records import Candidate
+from paraexport.system import process
 
 BATCHES = (1, 8)
 """One image as it comes, and a small queue."""
@@ -58,7 +59,7 @@ def time_candidates(
     """
     batches, said = batches_up_to(workload.max_batch), json.dumps(dataclasses.asdict(workload))
     contestants = [
-        contest.Contestant(f"{target}, {layout}", own_process.command(CONTESTANT, target, str(folder), said))
+        contest.Contestant(f"{target}, {layout}", process.command(CONTESTANT, target, str(folder), said))
         for target, layout, folder in candidates
     ]
     sizes = [size_bytes(folder) for *_, folder in candidates]

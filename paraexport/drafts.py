@@ -19,11 +19,11 @@ from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
 from paraexport.errors import EngineError, MissingError
 from paraexport.folder import Folder
-from paraexport.memory import give_back
 from paraexport.options import AUTO, Options
 from paraexport.records import Candidate, Lowering, Rewrite
 from paraexport.scores import as_logits
 from paraexport.spec import LOGITS, Scores
+from paraexport.system.memory import give_back
 
 if TYPE_CHECKING:
     from paraexport.precision.calibration import Calibration

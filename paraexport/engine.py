@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import REBUILD, Bundle, reading
-from paraexport.cpus import checked_threads
 from paraexport.errors import BundleError, DataError, EngineError, ParaexportError, of_runtime, on_one_line
 from paraexport.records import TensorInfo
+from paraexport.system.cpus import checked_threads
 
 
 class Engine:

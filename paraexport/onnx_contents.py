@@ -7,9 +7,9 @@ from pathlib import Path
 from paraexport import onnx_outside
 from paraexport.clock import Progress, silent
 from paraexport.errors import InputError
-from paraexport.memory_bound import memory_bound
 from paraexport.onnx_summary import Contents, summary_of
 from paraexport.rewrite.cost import parts
+from paraexport.system.memory_bound import memory_bound
 
 
 def read(path: Path | str, *, progress: Progress = silent) -> Contents:

@@ -14,8 +14,8 @@ import onnx
 import onnx_ir as ir
 
 from paraexport.errors import InputError, ParaexportError, TraceError, lack_of_memory, on_one_line
-from paraexport.memory import give_back
-from paraexport.plain_paths import plain
+from paraexport.system.memory import give_back
+from paraexport.system.plain_paths import plain
 
 INVALID = "not valid ONNX"
 REMEDY = "export it again, or copy it again"

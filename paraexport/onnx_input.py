@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from paraexport import onnx_outside
 from paraexport.errors import InputError, on_one_line
-from paraexport.memory_bound import memory_bound
 from paraexport.onnx_summary import OVERRIDABLE_IR, RANDOM
+from paraexport.system.memory_bound import memory_bound
 
 OLDEST_OPSET = 13
 MOST_SHOWN = 3

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from paraexport.claim import claim, writing
 from paraexport.errors import OutputError
+from paraexport.system.claim import claim, writing
 
 
 def check(output: Path, sources: Collection[Path], *, force: bool) -> None:

@@ -15,7 +15,6 @@ from paraexport import free_batch, onnx_input, onnx_output
 from paraexport.clock import Progress, silent
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.files import without_dots
-from paraexport.memory_bound import memory_bound
 from paraexport.onnx_file import save
 from paraexport.onnx_input import Source
 from paraexport.onnx_outside import most_memory
@@ -24,6 +23,7 @@ from paraexport.records import Check
 from paraexport.rewrite import Step, applied, canonical, foreign_steps, restore, tidy
 from paraexport.rewrite.cost import multiply_adds
 from paraexport.self_check import Difference, Reference, as_check, open_graph
+from paraexport.system.memory_bound import memory_bound
 
 __all__ = ["LAYOUT_NAMES", "Optimized", "PassRow", "Size", "optimize", "optimize_here"]
 NO_REWRITES = {canonical.NAME, restore.NAME, tidy.NAME}

@@ -23,7 +23,6 @@ from paraexport import (
     validate,
 )
 from paraexport.bundle import Bundle
-from paraexport.claim import Claim, claim
 from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
@@ -31,10 +30,11 @@ from paraexport.faults import Bisection
 from paraexport.files import without_dots
 from paraexport.folder import Folder
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
-from paraexport.plain_paths import plain, readable
 from paraexport.records import Manifest, Source
 from paraexport.shards import bundle_name, checkpoint_digest
 from paraexport.spec import Classifier
+from paraexport.system.claim import Claim, claim
+from paraexport.system.plain_paths import plain, readable
 from paraexport.variety import Watch
 
 AnyPath = str | os.PathLike[str]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from paraexport.errors import InputError, ParaexportError, lack_of_memory, on_one_line
 from paraexport.limits import LIMITS
-from paraexport.plain_paths import plain
 from paraexport.records import Check
+from paraexport.system.plain_paths import plain
 from paraexport.validate import BATCH_SIZES
 
 Images = NDArray[np.float32]

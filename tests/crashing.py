@@ -1,4 +1,4 @@
-"""Functions for `paraexport.isolation` to call that do what libraries do on odd files."""
+"""Functions for `paraexport.system.isolation` to call that do what libraries do on odd files."""
 
 from __future__ import annotations
 

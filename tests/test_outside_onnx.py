@@ -15,8 +15,8 @@ from onnx import AttributeProto, helper, numpy_helper
 
 from paraexport import onnx_contents, onnx_input, onnx_outside
 from paraexport.errors import InputError
-from paraexport.memory_bound import memory_bound
 from paraexport.optimize import optimize_here
+from paraexport.system.memory_bound import memory_bound
 from tests.test_optimize import Edit, answers, node, nothing_to_do, plain, saved
 
 Read = Callable[[Path], object]

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from paraexport.claim import OLD
 from paraexport.errors import OutputError
+from paraexport.system.claim import OLD
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 """As in Linux's <fcntl.h> and <linux/fs.h>."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from paraexport.bundle.manifest import MANIFEST_BYTES, encode, parse_json, seal
 from paraexport.bundle.opened import OpenFolder
 from paraexport.bundle.swap import replace
-from paraexport.claim import Claim, claim, writing
 from paraexport.errors import BundleError, OutputError
 from paraexport.folder import MANIFEST
 from paraexport.records import FileEntry, Manifest
+from paraexport.system.claim import Claim, claim, writing
 
 MEANWHILE = "another build has put a bundle there meanwhile"
 

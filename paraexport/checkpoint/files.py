@@ -19,8 +19,8 @@ from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.given import truncated
 from paraexport.checkpoint.torch_file import RESAVE, ZIP, load_safely, reading
 from paraexport.errors import CheckpointError, InputError
-from paraexport.plain_paths import plain
 from paraexport.shards import is_index, read_index, refuse_distributed
+from paraexport.system.plain_paths import plain
 
 
 class Kind(Enum):

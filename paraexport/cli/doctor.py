@@ -15,8 +15,8 @@ from paraexport import __version__, targets
 from paraexport.cli.options import output_options
 from paraexport.cli.output import emit_json, print_table
 from paraexport.cli.stages import Stages
-from paraexport.cpus import usable_cpus
 from paraexport.errors import MissingError
+from paraexport.system.cpus import usable_cpus
 
 MODULES = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime"}
 """The module of a library whose name tells another."""

@@ -175,8 +175,8 @@ def print_manifest(manifest: Manifest) -> None:
 def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
     import msgspec
 
-    from paraexport import isolation
     from paraexport.onnx_summary import Contents
+    from paraexport.system import isolation
 
     found = isolation.call(
         "paraexport.onnx_contents:read",

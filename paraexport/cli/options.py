@@ -14,9 +14,9 @@ import click
 from paraexport import __version__
 from paraexport.cli.output import emit_json
 from paraexport.compilation import EngineOptions
-from paraexport.cpus import checked_threads
 from paraexport.errors import InputError, brief
 from paraexport.profiles import Profile
+from paraexport.system.cpus import checked_threads
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -7,10 +7,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from paraexport import isolation, optimize_process
+from paraexport import optimize_process
 from paraexport.optimize import Optimized, optimize_here
 from paraexport.rewrite import LAYOUTS
 from paraexport.rewrite.edit import Applied
+from paraexport.system import isolation
 from tests.cli.conftest import Run
 from tests.rewrite.graphs import SMALL, traced
 from tests.test_optimize import fixed_batch, nothing_to_do, saved

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paraexport import own_process
 from paraexport.errors import on_one_line
+from paraexport.system import process
 from paraexport.targets.ort.provider import CUDA, PROVIDERS, Provider
 from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
@@ -113,7 +113,7 @@ def lack_of_libraries(provider: Provider) -> Lack | None:
     Not in this one: ONNX Runtime must be the first to load it, or it is left without its host.
     """
     try:
-        command = own_process.command(LOADING, provider.name)
+        command = process.command(LOADING, provider.name)
         done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_AT_MOST_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
         return Lack(f"{provider.provider} was not loaded within {LOAD_AT_MOST_S:g} s", provider.remedy)

@@ -16,8 +16,9 @@ from random import Random
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
-from paraexport import isolation, onnx_contents, onnx_input
+from paraexport import onnx_contents, onnx_input
 from paraexport.optimize import rewritten
+from paraexport.system import isolation
 from tests.faults.mutation import EDGES, mutate
 from tests.faults.reader import Reader
 
@@ -241,7 +242,7 @@ def damage(data: bytes, pick: Random) -> bytes:
     return changed.replace(NO_TEXT.encode(), b"\xff\xfe" + NO_TEXT.encode()[2:])
 
 
-# Reading. The command does all of it in a process of its own (`paraexport.isolation`), and so does this, with a fork.
+# Reading. The command does all of it in a process of its own (`paraexport.system.isolation`), and so does this, with a fork.
 
 
 def optimize_up_to_the_self_check(file: Path) -> None:

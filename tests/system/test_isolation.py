@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from paraexport import isolation
 from paraexport.errors import CheckFailed, InputError, MissingError, OutputError
+from paraexport.system import isolation
 from tests.crashing import CHECK
 
 FILE = Path("odd.onnx")

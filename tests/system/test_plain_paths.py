@@ -20,8 +20,8 @@ import paraexport
 from paraexport.bundle import Bundle
 from paraexport.checkpoint.files import read_safetensors
 from paraexport.optimize import optimize
-from paraexport.plain_paths import plain, readable
 from paraexport.revalidate import revalidate
+from paraexport.system.plain_paths import plain, readable
 
 LATIN = os.fsdecode(b"b\xe4r\xff")
 """`bär` and one byte more, in Latin-1."""
@@ -50,7 +50,7 @@ def test_a_link_leads_to_the_same_file_and_folder(tmp_path: Path) -> None:
 
 def test_links_are_gone_when_the_process_ends(tmp_path: Path) -> None:
     (tmp_path / LATIN).mkdir()
-    code = "import os, sys; from pathlib import Path; from paraexport.plain_paths import plain\n"
+    code = "import os, sys; from pathlib import Path; from paraexport.system.plain_paths import plain\n"
     code += "print(plain(Path(sys.argv[1])))"
     done = subprocess.run([sys.executable, "-c", code, tmp_path / LATIN], capture_output=True, text=True, check=True)
     assert not Path(done.stdout.strip()).parent.exists()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from paraexport.claim import NAME, OLD, claim, lock_of, moved_aside, repair, tag_of, take
 from paraexport.errors import OutputError
+from paraexport.system.claim import NAME, OLD, claim, lock_of, moved_aside, repair, tag_of, take
 
 HOLD = """
 import sys, time

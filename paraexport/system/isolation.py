@@ -21,13 +21,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from paraexport import errors, own_process
+from paraexport import errors
 from paraexport.clock import Progress, silent
 from paraexport.errors import NO_MEMORY, InputError, MissingError, ParaexportError, lack_of_memory, on_one_line
-from paraexport.plain_paths import remove_links
 from paraexport.records import Check
+from paraexport.system import process
+from paraexport.system.plain_paths import remove_links
 
-SERVING = "from paraexport import isolation; isolation.serve()"
+SERVING = "from paraexport.system import isolation; isolation.serve()"
 MOST_CHARACTERS = 300
 MOST_WARNINGS = 8
 FREE_MEMORY = "free memory"
@@ -56,7 +57,7 @@ def call(
     stage = "starting"
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(  # noqa: S603 (a command of our own)
-            own_process.command(SERVING), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, encoding="ascii"
+            process.command(SERVING), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, encoding="ascii"
         )
         try:
             assert child.stdin is not None

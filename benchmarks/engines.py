@@ -23,12 +23,12 @@ from benchmarks import machine, results
 from benchmarks.prepared import Prepared
 from benchmarks.rewrites import released
 from benchmarks.subjects import OURS
-from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.options import PRECISIONS
 from paraexport.spec import Pool, Residual, Spec
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT
+from paraexport.timing.clock import silent
 
 TARGET, MAX_BATCH = TensorRT(RTX), 64
 NAME = "engines"

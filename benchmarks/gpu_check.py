@@ -31,13 +31,13 @@ from benchmarks.rewrites import released
 from benchmarks.roofline import Work, work_of
 from benchmarks.subjects import OURS
 from paraexport import targets
-from paraexport.clock import silent
 from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.folder import Folder
 from paraexport.options import PRECISIONS
 from paraexport.spec import Spec
 from paraexport.targets.trt.device import find_device
 from paraexport.targets.trt.session import EngineSession
+from paraexport.timing.clock import silent
 
 TARGETS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-tensorrt", "onnxruntime-tensorrt-rtx")
 BRANCHES, DEPTH = (1, 2, 4, 8, 16, 32), 2

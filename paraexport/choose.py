@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport import contest, targets
+from paraexport import targets
 from paraexport.errors import MissingError, on_one_line
 from paraexport.folder import MODEL, WEIGHTS, Folder
 from paraexport.records import Candidate
 from paraexport.system import process
+from paraexport.timing import contest
 
 BATCHES = (1, 8)
 """One image as it comes, and a small queue."""

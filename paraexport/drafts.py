@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import choose, targets
-from paraexport.clock import Clock, Progress
 from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
 from paraexport.errors import EngineError, MissingError
@@ -24,6 +23,7 @@ from paraexport.records import Candidate, Lowering, Rewrite
 from paraexport.scores import as_logits
 from paraexport.spec import LOGITS, Scores
 from paraexport.system.memory import give_back
+from paraexport.timing.clock import Clock, Progress
 
 if TYPE_CHECKING:
     from paraexport.precision.calibration import Calibration

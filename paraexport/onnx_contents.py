@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from paraexport import onnx_outside
-from paraexport.clock import Progress, silent
 from paraexport.errors import InputError
 from paraexport.onnx_summary import Contents, summary_of
 from paraexport.rewrite.cost import parts
 from paraexport.system.memory_bound import memory_bound
+from paraexport.timing.clock import Progress, silent
 
 
 def read(path: Path | str, *, progress: Progress = silent) -> Contents:

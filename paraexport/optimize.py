@@ -12,7 +12,6 @@ from pathlib import Path
 import onnx_ir as ir
 
 from paraexport import free_batch, onnx_input, onnx_output
-from paraexport.clock import Progress, silent
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.files import without_dots
 from paraexport.onnx_file import save
@@ -24,6 +23,7 @@ from paraexport.rewrite import Step, applied, canonical, foreign_steps, restore,
 from paraexport.rewrite.cost import multiply_adds
 from paraexport.self_check import Difference, Reference, as_check, open_graph
 from paraexport.system.memory_bound import memory_bound
+from paraexport.timing.clock import Progress, silent
 
 __all__ = ["LAYOUT_NAMES", "Optimized", "PassRow", "Size", "optimize", "optimize_here"]
 NO_REWRITES = {canonical.NAME, restore.NAME, tidy.NAME}

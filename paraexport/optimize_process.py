@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 
 from paraexport import onnx_output
-from paraexport.clock import Progress, silent
 from paraexport.errors import InputError
 from paraexport.files import without_dots
 from paraexport.options import LAYOUTS
 from paraexport.records import Check
 from paraexport.system import isolation
+from paraexport.timing.clock import Progress, silent
 
 LAYOUT_NAMES = LAYOUTS[1:]
 """Those that rewrite."""

@@ -23,7 +23,6 @@ from paraexport import (
     validate,
 )
 from paraexport.bundle import Bundle
-from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
 from paraexport.faults import Bisection
@@ -35,6 +34,7 @@ from paraexport.shards import bundle_name, checkpoint_digest
 from paraexport.spec import Classifier
 from paraexport.system.claim import Claim, claim
 from paraexport.system.plain_paths import plain, readable
+from paraexport.timing.clock import Clock, Progress, silent
 from paraexport.variety import Watch
 
 AnyPath = str | os.PathLike[str]

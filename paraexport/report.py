@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from paraexport import report_page
 from paraexport.bundle import REBUILD
-from paraexport.clock import Clock
 from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
 from paraexport.errors import BundleError, on_one_line
 from paraexport.folder import Folder
 from paraexport.records import Accuracy, Manifest, Report
+from paraexport.timing.clock import Clock
 
 JSON, HTML = "report.json", "report.html"
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paraexport import bundle, cache, golden, image_evidence, inputs, report, targets, validate
-from paraexport.clock import Clock, Progress, silent
 from paraexport.compilation import EngineOptions
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
@@ -20,6 +19,7 @@ from paraexport.options import Options
 from paraexport.records import Check, Manifest
 from paraexport.scores import class_names, recorded
 from paraexport.shards import checkpoint_digest
+from paraexport.timing.clock import Clock, Progress, silent
 from paraexport.variety import Watch
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 import paraexport
 from paraexport import drafts, onnx_file, revalidate, targets
 from paraexport.checkpoint import save_checkpoint
-from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.dataset import Samples, made_up_samples
 from paraexport.folder import Folder
@@ -23,6 +22,7 @@ from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options
 from paraexport.probe import open_probe
 from paraexport.spec import LOGITS, Preprocessing
 from paraexport.targets import Workload
+from paraexport.timing.clock import silent
 from paraexport.trace import trace
 from tests.rewrite.graphs import model_of
 from tests.targets.engines import SMALL, require_rtx, tensorrt_rtx

@@ -16,12 +16,12 @@ from paraexport.bisection.cut import Part
 from paraexport.bisection.submodel import pack, submodel, unpack
 from paraexport.bisection.values import Array, Form, Reference
 from paraexport.bundle import MODEL, Bundle
-from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import on_one_line
 from paraexport.faults import PartDifference
 from paraexport.folder import Folder
 from paraexport.onnx_file import save
+from paraexport.timing.clock import silent
 
 SHOWN = 200
 

@@ -28,12 +28,12 @@ from paraexport.cli.output import (
     warn_of_assumptions,
 )
 from paraexport.cli.stages import Stages
-from paraexport.clock import silent
 from paraexport.errors import BundleError
 from paraexport.records import Manifest, TensorInfo
 from paraexport.scores import describe, recorded
 from paraexport.shards import is_checkpoint_folder, weight_files
 from paraexport.spec import Assumption, Classifier, Preprocessing
+from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint

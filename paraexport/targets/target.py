@@ -10,10 +10,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.folder import Folder
 from paraexport.records import TensorInfo
+from paraexport.timing.clock import Progress
 
 UNTOLD = "the runtime does not tell what it computes in int8"
 

@@ -16,13 +16,13 @@ from onnx import numpy_helper
 
 from paraexport import targets
 from paraexport.bundle import Bundle
-from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.folder import Folder
 from paraexport.profiles import settle
 from paraexport.targets import Availability, Session, Workload
 from paraexport.targets.ort.provider import CPU
 from paraexport.targets.ort.target import OnnxRuntime, OnnxRuntimeSession
+from paraexport.timing.clock import Progress
 
 NAME, COMPILED = "faulty", "compiled"
 RIGHT = OnnxRuntime(CPU)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from paraexport import drafts, targets
-from paraexport.clock import silent
 from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
@@ -24,6 +23,7 @@ from paraexport.paraformer import ParaFormer
 from paraexport.spec import Preprocessing, Spec
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT
+from paraexport.timing.clock import silent
 from paraexport.trace import trace
 from tests.rewrite.graphs import model_of
 

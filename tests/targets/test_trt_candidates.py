@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from paraexport import drafts, targets
-from paraexport.clock import Clock, silent
 from paraexport.drafts import Draft
 from paraexport.errors import EngineError
 from paraexport.options import Options
+from paraexport.timing.clock import Clock, silent
 from tests.targets.engines import require_rtx, save
 
 RIGHT = "g (float[batch,1,2,2] images) => (float[batch,1,2,2] logits) { logits = Relu(images) }"

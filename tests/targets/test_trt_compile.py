@@ -14,7 +14,6 @@ import onnx
 import pytest
 
 from paraexport import targets
-from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError, InputError
 from paraexport.folder import Folder
@@ -24,6 +23,7 @@ from paraexport.rewrite import LAYOUTS
 from paraexport.targets.trt import info
 from paraexport.targets.trt.flavour import RTX, TENSORRT
 from paraexport.targets.trt.plan import UNLISTED
+from paraexport.timing.clock import silent
 from tests.targets.engines import SMALL, compile_here, require_rtx, save, tensorrt_rtx, write_graph
 
 PRECISIONS = {"fp32": "float", "fp16": "half", "bf16": "bf16", "int8": "int8"}

@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 from paraexport import targets
-from paraexport.clock import silent
 from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError
 from paraexport.folder import Folder
@@ -23,6 +22,7 @@ from paraexport.targets.trt.loaded import GRAPHS_OFF
 from paraexport.targets.trt.session import EngineSession
 from paraexport.targets.trt.target import TensorRT
 from paraexport.targets.trt.worker import MOST_GRAPHS
+from paraexport.timing.clock import silent
 from tests.targets.engines import SMALL, write_graph
 
 pytestmark = pytest.mark.gpu

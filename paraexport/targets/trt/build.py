@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paraexport.clock import Progress
 from paraexport.compilation import EngineInfo, EngineOptions, Inspection
 from paraexport.errors import EngineError, MissingError
 from paraexport.files import cache_folder
@@ -22,6 +21,7 @@ from paraexport.targets.trt.loaded import unreadable
 from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver, started
 from paraexport.targets.trt.network import parse
 from paraexport.targets.trt.stoppable import stoppable
+from paraexport.timing.clock import Progress
 
 MIB = 2**20
 NO_LAYERS = "the engine inspector tells of no layers, or in another form than its documents"

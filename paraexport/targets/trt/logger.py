@@ -10,8 +10,8 @@ import collections
 import functools
 from typing import Any
 
-from paraexport.clock import Progress
 from paraexport.errors import MissingError
+from paraexport.timing.clock import Progress
 
 MOST_LINES = 200
 

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 import paraexport
-from paraexport import choose, contest, targets
-from paraexport.contest import Contestant, Timing
+from paraexport import choose, targets
 from paraexport.engine import load
 from paraexport.errors import MissingError
 from paraexport.golden import read
+from paraexport.timing import contest
+from paraexport.timing.contest import Contestant, Timing
 
-SLEEPS = "import time; from paraexport import contest; contest.serve(lambda batch: time.sleep(batch * {seconds}))"
+SLEEPS = (
+    "import time; from paraexport.timing import contest; contest.serve(lambda batch: time.sleep(batch * {seconds}))"
+)
 
 
 def sleeper(seconds: float) -> Contestant:

@@ -1,0 +1,1 @@
+"""Measures time: the stages of a command, and commands side by side."""

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paraexport.faults import Bisection
+    from paraexport.findings.bisection import Bisection
     from paraexport.records import Check
 
 

@@ -25,8 +25,8 @@ from paraexport import (
 from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
-from paraexport.faults import Bisection
 from paraexport.files import without_dots
+from paraexport.findings.bisection import Bisection
 from paraexport.folder import Folder
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source

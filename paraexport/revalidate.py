@@ -13,7 +13,7 @@ from paraexport import bundle, cache, golden, image_evidence, inputs, report, ta
 from paraexport.compilation import EngineOptions
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
-from paraexport.faults import Bisection
+from paraexport.findings.bisection import Bisection
 from paraexport.limits import LIMITS
 from paraexport.options import Options
 from paraexport.records import Check, Manifest

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, DataError, InputError
-from paraexport.faults import Bisection
+from paraexport.findings.bisection import Bisection
 from paraexport.limits import LIMITS, OTHER_SIDE, TIES, Limit
 from paraexport.records import Accuracy, Check
 from paraexport.scores import answers, as_logits, classes_of, largest_difference

@@ -23,7 +23,7 @@ from paraexport.bisection.values import Array, Reference, forms
 from paraexport.bundle import MODEL, Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.engine import Engine
-from paraexport.faults import Bisection, PartDifference
+from paraexport.findings.bisection import Bisection, PartDifference
 from paraexport.onnx_file import load
 from paraexport.records import Check
 from paraexport.timing.clock import Progress, silent

@@ -18,7 +18,7 @@ from paraexport.bisection.values import Array, Form, Reference
 from paraexport.bundle import MODEL, Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import on_one_line
-from paraexport.faults import PartDifference
+from paraexport.findings.bisection import PartDifference
 from paraexport.folder import Folder
 from paraexport.onnx_file import save
 from paraexport.timing.clock import silent

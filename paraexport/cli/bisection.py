@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paraexport.cli.output import line_of, print_table
-from paraexport.faults import Bisection
+from paraexport.findings.bisection import Bisection
 
 
 def print_bisection(bisection: Bisection) -> None:

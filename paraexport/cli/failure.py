@@ -19,7 +19,7 @@ from paraexport.cli.signals import Interrupted
 from paraexport.cli.stages import STDERR, STDOUT
 from paraexport.cli.watchdog import Farewell
 from paraexport.errors import InputError, MissingError, ParaexportError, lack_of_memory
-from paraexport.faults import Bisection
+from paraexport.findings.bisection import Bisection
 from paraexport.records import Check
 
 ENDED = "a library did not stop, so that the process was ended; the next build removes what is left of this"

@@ -1,0 +1,1 @@
+"""What the stages find out, as plain data: frozen dataclasses that every room may read."""

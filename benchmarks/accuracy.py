@@ -21,9 +21,9 @@ from benchmarks.subjects import Recipe, write_graphs
 from calib import make_digits
 from paraexport.checkpoint import load_checkpoint
 from paraexport.dataset import open_samples
-from paraexport.paraformer import ParaFormer
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing
 from paraexport.preprocess import prepare_batch
-from paraexport.spec import Preprocessing
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

@@ -33,8 +33,8 @@ from benchmarks.subjects import OURS
 from paraexport import targets
 from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.folder import Folder
+from paraexport.model.spec import Spec
 from paraexport.options import PRECISIONS
-from paraexport.spec import Spec
 from paraexport.targets.trt.device import find_device
 from paraexport.targets.trt.session import EngineSession
 from paraexport.timing.clock import silent

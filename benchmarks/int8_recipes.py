@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.subjects import PLAIN, RECIPES, SEED, Recipe
 
 if TYPE_CHECKING:
-    from paraexport.paraformer import ParaFormer
+    from paraexport.model.reference import ParaFormer
 
 Floats = NDArray[np.float32]
 NNCF, STATIC, DYNAMIC, MODELOPT, PREPARED = "nncf", "ort-static", "ort-dynamic", "modelopt", "ort-prepared"
@@ -176,7 +176,7 @@ def build_ours(layout: str, target: str, model: ParaFormer, path: Path) -> str:
 def checkpoint(model: ParaFormer, folder: Path) -> Path:
     """`model.pt`, written if it is not there."""
     from paraexport.checkpoint import save_checkpoint
-    from paraexport.spec import Preprocessing
+    from paraexport.model.spec import Preprocessing
 
     path, spec = folder / "model.pt", model.spec
     if not path.exists():

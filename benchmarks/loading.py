@@ -24,7 +24,7 @@ import click
 from benchmarks.machine import describe
 from benchmarks.subjects import seeded_model
 from paraexport.checkpoint import save_checkpoint
-from paraexport.spec import Preprocessing, Spec
+from paraexport.model.spec import Preprocessing, Spec
 
 ROOT = Path(__file__).parent.parent
 LARGE = Spec(

@@ -23,7 +23,7 @@ from benchmarks.bursts import Timing
 from benchmarks.contest import Contestant, Row, compete
 from benchmarks.rewrites import released
 from benchmarks.subjects import OPTIMIZED, OURS, PLAIN, PRODUCT, Recipe, prepare, prepare_product
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 
 TARGETS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 PEERS = (

@@ -16,9 +16,9 @@ from benchmarks.subjects import seeded_model
 from paraexport import drafts, targets
 from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing, Spec
 from paraexport.options import Options
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Preprocessing, Spec
 from paraexport.trace import trace
 
 BATCHES = (1, 32)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 
 if TYPE_CHECKING:
-    from paraexport.paraformer import ParaFormer
+    from paraexport.model.reference import ParaFormer
 
 SEED = 0
 PLAIN_OPSET = 20
@@ -131,7 +131,7 @@ def seeded_model(spec: Spec) -> ParaFormer:
     """Random weights, the same in every process; norms and biases too, so that no constant is 0 or 1."""
     import torch
 
-    from paraexport.paraformer import ParaFormer
+    from paraexport.model.reference import ParaFormer
 
     torch.manual_seed(SEED)
     model = ParaFormer(spec).eval()

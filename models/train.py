@@ -26,9 +26,9 @@ from torch.nn import functional as F
 from calib import make_digits
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.dataset import open_samples
-from paraexport.paraformer import ParaFormer
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing, Spec
 from paraexport.preprocess import prepare_batch
-from paraexport.spec import Preprocessing, Spec
 
 HERE = Path(__file__).parent
 CALIB = HERE.parent / "calib"

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from paraexport import errors as errors
     from paraexport.engine import Engine as Engine
     from paraexport.engine import load as load
-    from paraexport.paraformer import ParaFormer as ParaFormer
+    from paraexport.model.reference import ParaFormer as ParaFormer
+    from paraexport.model.spec import Spec as Spec
     from paraexport.pipeline import build as build
-    from paraexport.spec import Spec as Spec
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Engine": "paraexport.engine",
-    "ParaFormer": "paraexport.paraformer",
-    "Spec": "paraexport.spec",
+    "ParaFormer": "paraexport.model.reference",
+    "Spec": "paraexport.model.spec",
     "build": "paraexport.pipeline",
     "load": "paraexport.engine",
 }

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from paraexport.arrays import ArraySource, open_array
 from paraexport.errors import DataError
 from paraexport.files import file_digest, image_files
+from paraexport.model.spec import Preprocessing
 from paraexport.preprocess import prepare_file
-from paraexport.spec import Preprocessing
 
 
 class _Source(Protocol):

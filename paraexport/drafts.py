@@ -18,10 +18,10 @@ from paraexport.compilation import EngineInfo
 from paraexport.dataset import Samples
 from paraexport.errors import EngineError, MissingError
 from paraexport.folder import Folder
+from paraexport.model.scores import as_logits
+from paraexport.model.spec import LOGITS, Scores
 from paraexport.options import AUTO, Options
 from paraexport.records import Candidate, Lowering, Rewrite
-from paraexport.scores import as_logits
-from paraexport.spec import LOGITS, Scores
 from paraexport.system.memory import give_back
 from paraexport.timing.clock import Clock, Progress
 

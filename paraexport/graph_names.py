@@ -2,7 +2,7 @@
 
 The node of a query projection is called `branches.3/layers.1/attention/query/MatMul`, its weight
 `branches.3/layers.1/attention/query/weight`, and the value that a module returns has the module's name, which is
-the name of its tap (`paraexport.taps`): so a value of the graph and a value of PyTorch are compared by name alone.
+the name of its tap (`paraexport.model.taps`): so a value of the graph and a value of PyTorch are compared by name alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from paraexport.taps import tap_name
+from paraexport.model.taps import tap_name
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter notes a node's modules from the outermost in, and the node's own name last."""

@@ -14,10 +14,10 @@ from paraexport.dataset import Samples
 from paraexport.drafts import in_batches
 from paraexport.errors import DataError
 from paraexport.inputs import ENOUGH, ENOUGH_TO_HOLD_OUT, counted
+from paraexport.model.scores import answers, class_names, classes_of, recorded
+from paraexport.model.spec import Scores
 from paraexport.options import Options
 from paraexport.records import Lowering, Manifest
-from paraexport.scores import answers, class_names, classes_of, recorded
-from paraexport.spec import Scores
 from paraexport.variety import Variety, of_batches, weak_classes, weaknesses
 
 ENOUGH_ANSWERS = 8

@@ -17,11 +17,11 @@ from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import InputError, MissingError
 from paraexport.folder import Folder
 from paraexport.limits import LIMITS
+from paraexport.model.scores import class_names
+from paraexport.model.spec import Assumption, Preprocessing, Scores
 from paraexport.options import Options
 from paraexport.records import Lowering, Manifest
-from paraexport.scores import class_names
 from paraexport.settle_scores import FIELD, OPTION, settle
-from paraexport.spec import Assumption, Preprocessing, Scores
 from paraexport.system.memory import give_back
 from paraexport.system.plain_paths import readable
 from paraexport.validate import Logits, Lowered, Pair

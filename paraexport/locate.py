@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from paraexport.model.taps import record_taps
 from paraexport.onnx_file import load
 from paraexport.probe import open_probe
-from paraexport.taps import record_taps
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from paraexport.errors import InputError
 from paraexport.files import without_dots
 from paraexport.findings.bisection import Bisection
 from paraexport.folder import Folder
+from paraexport.model.spec import Classifier
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source
 from paraexport.shards import bundle_name, checkpoint_digest
-from paraexport.spec import Classifier
 from paraexport.system.claim import Claim, claim
 from paraexport.system.plain_paths import plain, readable
 from paraexport.timing.clock import Clock, Progress, silent

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from paraexport.errors import DataError, SpecError, on_one_line
 from paraexport.files import open_regular
-from paraexport.spec import Preprocessing
+from paraexport.model.spec import Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paraexport.compilation import EngineInfo
-from paraexport.spec import LOGITS, Assumption, Preprocessing, Scores, Spec
+from paraexport.model.spec import LOGITS, Assumption, Preprocessing, Scores, Spec
 
 
 @dataclass(frozen=True)

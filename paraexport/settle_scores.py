@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import SpecError
-from paraexport.spec import Assumption, ScoreKind, Scores, ScoreWord
+from paraexport.model.spec import Assumption, ScoreKind, Scores, ScoreWord
 
 if TYPE_CHECKING:
     from paraexport.endings import Ending

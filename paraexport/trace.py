@@ -24,10 +24,10 @@ from paraexport.attention import separate_attention
 from paraexport.endings import Ending, ending_of
 from paraexport.errors import TraceError
 from paraexport.graph_names import module_path, name_after_modules
+from paraexport.model.spec import BATCH, INPUT, OUTPUT, Classifier
 from paraexport.onnx_file import save
 from paraexport.onnx_summary import RANDOM
 from paraexport.records import TensorInfo
-from paraexport.spec import BATCH, INPUT, OUTPUT, Classifier
 
 OPSET = 23
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from paraexport.errors import CheckFailed, DataError, InputError
 from paraexport.findings.bisection import Bisection
 from paraexport.limits import LIMITS, OTHER_SIDE, TIES, Limit
+from paraexport.model.scores import answers, as_logits, classes_of, largest_difference
+from paraexport.model.spec import LOGITS, Scores
 from paraexport.records import Accuracy, Check
-from paraexport.scores import answers, as_logits, classes_of, largest_difference
-from paraexport.spec import LOGITS, Scores
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 [N, C, H, W] -> float32 [N, classes]."""

@@ -8,7 +8,7 @@ import pytest
 import paraexport
 from paraexport.bundle import Bundle
 from paraexport.checkpoint import save_checkpoint
-from paraexport.spec import Preprocessing
+from paraexport.model.spec import Preprocessing
 from tests.test_trace import random_model, small_spec
 
 ROOT = Path(__file__).parent.parent

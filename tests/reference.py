@@ -1,6 +1,6 @@
 """The Para-Former stated a second time, in NumPy float64: what loaded, traced and built models are compared with.
 
-Written from the papers and from the names in `Spec`, without `paraexport.paraformer`. Weights go by the names of that
+Written from the papers and from the names in `Spec`, without `paraexport.model.reference`. Weights go by the names of that
 module's state dict, each a float array. Shapes: images [B, C, H, W], tokens [B, N, D], logits [B, classes].
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 
 Array = NDArray[np.float64]
 Weights = Mapping[str, NDArray[np.floating]]

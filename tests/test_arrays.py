@@ -14,7 +14,7 @@ from PIL import Image
 
 from paraexport.arrays import ArraySource, open_array
 from paraexport.errors import DataError
-from paraexport.spec import Preprocessing
+from paraexport.model.spec import Preprocessing
 
 GREY = Preprocessing(image_size=(4, 6), channels=1, resize=(4, 6), mean=(0.0,), std=(1.0,))
 RGB = Preprocessing(image_size=(4, 6), channels=3, resize=(4, 6))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from paraexport.attention import SeparateAttention, separate_attention
+from paraexport.model.spec import Classifier
 from paraexport.rewrite import rewrite
-from paraexport.spec import Classifier
 from paraexport.trace import trace
 
 SHAPE = Classifier(image_size=(8, 12), channels=1, classes=5)

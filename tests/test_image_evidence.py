@@ -11,9 +11,9 @@ import pytest
 from paraexport.dataset import Samples, open_samples
 from paraexport.errors import DataError
 from paraexport.image_evidence import look, warnings
+from paraexport.model.spec import LOGITS, Preprocessing
 from paraexport.options import Options
 from paraexport.records import Lowering
-from paraexport.spec import LOGITS, Preprocessing
 from paraexport.variety import of_batches
 from tests.bundle.test_bundle import manifest
 

@@ -18,9 +18,9 @@ from paraexport.compilation import EngineOptions
 from paraexport.dataset import Samples, made_up_samples
 from paraexport.folder import Folder
 from paraexport.limits import LIMITS
+from paraexport.model.spec import LOGITS, Preprocessing
 from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options
 from paraexport.probe import open_probe
-from paraexport.spec import LOGITS, Preprocessing
 from paraexport.targets import Workload
 from paraexport.timing.clock import silent
 from paraexport.trace import trace

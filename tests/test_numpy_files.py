@@ -21,7 +21,7 @@ from paraexport import numpy_files
 from paraexport.arrays import open_array
 from paraexport.errors import DataError
 from paraexport.files import digest_path
-from paraexport.spec import Preprocessing
+from paraexport.model.spec import Preprocessing
 from tests.faults.readers.arrays import join, member, npy_bytes
 
 SIDE = 32

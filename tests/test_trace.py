@@ -11,8 +11,8 @@ from torch import nn
 
 from paraexport import onnx_file
 from paraexport.errors import TraceError
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Classifier, Residual, Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Classifier, Residual, Spec
 from paraexport.trace import trace
 
 

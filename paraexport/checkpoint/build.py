@@ -13,8 +13,8 @@ from paraexport.checkpoint.canonical import Canonical, numberless, shape
 from paraexport.checkpoint.given import truncated
 from paraexport.checkpoint.stem import CLASS_TOKEN, POSITION
 from paraexport.errors import CheckpointError
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Spec
 
 
 def build(canonical: Canonical, spec: Spec) -> ParaFormer:

@@ -1,4 +1,4 @@
-"""Names of any known convention -> the names of `paraexport.paraformer.ParaFormer`."""
+"""Names of any known convention -> the names of `paraexport.model.reference.ParaFormer`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from paraexport.checkpoint.given import Given, Guesses, as_option
 from paraexport.checkpoint.images import images_of
 from paraexport.checkpoint.reading import PARTLY, Reading, shown
 from paraexport.checkpoint.words import TABLES, Kind
-from paraexport.spec import Classifier, Spec
+from paraexport.model.spec import Classifier, Spec
 
 CONFIG_KEYS = ("config", "args", "hparams", "hyper_parameters", "model_args", "model_config", "cfg", "opt", "spec")
 """Under which a checkpoint keeps the words about it."""

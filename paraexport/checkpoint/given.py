@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from paraexport.errors import SpecError
-from paraexport.spec import Activation, Assumption, Interpolation, NormPlace, PatchProjection, Pool, Residual, ScoreWord
+from paraexport.model.spec import (
+    Activation,
+    Assumption,
+    Interpolation,
+    NormPlace,
+    PatchProjection,
+    Pool,
+    Residual,
+    ScoreWord,
+)
 
 Value = TypeVar("Value")
 

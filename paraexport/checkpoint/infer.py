@@ -10,7 +10,7 @@ from paraexport.checkpoint.given import Given, Guesses, as_option, truncated
 from paraexport.checkpoint.sizes import QUERY, head_fields, image_fields
 from paraexport.checkpoint.stem import CLASS_TOKEN, HEAD, NORM, NORM_IN, POSITION, PROJECTION
 from paraexport.errors import CheckpointError, SpecError
-from paraexport.spec import Activation, Classifier, NormPlace, Pool, Residual, Spec
+from paraexport.model.spec import Activation, Classifier, NormPlace, Pool, Residual, Spec
 
 NEEDED = {
     QUERY: (2,),

@@ -31,9 +31,9 @@ from paraexport.checkpoint.recognise import Known, Opaque, recognise
 from paraexport.checkpoint.weights import as_float32
 from paraexport.checkpoint.wrappers import Weights, unwrap
 from paraexport.errors import CheckpointError, InputError, SpecError
-from paraexport.paraformer import ParaFormer
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Assumption, Classifier, Preprocessing, ScoreWord, Spec
 from paraexport.shards import checkpoint_file
-from paraexport.spec import Assumption, Classifier, Preprocessing, ScoreWord, Spec
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from paraexport.checkpoint.given import Given, as_option, truncated
 from paraexport.checkpoint.labels import as_labels
 from paraexport.checkpoint.overrides import check_mean, check_std
 from paraexport.errors import CheckpointError, SpecError
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Preprocessing, Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing, Spec
 
 Record = TypeVar("Record", Spec, Preprocessing)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from paraexport.checkpoint.canonical import Canonical
 from paraexport.checkpoint.given import PatchOrder
 from paraexport.checkpoint.stem import NORM_IN, PROJECTION
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 
 
 def in_our_order(canonical: Canonical, spec: Spec, order: PatchOrder | None) -> Canonical:

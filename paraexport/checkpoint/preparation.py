@@ -6,7 +6,7 @@ import math
 
 from paraexport.checkpoint.given import Given, Guesses, Size, as_option
 from paraexport.errors import SpecError
-from paraexport.spec import Classifier, Interpolation, Preprocessing
+from paraexport.model.spec import Classifier, Interpolation, Preprocessing
 
 MOST_PIXELS = 89_478_485
 """Pillow's own bound for one image."""

@@ -26,8 +26,8 @@ from paraexport.checkpoint.sizes import QUERY
 from paraexport.checkpoint.stem import CLASS_TOKEN, NORM
 from paraexport.checkpoint.weights import as_float32
 from paraexport.errors import InputError
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Classifier, Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Classifier, Spec
 
 AGREEMENT = 1e-5
 """max |Δ logit| / max |logit|: float32 sums in another order reach about 1e-6."""

@@ -29,10 +29,10 @@ from paraexport.cli.output import (
 )
 from paraexport.cli.stages import Stages
 from paraexport.errors import BundleError
+from paraexport.model.scores import describe, recorded
+from paraexport.model.spec import Assumption, Classifier, Preprocessing
 from paraexport.records import Manifest, TensorInfo
-from paraexport.scores import describe, recorded
 from paraexport.shards import is_checkpoint_folder, weight_files
-from paraexport.spec import Assumption, Classifier, Preprocessing
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from paraexport.compilation import EngineInfo
 from paraexport.errors import on_one_line, printable
+from paraexport.model.spec import Assumption, Preprocessing, Spec
 from paraexport.records import Candidate, Check, Lowering
-from paraexport.spec import Assumption, Preprocessing, Spec
 
 if TYPE_CHECKING:
     from rich.console import Console

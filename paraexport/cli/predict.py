@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from paraexport.engine import Engine
-    from paraexport.spec import Preprocessing, Scores
+    from paraexport.model.spec import Preprocessing, Scores
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def command(
       paraexport predict model.bundle photos/ --json > labels.json
     """
     from paraexport.engine import load
-    from paraexport.scores import recorded
+    from paraexport.model.scores import recorded
 
     engine = load(bundle, threads=threads)
     channels = engine.manifest.preprocessing.channels
@@ -156,7 +156,7 @@ def prepared(file: Path, preprocessing: Preprocessing) -> NDArray[np.float32] | 
 
 def answer_of(engine: Engine, file: Path, outputs: NDArray[np.float32], top: int) -> Prediction | Unread:
     """What the outputs of the model for one image say, as scores in float64."""
-    from paraexport.scores import ranked, recorded, usable
+    from paraexport.model.scores import ranked, recorded, usable
 
     labels = engine.manifest.labels
     scores = recorded(engine.manifest.scores, len(labels))
@@ -176,7 +176,7 @@ def answer_of(engine: Engine, file: Path, outputs: NDArray[np.float32], top: int
 
 
 def line(answer: Prediction, scores: Scores) -> str:
-    from paraexport.scores import text_of
+    from paraexport.model.scores import text_of
 
     candidates = ", ".join(f"{line_of(one.label)} {text_of(one.score, scores)}" for one in answer.top)
     return f"{line_of(answer.image)}: {candidates}"

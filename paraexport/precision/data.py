@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import InputError
-from paraexport.scores import answers, classes_of
-from paraexport.spec import LOGITS, Scores
+from paraexport.model.scores import answers, classes_of
+from paraexport.model.spec import LOGITS, Scores
 
 Array = NDArray[np.float32]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from paraexport.model.scores import largest_difference
 from paraexport.onnx_file import save
 from paraexport.precision import half, half_cpu, plan
 from paraexport.precision.data import Data
@@ -14,7 +15,6 @@ from paraexport.precision.ranges import Images, largest
 from paraexport.precision.span import SPANS, Kind
 from paraexport.records import Lowering, Rewrite
 from paraexport.rewrite.edit import operands
-from paraexport.scores import largest_difference
 from paraexport.targets import Dialect
 
 

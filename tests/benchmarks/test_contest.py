@@ -15,7 +15,7 @@ from benchmarks.load import Load
 from benchmarks.machine import describe
 from benchmarks.scaling import sizes
 from benchmarks.subjects import PRODUCT, Subject, prepare, prepare_product
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 
 SPEC = Spec(
     image_size=(8, 8), channels=1, classes=3, patch_size=(4, 4), dim=8, branches=2, depth=1, heads=2, head_dim=4,

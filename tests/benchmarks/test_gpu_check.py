@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from benchmarks import gpu_check, gpu_measure, gpu_memory, gpu_torch
 from benchmarks.gpu_rows import Row, text
 from benchmarks.prepared import Models, Prepared
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 from paraexport.targets.trt.device import find_device
 from tests.targets.engines import SMALL
 

@@ -16,7 +16,7 @@ from benchmarks.accuracy import Accuracy, Answers, Case, compared
 from benchmarks.contest import Contestant
 from benchmarks.int8_recipes import DYNAMIC, MODELOPT, NNCF, PREPARED, STATIC, activation_products, recipes
 from benchmarks.subjects import PLAIN, Recipe, Subject, prepare, seeded_model, with_sources
-from paraexport.spec import Preprocessing
+from paraexport.model.spec import Preprocessing
 from tests.benchmarks.test_contest import SPEC
 
 BATCH = 2

@@ -16,9 +16,9 @@ from paraexport import report
 from paraexport.bundle import FORMAT, MANIFEST, check_replaceable, read_bundle, staging, write_manifest
 from paraexport.errors import BundleError, DataError, EngineError, MissingError, OutputError
 from paraexport.folder import Folder
-from paraexport.paraformer import ParaFormer
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing
 from paraexport.records import Manifest, Source, TensorInfo
-from paraexport.spec import Preprocessing
 from paraexport.trace import trace
 from tests.test_trace import random_model, small_spec
 

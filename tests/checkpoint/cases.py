@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 from tests.checkpoint.writers import CONVENTIONS, Names
 
 Pick = Callable[[Sequence[Any]], Any]

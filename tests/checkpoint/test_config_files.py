@@ -15,8 +15,8 @@ import torch
 from paraexport.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from paraexport.checkpoint.config_files import MOST_BYTES
 from paraexport.errors import InputError
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Preprocessing
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing
 from tests.checkpoint.test_conventions import usual_spec
 from tests.checkpoint.writers import NATIVE, TIMM, random_weights, saved, state_dict
 

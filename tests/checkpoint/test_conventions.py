@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from paraexport.checkpoint import Checkpoint, load_checkpoint
 from paraexport.errors import SpecError
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Spec
 from tests import reference
 from tests.checkpoint.cases import Case, cases, options
 from tests.checkpoint.writers import (

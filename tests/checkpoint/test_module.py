@@ -9,7 +9,7 @@ import torch
 
 from paraexport.checkpoint import Checkpoint, load_checkpoint
 from paraexport.errors import CheckpointError, InputError
-from paraexport.paraformer import ParaFormer
+from paraexport.model.reference import ParaFormer
 from tests.checkpoint.test_peers import TorchEncoders, randomised
 from tests.checkpoint.writers import saved
 

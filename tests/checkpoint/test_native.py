@@ -12,8 +12,8 @@ import torch
 
 from paraexport.checkpoint import load_checkpoint, save_checkpoint
 from paraexport.errors import CheckpointError, SpecError
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Preprocessing, Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing, Spec
 from tests.checkpoint.writers import saved
 
 SPEC = Spec(

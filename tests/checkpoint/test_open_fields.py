@@ -23,7 +23,7 @@ from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.wrappers import Weights
 from paraexport.cli.output import warn_of_assumptions
 from paraexport.errors import SpecError
-from paraexport.spec import Classifier, Preprocessing, Spec
+from paraexport.model.spec import Classifier, Preprocessing, Spec
 from tests import reference
 from tests.checkpoint.test_conventions import images_for, usual_spec
 from tests.checkpoint.writers import CONVENTIONS, TORCH, Names, random_weights, state_dict

@@ -11,7 +11,7 @@ import safetensors.torch
 
 from paraexport.checkpoint import Checkpoint, load_checkpoint
 from paraexport.errors import SpecError
-from paraexport.spec import Preprocessing
+from paraexport.model.spec import Preprocessing
 from tests.checkpoint.test_conventions import usual_spec
 from tests.checkpoint.test_wrappers import SPEC, released
 from tests.checkpoint.writers import HF_NEW, HF_OLD, TIMM, Names, random_weights, saved, state_dict

@@ -8,7 +8,7 @@ import pytest
 
 from paraexport.checkpoint import load_checkpoint
 from paraexport.errors import SpecError
-from paraexport.spec import Preprocessing
+from paraexport.model.spec import Preprocessing
 from tests.checkpoint.test_conventions import usual_spec
 from tests.checkpoint.writers import HF_NEW, random_weights, saved, state_dict
 

@@ -19,8 +19,8 @@ from paraexport.checkpoint.build import build
 from paraexport.checkpoint.canonical import Canonical
 from paraexport.checkpoint.hints import hints
 from paraexport.errors import CheckpointError, InputError, SpecError
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Spec
 from tests.checkpoint.test_bad_files import RunsOnLoad
 from tests.checkpoint.test_peers import Released, TorchEncoders, randomised
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from paraexport.checkpoint import Checkpoint, load_checkpoint
 from paraexport.errors import CheckpointError, SpecError
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 from tests import reference
 from tests.checkpoint.writers import RELEASED, TIMM, random_weights, saved, state_dict
 

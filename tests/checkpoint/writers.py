@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 
 Weights = dict[str, NDArray[np.float32]]
-"""By the names of `paraexport.paraformer.ParaFormer`, as in `tests.reference`."""
+"""By the names of `paraexport.model.reference.ParaFormer`, as in `tests.reference`."""
 
 
 def shapes(spec: Spec) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from paraexport.bundle import Bundle, staging, write_manifest
 from paraexport.engine import Engine
+from paraexport.model.spec import Preprocessing
 from paraexport.records import TensorInfo
-from paraexport.spec import Preprocessing
 from tests.bundle.test_bundle import manifest
 from tests.cli.conftest import Run
 from tests.conftest import TEST_IMAGES

@@ -10,7 +10,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from paraexport.spec import Spec
+from paraexport.model.spec import Spec
 from tests.rewrite.foreign import IMAGE, Plain, export
 from tests.rewrite.graphs import traced
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from calib import make_digits
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Spec
 
 ROOT = Path(__file__).parents[2]
 MODELS, CALIB = ROOT / "models", ROOT / "calib"

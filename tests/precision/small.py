@@ -11,9 +11,9 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.model.spec import Spec
 from paraexport.precision.calibration import Calibration
 from paraexport.probe import open_probe
-from paraexport.spec import Spec
 from tests.rewrite.graphs import SMALL, images, traced
 
 Reals = NDArray[np.float32]

@@ -11,8 +11,8 @@ from onnx import numpy_helper
 
 from paraexport import drafts, targets
 from paraexport.dataset import made_up_samples
+from paraexport.model.spec import Preprocessing
 from paraexport.options import Options
-from paraexport.spec import Preprocessing
 from tests.precision.small import on_runtime, traced_file
 from tests.rewrite.graphs import SMALL
 

@@ -21,7 +21,7 @@ from onnx import TensorProto, defs
 from paraexport.checkpoint import load_checkpoint
 from paraexport.dataset import open_samples
 from paraexport.locate import differences
-from paraexport.paraformer import ParaFormer
+from paraexport.model.reference import ParaFormer
 from paraexport.precision import half
 from paraexport.precision.span import SPANS, Kind, misfit
 from paraexport.rewrite import LAYOUTS

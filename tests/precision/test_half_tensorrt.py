@@ -7,9 +7,9 @@ from typing import Any
 import onnx
 import pytest
 
+from paraexport.model.spec import Spec
 from paraexport.precision.span import Kind
 from paraexport.rewrite import LAYOUTS
-from paraexport.spec import Spec
 from tests.precision.graphs import KINDS, float32_graph, in_half
 from tests.precision.test_half import module_of, ranges
 

@@ -23,8 +23,8 @@ from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import CheckFailed, InputError
 from paraexport.folder import Folder
 from paraexport.limits import LIMITS
+from paraexport.model.spec import Classifier, Preprocessing
 from paraexport.precision import lowering
-from paraexport.spec import Classifier, Preprocessing
 from paraexport.validate import Evidence, Lowered, run_checks
 from tests.cli.conftest import Run
 from tests.conftest import LABELS, ROOT

@@ -14,13 +14,13 @@ from paraexport import drafts, golden, inputs, targets
 from paraexport.bundle import MODEL
 from paraexport.drafts import Draft
 from paraexport.folder import Folder
+from paraexport.model.spec import Spec
 from paraexport.onnx_file import save
 from paraexport.options import Options
 from paraexport.precision import int8
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import rewrite
-from paraexport.spec import Spec
 from paraexport.trace import trace
 from tests.conftest import ROOT
 from tests.rewrite.graphs import model_of

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from models.outliers import gamma_outliers, layers, spread, value_outliers
 from paraexport.dataset import open_samples
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Preprocessing, Spec
-from paraexport.taps import tap_name
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing, Spec
+from paraexport.model.taps import tap_name
 
 ROOT = Path(__file__).parents[2]
 PRENORM, NORMALIZED = "prenorm_digits", "noisy_digits"

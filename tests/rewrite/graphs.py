@@ -12,8 +12,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Spec
 from paraexport.trace import trace
 from tests.checkpoint.writers import random_weights, state_dict
 from tests.rewrite.exact import in_float64

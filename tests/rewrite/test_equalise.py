@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paraexport.locate import differences
+from paraexport.model.spec import Spec
 from paraexport.rewrite import biases, equalise, norms, offsets, query_scale, scales
-from paraexport.spec import Spec
 from tests.rewrite.exact import run
 from tests.rewrite.graphs import SMALL, graph64, images, model_of
 from tests.rewrite.samples import (

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 import paraexport
 from paraexport.bundle import Bundle
 from paraexport.locate import differences
+from paraexport.model.spec import Spec
 from paraexport.options import LAYOUTS as OFFERED
 from paraexport.rewrite import LAYOUTS
-from paraexport.spec import Spec
 from tests.conftest import DIGITS, TEST_IMAGES
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, graph64, images, model_of, traced

@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from paraexport.model.spec import Spec
 from paraexport.rewrite import patches
-from paraexport.spec import Spec
 from tests.rewrite.graphs import SMALL, graph64, images
 from tests.rewrite.samples import check_exact, check_untouched, copy, numbers, small
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from paraexport.model.spec import Spec
 from paraexport.rewrite import (
     biases,
     lower,
@@ -23,7 +24,6 @@ from paraexport.rewrite import (
     wide,
 )
 from paraexport.rewrite.edit import Applied, const, dims
-from paraexport.spec import Spec
 from tests.rewrite.exact import EXACT, difference, run
 from tests.rewrite.graphs import SMALL, count, graph64, images, traced
 from tests.rewrite.small_graphs import branch, branches, graph_of, summed, tokens

@@ -18,9 +18,9 @@ from paraexport import drafts, targets
 from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Preprocessing, Spec
 from paraexport.options import Options
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Preprocessing, Spec
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT
 from paraexport.timing.clock import silent

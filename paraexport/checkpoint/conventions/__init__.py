@@ -1,6 +1,6 @@
 """How the blocks of known models are named, one convention a file.
 
-A convention is a table: the name of a parameter inside one block -> its name inside `paraexport.paraformer.Layer`,
+A convention is a table: the name of a parameter inside one block -> its name inside `paraexport.model.reference.Layer`,
 and what such names imply (LayerNorm eps, residual, activation). Where the blocks are is discovered, not fixed.
 """
 

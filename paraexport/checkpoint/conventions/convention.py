@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from paraexport.spec import Activation, NormPlace, Pool, Residual
+from paraexport.model.spec import Activation, NormPlace, Pool, Residual
 
 QKV = "attention.qkv"
 """Packed: the rows of query, key and value stacked, [3 · inner, D], each head after head."""

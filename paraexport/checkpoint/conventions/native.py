@@ -1,4 +1,4 @@
-"""The names of `paraexport.paraformer.ParaFormer` itself."""
+"""The names of `paraexport.model.reference.ParaFormer` itself."""
 
 from __future__ import annotations
 

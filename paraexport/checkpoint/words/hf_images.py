@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from paraexport.checkpoint.given import Size
 from paraexport.checkpoint.words.values import size
 from paraexport.checkpoint.words.word import NOTHING, PIXELS, Word, applied, each, only, reported
-from paraexport.spec import Interpolation
+from paraexport.model.spec import Interpolation
 
 HF_IMAGES: Mapping[str, Word] = {
     **each(

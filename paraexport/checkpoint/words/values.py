@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from paraexport.checkpoint.given import CHOICES, Size
-from paraexport.spec import ScoreWord, Spec
+from paraexport.model.spec import ScoreWord, Spec
 
 ACTIVATIONS: Mapping[str, str] = {
     **dict.fromkeys(("gelu", "gelu_python"), "gelu"),

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from paraexport.model.spec import INPUT
 from paraexport.profiles import OPTIMUM
-from paraexport.spec import INPUT
 from paraexport.targets.target import Dialect, Workload
 
 Options = Mapping[str, str]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from paraexport.arrays import open_array
-from paraexport.spec import Preprocessing
+from paraexport.model.spec import Preprocessing
 from tests.faults.mutation import EDGES, mutate
 from tests.faults.reader import Reader
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from paraexport.checkpoint import load_checkpoint
-from paraexport.paraformer import ParaFormer
-from paraexport.spec import Spec
+from paraexport.model.reference import ParaFormer
+from paraexport.model.spec import Spec
 from tests.faults.mutation import mutate
 from tests.faults.reader import Reader
 

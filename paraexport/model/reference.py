@@ -1,7 +1,7 @@
 """The reference Para-Former: the model that every exported artefact is compared with.
 
 Shapes: images [B, C, H, W], tokens [B, N, D] with N = patches (+ 1 class token), heads [B, h, N, d].
-Each submodule's output is a named tap (`paraexport.taps`), and the same name stands in the traced graph.
+Each submodule's output is a named tap (`paraexport.model.taps`), and the same name stands in the traced graph.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paraexport.spec import Spec
-from paraexport.taps import record_taps
+from paraexport.model.spec import Spec
+from paraexport.model.taps import record_taps
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,

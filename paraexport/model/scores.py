@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.spec import LOGITS, Scores
+from paraexport.model.spec import LOGITS, Scores
 
 NEGATIVE = -1
 """The index of the label for "no", which has no output of its own."""

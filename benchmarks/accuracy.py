@@ -20,10 +20,10 @@ from benchmarks.contest import Contestant, Family
 from benchmarks.subjects import Recipe, write_graphs
 from calib import make_digits
 from paraexport.checkpoint import load_checkpoint
-from paraexport.dataset import open_samples
+from paraexport.images.dataset import open_samples
+from paraexport.images.preprocess import prepare_batch
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing
-from paraexport.preprocess import prepare_batch
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

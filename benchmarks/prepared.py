@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmarks.subjects import seeded_model
 from paraexport import drafts, targets
-from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
+from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.options import Options

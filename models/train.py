@@ -25,10 +25,10 @@ from torch.nn import functional as F
 
 from calib import make_digits
 from paraexport.checkpoint.native import save_checkpoint
-from paraexport.dataset import open_samples
+from paraexport.images.dataset import open_samples
+from paraexport.images.preprocess import prepare_batch
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
-from paraexport.preprocess import prepare_batch
 
 HERE = Path(__file__).parent
 CALIB = HERE.parent / "calib"

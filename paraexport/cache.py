@@ -11,7 +11,7 @@ from pathlib import Path
 
 from paraexport.bundle import FORMAT, Bundle, read_bundle, sha256_of
 from paraexport.errors import BundleError, CheckpointError
-from paraexport.files import digest_path
+from paraexport.images.files import digest_path
 from paraexport.shards import checkpoint_digest, checkpoint_file
 
 LIBRARIES = (

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from paraexport import choose, targets
 from paraexport.compilation import EngineInfo
-from paraexport.dataset import Samples
 from paraexport.errors import EngineError, MissingError
 from paraexport.folder import Folder
+from paraexport.images.dataset import Samples
 from paraexport.model.scores import as_logits
 from paraexport.model.spec import LOGITS, Scores
 from paraexport.options import AUTO, Options

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import MODEL
-from paraexport.dataset import Samples, made_up_samples, open_samples
 from paraexport.errors import InputError, MissingError
 from paraexport.folder import Folder
+from paraexport.images.dataset import Samples, made_up_samples, open_samples
+from paraexport.images.variety import Watch
 from paraexport.limits import LIMITS
 from paraexport.model.scores import class_names
 from paraexport.model.spec import Assumption, Preprocessing, Scores
@@ -25,7 +26,6 @@ from paraexport.settle_scores import FIELD, OPTION, settle
 from paraexport.system.memory import give_back
 from paraexport.system.plain_paths import readable
 from paraexport.validate import Logits, Lowered, Pair
-from paraexport.variety import Watch
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
 FEW, ENOUGH = 16, 64

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from paraexport import free_batch, onnx_input, onnx_output
 from paraexport.errors import CheckFailed, InputError, OutputError
-from paraexport.files import without_dots
+from paraexport.images.files import without_dots
 from paraexport.onnx_file import save
 from paraexport.onnx_input import Source
 from paraexport.onnx_outside import most_memory

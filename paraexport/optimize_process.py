@@ -14,7 +14,7 @@ import msgspec
 
 from paraexport import onnx_output
 from paraexport.errors import InputError
-from paraexport.files import without_dots
+from paraexport.images.files import without_dots
 from paraexport.options import LAYOUTS
 from paraexport.records import Check
 from paraexport.system import isolation

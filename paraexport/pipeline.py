@@ -25,9 +25,10 @@ from paraexport import (
 from paraexport.bundle import Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
-from paraexport.files import without_dots
 from paraexport.findings.bisection import Bisection
 from paraexport.folder import Folder
+from paraexport.images.files import without_dots
+from paraexport.images.variety import Watch
 from paraexport.model.spec import Classifier
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source
@@ -35,7 +36,6 @@ from paraexport.shards import bundle_name, checkpoint_digest
 from paraexport.system.claim import Claim, claim
 from paraexport.system.plain_paths import plain, readable
 from paraexport.timing.clock import Clock, Progress, silent
-from paraexport.variety import Watch
 
 AnyPath = str | os.PathLike[str]
 GOLDEN_IMAGES = 16

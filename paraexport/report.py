@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from paraexport import report_page
 from paraexport.bundle import REBUILD
 from paraexport.compilation import EngineInfo
-from paraexport.dataset import Samples
 from paraexport.errors import BundleError, on_one_line
 from paraexport.folder import Folder
+from paraexport.images.dataset import Samples
 from paraexport.records import Accuracy, Manifest, Report
 from paraexport.timing.clock import Clock
 

@@ -14,13 +14,13 @@ from paraexport.compilation import EngineOptions
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
 from paraexport.findings.bisection import Bisection
+from paraexport.images.variety import Watch
 from paraexport.limits import LIMITS
 from paraexport.model.scores import class_names, recorded
 from paraexport.options import Options
 from paraexport.records import Check, Manifest
 from paraexport.shards import checkpoint_digest
 from paraexport.timing.clock import Clock, Progress, silent
-from paraexport.variety import Watch
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint

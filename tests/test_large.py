@@ -15,8 +15,8 @@ import paraexport
 from paraexport import drafts, onnx_file, revalidate, targets
 from paraexport.checkpoint import save_checkpoint
 from paraexport.compilation import EngineOptions
-from paraexport.dataset import Samples, made_up_samples
 from paraexport.folder import Folder
+from paraexport.images.dataset import Samples, made_up_samples
 from paraexport.limits import LIMITS
 from paraexport.model.spec import LOGITS, Preprocessing
 from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options

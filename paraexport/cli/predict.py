@@ -114,7 +114,7 @@ def command(
 
 def find(images: Sequence[Path]) -> tuple[list[Path], list[Unread]]:
     """Every image file meant by `images`, in their order, and what is not there."""
-    from paraexport.files import image_files
+    from paraexport.images.files import image_files
 
     files: list[Path] = []
     unread: list[Unread] = []
@@ -146,7 +146,7 @@ def predict(engine: Engine, files: Sequence[Path], top: int) -> Iterator[Predict
 
 
 def prepared(file: Path, preprocessing: Preprocessing) -> NDArray[np.float32] | Unread:
-    from paraexport.preprocess import prepare_file
+    from paraexport.images.preprocess import prepare_file
 
     try:
         return prepare_file(file, preprocessing)

@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from paraexport import drafts, targets
-from paraexport.dataset import made_up_samples
+from paraexport.images.dataset import made_up_samples
 from paraexport.model.spec import Preprocessing
 from paraexport.options import Options
 from tests.precision.small import on_runtime, traced_file

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, defs
 
 from paraexport.checkpoint import load_checkpoint
-from paraexport.dataset import open_samples
+from paraexport.images.dataset import open_samples
 from paraexport.locate import differences
 from paraexport.model.reference import ParaFormer
 from paraexport.precision import half

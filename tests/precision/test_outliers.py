@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.outliers import gamma_outliers, layers, spread, value_outliers
-from paraexport.dataset import open_samples
+from paraexport.images.dataset import open_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.model.taps import tap_name

@@ -16,8 +16,8 @@ from onnx import numpy_helper
 
 from paraexport import drafts, targets
 from paraexport.compilation import EngineInfo, EngineOptions
-from paraexport.dataset import made_up_samples
 from paraexport.golden import answers
+from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.options import Options

@@ -20,7 +20,7 @@ import numpy as np
 
 from paraexport.bundle import sha256_of
 from paraexport.errors import MissingError
-from paraexport.files import cache_folder
+from paraexport.images.files import cache_folder
 from paraexport.model.spec import INPUT
 from paraexport.targets.ort import available
 from paraexport.targets.ort.placement import placed_in, require_on

@@ -11,7 +11,7 @@ from typing import Any
 
 from paraexport.compilation import EngineInfo, EngineOptions, Inspection
 from paraexport.errors import EngineError, MissingError
-from paraexport.files import cache_folder
+from paraexport.images.files import cache_folder
 from paraexport.profiles import Profile, settle
 from paraexport.targets.trt import info
 from paraexport.targets.trt import plan as listing

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from paraexport.arrays import open_array
+from paraexport.images.arrays import open_array
 from paraexport.model.spec import Preprocessing
 from tests.faults.mutation import EDGES, mutate
 from tests.faults.reader import Reader

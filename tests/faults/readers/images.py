@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from paraexport.images.preprocess import prepare_file
 from paraexport.model.spec import Preprocessing
-from paraexport.preprocess import prepare_file
 from tests.faults.mutation import mutate
 from tests.faults.reader import Reader
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from paraexport.errors import DataError, SpecError
+from paraexport.images.preprocess import prepare_batch, prepare_file, prepare_pixels, read_image
 from paraexport.model.spec import Interpolation, Preprocessing
-from paraexport.preprocess import prepare_batch, prepare_file, prepare_pixels, read_image
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:

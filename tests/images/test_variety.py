@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paraexport.variety import of_batches, weak_classes, weaknesses
+from paraexport.images.variety import of_batches, weak_classes, weaknesses
 
 NOISE = np.random.default_rng(0).random((40, 3, 4, 6), np.float32)
 BLACK = np.zeros((40, 3, 4, 6), np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from paraexport.class_order import doubts
+from paraexport.images.class_order import doubts
 
 TWELVE = tuple(map(str, range(12)))
 AS_TEXT = sorted(TWELVE)  # as torchvision.datasets.ImageFolder numbers its classes: sorted(names)

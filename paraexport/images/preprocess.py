@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError, SpecError, on_one_line
-from paraexport.files import open_regular
+from paraexport.images.files import open_regular
 from paraexport.model.spec import Preprocessing
 
 if TYPE_CHECKING:

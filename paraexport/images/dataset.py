@@ -18,11 +18,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.arrays import ArraySource, open_array
 from paraexport.errors import DataError
-from paraexport.files import file_digest, image_files
+from paraexport.images.arrays import ArraySource, open_array
+from paraexport.images.files import file_digest, image_files
+from paraexport.images.preprocess import prepare_file
 from paraexport.model.spec import Preprocessing
-from paraexport.preprocess import prepare_file
 
 
 class _Source(Protocol):

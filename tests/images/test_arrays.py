@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from paraexport.arrays import ArraySource, open_array
 from paraexport.errors import DataError
+from paraexport.images.arrays import ArraySource, open_array
 from paraexport.model.spec import Preprocessing
 
 GREY = Preprocessing(image_size=(4, 6), channels=1, resize=(4, 6), mean=(0.0,), std=(1.0,))
@@ -152,7 +152,7 @@ def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
 
 
 def test_non_finite_values_far_into_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paraexport.arrays._CHUNK_BYTES", 1000)
+    monkeypatch.setattr("paraexport.images.arrays._CHUNK_BYTES", 1000)
     images = np.zeros((50, 3, 4, 6), np.float32)
     images[43] = np.nan
     np.save(tmp_path / "a.npy", images)
@@ -203,7 +203,7 @@ def test_digest_does_not_depend_on_chunks(tmp_path: Path, monkeypatch: pytest.Mo
     np.save(tmp_path / "a.npy", numbered(50))
     source, whole, parts = images_of(tmp_path / "a.npy"), hashlib.sha256(), hashlib.sha256()
     source.identify(whole)
-    monkeypatch.setattr("paraexport.arrays._CHUNK_BYTES", 100)
+    monkeypatch.setattr("paraexport.images.arrays._CHUNK_BYTES", 100)
     source.identify(parts)
     assert parts.digest() == whole.digest()
 

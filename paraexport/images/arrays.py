@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError
+from paraexport.images.numpy_files import StoredArray, stored_arrays
+from paraexport.images.preprocess import prepare_batch
 from paraexport.model.spec import Preprocessing
-from paraexport.numpy_files import StoredArray, stored_arrays
-from paraexport.preprocess import prepare_batch
 
 _CHUNK_BYTES = 1 << 26
 _BEYOND = 4

@@ -1,0 +1,1 @@
+"""Images: found, decoded, resized and normalised; from folders, `.npy` and `.npz`."""

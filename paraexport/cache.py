@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from paraexport.bundle import FORMAT, Bundle, read_bundle, sha256_of
+from paraexport.checkpoint.shards import checkpoint_digest, checkpoint_file
 from paraexport.errors import BundleError, CheckpointError
 from paraexport.images.files import digest_path
-from paraexport.shards import checkpoint_digest, checkpoint_file
 
 LIBRARIES = (
     "torch",

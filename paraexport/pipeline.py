@@ -23,6 +23,7 @@ from paraexport import (
     validate,
 )
 from paraexport.bundle import Bundle
+from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
 from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
@@ -32,7 +33,6 @@ from paraexport.images.variety import Watch
 from paraexport.model.spec import Classifier
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source
-from paraexport.shards import bundle_name, checkpoint_digest
 from paraexport.system.claim import Claim, claim
 from paraexport.system.plain_paths import plain, readable
 from paraexport.timing.clock import Clock, Progress, silent

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paraexport import bundle, cache, golden, image_evidence, inputs, report, targets, validate
+from paraexport.checkpoint.shards import checkpoint_digest
 from paraexport.compilation import EngineOptions
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
@@ -19,7 +20,6 @@ from paraexport.limits import LIMITS
 from paraexport.model.scores import class_names, recorded
 from paraexport.options import Options
 from paraexport.records import Check, Manifest
-from paraexport.shards import checkpoint_digest
 from paraexport.timing.clock import Clock, Progress, silent
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from torch import Tensor
 from paraexport.checkpoint.bounds import Unfolded
 from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.given import truncated
+from paraexport.checkpoint.shards import is_index, read_index, refuse_distributed
 from paraexport.checkpoint.torch_file import RESAVE, ZIP, load_safely, reading
 from paraexport.errors import CheckpointError, InputError
-from paraexport.shards import is_index, read_index, refuse_distributed
 from paraexport.system.plain_paths import plain
 
 

@@ -28,12 +28,12 @@ from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.patch_order import in_our_order
 from paraexport.checkpoint.preparation import name_classes, prepare
 from paraexport.checkpoint.recognise import Known, Opaque, recognise
+from paraexport.checkpoint.shards import checkpoint_file
 from paraexport.checkpoint.weights import as_float32
 from paraexport.checkpoint.wrappers import Weights, unwrap
 from paraexport.errors import CheckpointError, InputError, SpecError
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Assumption, Classifier, Preprocessing, ScoreWord, Spec
-from paraexport.shards import checkpoint_file
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import click
 from paraexport import targets
 from paraexport.bundle import MANIFEST
 from paraexport.cache import require_file
+from paraexport.checkpoint.shards import is_checkpoint_folder, weight_files
 from paraexport.cli.options import PATH, output_options, reading_options
 from paraexport.cli.output import (
     emit_json,
@@ -32,7 +33,6 @@ from paraexport.errors import BundleError
 from paraexport.model.scores import describe, recorded
 from paraexport.model.spec import Assumption, Classifier, Preprocessing
 from paraexport.records import Manifest, TensorInfo
-from paraexport.shards import is_checkpoint_folder, weight_files
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from benchmarks.int8_recipes import NNCF, calibration_images, quantize_with_nncf
 from benchmarks.peers import QUICK, contests, say
 from benchmarks.rewrites import released
 from benchmarks.subjects import OURS, PLAIN, RECIPES, Recipe
+from paraexport.graph.onnx_file import save
 from paraexport.model.reference import ParaFormer
-from paraexport.onnx_file import save
 from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.preparation import prepare

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from paraexport.graph.cost import multiply_adds
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Pool, Spec
 from paraexport.rewrite import LAYOUTS, rewrite
-from paraexport.rewrite.cost import multiply_adds
 from paraexport.trace import trace
 
 

@@ -70,7 +70,7 @@ def write_graphs(model: ParaFormer, folder: Path, graphs: Sequence[str], recipes
     """Write `graphs`, and what they are made from, below `folder`; one that fails keeps its reason instead."""
     import onnx_ir as ir
 
-    from paraexport.rewrite.cost import multiply_adds
+    from paraexport.graph.cost import multiply_adds
 
     counts: dict[str, int] = {}
     notes: dict[str, str] = {}
@@ -104,7 +104,7 @@ def prepare_product(size: int, folder: Path) -> Subject:
     """One float32 product [size, size] x constant [size, size]: what a runtime reaches at best on this machine."""
     import onnx_ir as ir
 
-    from paraexport.onnx_file import save
+    from paraexport.graph.onnx_file import save
 
     (folder / PRODUCT).mkdir(parents=True)
     random = np.random.default_rng(SEED)

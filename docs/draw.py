@@ -17,11 +17,11 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
+from paraexport.graph.cost import SHARED, STACKED, part_of
+from paraexport.graph.edit import const, is_op, operands
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
 from paraexport.rewrite import LAYOUTS, rewrite
-from paraexport.rewrite.cost import SHARED, STACKED, part_of
-from paraexport.rewrite.edit import const, is_op, operands
 from paraexport.trace import trace
 
 FOLDER = Path(__file__).parent / "pictures"

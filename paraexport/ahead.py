@@ -91,7 +91,7 @@ def open_graph(made: Bundle) -> Logits:
 
 def as_written(made: Bundle) -> ir.Model:
     """`model.onnx` for the CPU, with every rounding to half, which runtimes leave out; its values keep their names."""
-    from paraexport.onnx_file import load
+    from paraexport.graph.onnx_file import load
     from paraexport.precision import half_cpu
     from paraexport.precision.span import SPANS
 

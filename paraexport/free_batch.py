@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
-from paraexport import onnx_outside
 from paraexport.errors import InputError, on_one_line
+from paraexport.graph import untrusted
+from paraexport.graph.screen import is_external
 from paraexport.onnx_input import Source
-from paraexport.onnx_screen import is_external
 from paraexport.self_check import Run
 
 ASKED = 2
@@ -67,7 +67,7 @@ def culprit(source: Source, batch: int = 1) -> str:
 
 def fixed_targets(source: Source) -> Iterator[tuple[str, list[int]]]:
     """The nodes of the file that ask for a constant shape, and that shape."""
-    graph = onnx_outside.read(source.path).graph
+    graph = untrusted.read(source.path).graph
     known = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         for attribute in node.attribute:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from paraexport.graph.onnx_file import load
 from paraexport.model.taps import record_taps
-from paraexport.onnx_file import load
 from paraexport.probe import open_probe
 
 

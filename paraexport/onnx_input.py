@@ -9,9 +9,9 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from paraexport import onnx_outside
 from paraexport.errors import InputError, on_one_line
-from paraexport.onnx_summary import OVERRIDABLE_IR, RANDOM
+from paraexport.graph import untrusted
+from paraexport.graph.summary import OVERRIDABLE_IR, RANDOM
 from paraexport.system.memory_bound import memory_bound
 
 OLDEST_OPSET = 13
@@ -69,15 +69,15 @@ def read(path: Path) -> Source:
         InputError: it is no valid ONNX file, or has something whose rewriting could not be vouched for.
         MissingError: memory is too little.
     """
-    onnx_outside.require_file(path)
-    with memory_bound(onnx_outside.most_memory(path), path):
-        proto = onnx_outside.read(path)
-        onnx_outside.free_negative_sizes(proto)
-        weights_files = onnx_outside.external_files(proto, path)
+    untrusted.require_file(path)
+    with memory_bound(untrusted.most_memory(path), path):
+        proto = untrusted.read(path)
+        untrusted.free_negative_sizes(proto)
+        weights_files = untrusted.external_files(proto, path)
         # ONNX's own checks are in C++, and are for flat graphs of known operators only: there they do not crash.
         refuse(path, [*structure_problems(proto)])
-        onnx_outside.check_model(proto, path)
-        model = onnx_outside.as_ir(proto, path)
+        untrusted.check_model(proto, path)
+        model = untrusted.as_ir(proto, path)
         refuse(path, [*node_problems(model)])
     (images,) = real_inputs(model)
     assert images.shape is not None

@@ -13,14 +13,14 @@ import onnx_ir as ir
 
 from paraexport import free_batch, onnx_input, onnx_output
 from paraexport.errors import CheckFailed, InputError, OutputError
+from paraexport.graph.cost import multiply_adds
+from paraexport.graph.onnx_file import save
+from paraexport.graph.untrusted import most_memory
 from paraexport.images.files import without_dots
-from paraexport.onnx_file import save
 from paraexport.onnx_input import Source
-from paraexport.onnx_outside import most_memory
 from paraexport.optimize_process import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
 from paraexport.records import Check
 from paraexport.rewrite import Step, applied, canonical, foreign_steps, restore, tidy
-from paraexport.rewrite.cost import multiply_adds
 from paraexport.self_check import Difference, Reference, as_check, open_graph
 from paraexport.system.memory_bound import memory_bound
 from paraexport.timing.clock import Progress, silent

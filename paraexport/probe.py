@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.onnx_file import forget_pages, weights_bytes, without_weights
+from paraexport.graph.onnx_file import forget_pages, weights_bytes, without_weights
 from paraexport.system.memory import give_back
 
 if TYPE_CHECKING:

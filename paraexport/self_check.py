@@ -126,7 +126,7 @@ def refusal(error: Exception, what: str, path: Path) -> ParaexportError:
 
 def moved_weights(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """The matrices and kernels of a graph, each number moved by its last bit or not."""
-    from paraexport.onnx_file import forget_pages, load
+    from paraexport.graph.onnx_file import forget_pages, load
 
     random = np.random.default_rng(SEEDS)
     for name, value in load(path).graph.initializers.items():

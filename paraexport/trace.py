@@ -23,10 +23,10 @@ from torch import nn
 from paraexport.attention import separate_attention
 from paraexport.endings import Ending, ending_of
 from paraexport.errors import TraceError
+from paraexport.graph.onnx_file import save
+from paraexport.graph.summary import RANDOM
 from paraexport.graph_names import module_path, name_after_modules
 from paraexport.model.spec import BATCH, INPUT, OUTPUT, Classifier
-from paraexport.onnx_file import save
-from paraexport.onnx_summary import RANDOM
 from paraexport.records import TensorInfo
 
 OPSET = 23

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 import paraexport
-from paraexport import drafts, onnx_file, revalidate, targets
+from paraexport import drafts, revalidate, targets
 from paraexport.checkpoint import save_checkpoint
 from paraexport.compilation import EngineOptions
 from paraexport.folder import Folder
+from paraexport.graph import onnx_file
 from paraexport.images.dataset import Samples, made_up_samples
 from paraexport.limits import LIMITS
 from paraexport.model.spec import LOGITS, Preprocessing

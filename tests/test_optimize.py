@@ -16,13 +16,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from paraexport import onnx_file, rewrite, self_check
+from paraexport import rewrite, self_check
 from paraexport.errors import CheckFailed, InputError, OutputError
+from paraexport.graph import onnx_file
+from paraexport.graph.edit import Applied, add_constant, add_node, const, is_op
 from paraexport.optimize import LAYOUT_NAMES, Optimized
 from paraexport.optimize import optimize_here as optimize
 from paraexport.rewrite import LAYOUTS, biases, branch_sum, offsets, products, select
 from paraexport.rewrite.demand import Root
-from paraexport.rewrite.edit import Applied, add_constant, add_node, const, is_op
 from paraexport.rewrite.select import Window
 from tests.rewrite.foreign import exported
 from tests.rewrite.graphs import SMALL, images, traced

@@ -16,9 +16,9 @@ from paraexport import rewrite
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
+from paraexport.graph.edit import Applied
 from paraexport.model.spec import Preprocessing
 from paraexport.revalidate import revalidate
-from paraexport.rewrite.edit import Applied
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.test_trace import random_model, small_spec
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from paraexport import onnx_file
 from paraexport.errors import TraceError
+from paraexport.graph import onnx_file
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Classifier, Residual, Spec
 from paraexport.trace import trace

@@ -24,7 +24,7 @@ from paraexport.bundle import MODEL, Bundle
 from paraexport.compilation import EngineOptions
 from paraexport.engine import Engine
 from paraexport.findings.bisection import Bisection, PartDifference
-from paraexport.onnx_file import load
+from paraexport.graph.onnx_file import load
 from paraexport.records import Check
 from paraexport.timing.clock import Progress, silent
 from paraexport.validate import BATCH_SIZES

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from paraexport.bisection.values import Form
-from paraexport.rewrite.edit import operands
+from paraexport.graph.edit import operands
 from paraexport.rewrite.sums import ancestry
 
 

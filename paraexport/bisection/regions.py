@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from paraexport.bisection.values import Form
-from paraexport.onnx_summary import BRANCH
-from paraexport.rewrite.cost import STACKED_NAME
-from paraexport.rewrite.edit import const, is_op, operands, readers
-from paraexport.rewrite.naming import BRANCHES
+from paraexport.graph.cost import STACKED_NAME
+from paraexport.graph.edit import const, is_op, operands, readers
+from paraexport.graph.naming import BRANCHES
+from paraexport.graph.summary import BRANCH
 
 STEM, HEAD = "stem", "sum and head"
 ITSELF = ", the rest"

@@ -20,7 +20,7 @@ from paraexport.compilation import EngineOptions
 from paraexport.errors import on_one_line
 from paraexport.findings.bisection import PartDifference
 from paraexport.folder import Folder
-from paraexport.onnx_file import save
+from paraexport.graph.onnx_file import save
 from paraexport.timing.clock import silent
 
 SHOWN = 200

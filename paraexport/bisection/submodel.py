@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from paraexport.bisection.cut import Part
 from paraexport.bisection.values import Array, Form
+from paraexport.graph.edit import add_constant, clean, result
 from paraexport.model.spec import INPUT
-from paraexport.rewrite.edit import add_constant, clean, result
 
 ANSWER = "answer"
 FLOAT = ir.DataType.FLOAT

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.graph.edit import const, is_op, operands, read_once, readers
 from paraexport.precision.typed import cast_node
 from paraexport.probe import open_probe
-from paraexport.rewrite.edit import const, is_op, operands, read_once, readers
 
 Array = NDArray[np.float32]
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)

@@ -37,7 +37,7 @@ from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
-    from paraexport.onnx_summary import Part
+    from paraexport.graph.summary import Part
 
 NATIVE = "paraformer"
 
@@ -175,11 +175,11 @@ def print_manifest(manifest: Manifest) -> None:
 def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
     import msgspec
 
-    from paraexport.onnx_summary import Contents
+    from paraexport.graph.summary import Contents
     from paraexport.system import isolation
 
     found = isolation.call(
-        "paraexport.onnx_contents:read",
+        "paraexport.graph.inspection:read",
         str(path),
         where=path,
         remedy="export it again, with another exporter if need be",

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from paraexport.graph.onnx_file import without_weights
 from paraexport.images.files import cache_folder
-from paraexport.onnx_file import without_weights
 from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
 from paraexport.precision.ranges import Images, observe
 

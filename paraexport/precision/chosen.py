@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx import defs
 
+from paraexport.graph.attributes import float_of
+from paraexport.graph.edit import Applied, bias_of, const, dims, is_op, operands, readers, scale_of
 from paraexport.precision.span import SPANS, Kind, misfit
-from paraexport.rewrite.attributes import float_of
-from paraexport.rewrite.edit import Applied, bias_of, const, dims, is_op, operands, readers, scale_of
 
 PRODUCTS = ("Attention", "Conv", "Gemm", "MatMul")
 ACTIVATIONS = ("Gelu", "Relu")

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.rewrite.attributes import attribute
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import attribute
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_constant,
@@ -30,8 +30,8 @@ from paraexport.rewrite.edit import (
     substitute,
     take_name,
 )
+from paraexport.graph.naming import beside
 from paraexport.rewrite.heads import check_plain
-from paraexport.rewrite.naming import beside
 from paraexport.rewrite.query_scale import scale_of_scores
 from paraexport.rewrite.views import Sizes, known, sizes_of
 

@@ -22,10 +22,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.precision import quantise
-from paraexport.precision.calibrators import Scale
-from paraexport.precision.linears import linears
-from paraexport.rewrite.edit import (
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_constant,
@@ -41,7 +38,10 @@ from paraexport.rewrite.edit import (
     substitute,
     take_name,
 )
-from paraexport.rewrite.naming import beside
+from paraexport.graph.naming import beside
+from paraexport.precision import quantise
+from paraexport.precision.calibrators import Scale
+from paraexport.precision.linears import linears
 from paraexport.rewrite.views import Sizes, known, sizes_of
 
 FUNCTIONS = ("Gelu", "Relu")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from paraexport.graph.edit import Applied, clean, const, is_op, operands, result
+from paraexport.graph.free_names import fresh, names_in
 from paraexport.precision.span import SPANS, Kind
 from paraexport.precision.typed import FLOAT, cast_node, insert_cast
-from paraexport.rewrite.edit import Applied, clean, const, is_op, operands, result
-from paraexport.rewrite.taken_names import fresh, names_in
 
 HAVE_KERNELS = (
     "Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from paraexport.graph.edit import operands
+from paraexport.graph.onnx_file import save
 from paraexport.model.scores import largest_difference
-from paraexport.onnx_file import save
 from paraexport.precision import half, half_cpu, plan
 from paraexport.precision.data import Data
 from paraexport.precision.preparation import prepare
 from paraexport.precision.ranges import Images, largest
 from paraexport.precision.span import SPANS, Kind
 from paraexport.records import Lowering, Rewrite
-from paraexport.rewrite.edit import operands
 from paraexport.targets import Dialect
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, InputError
-from paraexport.onnx_file import save
+from paraexport.graph.onnx_file import save
 from paraexport.precision import int8, plan
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale

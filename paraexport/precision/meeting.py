@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from paraexport.onnx_summary import BRANCH
+from paraexport.graph.edit import readers, result
+from paraexport.graph.summary import BRANCH
 from paraexport.precision.linears import is_linear
-from paraexport.rewrite.edit import readers, result
 from paraexport.rewrite.sums import all_terms, ancestry, is_inner, is_sum
 
 

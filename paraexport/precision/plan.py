@@ -16,10 +16,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.graph.edit import clean
 from paraexport.precision.data import Judge
 from paraexport.precision.errors_at_sum import Errors, norm
 from paraexport.probe import open_probe
-from paraexport.rewrite.edit import clean
 
 Array = NDArray[np.float32]
 MOST_TRIED = 2000

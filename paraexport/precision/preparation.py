@@ -9,14 +9,14 @@ from pathlib import Path
 import onnx_ir as ir
 
 from paraexport.errors import TraceError
-from paraexport.onnx_file import load
+from paraexport.graph.cost import by_node
+from paraexport.graph.edit import Applied, const, is_op, operands
+from paraexport.graph.onnx_file import load
 from paraexport.precision import for_onnxruntime
 from paraexport.precision.linears import linears
 from paraexport.records import Rewrite
 from paraexport.rewrite import applied, low_precision_steps, lower, tidy
 from paraexport.rewrite.canonical import gemm
-from paraexport.rewrite.cost import by_node
-from paraexport.rewrite.edit import Applied, const, is_op, operands
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.graph.edit import Applied, add_constant, add_node, clean, const, operands
 from paraexport.precision.calibrators import Scale
-from paraexport.rewrite.edit import Applied, add_constant, add_node, clean, const, operands
 from paraexport.rewrite.views import sizes_of
 
 NAME = "int8"

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport.onnx_file import load, save
+from paraexport.graph.edit import Applied
+from paraexport.graph.onnx_file import load, save
 from paraexport.records import Rewrite
 from paraexport.rewrite import (
     absorb,
@@ -34,7 +35,6 @@ from paraexport.rewrite import (
     stack,
     tidy,
 )
-from paraexport.rewrite.edit import Applied
 from paraexport.rewrite.whole import Pass as Pass
 from paraexport.rewrite.whole import Step as Step
 from paraexport.rewrite.whole import on_graph, whole

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import Applied, Refused, add_constant, add_node, clean, dims, is_op, substitute
+from paraexport.graph.edit import Applied, Refused, add_constant, add_node, clean, dims, is_op, substitute
 from paraexport.rewrite.heads import result_of, sizes_of
 from paraexport.rewrite.one_query import Site, check_growth, has_one_query, site_of, too_large_together
 from paraexport.rewrite.query_scale import scale_of_scores

@@ -11,9 +11,9 @@ from collections.abc import Hashable
 
 import onnx_ir as ir
 
-from paraexport.onnx_summary import RANDOM
-from paraexport.rewrite.edit import const, dims
-from paraexport.rewrite.naming import is_kept
+from paraexport.graph.edit import const, dims
+from paraexport.graph.naming import is_kept
+from paraexport.graph.summary import RANDOM
 
 MISSING = -1
 Signature = int

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from paraexport.rewrite.attributes import axis_of, int_of, ints_of
+from paraexport.graph.attributes import axis_of, int_of, ints_of
+from paraexport.graph.edit import Dims, Refused, const, dims, operands, result
 from paraexport.rewrite.demand import Ask, Asks, Part, Rule
-from paraexport.rewrite.edit import Dims, Refused, const, dims, operands, result
 
 
 def shape_of(value: ir.Value) -> Dims:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.rewrite.attributes import attribute
-from paraexport.rewrite.edit import Refused, const, result, weight_of
-from paraexport.rewrite.naming import stacked_name
+from paraexport.graph.attributes import attribute
+from paraexport.graph.edit import Refused, const, result, weight_of
+from paraexport.graph.naming import stacked_name
 from paraexport.rewrite.views import Attributes, Constants, Plan, Shared, Sizes, Source, Stacked, Step, View, sizes_of
 
 Tuple = tuple[ir.Value, ...]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.rewrite.attributes import axis_of, float_of, int_of
+from paraexport.graph.attributes import axis_of, float_of, int_of
+from paraexport.graph.edit import Refused
+from paraexport.graph.naming import beside
 from paraexport.rewrite.batching import Place, Rule, attributes_of, is_same, on_branches, parameters, stacked
-from paraexport.rewrite.edit import Refused
 from paraexport.rewrite.elementwise import elementwise, operand
-from paraexport.rewrite.naming import beside
 from paraexport.rewrite.shape_rules import SHAPE_RULES
 from paraexport.rewrite.views import (
     FULL,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.rewrite.edit import Applied, Refused, bias_of, clean, dims, is_op, operands, substitute
+from paraexport.graph.edit import Applied, Refused, bias_of, clean, dims, is_op, operands, substitute
 from paraexport.rewrite.heads import (
     KEY,
     VALUE,

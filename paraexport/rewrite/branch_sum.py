@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.graph.edit import Refused, read_once, weight_of
+from paraexport.graph.naming import beside, stacked_name
 from paraexport.rewrite.batching import At, Batch, Tuple, inputs_of, producers
-from paraexport.rewrite.edit import Refused, read_once, weight_of
-from paraexport.rewrite.naming import beside, stacked_name
 from paraexport.rewrite.sums import added, is_inner, terms_of
 from paraexport.rewrite.views import FULL, Constants, Shared, Source, Stacked, Step, View, Weight, sizes_of
 

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.attributes import attribute, float_of
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import attribute, float_of
+from paraexport.graph.edit import (
     Refused,
     add_constant,
     add_node,
@@ -25,8 +25,8 @@ from paraexport.rewrite.edit import (
     replace_constant,
     substitute,
 )
+from paraexport.graph.naming import beside
 from paraexport.rewrite.heads import check_attributes
-from paraexport.rewrite.naming import beside
 from paraexport.rewrite.views import known, sizes_of
 
 MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")

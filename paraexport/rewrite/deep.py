@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import (
+from paraexport.graph.edit import (
     Applied,
     add_constant,
     add_node,
@@ -28,7 +28,7 @@ from paraexport.rewrite.edit import (
     take_name,
     weight_of,
 )
-from paraexport.rewrite.naming import beside, joined, shared_scope
+from paraexport.graph.naming import beside, joined, shared_scope
 from paraexport.rewrite.sums import added, all_terms, is_inner, is_sum, tree
 from paraexport.rewrite.views import sizes_of
 

@@ -17,8 +17,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import Refused, add_constant, add_node, const, dims, operands, result, substitute
-from paraexport.rewrite.naming import beside
+from paraexport.graph.edit import Refused, add_constant, add_node, const, dims, operands, result, substitute
+from paraexport.graph.naming import beside
 
 MINIMUM_OPSET = 18
 """Since then ReduceMean and Squeeze take their axes as an input, and Softmax normalises one axis."""

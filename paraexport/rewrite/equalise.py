@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import Applied, Refused, clean, is_op, main_result, operands
+from paraexport.graph.edit import Applied, Refused, clean, is_op, main_result, operands
 from paraexport.rewrite.heads import (
     VALUE,
     channels_after,

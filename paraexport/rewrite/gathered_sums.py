@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from paraexport.rewrite.attributes import axis_of, int_of
-from paraexport.rewrite.edit import add_node, const, dims, input_of, is_op, operands, result, substitute, take_name
-from paraexport.rewrite.naming import beside
+from paraexport.graph.attributes import axis_of, int_of
+from paraexport.graph.edit import add_node, const, dims, input_of, is_op, operands, result, substitute, take_name
+from paraexport.graph.naming import beside
 from paraexport.rewrite.views import sizes_of
 
 

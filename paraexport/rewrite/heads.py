@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.attributes import attribute, int_of, ints_of
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import attribute, int_of, ints_of
+from paraexport.graph.edit import (
     Refused,
     const,
     dims,

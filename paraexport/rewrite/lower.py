@@ -12,9 +12,9 @@ from collections.abc import Collection
 import onnx_ir as ir
 from onnx import defs
 
-from paraexport.rewrite.attributes import int_of
+from paraexport.graph.attributes import int_of
+from paraexport.graph.edit import Applied, Refused, clean, is_op, operands
 from paraexport.rewrite.decompose import WrittenOut
-from paraexport.rewrite.edit import Applied, Refused, clean, is_op, operands
 
 NAME = "lower"
 OPSET = 20

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.attributes import axis_of, float_of, int_of
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import axis_of, float_of, int_of
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_constant,
@@ -30,7 +30,7 @@ from paraexport.rewrite.edit import (
     substitute,
     take_name,
 )
-from paraexport.rewrite.naming import joined, shared_scope
+from paraexport.graph.naming import joined, shared_scope
 from paraexport.rewrite.products import products_reading
 
 NAME = "norms"

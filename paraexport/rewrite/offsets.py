@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.rewrite.edit import Applied, Refused, bias_of, clean, result
+from paraexport.graph.edit import Applied, Refused, bias_of, clean, result
 from paraexport.rewrite.products import channels, products_reading, set_bias, set_source, worth_folding
 
 NAME = "offsets"

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import Refused, dims, is_op, operands
+from paraexport.graph.edit import Refused, dims, is_op, operands
 from paraexport.rewrite.heads import (
     KEY,
     QUERY,

@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.attributes import attribute
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import attribute
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_constant,

@@ -20,10 +20,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.attributes import counted, int_of
-from paraexport.rewrite.axes import LINEAR, broadcast, shape_of
-from paraexport.rewrite.demand import MINIMUM_OPSET, Asks, Part, Plan, Root, Rule, plan, rebuild, shortened
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import counted, int_of
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_constant,
@@ -35,6 +33,8 @@ from paraexport.rewrite.edit import (
     operands,
     opset_of,
 )
+from paraexport.rewrite.axes import LINEAR, broadcast, shape_of
+from paraexport.rewrite.demand import MINIMUM_OPSET, Asks, Part, Plan, Root, Rule, plan, rebuild, shortened
 
 NAME = "pool"
 

@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.attributes import float_of, int_of
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import float_of, int_of
+from paraexport.graph.edit import (
     Refused,
     add_constant,
     add_node,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.rewrite.attributes import attribute, int_of
-from paraexport.rewrite.edit import Applied, Refused, clean, dims, is_op, operands
+from paraexport.graph.attributes import attribute, int_of
+from paraexport.graph.edit import Applied, Refused, clean, dims, is_op, operands
 from paraexport.rewrite.heads import QUERY, views_before
 from paraexport.rewrite.products import ScaledWeights, product_at
 

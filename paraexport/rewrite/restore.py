@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
+from paraexport.graph.edit import Applied, is_op, opset_of
 from paraexport.rewrite import lower, tidy
 from paraexport.rewrite.canonical.prepare import OPSET
-from paraexport.rewrite.edit import Applied, is_op, opset_of
 
 NAME = "restore"
 

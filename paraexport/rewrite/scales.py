@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import (
+from paraexport.graph.edit import (
     Applied,
     Refused,
     clean,

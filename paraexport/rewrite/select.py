@@ -21,11 +21,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite import axes
-from paraexport.rewrite.attributes import axis_of, counted, int_of
-from paraexport.rewrite.axes import LINEAR, broadcast, shape_of
-from paraexport.rewrite.demand import MINIMUM_OPSET, Asks, Part, Root, Rule, plan, rebuild, shortened
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import axis_of, counted, int_of
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_constant,
@@ -37,6 +34,9 @@ from paraexport.rewrite.edit import (
     opset_of,
     result,
 )
+from paraexport.rewrite import axes
+from paraexport.rewrite.axes import LINEAR, broadcast, shape_of
+from paraexport.rewrite.demand import MINIMUM_OPSET, Asks, Part, Root, Rule, plan, rebuild, shortened
 from paraexport.rewrite.heads import check_attributes
 
 NAME = "select"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from paraexport.rewrite.attributes import attribute, axis_of, counted, int_of, ints_of
+from paraexport.graph.attributes import attribute, axis_of, counted, int_of, ints_of
+from paraexport.graph.edit import Refused
 from paraexport.rewrite.batching import Place, Rule, is_same, on_branches, parameters, stacked
-from paraexport.rewrite.edit import Refused
 from paraexport.rewrite.views import SAMPLES, Constants, Stacked, View, known, product
 
 Views = list[View | None]

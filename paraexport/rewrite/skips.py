@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from paraexport.rewrite.edit import Applied, bias_of, is_op, readers
+from paraexport.graph.edit import Applied, bias_of, is_op, readers
 
 NAME = "skips"
 

@@ -18,13 +18,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from paraexport.onnx_file import weights_bytes
-from paraexport.rewrite import gathered_sums
-from paraexport.rewrite.alike import Signatures, first_difference
-from paraexport.rewrite.batching import At, Batch, Tuple
-from paraexport.rewrite.batching_rules import RULES
-from paraexport.rewrite.branch_sum import BranchSum
-from paraexport.rewrite.edit import (
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_node,
@@ -36,7 +30,13 @@ from paraexport.rewrite.edit import (
     substitute,
     take_name,
 )
-from paraexport.rewrite.naming import BRANCHES
+from paraexport.graph.naming import BRANCHES
+from paraexport.graph.onnx_file import weights_bytes
+from paraexport.rewrite import gathered_sums
+from paraexport.rewrite.alike import Signatures, first_difference
+from paraexport.rewrite.batching import At, Batch, Tuple
+from paraexport.rewrite.batching_rules import RULES
+from paraexport.rewrite.branch_sum import BranchSum
 from paraexport.rewrite.sums import ancestry, branch_leaves, is_inner, is_sum, look_like_branches, tree
 from paraexport.rewrite.views import Plan, Source, materialise, sizes_of
 

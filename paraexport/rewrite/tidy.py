@@ -14,20 +14,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.onnx_summary import RANDOM
+from paraexport.graph.attributes import attribute
+from paraexport.graph.edit import Applied, can_stand_for, clean, const, input_of, is_op, operands, result, substitute
+from paraexport.graph.summary import RANDOM
 from paraexport.rewrite.alike import attribute_key, domain, why_unique
-from paraexport.rewrite.attributes import attribute
-from paraexport.rewrite.edit import (
-    Applied,
-    can_stand_for,
-    clean,
-    const,
-    input_of,
-    is_op,
-    operands,
-    result,
-    substitute,
-)
 
 NAME = "tidy"
 DETERMINISTIC = frozenset({"", "ai.onnx.ml", "com.microsoft"})

@@ -22,8 +22,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import Refused, add_constant, add_node
-from paraexport.rewrite.naming import beside
+from paraexport.graph.edit import Refused, add_constant, add_node
+from paraexport.graph.naming import beside
 
 SPLIT, FULL, SAMPLES = -1, -2, 0
 Size = int | str | None

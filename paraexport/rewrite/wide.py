@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.edit import (
+from paraexport.graph.edit import (
     Applied,
     add_constant,
     add_node,
@@ -29,8 +29,8 @@ from paraexport.rewrite.edit import (
     result,
     substitute,
 )
-from paraexport.rewrite.naming import beside, joined, shared_scope
-from paraexport.rewrite.taken_names import fresh, names_in
+from paraexport.graph.free_names import fresh, names_in
+from paraexport.graph.naming import beside, joined, shared_scope
 from paraexport.rewrite.views import sizes_of
 
 NAME = "wide"

@@ -8,14 +8,14 @@ import pytest
 from onnx import helper
 
 from paraexport import optimize_process
+from paraexport.graph.edit import Applied
 from paraexport.optimize import Optimized, optimize_here
 from paraexport.rewrite import LAYOUTS
-from paraexport.rewrite.edit import Applied
 from paraexport.system import isolation
 from tests.cli.conftest import Run
+from tests.graph.test_untrusted import two_branches
 from tests.rewrite.graphs import SMALL, traced
 from tests.test_optimize import fixed_batch, nothing_to_do, saved
-from tests.test_outside_onnx import two_branches
 
 
 def test_the_table_names_every_pass_and_what_to_do_next(run: Run, tmp_path: Path) -> None:

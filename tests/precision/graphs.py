@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from paraexport.graph.edit import Applied
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
 from paraexport.precision import half, half_cpu
 from paraexport.precision.span import Kind
 from paraexport.rewrite import LAYOUTS, deep, lower
-from paraexport.rewrite.edit import Applied
 from paraexport.trace import trace
 from tests.rewrite.graphs import SMALL
 

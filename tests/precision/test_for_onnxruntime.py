@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from paraexport.folder import Folder
+from paraexport.graph.edit import Applied
 from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibrators import scale_for
 from paraexport.precision.linears import linears
 from paraexport.precision.preparation import prepare
 from paraexport.precision.quantise import apply
 from paraexport.rewrite import skips
-from paraexport.rewrite.edit import Applied
 from paraexport.targets import Dialect
 from tests.precision.small import KINDS, LAYOUTS, calibration, on_runtime, relative, traced_file
 
@@ -252,7 +252,7 @@ def test_products_of_two_activations_and_float32_ones_are_left_alone() -> None:
 def test_onnxruntime_reads_back_the_bias_and_the_products(tmp_path: Path) -> None:
     """Also after its own optimisation."""
     from paraexport import targets
-    from paraexport.onnx_file import save
+    from paraexport.graph.onnx_file import save
 
     prepared = prepare(traced_file(tmp_path), "folded", (), equalised=True, own_operators=True)
     model = int8.lower_graph(prepared, Dialect(signed=False, own_operators=True), calibration(tmp_path))

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.folder import Folder
-from paraexport.onnx_file import save
+from paraexport.graph.edit import Applied, const, operands
+from paraexport.graph.onnx_file import save
 from paraexport.precision import for_openvino, int8
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.preparation import prepare
 from paraexport.precision.quantise import apply
-from paraexport.rewrite.edit import Applied, const, operands
 from paraexport.targets import Dialect
 from tests.precision.small import KINDS, TEST_IMAGES, calibration, on_runtime, relative, traced_file
 from tests.precision.test_for_onnxruntime import check, kinds, parsed

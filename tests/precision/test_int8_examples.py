@@ -14,8 +14,8 @@ from paraexport import drafts, golden, inputs, targets
 from paraexport.bundle import MODEL
 from paraexport.drafts import Draft
 from paraexport.folder import Folder
+from paraexport.graph.onnx_file import save
 from paraexport.model.spec import Spec
-from paraexport.onnx_file import save
 from paraexport.options import Options
 from paraexport.precision import int8
 from paraexport.precision.calibration import Calibration

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from paraexport.onnx_file import save
+from paraexport.graph.onnx_file import save
 from paraexport.precision.calibrators import Scale, scale_for
 from paraexport.precision.linears import linears
 from paraexport.precision.quantise import apply, column_scales

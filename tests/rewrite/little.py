@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from paraexport.rewrite.edit import clean
+from paraexport.graph.edit import clean
 from tests.rewrite.exact import LayerNormalization
 
 OPSET = 23

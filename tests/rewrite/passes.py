@@ -11,10 +11,10 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
+from paraexport.graph.cost import parts
+from paraexport.graph.edit import Refused
 from paraexport.rewrite import LAYOUTS, equalise, foreign_steps, lower, query_scale, wide
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
-from paraexport.rewrite.cost import parts
-from paraexport.rewrite.edit import Refused
 from paraexport.rewrite.whole import FAULT, on_graph
 
 Feeds = Mapping[str, Any]

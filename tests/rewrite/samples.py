@@ -13,8 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from paraexport.graph.edit import Applied, clean
 from paraexport.model.spec import Spec
-from paraexport.rewrite.edit import Applied, clean
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, images, traced
 

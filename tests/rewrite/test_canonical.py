@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from paraexport.graph.cost import multiply_adds
+from paraexport.graph.edit import Applied, const, dims
 from paraexport.rewrite import applied, canonical, foreign_steps, restore
 from paraexport.rewrite.canonical import attention, gemm, packed, shapes, totals
-from paraexport.rewrite.cost import multiply_adds
-from paraexport.rewrite.edit import Applied, const, dims
 from tests.rewrite import exact
 from tests.rewrite.foreign import Style, Total, export, exported
 from tests.rewrite.graphs import SMALL, model_of

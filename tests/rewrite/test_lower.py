@@ -8,8 +8,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from paraexport.graph.edit import Applied
 from paraexport.rewrite import lower, stack
-from paraexport.rewrite.edit import Applied
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, count, graph64, images, traced
 from tests.rewrite.small_graphs import branch, branches, graph_of, tokens

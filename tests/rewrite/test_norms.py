@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paraexport.graph.edit import const
 from paraexport.rewrite import norms
-from paraexport.rewrite.edit import const
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.samples import (
     FLOAT32,

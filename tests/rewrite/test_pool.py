@@ -11,10 +11,10 @@ import onnxruntime
 import pytest
 from hypothesis import find, given, settings
 
+from paraexport.graph.cost import by_branch, multiply_adds
+from paraexport.graph.edit import Applied, dims
 from paraexport.model.spec import Spec
 from paraexport.rewrite import pool, select
-from paraexport.rewrite.cost import by_branch, multiply_adds
-from paraexport.rewrite.edit import Applied, dims
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, count, graph64, images, traced
 from tests.rewrite.little import Little, drawn, error

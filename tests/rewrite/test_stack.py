@@ -9,6 +9,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
+from paraexport.graph.edit import Applied, const, dims
 from paraexport.model.spec import Spec
 from paraexport.rewrite import (
     biases,
@@ -23,7 +24,6 @@ from paraexport.rewrite import (
     tidy,
     wide,
 )
-from paraexport.rewrite.edit import Applied, const, dims
 from tests.rewrite.exact import EXACT, difference, run
 from tests.rewrite.graphs import SMALL, count, graph64, images, traced
 from tests.rewrite.small_graphs import branch, branches, graph_of, summed, tokens

@@ -7,8 +7,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from paraexport.graph.edit import Applied, Refused, add_constant, clean, result
 from paraexport.rewrite import LAYOUTS, applied, layout_steps
-from paraexport.rewrite.edit import Applied, Refused, add_constant, clean, result
 from paraexport.rewrite.whole import FAULT, on_graph, whole
 from tests.rewrite.samples import check_exact, copy, numbers, small
 

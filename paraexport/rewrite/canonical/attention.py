@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.rewrite.attributes import attribute, axis_of
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import attribute, axis_of
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_node,
@@ -28,7 +28,7 @@ from paraexport.rewrite.edit import (
     substitute,
     take_name,
 )
-from paraexport.rewrite.naming import beside
+from paraexport.graph.naming import beside
 from paraexport.rewrite.views import sizes_of
 
 NAME = "attention"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.rewrite.attributes import float_of, int_of
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import float_of, int_of
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_constant,
@@ -22,7 +22,7 @@ from paraexport.rewrite.edit import (
     substitute,
     take_name,
 )
-from paraexport.rewrite.naming import joined
+from paraexport.graph.naming import joined
 from paraexport.rewrite.views import sizes_of
 
 NAME = "gemm"

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.rewrite.attributes import attribute, int_of
-from paraexport.rewrite.edit import Refused, const, is_op, operands
+from paraexport.graph.attributes import attribute, int_of
+from paraexport.graph.edit import Refused, const, is_op, operands
 
 Entries = NDArray[Any]
 """An array of objects."""

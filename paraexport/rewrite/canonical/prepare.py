@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.version_converter import ConvertVersionPass
 
-from paraexport.rewrite.edit import (
+from paraexport.graph.edit import (
     Applied,
     Refused,
     can_stand_for,
@@ -25,7 +25,7 @@ from paraexport.rewrite.edit import (
     opset_of,
     substitute,
 )
-from paraexport.rewrite.taken_names import fresh
+from paraexport.graph.free_names import fresh
 from paraexport.rewrite.whole import by_library
 
 NAME = "prepare"

@@ -13,11 +13,8 @@ import numpy as np
 import onnx_ir as ir
 import onnxscript.optimizer
 
-from paraexport.rewrite.attributes import attribute, int_of
-from paraexport.rewrite.canonical.inference import infer
-from paraexport.rewrite.canonical.integers import Entries, Integers
-from paraexport.rewrite.canonical.prepare import constants_to_initializers, why_not
-from paraexport.rewrite.edit import (
+from paraexport.graph.attributes import attribute, int_of
+from paraexport.graph.edit import (
     Applied,
     Refused,
     add_constant,
@@ -29,7 +26,10 @@ from paraexport.rewrite.edit import (
     result,
     substitute,
 )
-from paraexport.rewrite.naming import beside
+from paraexport.graph.naming import beside
+from paraexport.rewrite.canonical.inference import infer
+from paraexport.rewrite.canonical.integers import Entries, Integers
+from paraexport.rewrite.canonical.prepare import constants_to_initializers, why_not
 from paraexport.rewrite.whole import by_library
 
 NAME = "shapes"

@@ -16,7 +16,8 @@ from random import Random
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
-from paraexport import onnx_contents, onnx_input
+from paraexport import onnx_input
+from paraexport.graph import inspection
 from paraexport.optimize import rewritten
 from paraexport.system import isolation
 from tests.faults.mutation import EDGES, mutate
@@ -277,7 +278,7 @@ def apart(read: Callable[[Path], object], file: Path) -> None:
 
 
 READERS = (
-    Reader("onnx-inspect", onnx_files, functools.partial(apart, onnx_contents.read), ".onnx", damage, few=40),
+    Reader("onnx-inspect", onnx_files, functools.partial(apart, inspection.read), ".onnx", damage, few=40),
     Reader(
         "onnx-optimize", onnx_files, functools.partial(apart, optimize_up_to_the_self_check), ".onnx", damage, few=40
     ),

@@ -78,13 +78,13 @@ def summarise(path: Path) -> OnnxSummary:
     Raises:
         InputError: it is no ONNX model, or a damaged one.
     """
-    from paraexport.onnx_outside import read
+    from paraexport.graph.untrusted import read
 
     return summary_of(read(path), path.stat().st_size)
 
 
 def summary_of(model: onnx.ModelProto, file_bytes: int) -> OnnxSummary:
-    from paraexport.onnx_screen import is_external, size_bytes
+    from paraexport.graph.screen import is_external, size_bytes
 
     weights = [*model.graph.initializer]
     names = {tensor.name for tensor in weights}

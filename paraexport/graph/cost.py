@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from paraexport.onnx_summary import BRANCH, Part
-from paraexport.rewrite.attributes import int_of
-from paraexport.rewrite.edit import Refused, dims, input_of, is_op, operands
+from paraexport.graph.attributes import int_of
+from paraexport.graph.edit import Refused, dims, input_of, is_op, operands
+from paraexport.graph.summary import BRANCH, Part
 
 SHARED, STACKED = "shared", "all branches"
 """What belongs to no branch, or to several; what computes all of them at once."""

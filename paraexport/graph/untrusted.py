@@ -12,8 +12,8 @@ import onnx
 import onnx_ir as ir
 
 from paraexport.errors import InputError, lack_of_memory, on_one_line
-from paraexport.onnx_file import INVALID, MOST_CHARACTERS, REMEDY, unreadable, with_plain_domain
-from paraexport.onnx_screen import is_external, problems, size_bytes
+from paraexport.graph.onnx_file import INVALID, MOST_CHARACTERS, REMEDY, unreadable, with_plain_domain
+from paraexport.graph.screen import is_external, problems, size_bytes
 
 LARGEST_FILE_BYTES = 2**31 - 1
 """What one protobuf message holds."""

@@ -3,7 +3,7 @@
 import onnx
 import onnx_ir as ir
 
-from paraexport.rewrite.edit import add_constant, add_node, clean, dims, operands, result, substitute, weight_of
+from paraexport.graph.edit import add_constant, add_node, clean, dims, operands, result, substitute, weight_of
 from tests.rewrite.exact import difference
 from tests.rewrite.graphs import graph64, images
 

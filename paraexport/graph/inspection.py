@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paraexport import onnx_outside
 from paraexport.errors import InputError
-from paraexport.onnx_summary import Contents, summary_of
-from paraexport.rewrite.cost import parts
+from paraexport.graph import untrusted
+from paraexport.graph.cost import parts
+from paraexport.graph.summary import Contents, summary_of
 from paraexport.system.memory_bound import memory_bound
 from paraexport.timing.clock import Progress, silent
 
@@ -21,14 +21,14 @@ def read(path: Path | str, *, progress: Progress = silent) -> Contents:
     """
     path = Path(path)
     progress("reading")
-    onnx_outside.require_file(path)
-    with memory_bound(onnx_outside.most_memory(path), path):
-        model = onnx_outside.read(path)
+    untrusted.require_file(path)
+    with memory_bound(untrusted.most_memory(path), path):
+        model = untrusted.read(path)
         summary = summary_of(model, path.stat().st_size)
         try:
-            onnx_outside.external_files(model, path)
+            untrusted.external_files(model, path)
             missing = ""
         except InputError as error:
             missing = str(error)
-        onnx_outside.free_negative_sizes(model)
-        return Contents(summary, tuple(parts(onnx_outside.as_ir(model, path).graph)), missing)
+        untrusted.free_negative_sizes(model)
+        return Contents(summary, tuple(parts(untrusted.as_ir(model, path).graph)), missing)

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common
 
-from paraexport.rewrite.taken_names import claim, forget
+from paraexport.graph.free_names import claim, forget
 
 Dims = tuple[int | None, ...]
 """A shape; None for an axis whose length is not known, such as the batch."""

@@ -13,14 +13,15 @@ import onnxruntime
 import pytest
 from onnx import AttributeProto, helper, numpy_helper
 
-from paraexport import onnx_contents, onnx_input, onnx_outside
+from paraexport import onnx_input
 from paraexport.errors import InputError
+from paraexport.graph import inspection, untrusted
 from paraexport.optimize import optimize_here
 from paraexport.system.memory_bound import memory_bound
 from tests.test_optimize import Edit, answers, node, nothing_to_do, plain, saved
 
 Read = Callable[[Path], object]
-BOTH: dict[str, Read] = {"optimize": onnx_input.read, "inspect": onnx_contents.read}
+BOTH: dict[str, Read] = {"optimize": onnx_input.read, "inspect": inspection.read}
 MARK = "!mark!"
 
 
@@ -116,7 +117,7 @@ def test_a_reshape_that_cannot_be_is_refused(tmp_path: Path) -> None:
     nodes = [node("Flatten", "images", "flat"), node("Reshape", "flat shape", "logits")]
     path = saved(tmp_path, plain(nodes, shape=np.array([-1, -1])))
     assert "not valid ONNX (got" in refusal(onnx_input.read, path)
-    assert isinstance(onnx_contents.read(path), object)
+    assert isinstance(inspection.read(path), object)
 
 
 @pytest.mark.parametrize("command", BOTH)
@@ -261,7 +262,7 @@ def test_a_pipe_in_place_of_weights_is_not_read(beside: Path) -> None:
 
 def test_inspect_does_without_the_weights_and_says_so(beside: Path) -> None:
     (beside.parent / "w.bin").unlink()
-    contents = onnx_contents.read(beside)
+    contents = inspection.read(beside)
     assert contents.summary.weights_bytes == 48 * 48 * 4
     assert f"{beside.parent / 'w.bin'}: no file of weights" in contents.missing
 
@@ -389,7 +390,7 @@ def test_an_initializer_that_a_caller_may_replace_is_refused(tmp_path: Path) -> 
     line = refusal(onnx_input.read, path)
     assert "weight: an initializer that is an input too" in line
     assert "keep_initializers_as_inputs=False" in line
-    assert onnx_contents.read(path).summary.overridable == ("weight",)
+    assert inspection.read(path).summary.overridable == ("weight",)
 
 
 def test_before_version_4_initializers_are_inputs_and_constants(tmp_path: Path) -> None:
@@ -399,7 +400,7 @@ def test_before_version_4_initializers_are_inputs_and_constants(tmp_path: Path) 
 
     path = saved(tmp_path, nothing_to_do(), edit)
     assert onnx_input.read(path).images.name == "images"
-    assert onnx_contents.read(path).summary.overridable == ()
+    assert inspection.read(path).summary.overridable == ()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
@@ -408,7 +409,7 @@ def test_names_of_files_need_not_be_text(tmp_path: Path) -> None:
     source = saved(tmp_path, two_branches()).rename(folder / os.fsdecode(b"in\xff.onnx"))
     done = optimize_here(source, folder / os.fsdecode(b"out\xff.onnx"))
     assert done.changed
-    assert onnx_contents.read(done.output).summary.inputs[0].name == "images"
+    assert inspection.read(done.output).summary.inputs[0].name == "images"
 
 
 def shape_of_shapes() -> onnx.ModelProto:
@@ -421,8 +422,8 @@ def shape_of_shapes() -> onnx.ModelProto:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is bounded on Linux alone")
 def test_a_small_file_cannot_take_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, shape_of_shapes())
-    monkeypatch.setattr(onnx_outside, "most_memory", lambda _: 2**26)
-    assert onnx_contents.read(path).parts[0].activations is None
+    monkeypatch.setattr(untrusted, "most_memory", lambda _: 2**26)
+    assert inspection.read(path).parts[0].activations is None
     words = r"it needs too much memory \(expected at most 67 MB for a file of its size\)"
     with pytest.raises(InputError, match=words), memory_bound(2**26, path):
         np.ones(2**25)

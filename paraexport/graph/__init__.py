@@ -1,0 +1,1 @@
+"""Tools for ONNX graphs: read, write, summarise, name, edit, count."""

@@ -19,7 +19,7 @@ from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.options import Options
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 
 BATCHES = (1, 32)
 MAX_BATCH = max(BATCHES)

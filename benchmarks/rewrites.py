@@ -16,7 +16,7 @@ from paraexport.graph.cost import multiply_adds
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Pool, Spec
 from paraexport.rewrite import LAYOUTS, rewrite
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 
 
 def released(branches: int, depth: int, pool: Pool) -> Spec:

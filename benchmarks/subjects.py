@@ -157,7 +157,7 @@ def write_answers(model: ParaFormer, folder: Path, batches: Sequence[int]) -> No
 
 
 def trace_branches(model: ParaFormer, path: Path) -> str:
-    from paraexport.trace import trace
+    from paraexport.trace.trace import trace
 
     trace(model, model.spec, path)
     return ""
@@ -176,7 +176,7 @@ def export_plainly(model: ParaFormer, path: Path) -> str:
     """What torch.onnx.export gives anybody who asks for a free batch."""
     import torch
 
-    from paraexport.trace import quiet_exporter
+    from paraexport.trace.trace import quiet_exporter
 
     images = torch.zeros(2, model.spec.channels, *model.spec.image_size)
     with quiet_exporter(), torch.no_grad():
@@ -191,7 +191,7 @@ def optimize(model: ParaFormer, path: Path) -> str:
     """ONNX Runtime's transformer optimizer on the plain export; the note says which fusions it made."""
     from onnxruntime.transformers import optimizer
 
-    from paraexport.trace import quiet_exporter
+    from paraexport.trace.trace import quiet_exporter
 
     plain = path.parent.parent / PLAIN / "model.onnx"
     with quiet_exporter():

@@ -22,7 +22,7 @@ from paraexport.graph.edit import const, is_op, operands
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
 from paraexport.rewrite import LAYOUTS, rewrite
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 
 FOLDER = Path(__file__).parent / "pictures"
 SPEC = Spec(

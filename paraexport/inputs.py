@@ -35,8 +35,8 @@ HELD_OUT, ENOUGH_TO_HOLD_OUT = 4, 32
 
 if TYPE_CHECKING:
     from paraexport.checkpoint import Checkpoint
-    from paraexport.endings import Ending
-    from paraexport.trace import Graph
+    from paraexport.trace.endings import Ending
+    from paraexport.trace.trace import Graph
 
 
 def require_libraries() -> None:
@@ -63,7 +63,7 @@ def load(source: Path, options: Options) -> Checkpoint:
 
 def traced(loaded: Checkpoint, folder: Path) -> Graph:
     """The module as ONNX, in the new `folder`, its weights in a file of their own, which is mapped."""
-    from paraexport.trace import trace
+    from paraexport.trace.trace import trace
 
     folder.mkdir()
     return trace(loaded.module, loaded.classifier, folder / MODEL, apart=True)

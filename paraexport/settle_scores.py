@@ -12,7 +12,7 @@ from paraexport.errors import SpecError
 from paraexport.model.spec import Assumption, ScoreKind, Scores, ScoreWord
 
 if TYPE_CHECKING:
-    from paraexport.endings import Ending
+    from paraexport.trace.endings import Ending
 
 FIELD, OPTION = "scores", "--spec"
 CHOICES = "softmax, sigmoid, exp, none or regression"

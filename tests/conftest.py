@@ -9,7 +9,7 @@ import paraexport
 from paraexport.bundle import Bundle
 from paraexport.checkpoint import save_checkpoint
 from paraexport.model.spec import Preprocessing
-from tests.test_trace import random_model, small_spec
+from tests.trace.test_trace import random_model, small_spec
 
 ROOT = Path(__file__).parent.parent
 DIGITS, TEST_IMAGES = ROOT / "models/digits.pt", ROOT / "calib/digits/test"

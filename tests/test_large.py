@@ -24,7 +24,7 @@ from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options
 from paraexport.probe import open_probe
 from paraexport.targets import Workload
 from paraexport.timing.clock import silent
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 from tests.rewrite.graphs import model_of
 from tests.targets.engines import SMALL, require_rtx, tensorrt_rtx
 

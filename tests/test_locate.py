@@ -8,8 +8,8 @@ import pytest
 from onnx import numpy_helper
 
 from paraexport.locate import differences, first_difference
-from paraexport.trace import trace
-from tests.test_trace import random_model, small_spec
+from paraexport.trace.trace import trace
+from tests.trace.test_trace import random_model, small_spec
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 1, 8, 12)).astype(np.float32)
 

@@ -20,7 +20,7 @@ from paraexport.graph.edit import Applied
 from paraexport.model.spec import Preprocessing
 from paraexport.revalidate import revalidate
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
-from tests.test_trace import random_model, small_spec
+from tests.trace.test_trace import random_model, small_spec
 
 SIZE = {"image_size": "8x12", "channels": "1"}
 

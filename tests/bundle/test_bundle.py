@@ -19,8 +19,8 @@ from paraexport.folder import Folder
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing
 from paraexport.records import Manifest, Source, TensorInfo
-from paraexport.trace import trace
-from tests.test_trace import random_model, small_spec
+from paraexport.trace.trace import trace
+from tests.trace.test_trace import random_model, small_spec
 
 
 def manifest(**changes: object) -> Manifest:

@@ -28,7 +28,7 @@ def variants(folder: Path, target: str = "onnxruntime") -> tuple[Variant, Varian
     """Two bundles of the same model with other weights, made below `folder`."""
     from paraexport.checkpoint import save_checkpoint
     from paraexport.model.spec import Preprocessing
-    from tests.test_trace import random_model, small_spec
+    from tests.trace.test_trace import random_model, small_spec
 
     spec = small_spec()
     images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)

@@ -21,7 +21,7 @@ from paraexport.checkpoint import load_checkpoint
 from paraexport.folder import Folder
 from paraexport.golden import answers
 from paraexport.rewrite import LAYOUTS, rewrite
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 from tests.checkpoint.cases import Case, cases, options, pick_case
 from tests.checkpoint.writers import CONVENTIONS, random_weights, saved, state_dict
 

@@ -23,7 +23,7 @@ from paraexport.model.spec import Spec
 from paraexport.precision import half, half_cpu
 from paraexport.precision.span import Kind
 from paraexport.rewrite import LAYOUTS, deep, lower
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 from tests.rewrite.graphs import SMALL
 
 Images = NDArray[np.float32]

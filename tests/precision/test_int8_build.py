@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 import paraexport
-from paraexport import drafts, report, revalidate, trace
+from paraexport import drafts, report, revalidate
 from paraexport.bundle import MODEL, Bundle, read_bundle
 from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import CheckFailed, InputError
@@ -25,11 +25,12 @@ from paraexport.folder import Folder
 from paraexport.limits import LIMITS
 from paraexport.model.spec import Classifier, Preprocessing
 from paraexport.precision import lowering
+from paraexport.trace import trace
 from paraexport.validate import Evidence, Lowered, run_checks
 from tests.cli.conftest import Run
 from tests.conftest import LABELS, ROOT
 from tests.rewrite.graphs import model_of
-from tests.test_trace import small_spec
+from tests.trace.test_trace import small_spec
 
 SPEC = small_spec()
 LOOSE = {"parity": 1.0, "batches": 1.0, "cosine": 1.0, "disagreement": 100.0}

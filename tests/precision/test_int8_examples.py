@@ -21,7 +21,7 @@ from paraexport.precision import int8
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import rewrite
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 from tests.conftest import ROOT
 from tests.rewrite.graphs import model_of
 

@@ -19,7 +19,7 @@ from paraexport.bundle import MODEL
 from paraexport.folder import Folder
 from paraexport.options import Options
 from paraexport.records import Lowering
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 from tests.conftest import ROOT
 
 DIGITS: dict[str, Any] = {"data": ROOT / "calib/digits/test", "calib": ROOT / "calib/digits/calibration"}

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paraexport.trace import quiet_exporter
+from paraexport.trace.trace import quiet_exporter
 
 Style = Literal["chunk", "index", "split", "fused"]
 """How a packed product is taken apart and where its scale stands; `fused` calls scaled_dot_product_attention."""

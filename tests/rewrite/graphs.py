@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 from tests.checkpoint.writers import random_weights, state_dict
 from tests.rewrite.exact import in_float64
 

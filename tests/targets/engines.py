@@ -24,7 +24,7 @@ from paraexport.options import Options
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT
 from paraexport.timing.clock import silent
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 from tests.rewrite.graphs import model_of
 
 tensorrt_rtx = TensorRT(RTX)

@@ -1,4 +1,4 @@
-"""Graphs from elsewhere in the form that the rewrites read, which is the form of a trace (`paraexport.trace`).
+"""Graphs from elsewhere in the form that the rewrites read, which is the form of a trace (`paraexport.trace.trace`).
 
 Opset 23, the batch the only free length, every size a constant; queries, keys and values by products of their own;
 attention as one node; the branches meeting in a Sum. What a step does not understand it leaves as it is.

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraexport.attention import SeparateAttention, separate_attention
 from paraexport.model.spec import Classifier
 from paraexport.rewrite import rewrite
-from paraexport.trace import trace
+from paraexport.trace.attention import SeparateAttention, separate_attention
+from paraexport.trace.trace import trace
 
 SHAPE = Classifier(image_size=(8, 12), channels=1, classes=5)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paraexport.endings import Ending, ending_of
-from paraexport.trace import quiet_exporter
+from paraexport.trace.endings import Ending, ending_of
+from paraexport.trace.trace import quiet_exporter
 
 FREE = (-math.inf, math.inf)
 UNIT = (0.0, 1.0)

@@ -13,7 +13,7 @@ from paraexport.errors import TraceError
 from paraexport.graph import onnx_file
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Classifier, Residual, Spec
-from paraexport.trace import trace
+from paraexport.trace.trace import trace
 
 
 def small_spec(residual: Residual = "normalized", branches: int = 3) -> Spec:

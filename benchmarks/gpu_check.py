@@ -31,10 +31,10 @@ from benchmarks.rewrites import released
 from benchmarks.roofline import Work, work_of
 from benchmarks.subjects import OURS
 from paraexport import targets
-from paraexport.compilation import EngineInfo, EngineOptions
-from paraexport.folder import Folder
 from paraexport.model.spec import Spec
 from paraexport.options import PRECISIONS
+from paraexport.targets.compilation import EngineInfo, EngineOptions
+from paraexport.targets.folder import Folder
 from paraexport.targets.trt.device import find_device
 from paraexport.targets.trt.session import EngineSession
 from paraexport.timing.clock import silent

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import subjects
-from paraexport.folder import Folder
+from paraexport.targets.folder import Folder
 
 Floats = NDArray[np.float32]
 Session = Callable[[Floats], Floats]

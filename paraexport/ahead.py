@@ -82,7 +82,7 @@ def not_run(check: Check, reason: str) -> Check:
 
 def open_graph(made: Bundle) -> Logits:
     """`model.onnx` node by node on the CPU, as it is written."""
-    from paraexport.probe import open_probe
+    from paraexport.targets.ort.probe import open_probe
 
     model = as_written(made)
     run = open_probe(model, [model.graph.outputs[0].name or ""], optimised=False)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.errors import MissingError, on_one_line
-from paraexport.folder import MODEL, WEIGHTS, Folder
 from paraexport.records import Candidate
 from paraexport.system import process
+from paraexport.targets.folder import MODEL, WEIGHTS, Folder
 from paraexport.timing import contest
 
 BATCHES = (1, 8)

@@ -12,7 +12,7 @@ from safetensors.numpy import load, save_file
 
 from paraexport.bundle import REBUILD
 from paraexport.errors import BundleError, on_one_line
-from paraexport.folder import Folder
+from paraexport.targets.folder import Folder
 
 if TYPE_CHECKING:
     from torch import nn

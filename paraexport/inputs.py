@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from paraexport import targets
 from paraexport.bundle import MODEL
 from paraexport.errors import InputError, MissingError
-from paraexport.folder import Folder
 from paraexport.images.dataset import Samples, made_up_samples, open_samples
 from paraexport.images.variety import Watch
 from paraexport.limits import LIMITS
@@ -25,6 +24,7 @@ from paraexport.records import Lowering, Manifest
 from paraexport.settle_scores import FIELD, OPTION, settle
 from paraexport.system.memory import give_back
 from paraexport.system.plain_paths import readable
+from paraexport.targets.folder import Folder
 from paraexport.validate import Logits, Lowered, Pair
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")

@@ -12,7 +12,7 @@ from torch import nn
 
 from paraexport.graph.onnx_file import load
 from paraexport.model.taps import record_taps
-from paraexport.probe import open_probe
+from paraexport.targets.ort.probe import open_probe
 
 
 @dataclass(frozen=True)

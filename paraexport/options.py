@@ -12,10 +12,10 @@ from typing import SupportsFloat
 import msgspec
 
 from paraexport import choose, targets
-from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError, brief
 from paraexport.limits import LIMITS
-from paraexport.profiles import settle
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.profiles import settle
 
 PRECISIONS = tuple(LIMITS)
 LAYOUTS = ("branches", "folded", "stacked")
@@ -99,7 +99,9 @@ class Options:
         """Whether what is said about its engine is of the right types, and the target takes it."""
         if not isinstance(self.engine, EngineOptions):
             kind = type(self.engine).__name__
-            raise InputError("engine has the wrong type", expected="paraexport.compilation.EngineOptions", got=kind)
+            raise InputError(
+                "engine has the wrong type", expected="paraexport.targets.compilation.EngineOptions", got=kind
+            )
         try:
             msgspec.convert(dataclasses.asdict(self.engine), EngineOptions)
         except msgspec.ValidationError as error:

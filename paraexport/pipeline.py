@@ -24,10 +24,8 @@ from paraexport import (
 )
 from paraexport.bundle import Bundle
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
-from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
-from paraexport.folder import Folder
 from paraexport.images.files import without_dots
 from paraexport.images.variety import Watch
 from paraexport.model.spec import Classifier
@@ -35,6 +33,8 @@ from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.records import Manifest, Source
 from paraexport.system.claim import Claim, claim
 from paraexport.system.plain_paths import plain, readable
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock, Progress, silent
 
 AnyPath = str | os.PathLike[str]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paraexport.compilation import EngineInfo
 from paraexport.model.spec import LOGITS, Assumption, Preprocessing, Scores, Spec
+from paraexport.targets.compilation import EngineInfo
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from paraexport import report_page
 from paraexport.bundle import REBUILD
-from paraexport.compilation import EngineInfo
 from paraexport.errors import BundleError, on_one_line
-from paraexport.folder import Folder
 from paraexport.images.dataset import Samples
 from paraexport.records import Accuracy, Manifest, Report
+from paraexport.targets.compilation import EngineInfo
+from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock
 
 JSON, HTML = "report.json", "report.html"

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions
 from paraexport.model.scores import describe, ranked, text_of
 from paraexport.model.spec import Preprocessing
 from paraexport.records import Accuracy, Candidate, Check, Lowering, Manifest, PartError, Report
+from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }

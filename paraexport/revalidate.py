@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from paraexport import bundle, cache, golden, image_evidence, inputs, report, targets, validate
 from paraexport.checkpoint.shards import checkpoint_digest
-from paraexport.compilation import EngineOptions
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
 from paraexport.findings.bisection import Bisection
@@ -20,6 +19,7 @@ from paraexport.limits import LIMITS
 from paraexport.model.scores import class_names, recorded
 from paraexport.options import Options
 from paraexport.records import Check, Manifest
+from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Clock, Progress, silent
 
 if TYPE_CHECKING:

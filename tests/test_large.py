@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 import paraexport
 from paraexport import drafts, revalidate, targets
 from paraexport.checkpoint import save_checkpoint
-from paraexport.compilation import EngineOptions
-from paraexport.folder import Folder
 from paraexport.graph import onnx_file
 from paraexport.images.dataset import Samples, made_up_samples
 from paraexport.limits import LIMITS
 from paraexport.model.spec import LOGITS, Preprocessing
 from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options
-from paraexport.probe import open_probe
 from paraexport.targets import Workload
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.folder import Folder
+from paraexport.targets.ort.probe import open_probe
 from paraexport.timing.clock import silent
 from paraexport.trace.trace import trace
 from tests.rewrite.graphs import model_of

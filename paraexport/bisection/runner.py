@@ -16,11 +16,11 @@ from paraexport.bisection.cut import Part
 from paraexport.bisection.submodel import pack, submodel, unpack
 from paraexport.bisection.values import Array, Form, Reference
 from paraexport.bundle import MODEL, Bundle
-from paraexport.compilation import EngineOptions
 from paraexport.errors import on_one_line
 from paraexport.findings.bisection import PartDifference
-from paraexport.folder import Folder
 from paraexport.graph.onnx_file import save
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.folder import Folder
 from paraexport.timing.clock import silent
 
 SHOWN = 200

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from paraexport.graph.edit import const, is_op, operands, read_once, readers
 from paraexport.precision.typed import cast_node
-from paraexport.probe import open_probe
+from paraexport.targets.ort.probe import open_probe
 
 Array = NDArray[np.float32]
 HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)

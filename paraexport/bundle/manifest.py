@@ -13,8 +13,8 @@ import msgspec
 
 from paraexport.bundle.opened import is_inside
 from paraexport.errors import BundleError, on_one_line
-from paraexport.folder import COPY_AGAIN, MODEL
 from paraexport.records import Manifest
+from paraexport.targets.folder import COPY_AGAIN, MODEL
 
 FORMAT = 1
 NO_DIGEST = "0" * 64

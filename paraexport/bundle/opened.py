@@ -22,8 +22,8 @@ from types import TracebackType
 from typing import Self
 
 from paraexport.errors import BundleError
-from paraexport.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Folder
 from paraexport.records import FileEntry
+from paraexport.targets.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Folder
 
 HANDLES = Path("/proc/self/fd")
 IN_MEMORY_BYTES = 1 << 30

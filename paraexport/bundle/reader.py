@@ -11,9 +11,9 @@ from typing import TypeVar
 from paraexport.bundle import manifest as manifests
 from paraexport.bundle.opened import BUILD, BundleReplacedError, OpenFolder
 from paraexport.errors import BundleError
-from paraexport.folder import MANIFEST, Folder
 from paraexport.records import Manifest
 from paraexport.system import claim
+from paraexport.targets.folder import MANIFEST, Folder
 
 PATIENCE_S = 10.0
 """For how long a bundle that is replaced again and again is read again."""

@@ -13,9 +13,9 @@ from paraexport.bundle.manifest import MANIFEST_BYTES, encode, parse_json, seal
 from paraexport.bundle.opened import OpenFolder
 from paraexport.bundle.swap import replace
 from paraexport.errors import BundleError, OutputError
-from paraexport.folder import MANIFEST
 from paraexport.records import FileEntry, Manifest
 from paraexport.system.claim import Claim, claim, writing
+from paraexport.targets.folder import MANIFEST
 
 MEANWHILE = "another build has put a bundle there meanwhile"
 

@@ -28,12 +28,12 @@ from paraexport.cli.output import (
 )
 from paraexport.cli.signals import leaving
 from paraexport.cli.stages import Stages
-from paraexport.compilation import EngineOptions
 from paraexport.model.scores import describe as described
 from paraexport.model.spec import Spec
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
-from paraexport.profiles import Profile
 from paraexport.records import Accuracy, Manifest, Report
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.profiles import Profile
 
 
 @click.command("build")

@@ -13,10 +13,10 @@ import click
 
 from paraexport import __version__
 from paraexport.cli.output import emit_json
-from paraexport.compilation import EngineOptions
 from paraexport.errors import InputError, brief
-from paraexport.profiles import Profile
 from paraexport.system.cpus import checked_threads
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.profiles import Profile
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -18,7 +18,7 @@ from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import holds, is_within, linears, parts_of
 from paraexport.precision.meeting import Meeting
 from paraexport.precision.quantise import apply
-from paraexport.probe import open_probe
+from paraexport.targets.ort.probe import open_probe
 
 Array = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError
-from paraexport.probe import Probe, open_probe
+from paraexport.targets.ort.probe import Probe, open_probe
 
 BINS = 4096
 MOST_VALUES_BYTES = 2**28

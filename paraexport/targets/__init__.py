@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paraexport.errors import MissingError
-from paraexport.folder import Folder
+from paraexport.targets.folder import Folder
 from paraexport.targets.openvino import OpenVino
 from paraexport.targets.ort.provider import PROVIDERS
 from paraexport.targets.ort.target import OnnxRuntime

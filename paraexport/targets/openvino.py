@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.folder import MODEL, Folder
 from paraexport.records import TensorInfo
 from paraexport.targets import saturation
+from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.target import Availability, Dialect, Workload
 
 if TYPE_CHECKING:

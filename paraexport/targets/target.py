@@ -10,9 +10,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.compilation import EngineInfo, EngineOptions
-from paraexport.folder import Folder
 from paraexport.records import TensorInfo
+from paraexport.targets.compilation import EngineInfo, EngineOptions
+from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Progress
 
 UNTOLD = "the runtime does not tell what it computes in int8"

@@ -16,12 +16,12 @@ from onnx import numpy_helper
 
 from paraexport import targets
 from paraexport.bundle import Bundle
-from paraexport.compilation import EngineInfo, EngineOptions
-from paraexport.folder import Folder
-from paraexport.profiles import settle
 from paraexport.targets import Availability, Session, Workload
+from paraexport.targets.compilation import EngineInfo, EngineOptions
+from paraexport.targets.folder import Folder
 from paraexport.targets.ort.provider import CPU
 from paraexport.targets.ort.target import OnnxRuntime, OnnxRuntimeSession
+from paraexport.targets.profiles import settle
 from paraexport.timing.clock import Progress
 
 NAME, COMPILED = "faulty", "compiled"

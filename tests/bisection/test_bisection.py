@@ -14,11 +14,11 @@ import paraexport
 from paraexport import golden, targets
 from paraexport.bisection import bisect, of_failure
 from paraexport.bundle import Bundle
-from paraexport.compilation import EngineOptions
 from paraexport.errors import CheckFailed
-from paraexport.folder import Folder
 from paraexport.rewrite import LAYOUTS
 from paraexport.targets import Dialect, Session, Workload, openvino
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.folder import Folder
 from paraexport.targets.openvino import OpenVino
 from tests.bisection import faulty
 from tests.bisection.conftest import Bundles

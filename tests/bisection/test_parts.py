@@ -19,7 +19,7 @@ from paraexport.bisection.submodel import pack, submodel, unpack
 from paraexport.bisection.values import Form, Reference, forms
 from paraexport.bundle import Bundle
 from paraexport.graph.onnx_file import save
-from paraexport.profiles import Profile
+from paraexport.targets.profiles import Profile
 from tests.rewrite.small_graphs import branches, graph_of, summed
 from tests.targets.engines import SMALL, compile_here, write_graph
 

@@ -10,8 +10,8 @@ import pytest
 import paraexport
 from paraexport import report
 from paraexport.bundle import Bundle, read_bundle
-from paraexport.compilation import EngineOptions
-from paraexport.profiles import Profile
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.profiles import Profile
 from tests.cli.conftest import Run
 from tests.targets.engines import require_ahead_of_time, tensorrt_rtx
 

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 
 from paraexport import targets
 from paraexport.checkpoint import load_checkpoint
-from paraexport.folder import Folder
 from paraexport.golden import answers
 from paraexport.rewrite import LAYOUTS, rewrite
+from paraexport.targets.folder import Folder
 from paraexport.trace.trace import trace
 from tests.checkpoint.cases import Case, cases, options, pick_case
 from tests.checkpoint.writers import CONVENTIONS, random_weights, saved, state_dict

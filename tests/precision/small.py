@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from paraexport.model.spec import Spec
 from paraexport.precision.calibration import Calibration
-from paraexport.probe import open_probe
+from paraexport.targets.ort.probe import open_probe
 from tests.rewrite.graphs import SMALL, images, traced
 
 Reals = NDArray[np.float32]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from paraexport.folder import Folder
 from paraexport.graph.edit import Applied
 from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibrators import scale_for
@@ -23,6 +22,7 @@ from paraexport.precision.preparation import prepare
 from paraexport.precision.quantise import apply
 from paraexport.rewrite import skips
 from paraexport.targets import Dialect
+from paraexport.targets.folder import Folder
 from tests.precision.small import KINDS, LAYOUTS, calibration, on_runtime, relative, traced_file
 
 ROUNDING = 2e-6

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paraexport import targets
-from paraexport.folder import Folder
 from paraexport.graph.edit import Applied, const, operands
 from paraexport.graph.onnx_file import save
 from paraexport.precision import for_openvino, int8
@@ -21,6 +20,7 @@ from paraexport.precision.calibrators import Scale
 from paraexport.precision.preparation import prepare
 from paraexport.precision.quantise import apply
 from paraexport.targets import Dialect
+from paraexport.targets.folder import Folder
 from tests.precision.small import KINDS, TEST_IMAGES, calibration, on_runtime, relative, traced_file
 from tests.precision.test_for_onnxruntime import check, kinds, parsed
 

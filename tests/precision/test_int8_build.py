@@ -21,10 +21,10 @@ from paraexport import drafts, report, revalidate
 from paraexport.bundle import MODEL, Bundle, read_bundle
 from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import CheckFailed, InputError
-from paraexport.folder import Folder
 from paraexport.limits import LIMITS
 from paraexport.model.spec import Classifier, Preprocessing
 from paraexport.precision import lowering
+from paraexport.targets.folder import Folder
 from paraexport.trace import trace
 from paraexport.validate import Evidence, Lowered, run_checks
 from tests.cli.conftest import Run

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from paraexport import drafts, golden, inputs, targets
 from paraexport.bundle import MODEL
 from paraexport.drafts import Draft
-from paraexport.folder import Folder
 from paraexport.graph.onnx_file import save
 from paraexport.model.spec import Spec
 from paraexport.options import Options
@@ -21,6 +20,7 @@ from paraexport.precision import int8
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import rewrite
+from paraexport.targets.folder import Folder
 from paraexport.trace.trace import trace
 from tests.conftest import ROOT
 from tests.rewrite.graphs import model_of

@@ -18,7 +18,7 @@ from paraexport.graph.onnx_file import save
 from paraexport.precision.calibrators import Scale, scale_for
 from paraexport.precision.linears import linears
 from paraexport.precision.quantise import apply, column_scales
-from paraexport.probe import open_probe
+from paraexport.targets.ort.probe import open_probe
 
 Reals = NDArray[np.float32]
 RANDOM = np.random.default_rng(0)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from paraexport import drafts, targets
-from paraexport.compilation import EngineInfo, EngineOptions
 from paraexport.golden import answers
 from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.options import Options
+from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT
 from paraexport.timing.clock import silent

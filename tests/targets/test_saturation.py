@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from paraexport import targets
-from paraexport.folder import Folder
-from paraexport.probe import open_probe
 from paraexport.targets import openvino, saturation
+from paraexport.targets.folder import Folder
 from paraexport.targets.ort import saturation as ort
+from paraexport.targets.ort.probe import open_probe
 from tests.targets.engines import save
 
 CPUINFO = Path("/proc/cpuinfo")

@@ -12,13 +12,13 @@ import pytest
 import paraexport
 from paraexport import choose, report
 from paraexport.bundle import Bundle
-from paraexport.compilation import EngineOptions
 from paraexport.errors import BundleError, CheckFailed, EngineError, MissingError
 from paraexport.options import AUTO, Options
-from paraexport.profiles import Profile
 from paraexport.revalidate import revalidate
 from paraexport.targets import Availability
+from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.ort.target import OnnxRuntime
+from paraexport.targets.profiles import Profile
 from tests.targets.engines import require_ahead_of_time, tensorrt_rtx
 from tests.test_pipeline import SIZE, WRONG
 

@@ -14,12 +14,12 @@ import onnx
 import pytest
 
 from paraexport import targets
-from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError, InputError
-from paraexport.folder import Folder
 from paraexport.options import Options
-from paraexport.profiles import Profile
 from paraexport.rewrite import LAYOUTS
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.folder import Folder
+from paraexport.targets.profiles import Profile
 from paraexport.targets.trt import info
 from paraexport.targets.trt.flavour import RTX, TENSORRT
 from paraexport.targets.trt.plan import UNLISTED

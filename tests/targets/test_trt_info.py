@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paraexport.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.errors import BundleError, EngineError, MissingError
-from paraexport.folder import Folder
-from paraexport.profiles import Profile
+from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
+from paraexport.targets.folder import Folder
+from paraexport.targets.profiles import Profile
 from paraexport.targets.target import UNTOLD, Workload
 from paraexport.targets.trt import build, info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from paraexport import targets
-from paraexport.compilation import EngineOptions
 from paraexport.errors import EngineError
-from paraexport.folder import Folder
-from paraexport.profiles import Profile
+from paraexport.targets.compilation import EngineOptions
+from paraexport.targets.folder import Folder
+from paraexport.targets.profiles import Profile
 from paraexport.targets.trt.flavour import RTX, TENSORRT, Flavour
 from paraexport.targets.trt.loaded import GRAPHS_OFF
 from paraexport.targets.trt.session import EngineSession

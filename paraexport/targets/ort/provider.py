@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paraexport.model.spec import INPUT
-from paraexport.profiles import OPTIMUM
+from paraexport.targets.profiles import OPTIMUM
 from paraexport.targets.target import Dialect, Workload
 
 Options = Mapping[str, str]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.folder import MODEL, Folder
 from paraexport.records import TensorInfo
+from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.ort import available, cpu, gpu
 from paraexport.targets.ort.provider import Provider
 from paraexport.targets.ort.saturation import saturates

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paraexport.compilation import EngineInfo, EngineOptions, Inspection
 from paraexport.errors import EngineError, MissingError
 from paraexport.images.files import cache_folder
-from paraexport.profiles import Profile, settle
+from paraexport.targets.compilation import EngineInfo, EngineOptions, Inspection
+from paraexport.targets.profiles import Profile, settle
 from paraexport.targets.trt import info
 from paraexport.targets.trt import plan as listing
 from paraexport.targets.trt.device import Device, find_device

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from paraexport.compilation import EngineInfo, EngineLayer, Inspection
 from paraexport.errors import BundleError, on_one_line
-from paraexport.folder import Folder
+from paraexport.targets.compilation import EngineInfo, EngineLayer, Inspection
+from paraexport.targets.folder import Folder
 from paraexport.targets.trt.device import Device
 from paraexport.targets.trt.flavour import release
 from paraexport.targets.trt.plan import in_profile

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from paraexport.compilation import EngineInfo
 from paraexport.errors import BundleError, MissingError
-from paraexport.folder import MODEL, Folder
 from paraexport.records import TensorInfo
+from paraexport.targets.compilation import EngineInfo
+from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.trt import info
 from paraexport.targets.trt.device import Driver, retain_primary
 from paraexport.targets.trt.flavour import Flavour

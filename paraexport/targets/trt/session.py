@@ -10,10 +10,10 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.compilation import EngineInfo
 from paraexport.errors import MissingError
-from paraexport.folder import Folder
 from paraexport.records import TensorInfo
+from paraexport.targets.compilation import EngineInfo
+from paraexport.targets.folder import Folder
 from paraexport.targets.trt import info
 from paraexport.targets.trt.device import find_device
 from paraexport.targets.trt.flavour import Flavour

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from paraexport.compilation import EngineInfo, EngineOptions
-from paraexport.folder import Folder
+from paraexport.targets.compilation import EngineInfo, EngineOptions
+from paraexport.targets.folder import Folder
 from paraexport.targets.target import UNTOLD, Availability, Dialect, Workload
 from paraexport.targets.trt import build, device, info, session
 from paraexport.targets.trt.flavour import Flavour

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import EngineError, MissingError
-from paraexport.profiles import nearest
+from paraexport.targets.profiles import nearest
 from paraexport.targets.trt.cuda_graph import CudaGraph
 from paraexport.targets.trt.loaded import LoadedEngine
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from paraexport import golden, report
 from paraexport.bundle import write_manifest
 from paraexport.engine import load
-from paraexport.folder import Folder
+from paraexport.targets.folder import Folder
 from paraexport.targets.trt import info
 from tests.bundle.forging import sealed
 from tests.bundle.test_bundle import manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paraexport.profiles import Profile
+from paraexport.targets.profiles import Profile
 
 
 @dataclass(frozen=True, kw_only=True)

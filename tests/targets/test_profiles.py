@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paraexport.errors import EngineError
-from paraexport.profiles import Profile, nearest, settle
+from paraexport.targets.profiles import Profile, nearest, settle
 
 
 @pytest.mark.parametrize(("max_batch", "expected"), [(64, "1:8:64"), (8, "1:8:8"), (5, "1:5:5"), (1, "1:1:1")])

@@ -34,7 +34,7 @@ from paraexport.precision import for_onnxruntime, int8
 from paraexport.precision.calibration import Calibration
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import LAYOUTS as FLOAT32_LAYOUTS
-from paraexport.rewrite import skips
+from paraexport.rewrite.passes import skips
 from paraexport.rewrite.whole import Pass
 from paraexport.targets import Dialect
 

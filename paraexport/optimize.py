@@ -20,7 +20,8 @@ from paraexport.images.files import without_dots
 from paraexport.onnx_input import Source
 from paraexport.optimize_process import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
 from paraexport.records import Check
-from paraexport.rewrite import Step, applied, canonical, foreign_steps, restore, tidy
+from paraexport.rewrite import Step, applied, canonical, foreign_steps
+from paraexport.rewrite.passes import restore, tidy
 from paraexport.self_check import Difference, Reference, as_check, open_graph
 from paraexport.system.memory_bound import memory_bound
 from paraexport.timing.clock import Progress, silent

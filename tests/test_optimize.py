@@ -22,9 +22,12 @@ from paraexport.graph import onnx_file
 from paraexport.graph.edit import Applied, add_constant, add_node, const, is_op
 from paraexport.optimize import LAYOUT_NAMES, Optimized
 from paraexport.optimize import optimize_here as optimize
-from paraexport.rewrite import LAYOUTS, biases, branch_sum, offsets, products, select
-from paraexport.rewrite.demand import Root
-from paraexport.rewrite.select import Window
+from paraexport.rewrite import LAYOUTS
+from paraexport.rewrite.passes import biases, offsets, select
+from paraexport.rewrite.passes.select import Window
+from paraexport.rewrite.patterns import products
+from paraexport.rewrite.patterns.demand import Root
+from paraexport.rewrite.stacking import branch_sum
 from tests.rewrite.foreign import exported
 from tests.rewrite.graphs import SMALL, images, traced
 

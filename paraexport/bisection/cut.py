@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from paraexport.bisection.values import Form
 from paraexport.graph.edit import operands
-from paraexport.rewrite.sums import ancestry
+from paraexport.rewrite.patterns.sums import ancestry
 
 
 @dataclass(frozen=True, eq=False)

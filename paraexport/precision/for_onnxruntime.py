@@ -31,9 +31,9 @@ from paraexport.graph.edit import (
     take_name,
 )
 from paraexport.graph.naming import beside
-from paraexport.rewrite.heads import check_plain
-from paraexport.rewrite.query_scale import scale_of_scores
-from paraexport.rewrite.views import Sizes, known, sizes_of
+from paraexport.rewrite.passes.query_scale import scale_of_scores
+from paraexport.rewrite.patterns.heads import check_plain
+from paraexport.rewrite.stacking.views import Sizes, known, sizes_of
 
 DOMAIN = "com.microsoft"
 HEADS_FIRST, MATRIX = [0, 2, 1, 3], 2

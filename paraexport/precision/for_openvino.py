@@ -42,7 +42,7 @@ from paraexport.graph.naming import beside
 from paraexport.precision import quantise
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import linears
-from paraexport.rewrite.views import Sizes, known, sizes_of
+from paraexport.rewrite.stacking.views import Sizes, known, sizes_of
 
 FUNCTIONS = ("Gelu", "Relu")
 """Of each number; where a sum of values follows, a bias and a zero point cost nothing more there."""

@@ -11,7 +11,7 @@ from paraexport.precision.calibration import Calibration
 from paraexport.precision.calibrators import Scale
 from paraexport.precision.linears import linears
 from paraexport.precision.preparation import Prepared
-from paraexport.rewrite import skips
+from paraexport.rewrite.passes import skips
 from paraexport.targets import Dialect
 
 

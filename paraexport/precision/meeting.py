@@ -11,7 +11,7 @@ import onnx_ir as ir
 from paraexport.graph.edit import readers, result
 from paraexport.graph.summary import BRANCH
 from paraexport.precision.linears import is_linear
-from paraexport.rewrite.sums import all_terms, ancestry, is_inner, is_sum
+from paraexport.rewrite.patterns.sums import all_terms, ancestry, is_inner, is_sum
 
 
 @dataclass(frozen=True)

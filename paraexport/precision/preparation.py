@@ -15,8 +15,9 @@ from paraexport.graph.onnx_file import load
 from paraexport.precision import for_onnxruntime
 from paraexport.precision.linears import linears
 from paraexport.records import Rewrite
-from paraexport.rewrite import applied, low_precision_steps, lower, tidy
+from paraexport.rewrite import applied, low_precision_steps
 from paraexport.rewrite.canonical import gemm
+from paraexport.rewrite.passes import lower, tidy
 
 
 @dataclass(frozen=True)

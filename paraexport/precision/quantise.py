@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from paraexport.graph.edit import Applied, add_constant, add_node, clean, const, operands
 from paraexport.precision.calibrators import Scale
-from paraexport.rewrite.views import sizes_of
+from paraexport.rewrite.stacking.views import sizes_of
 
 NAME = "int8"
 LARGEST = 127

@@ -16,10 +16,10 @@ import onnx_ir as ir
 from paraexport.graph.edit import Applied
 from paraexport.graph.onnx_file import load, save
 from paraexport.records import Rewrite
-from paraexport.rewrite import (
+from paraexport.rewrite import canonical
+from paraexport.rewrite.passes import (
     absorb,
     biases,
-    canonical,
     deep,
     equalise,
     keep,

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from paraexport.graph.cost import by_branch, by_node, multiply_adds, parts
-from paraexport.rewrite import stack
+from paraexport.rewrite.passes import stack
 from tests.rewrite.graphs import SMALL, graph64, model_of, traced
 from tests.rewrite.little import Little, outputs_of
 

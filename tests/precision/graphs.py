@@ -22,7 +22,8 @@ from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
 from paraexport.precision import half, half_cpu
 from paraexport.precision.span import Kind
-from paraexport.rewrite import LAYOUTS, deep, lower
+from paraexport.rewrite import LAYOUTS
+from paraexport.rewrite.passes import deep, lower
 from paraexport.trace.trace import trace
 from tests.rewrite.graphs import SMALL
 

@@ -20,7 +20,7 @@ from paraexport.precision.calibrators import scale_for
 from paraexport.precision.linears import linears
 from paraexport.precision.preparation import prepare
 from paraexport.precision.quantise import apply
-from paraexport.rewrite import skips
+from paraexport.rewrite.passes import skips
 from paraexport.targets import Dialect
 from paraexport.targets.folder import Folder
 from tests.precision.small import KINDS, LAYOUTS, calibration, on_runtime, relative, traced_file

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from paraexport.graph.cost import parts
 from paraexport.graph.edit import Refused
-from paraexport.rewrite import LAYOUTS, equalise, foreign_steps, lower, query_scale, wide
+from paraexport.rewrite import LAYOUTS, foreign_steps
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
+from paraexport.rewrite.passes import equalise, lower, query_scale, wide
 from paraexport.rewrite.whole import FAULT, on_graph
 
 Feeds = Mapping[str, Any]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paraexport.graph.cost import multiply_adds
-from paraexport.rewrite import absorb, biases, pool, scales, select, stack, tidy
+from paraexport.rewrite.passes import absorb, biases, pool, scales, select, stack, tidy
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.samples import (
     FLOAT32,

@@ -4,7 +4,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from paraexport.rewrite import stack
+from paraexport.rewrite.passes import stack
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.small_graphs import BRANCH, branch, graph_of, summed, tokens
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paraexport.rewrite import biases, norms, offsets, scales
+from paraexport.rewrite.passes import biases, norms, offsets, scales
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.samples import (
     FLOAT32,

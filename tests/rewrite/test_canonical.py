@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from paraexport.graph.cost import multiply_adds
 from paraexport.graph.edit import Applied, const, dims
-from paraexport.rewrite import applied, canonical, foreign_steps, restore
+from paraexport.rewrite import applied, canonical, foreign_steps
 from paraexport.rewrite.canonical import attention, gemm, packed, shapes, totals
+from paraexport.rewrite.passes import restore
 from tests.rewrite import exact
 from tests.rewrite.foreign import Style, Total, export, exported
 from tests.rewrite.graphs import SMALL, model_of

@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from paraexport.rewrite import deep
+from paraexport.rewrite.passes import deep
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.small_graphs import branch, branches, graph_of, summed, tokens

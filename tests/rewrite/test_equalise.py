@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paraexport.locate import differences
 from paraexport.model.spec import Spec
-from paraexport.rewrite import biases, equalise, norms, offsets, query_scale, scales
+from paraexport.rewrite.passes import biases, equalise, norms, offsets, query_scale, scales
 from tests.rewrite.exact import run
 from tests.rewrite.graphs import SMALL, graph64, images, model_of
 from tests.rewrite.samples import (

@@ -7,7 +7,8 @@ import onnx_ir as ir
 import pytest
 
 from paraexport.graph.naming import is_in, is_kept
-from paraexport.rewrite import applied, keep, low_precision_steps, lower, stack
+from paraexport.rewrite import applied, low_precision_steps
+from paraexport.rewrite.passes import keep, lower, stack
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, count, graph64, images
 from tests.rewrite.small_graphs import branches, graph_of, tokens

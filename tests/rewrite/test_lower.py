@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from paraexport.graph.edit import Applied
-from paraexport.rewrite import lower, stack
+from paraexport.rewrite.passes import lower, stack
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, count, graph64, images, traced
 from tests.rewrite.small_graphs import branch, branches, graph_of, tokens

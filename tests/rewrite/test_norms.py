@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paraexport.graph.edit import const
-from paraexport.rewrite import norms
+from paraexport.rewrite.passes import norms
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.samples import (
     FLOAT32,

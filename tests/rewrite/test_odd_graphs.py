@@ -14,8 +14,9 @@ from onnx import numpy_helper, parser, shape_inference
 
 from paraexport.graph.cost import parts
 from paraexport.graph.edit import Refused, add_constant, add_node, const, readers, result, substitute
-from paraexport.rewrite import LAYOUTS, applied, biases, foreign_steps, lower, offsets, select, tidy
+from paraexport.rewrite import LAYOUTS, applied, foreign_steps
 from paraexport.rewrite.canonical import attention, packed, prepare, shapes
+from paraexport.rewrite.passes import biases, lower, offsets, select, tidy
 from paraexport.rewrite.whole import FAULT
 from tests.rewrite.passes import Trial, on_runtime
 

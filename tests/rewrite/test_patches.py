@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from paraexport.model.spec import Spec
-from paraexport.rewrite import patches
+from paraexport.rewrite.passes import patches
 from tests.rewrite.graphs import SMALL, graph64, images
 from tests.rewrite.samples import check_exact, check_untouched, copy, numbers, small
 

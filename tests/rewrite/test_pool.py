@@ -14,7 +14,7 @@ from hypothesis import find, given, settings
 from paraexport.graph.cost import by_branch, multiply_adds
 from paraexport.graph.edit import Applied, dims
 from paraexport.model.spec import Spec
-from paraexport.rewrite import pool, select
+from paraexport.rewrite.passes import pool, select
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, count, graph64, images, traced
 from tests.rewrite.little import Little, drawn, error

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paraexport.rewrite import query_scale
+from paraexport.rewrite.passes import query_scale
 from tests.rewrite.graphs import graph64, images
 from tests.rewrite.samples import (
     FLOAT32,

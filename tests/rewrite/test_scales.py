@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paraexport.rewrite import norms, offsets, scales
+from paraexport.rewrite.passes import norms, offsets, scales
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.samples import (
     FLOAT32,

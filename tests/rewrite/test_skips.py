@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paraexport.rewrite import skips
+from paraexport.rewrite.passes import skips
 from tests.rewrite.exact import difference
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.samples import FLOAT32, MODELS, X, check_exact, copy, float32_difference, graph32, small

@@ -11,7 +11,7 @@ import pytest
 
 from paraexport.graph.edit import Applied, const, dims
 from paraexport.model.spec import Spec
-from paraexport.rewrite import (
+from paraexport.rewrite.passes import (
     biases,
     lower,
     norms,

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from paraexport.graph.edit import Applied
-from paraexport.rewrite import lower, stack, tidy
+from paraexport.rewrite.passes import lower, stack, tidy
 from tests.rewrite.exact import EXACT, difference, run
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.small_graphs import branch, branches, graph_of, tokens

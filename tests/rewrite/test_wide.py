@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from paraexport.graph.edit import const
-from paraexport.rewrite import stack, wide
+from paraexport.rewrite.passes import stack, wide
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.small_graphs import branches, graph_of, tokens

@@ -29,7 +29,7 @@ from paraexport.graph.edit import (
     take_name,
 )
 from paraexport.graph.naming import beside
-from paraexport.rewrite.views import sizes_of
+from paraexport.rewrite.stacking.views import sizes_of
 
 NAME = "attention"
 MINIMUM_OPSET = 23

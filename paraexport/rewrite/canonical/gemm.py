@@ -23,7 +23,7 @@ from paraexport.graph.edit import (
     take_name,
 )
 from paraexport.graph.naming import joined
-from paraexport.rewrite.views import sizes_of
+from paraexport.rewrite.stacking.views import sizes_of
 
 NAME = "gemm"
 MINIMUM_OPSET = 7

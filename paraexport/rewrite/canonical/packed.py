@@ -30,8 +30,8 @@ from paraexport.graph.edit import (
     substitute,
     take_name,
 )
-from paraexport.rewrite.heads import TWO, reshaped, sizes_of, transposed
-from paraexport.rewrite.products import Product, channels, product_of
+from paraexport.rewrite.patterns.heads import TWO, reshaped, sizes_of, transposed
+from paraexport.rewrite.patterns.products import Product, channels, product_of
 
 NAME = "packed"
 VIEWS = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")

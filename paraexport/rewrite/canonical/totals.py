@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from paraexport.graph.attributes import attribute
 from paraexport.graph.edit import Applied, clean, const, is_op, operands, result, substitute
-from paraexport.rewrite import gathered_sums
+from paraexport.rewrite.stacking import gathered_sums
 
 NAME = "totals"
 

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from paraexport.graph.attributes import axis_of, int_of
 from paraexport.graph.edit import add_node, const, dims, input_of, is_op, operands, result, substitute, take_name
 from paraexport.graph.naming import beside
-from paraexport.rewrite.views import sizes_of
+from paraexport.rewrite.stacking.views import sizes_of
 
 
 def apply(graph: ir.Graph) -> int:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.edit import const, dims, is_op, operands, read_once, result, weight_of
-from paraexport.rewrite.alike import Signatures
+from paraexport.rewrite.stacking.alike import Signatures
 
 
 def is_sum(node: ir.Node | None) -> bool:

@@ -31,7 +31,7 @@ from paraexport.graph.edit import (
     take_name,
 )
 from paraexport.graph.naming import joined, shared_scope
-from paraexport.rewrite.products import products_reading
+from paraexport.rewrite.patterns.products import products_reading
 
 NAME = "norms"
 

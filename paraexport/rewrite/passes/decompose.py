@@ -26,8 +26,8 @@ from paraexport.graph.edit import (
     substitute,
 )
 from paraexport.graph.naming import beside
-from paraexport.rewrite.heads import check_attributes
-from paraexport.rewrite.views import known, sizes_of
+from paraexport.rewrite.patterns.heads import check_attributes
+from paraexport.rewrite.stacking.views import known, sizes_of
 
 MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 

@@ -31,7 +31,7 @@ from paraexport.graph.edit import (
 )
 from paraexport.graph.free_names import fresh, names_in
 from paraexport.graph.naming import beside, joined, shared_scope
-from paraexport.rewrite.views import sizes_of
+from paraexport.rewrite.stacking.views import sizes_of
 
 NAME = "wide"
 MINIMUM_OPSET = 13

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from paraexport.graph.edit import Refused
 from paraexport.graph.naming import beside
-from paraexport.rewrite.views import (
+from paraexport.rewrite.stacking.views import (
     FULL,
     SPLIT,
     Constants,

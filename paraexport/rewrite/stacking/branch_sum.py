@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from paraexport.graph.edit import Refused, read_once, weight_of
 from paraexport.graph.naming import beside, stacked_name
-from paraexport.rewrite.batching import At, Batch, Tuple, inputs_of, producers
-from paraexport.rewrite.sums import added, is_inner, terms_of
-from paraexport.rewrite.views import FULL, Constants, Shared, Source, Stacked, Step, View, Weight, sizes_of
+from paraexport.rewrite.patterns.sums import added, is_inner, terms_of
+from paraexport.rewrite.stacking.batching import At, Batch, Tuple, inputs_of, producers
+from paraexport.rewrite.stacking.views import FULL, Constants, Shared, Source, Stacked, Step, View, Weight, sizes_of
 
 Array = NDArray[Any]
 

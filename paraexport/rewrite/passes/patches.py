@@ -29,7 +29,7 @@ from paraexport.graph.edit import (
     replace_constant,
     result,
 )
-from paraexport.rewrite.products import Product, products_reading
+from paraexport.rewrite.patterns.products import Product, products_reading
 
 NAME = "patches"
 

@@ -14,7 +14,18 @@ import onnx_ir as ir
 from paraexport.graph.attributes import attribute
 from paraexport.graph.edit import Refused, const, result, weight_of
 from paraexport.graph.naming import stacked_name
-from paraexport.rewrite.views import Attributes, Constants, Plan, Shared, Sizes, Source, Stacked, Step, View, sizes_of
+from paraexport.rewrite.stacking.views import (
+    Attributes,
+    Constants,
+    Plan,
+    Shared,
+    Sizes,
+    Source,
+    Stacked,
+    Step,
+    View,
+    sizes_of,
+)
 
 Tuple = tuple[ir.Value, ...]
 """One value of each branch."""

@@ -29,8 +29,8 @@ from paraexport.graph.edit import (
     weight_of,
 )
 from paraexport.graph.naming import beside, joined, shared_scope
-from paraexport.rewrite.sums import added, all_terms, is_inner, is_sum, tree
-from paraexport.rewrite.views import sizes_of
+from paraexport.rewrite.patterns.sums import added, all_terms, is_inner, is_sum, tree
+from paraexport.rewrite.stacking.views import sizes_of
 
 NAME = "deep"
 UNLIKE = "its input is not as large as that of the other products"

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.edit import Refused, dims, is_op, operands
-from paraexport.rewrite.heads import (
+from paraexport.rewrite.passes.query_scale import scale_of_scores
+from paraexport.rewrite.patterns.heads import (
     KEY,
     QUERY,
     VALUE,
@@ -23,8 +24,7 @@ from paraexport.rewrite.heads import (
     views_after,
     views_before,
 )
-from paraexport.rewrite.products import Product, product_at, products_reading
-from paraexport.rewrite.query_scale import scale_of_scores
+from paraexport.rewrite.patterns.products import Product, product_at, products_reading
 
 MOST_GROWTH = 2.0
 Heads = NDArray[np.intp]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from paraexport.graph.attributes import axis_of, float_of, int_of
 from paraexport.graph.edit import Refused
 from paraexport.graph.naming import beside
-from paraexport.rewrite.batching import Place, Rule, attributes_of, is_same, on_branches, parameters, stacked
-from paraexport.rewrite.elementwise import elementwise, operand
-from paraexport.rewrite.shape_rules import SHAPE_RULES
-from paraexport.rewrite.views import (
+from paraexport.rewrite.stacking.batching import Place, Rule, attributes_of, is_same, on_branches, parameters, stacked
+from paraexport.rewrite.stacking.elementwise import elementwise, operand
+from paraexport.rewrite.stacking.shape_rules import SHAPE_RULES
+from paraexport.rewrite.stacking.views import (
     FULL,
     SAMPLES,
     SPLIT,

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from paraexport.graph.attributes import axis_of, int_of, ints_of
 from paraexport.graph.edit import Dims, Refused, const, dims, operands, result
-from paraexport.rewrite.demand import Ask, Asks, Part, Rule
+from paraexport.rewrite.patterns.demand import Ask, Asks, Part, Rule
 
 
 def shape_of(value: ir.Value) -> Dims:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.graph.edit import Applied, Refused, bias_of, clean, dims, is_op, operands, substitute
-from paraexport.rewrite.heads import (
+from paraexport.rewrite.patterns.heads import (
     KEY,
     VALUE,
     channels_after,
@@ -20,7 +20,7 @@ from paraexport.rewrite.heads import (
     views_after,
     views_before,
 )
-from paraexport.rewrite.products import channels, products_reading, set_bias
+from paraexport.rewrite.patterns.products import channels, products_reading, set_bias
 
 NAME = "biases"
 

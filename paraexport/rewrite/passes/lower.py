@@ -14,7 +14,7 @@ from onnx import defs
 
 from paraexport.graph.attributes import int_of
 from paraexport.graph.edit import Applied, Refused, clean, is_op, operands
-from paraexport.rewrite.decompose import WrittenOut
+from paraexport.rewrite.passes.decompose import WrittenOut
 
 NAME = "lower"
 OPSET = 20

@@ -26,7 +26,7 @@ from paraexport.graph.edit import (
     substitute,
     take_name,
 )
-from paraexport.rewrite.products import (
+from paraexport.rewrite.patterns.products import (
     MAX_COPIES,
     Axis,
     Product,

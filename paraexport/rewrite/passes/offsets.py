@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.graph.edit import Applied, Refused, bias_of, clean, result
-from paraexport.rewrite.products import channels, products_reading, set_bias, set_source, worth_folding
+from paraexport.rewrite.patterns.products import channels, products_reading, set_bias, set_source, worth_folding
 
 NAME = "offsets"
 

@@ -32,13 +32,13 @@ from paraexport.graph.edit import (
 )
 from paraexport.graph.naming import BRANCHES
 from paraexport.graph.onnx_file import weights_bytes
-from paraexport.rewrite import gathered_sums
-from paraexport.rewrite.alike import Signatures, first_difference
-from paraexport.rewrite.batching import At, Batch, Tuple
-from paraexport.rewrite.batching_rules import RULES
-from paraexport.rewrite.branch_sum import BranchSum
-from paraexport.rewrite.sums import ancestry, branch_leaves, is_inner, is_sum, look_like_branches, tree
-from paraexport.rewrite.views import Plan, Source, materialise, sizes_of
+from paraexport.rewrite.patterns.sums import ancestry, branch_leaves, is_inner, is_sum, look_like_branches, tree
+from paraexport.rewrite.stacking import gathered_sums
+from paraexport.rewrite.stacking.alike import Signatures, first_difference
+from paraexport.rewrite.stacking.batching import At, Batch, Tuple
+from paraexport.rewrite.stacking.batching_rules import RULES
+from paraexport.rewrite.stacking.branch_sum import BranchSum
+from paraexport.rewrite.stacking.views import Plan, Source, materialise, sizes_of
 
 NAME = "stack"
 MINIMUM_OPSET = 14

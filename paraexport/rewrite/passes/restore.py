@@ -11,8 +11,8 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from paraexport.graph.edit import Applied, is_op, opset_of
-from paraexport.rewrite import lower, tidy
 from paraexport.rewrite.canonical.prepare import OPSET
+from paraexport.rewrite.passes import lower, tidy
 
 NAME = "restore"
 

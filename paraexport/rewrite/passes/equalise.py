@@ -18,7 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.edit import Applied, Refused, clean, is_op, main_result, operands
-from paraexport.rewrite.heads import (
+from paraexport.rewrite.patterns.heads import (
     VALUE,
     channels_after,
     channels_in_heads,
@@ -27,7 +27,7 @@ from paraexport.rewrite.heads import (
     views_after,
     views_before,
 )
-from paraexport.rewrite.products import MAX_COPIES, Product, ScaledWeights, product_at, products_reading
+from paraexport.rewrite.patterns.products import MAX_COPIES, Product, ScaledWeights, product_at, products_reading
 
 NAME = "equalise"
 Factors = Mapping[str, NDArray[np.float64]]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from paraexport.graph.attributes import attribute
 from paraexport.graph.edit import Applied, can_stand_for, clean, const, input_of, is_op, operands, result, substitute
 from paraexport.graph.summary import RANDOM
-from paraexport.rewrite.alike import attribute_key, domain, why_unique
+from paraexport.rewrite.stacking.alike import attribute_key, domain, why_unique
 
 NAME = "tidy"
 DETERMINISTIC = frozenset({"", "ai.onnx.ml", "com.microsoft"})

@@ -33,8 +33,8 @@ from paraexport.graph.edit import (
     operands,
     opset_of,
 )
-from paraexport.rewrite.axes import LINEAR, broadcast, shape_of
-from paraexport.rewrite.demand import MINIMUM_OPSET, Asks, Part, Plan, Root, Rule, plan, rebuild, shortened
+from paraexport.rewrite.patterns.axes import LINEAR, broadcast, shape_of
+from paraexport.rewrite.patterns.demand import MINIMUM_OPSET, Asks, Part, Plan, Root, Rule, plan, rebuild, shortened
 
 NAME = "pool"
 

@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from paraexport.graph.attributes import attribute, int_of
 from paraexport.graph.edit import Applied, Refused, clean, dims, is_op, operands
-from paraexport.rewrite.heads import QUERY, views_before
-from paraexport.rewrite.products import ScaledWeights, product_at
+from paraexport.rewrite.patterns.heads import QUERY, views_before
+from paraexport.rewrite.patterns.products import ScaledWeights, product_at
 
 NAME = "query_scale"
 

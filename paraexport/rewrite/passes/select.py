@@ -34,10 +34,10 @@ from paraexport.graph.edit import (
     opset_of,
     result,
 )
-from paraexport.rewrite import axes
-from paraexport.rewrite.axes import LINEAR, broadcast, shape_of
-from paraexport.rewrite.demand import MINIMUM_OPSET, Asks, Part, Root, Rule, plan, rebuild, shortened
-from paraexport.rewrite.heads import check_attributes
+from paraexport.rewrite.patterns import axes
+from paraexport.rewrite.patterns.axes import LINEAR, broadcast, shape_of
+from paraexport.rewrite.patterns.demand import MINIMUM_OPSET, Asks, Part, Root, Rule, plan, rebuild, shortened
+from paraexport.rewrite.patterns.heads import check_attributes
 
 NAME = "select"
 

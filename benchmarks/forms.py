@@ -30,8 +30,8 @@ from benchmarks.rewrites import released
 from benchmarks.subjects import OURS, PLAIN, RECIPES, Recipe
 from paraexport.graph.onnx_file import save
 from paraexport.model.reference import ParaFormer
-from paraexport.precision import for_onnxruntime, int8
-from paraexport.precision.calibration import Calibration
+from paraexport.precision.calibration.calibration import Calibration
+from paraexport.precision.int8 import for_onnxruntime, int8
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import LAYOUTS as FLOAT32_LAYOUTS
 from paraexport.rewrite.passes import skips

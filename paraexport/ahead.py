@@ -92,8 +92,8 @@ def open_graph(made: Bundle) -> Logits:
 def as_written(made: Bundle) -> ir.Model:
     """`model.onnx` for the CPU, with every rounding to half, which runtimes leave out; its values keep their names."""
     from paraexport.graph.onnx_file import load
-    from paraexport.precision import half_cpu
-    from paraexport.precision.span import SPANS
+    from paraexport.precision.half import half_cpu
+    from paraexport.precision.half.span import SPANS
 
     model = load(made.files.at(MODEL))
     for kind in SPANS:

@@ -26,9 +26,9 @@ from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock, Progress
 
 if TYPE_CHECKING:
-    from paraexport.precision.calibration import Calibration
+    from paraexport.precision.calibration.calibration import Calibration
     from paraexport.precision.data import Data
-    from paraexport.precision.span import Kind
+    from paraexport.precision.half.span import Kind
 
 Made = tuple[tuple[Rewrite, ...], Lowering | None]
 """What the passes did, and how the precision was lowered where it was."""
@@ -101,7 +101,7 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
         InputError: a part to be kept does not exist.
         CheckFailed: no choice of parts stays within `--max-drop`.
     """
-    from paraexport.precision import lowering
+    from paraexport.precision.int8 import lowering
 
     wanted = lowering.Wanted(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
     data = None if options.max_drop is None else data_of(images)
@@ -117,7 +117,7 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
 def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
     """Every layout for every target, in fp16 or bf16."""
-    from paraexport.precision import halves
+    from paraexport.precision.half import halves
 
     seen, origin, data = in_batches(images.calibration), images.calibration.origin, data_of(images)
     kind: Kind = "fp16" if options.precision == "fp16" else "bf16"
@@ -238,8 +238,8 @@ def fastest(made: Sequence[Draft], workload: targets.Workload) -> tuple[Draft, t
 
 
 def calibrations(options: Options, samples: Samples) -> list[Calibration]:
-    from paraexport.precision.calibration import Calibration, default_folder
-    from paraexport.precision.calibrators import BEST
+    from paraexport.precision.calibration.calibration import Calibration, default_folder
+    from paraexport.precision.calibration.calibrators import BEST
 
     names = BEST if options.calibrator == AUTO else (options.calibrator,)
     digest = samples.digest()

@@ -12,8 +12,8 @@ from paraexport.errors import TraceError
 from paraexport.graph.cost import by_node
 from paraexport.graph.edit import Applied, const, is_op, operands
 from paraexport.graph.onnx_file import load
-from paraexport.precision import for_onnxruntime
-from paraexport.precision.linears import linears
+from paraexport.precision.int8 import for_onnxruntime
+from paraexport.precision.int8.linears import linears
 from paraexport.records import Rewrite
 from paraexport.rewrite import applied, low_precision_steps
 from paraexport.rewrite.canonical import gemm

@@ -20,8 +20,8 @@ from onnx import numpy_helper
 from paraexport.graph.edit import Applied
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
-from paraexport.precision import half, half_cpu
-from paraexport.precision.span import Kind
+from paraexport.precision.half import half, half_cpu
+from paraexport.precision.half.span import Kind
 from paraexport.rewrite import LAYOUTS
 from paraexport.rewrite.passes import deep, lower
 from paraexport.trace.trace import trace

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.model.spec import Spec
-from paraexport.precision.calibration import Calibration
+from paraexport.precision.calibration.calibration import Calibration
 from paraexport.targets.ort.probe import open_probe
 from tests.rewrite.graphs import SMALL, images, traced
 

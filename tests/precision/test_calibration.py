@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from paraexport.precision import calibration
-from paraexport.precision.calibration import Calibration, default_folder
-from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
+from paraexport.precision.calibration import calibration
+from paraexport.precision.calibration.calibration import Calibration, default_folder
+from paraexport.precision.calibration.calibrators import CALIBRATORS, Scale, scale_for
 from tests.precision.test_ranges import IMAGES, MODEL, NAMES, expected
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnxruntime.quantization.calibrate import HistogramCollector
 
-from paraexport.precision.calibrators import (
+from paraexport.precision.calibration.calibrators import (
     CALIBRATORS,
     ENTROPY_BINS,
     FRACTIONS,
@@ -26,7 +26,7 @@ from paraexport.precision.calibrators import (
     quantised,
     scale_for,
 )
-from paraexport.precision.ranges import BINS, Histogram, binned
+from paraexport.precision.calibration.ranges import BINS, Histogram, binned
 
 Reals = NDArray[np.float32]
 LARGEST = float(np.finfo(np.float32).max)

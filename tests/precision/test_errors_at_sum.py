@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paraexport.precision import int8
-from paraexport.precision.calibrators import Scale
-from paraexport.precision.errors_at_sum import Errors, Probes, lowered, norm
-from paraexport.precision.linears import parts_of
-from paraexport.precision.meeting import Meeting, meeting_of
+from paraexport.precision.calibration.calibrators import Scale
+from paraexport.precision.int8 import int8
+from paraexport.precision.int8.errors_at_sum import Errors, Probes, lowered, norm
+from paraexport.precision.int8.linears import parts_of
+from paraexport.precision.int8.meeting import Meeting, meeting_of
 from paraexport.precision.preparation import prepare
 from tests.precision.small import KINDS, TEST_IMAGES, batches, calibration, on_runtime, spec_of, traced_file
 

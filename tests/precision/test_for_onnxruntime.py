@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from paraexport.graph.edit import Applied
-from paraexport.precision import for_onnxruntime, int8
-from paraexport.precision.calibrators import scale_for
-from paraexport.precision.linears import linears
+from paraexport.precision.calibration.calibrators import scale_for
+from paraexport.precision.int8 import for_onnxruntime, int8
+from paraexport.precision.int8.linears import linears
+from paraexport.precision.int8.quantise import apply
 from paraexport.precision.preparation import prepare
-from paraexport.precision.quantise import apply
 from paraexport.rewrite.passes import skips
 from paraexport.targets import Dialect
 from paraexport.targets.folder import Folder

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from paraexport import targets
 from paraexport.graph.edit import Applied, const, operands
 from paraexport.graph.onnx_file import save
-from paraexport.precision import for_openvino, int8
-from paraexport.precision.calibrators import Scale
+from paraexport.precision.calibration.calibrators import Scale
+from paraexport.precision.int8 import for_openvino, int8
+from paraexport.precision.int8.quantise import apply
 from paraexport.precision.preparation import prepare
-from paraexport.precision.quantise import apply
 from paraexport.targets import Dialect
 from paraexport.targets.folder import Folder
 from tests.precision.small import KINDS, TEST_IMAGES, calibration, on_runtime, relative, traced_file

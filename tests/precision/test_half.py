@@ -22,8 +22,8 @@ from paraexport.checkpoint import load_checkpoint
 from paraexport.images.dataset import open_samples
 from paraexport.locate import differences
 from paraexport.model.reference import ParaFormer
-from paraexport.precision import half
-from paraexport.precision.span import SPANS, Kind, misfit
+from paraexport.precision.half import half
+from paraexport.precision.half.span import SPANS, Kind, misfit
 from paraexport.rewrite import LAYOUTS
 from tests.conftest import ROOT
 from tests.precision.graphs import (

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from paraexport.precision import half_cpu
-from paraexport.precision.half_cpu import HAVE_KERNELS
-from paraexport.precision.span import Kind
+from paraexport.precision.half import half_cpu
+from paraexport.precision.half.half_cpu import HAVE_KERNELS
+from paraexport.precision.half.span import Kind
 from paraexport.rewrite import LAYOUTS
 from tests.precision.graphs import (
     KINDS,

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from paraexport.model.spec import Spec
-from paraexport.precision.span import Kind
+from paraexport.precision.half.span import Kind
 from paraexport.rewrite import LAYOUTS
 from tests.precision.graphs import KINDS, float32_graph, in_half
 from tests.precision.test_half import module_of, ranges

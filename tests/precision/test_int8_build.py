@@ -23,7 +23,7 @@ from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import CheckFailed, InputError
 from paraexport.limits import LIMITS
 from paraexport.model.spec import Classifier, Preprocessing
-from paraexport.precision import lowering
+from paraexport.precision.int8 import lowering
 from paraexport.targets.folder import Folder
 from paraexport.trace import trace
 from paraexport.validate import Evidence, Lowered, run_checks

@@ -16,8 +16,8 @@ from paraexport.drafts import Draft
 from paraexport.graph.onnx_file import save
 from paraexport.model.spec import Spec
 from paraexport.options import Options
-from paraexport.precision import int8
-from paraexport.precision.calibration import Calibration
+from paraexport.precision.calibration.calibration import Calibration
+from paraexport.precision.int8 import int8
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import rewrite
 from paraexport.targets.folder import Folder

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from paraexport.precision.linears import is_within, linears, part_of, parts_of
+from paraexport.precision.int8.linears import is_within, linears, part_of, parts_of
 from paraexport.precision.preparation import prepare
 from tests.precision.small import KINDS, LAYOUTS, spec_of, traced_file
 from tests.rewrite.graphs import graph64

@@ -9,7 +9,7 @@ import onnx.parser
 import pytest
 
 from paraexport.errors import InputError
-from paraexport.precision import lowering
+from paraexport.precision.int8 import lowering
 from tests.precision.small import calibration, traced_file
 
 WANTED = lowering.Wanted(keep=(), max_drop=None, equalised=True)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, InputError
-from paraexport.precision import int8, plan
-from paraexport.precision.calibrators import Scale
+from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.data import Judge
-from paraexport.precision.errors_at_sum import Errors, Probes, lowered
-from paraexport.precision.lowering import check_parts, told
-from paraexport.precision.meeting import meeting_of
+from paraexport.precision.int8 import int8, plan
+from paraexport.precision.int8.errors_at_sum import Errors, Probes, lowered
+from paraexport.precision.int8.lowering import check_parts, told
+from paraexport.precision.int8.meeting import meeting_of
 from paraexport.precision.preparation import Prepared, prepare
 from tests.precision.small import TEST_IMAGES, batches, calibration, on_runtime, traced_file
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from paraexport.graph.onnx_file import save
-from paraexport.precision.calibrators import Scale, scale_for
-from paraexport.precision.linears import linears
-from paraexport.precision.quantise import apply, column_scales
+from paraexport.precision.calibration.calibrators import Scale, scale_for
+from paraexport.precision.int8.linears import linears
+from paraexport.precision.int8.quantise import apply, column_scales
 from paraexport.targets.ort.probe import open_probe
 
 Reals = NDArray[np.float32]

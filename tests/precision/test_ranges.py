@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError
-from paraexport.precision.ranges import BINS, binned, largest, observe
+from paraexport.precision.calibration.ranges import BINS, binned, largest, observe
 
 Reals = NDArray[np.float32]
 MODEL = ir.from_proto(

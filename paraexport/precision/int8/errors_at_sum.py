@@ -14,10 +14,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.precision.calibrators import Scale
-from paraexport.precision.linears import holds, is_within, linears, parts_of
-from paraexport.precision.meeting import Meeting
-from paraexport.precision.quantise import apply
+from paraexport.precision.calibration.calibrators import Scale
+from paraexport.precision.int8.linears import holds, is_within, linears, parts_of
+from paraexport.precision.int8.meeting import Meeting
+from paraexport.precision.int8.quantise import apply
 from paraexport.targets.ort.probe import open_probe
 
 Array = NDArray[np.float32]

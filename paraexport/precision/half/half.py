@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from paraexport.graph.edit import Applied
-from paraexport.precision.chosen import chosen, ends, values_of, weight_fits
-from paraexport.precision.span import Kind
-from paraexport.precision.typed import Typed
+from paraexport.precision.half.chosen import chosen, ends, values_of, weight_fits
+from paraexport.precision.half.span import Kind
+from paraexport.precision.half.typed import Typed
 
 
 def apply(graph: ir.Graph, kind: Kind, largest: Mapping[str, float]) -> Applied:

@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from paraexport.graph.edit import Applied, clean, const, is_op, operands, result
 from paraexport.graph.free_names import fresh, names_in
-from paraexport.precision.span import SPANS, Kind
-from paraexport.precision.typed import FLOAT, cast_node, insert_cast
+from paraexport.precision.half.span import SPANS, Kind
+from paraexport.precision.half.typed import FLOAT, cast_node, insert_cast
 
 HAVE_KERNELS = (
     "Cast", "Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from paraexport.graph.edit import add_constant, const, is_op, result
 from paraexport.graph.free_names import fresh, names_in
-from paraexport.precision.span import SPANS, Kind
+from paraexport.precision.half.span import SPANS, Kind
 
 FLOAT = ir.DataType.FLOAT
 SUFFIXES = {FLOAT: "fp32", **{span.dtype: kind for kind, span in SPANS.items()}}

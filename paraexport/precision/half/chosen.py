@@ -11,7 +11,7 @@ from onnx import defs
 
 from paraexport.graph.attributes import float_of
 from paraexport.graph.edit import Applied, bias_of, const, dims, is_op, operands, readers, scale_of
-from paraexport.precision.span import SPANS, Kind, misfit
+from paraexport.precision.half.span import SPANS, Kind, misfit
 
 PRODUCTS = ("Attention", "Conv", "Gemm", "MatMul")
 ACTIVATIONS = ("Gelu", "Relu")

@@ -39,9 +39,9 @@ from paraexport.graph.edit import (
     take_name,
 )
 from paraexport.graph.naming import beside
-from paraexport.precision import quantise
-from paraexport.precision.calibrators import Scale
-from paraexport.precision.linears import linears
+from paraexport.precision.calibration.calibrators import Scale
+from paraexport.precision.int8 import quantise
+from paraexport.precision.int8.linears import linears
 from paraexport.rewrite.stacking.views import Sizes, known, sizes_of
 
 FUNCTIONS = ("Gelu", "Relu")

@@ -9,11 +9,12 @@ import onnx_ir as ir
 from paraexport.graph.edit import operands
 from paraexport.graph.onnx_file import save
 from paraexport.model.scores import largest_difference
-from paraexport.precision import half, half_cpu, plan
+from paraexport.precision.calibration.ranges import Images, largest
 from paraexport.precision.data import Data
+from paraexport.precision.half import half, half_cpu
+from paraexport.precision.half.span import SPANS, Kind
+from paraexport.precision.int8 import plan
 from paraexport.precision.preparation import prepare
-from paraexport.precision.ranges import Images, largest
-from paraexport.precision.span import SPANS, Kind
 from paraexport.records import Lowering, Rewrite
 from paraexport.targets import Dialect
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from paraexport.graph.edit import clean
 from paraexport.precision.data import Judge
-from paraexport.precision.errors_at_sum import Errors, norm
+from paraexport.precision.int8.errors_at_sum import Errors, norm
 from paraexport.targets.ort.probe import open_probe
 
 Array = NDArray[np.float32]

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.edit import Applied, add_constant, add_node, clean, const, operands
-from paraexport.precision.calibrators import Scale
+from paraexport.precision.calibration.calibrators import Scale
 from paraexport.rewrite.stacking.views import sizes_of
 
 NAME = "int8"

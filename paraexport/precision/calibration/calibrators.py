@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.precision.ranges import Histogram
+from paraexport.precision.calibration.ranges import Histogram
 
 PERCENT = 99.99
 FRACTIONS = np.linspace(1.0, 0.3, 71)

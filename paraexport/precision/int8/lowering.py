@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, InputError
 from paraexport.graph.onnx_file import save
-from paraexport.precision import int8, plan
-from paraexport.precision.calibration import Calibration
-from paraexport.precision.calibrators import Scale
+from paraexport.precision.calibration.calibration import Calibration
+from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.data import Data, Judge
-from paraexport.precision.effects import effects, errors_of, quantised
-from paraexport.precision.errors_at_sum import Errors, Probes
-from paraexport.precision.linears import holds, parts_of
-from paraexport.precision.meeting import meeting_of
+from paraexport.precision.int8 import int8, plan
+from paraexport.precision.int8.effects import effects, errors_of, quantised
+from paraexport.precision.int8.errors_at_sum import Errors, Probes
+from paraexport.precision.int8.linears import holds, parts_of
+from paraexport.precision.int8.meeting import meeting_of
 from paraexport.precision.preparation import prepare
 from paraexport.records import Effect, Lowering, PartError, Rewrite
 from paraexport.targets import Dialect

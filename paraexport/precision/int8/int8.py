@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from paraexport.precision import for_onnxruntime, for_openvino, quantise
-from paraexport.precision.calibration import Calibration
-from paraexport.precision.calibrators import Scale
-from paraexport.precision.linears import linears
+from paraexport.precision.calibration.calibration import Calibration
+from paraexport.precision.calibration.calibrators import Scale
+from paraexport.precision.int8 import for_onnxruntime, for_openvino, quantise
+from paraexport.precision.int8.linears import linears
 from paraexport.precision.preparation import Prepared
 from paraexport.rewrite.passes import skips
 from paraexport.targets import Dialect

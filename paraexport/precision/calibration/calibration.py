@@ -18,8 +18,8 @@ import onnx_ir as ir
 
 from paraexport.graph.onnx_file import without_weights
 from paraexport.images.files import cache_folder
-from paraexport.precision.calibrators import CALIBRATORS, Scale, scale_for
-from paraexport.precision.ranges import Images, observe
+from paraexport.precision.calibration.calibrators import CALIBRATORS, Scale, scale_for
+from paraexport.precision.calibration.ranges import Images, observe
 
 CODE = ("calibrators.py", "ranges.py")
 Ends = dict[str, tuple[float, float]]

@@ -21,8 +21,8 @@ from torch import Tensor
 import paraexport
 from benchmarks import machine
 from models.outliers import gamma_outliers, value_outliers
+from paraexport.bundle.report import read
 from paraexport.limits import LIMITS
-from paraexport.report import read
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT, CALIBRATION, TEST = (

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from paraexport import targets, validate
 from paraexport.bundle import MODEL, Bundle
+from paraexport.bundle.records import Check
 from paraexport.engine import Engine
 from paraexport.errors import MissingError
-from paraexport.records import Check
 from paraexport.validate import Evidence, Logits, Lowered, Outcome
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import choose, targets
+from paraexport.bundle.records import Candidate, Lowering, Rewrite
 from paraexport.errors import EngineError, MissingError
 from paraexport.images.dataset import Samples
 from paraexport.model.scores import as_logits
 from paraexport.model.spec import LOGITS, Scores
 from paraexport.options import AUTO, Options
-from paraexport.records import Candidate, Lowering, Rewrite
 from paraexport.system.memory import give_back
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import Folder

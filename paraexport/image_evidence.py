@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Lowering, Manifest
 from paraexport.drafts import in_batches
 from paraexport.errors import DataError
 from paraexport.images import class_order
@@ -18,7 +19,6 @@ from paraexport.inputs import ENOUGH, ENOUGH_TO_HOLD_OUT, counted
 from paraexport.model.scores import answers, class_names, classes_of, recorded
 from paraexport.model.spec import Scores
 from paraexport.options import Options
-from paraexport.records import Lowering, Manifest
 
 ENOUGH_ANSWERS = 8
 """With fewer images, nothing is said about answers that are all the same."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import MODEL
+from paraexport.bundle.records import Lowering, Manifest
 from paraexport.errors import InputError, MissingError
 from paraexport.images.dataset import Samples, made_up_samples, open_samples
 from paraexport.images.variety import Watch
@@ -20,7 +21,6 @@ from paraexport.limits import LIMITS
 from paraexport.model.scores import class_names
 from paraexport.model.spec import Assumption, Preprocessing, Scores
 from paraexport.options import Options
-from paraexport.records import Lowering, Manifest
 from paraexport.settle_scores import FIELD, OPTION, settle
 from paraexport.system.memory import give_back
 from paraexport.system.plain_paths import readable

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from paraexport import free_batch, onnx_input, onnx_output
+from paraexport.bundle.records import Check
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.graph.cost import multiply_adds
 from paraexport.graph.onnx_file import save
@@ -19,7 +20,6 @@ from paraexport.graph.untrusted import most_memory
 from paraexport.images.files import without_dots
 from paraexport.onnx_input import Source
 from paraexport.optimize_process import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
-from paraexport.records import Check
 from paraexport.rewrite import Step, applied, canonical, foreign_steps
 from paraexport.rewrite.passes import restore, tidy
 from paraexport.self_check import Difference, Reference, as_check, open_graph

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from paraexport import onnx_output
+from paraexport.bundle.records import Check
 from paraexport.errors import InputError
 from paraexport.images.files import without_dots
 from paraexport.options import LAYOUTS
-from paraexport.records import Check
 from paraexport.system import isolation
 from paraexport.timing.clock import Progress, silent
 

@@ -9,20 +9,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paraexport import (
-    __version__,
-    ahead,
-    bundle,
-    cache,
-    drafts,
-    golden,
-    image_evidence,
-    inputs,
-    report,
-    targets,
-    validate,
-)
-from paraexport.bundle import Bundle
+from paraexport import __version__, ahead, bundle, cache, drafts, golden, image_evidence, inputs, targets, validate
+from paraexport.bundle import Bundle, report
+from paraexport.bundle.records import Manifest, Source
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
@@ -30,7 +19,6 @@ from paraexport.images.files import without_dots
 from paraexport.images.variety import Watch
 from paraexport.model.spec import Classifier
 from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
-from paraexport.records import Manifest, Source
 from paraexport.system.claim import Claim, claim
 from paraexport.system.plain_paths import plain, readable
 from paraexport.targets.compilation import EngineOptions

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport import bundle, cache, golden, image_evidence, inputs, report, targets, validate
+from paraexport import bundle, cache, golden, image_evidence, inputs, targets, validate
+from paraexport.bundle import report
+from paraexport.bundle.records import Check, Manifest
 from paraexport.checkpoint.shards import checkpoint_digest
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
@@ -18,7 +20,6 @@ from paraexport.images.variety import Watch
 from paraexport.limits import LIMITS
 from paraexport.model.scores import class_names, recorded
 from paraexport.options import Options
-from paraexport.records import Check, Manifest
 from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Clock, Progress, silent
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Check
 from paraexport.errors import InputError, ParaexportError, lack_of_memory, on_one_line
 from paraexport.limits import LIMITS
-from paraexport.records import Check
 from paraexport.system.plain_paths import plain
 from paraexport.validate import BATCH_SIZES
 

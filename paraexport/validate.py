@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Accuracy, Check
 from paraexport.errors import CheckFailed, DataError, InputError
 from paraexport.findings.bisection import Bisection
 from paraexport.limits import LIMITS, OTHER_SIDE, TIES, Limit
 from paraexport.model.scores import answers, as_logits, classes_of, largest_difference
 from paraexport.model.spec import LOGITS, Scores
-from paraexport.records import Accuracy, Check
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 [N, C, H, W] -> float32 [N, classes]."""

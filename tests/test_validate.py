@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Check
 from paraexport.errors import CheckFailed, DataError, InputError
-from paraexport.records import Check
 from paraexport.validate import Evidence, Logits, Pair, checks, compare, moved_in, require_passed, run_checks
 
 IMAGES = np.random.default_rng(0).normal(size=(20, 1, 2, 3)).astype(np.float32)

@@ -21,10 +21,10 @@ from paraexport.bisection.regions import finer, regions, scope, stacked_nodes
 from paraexport.bisection.runner import Runner, distance, finite
 from paraexport.bisection.values import Array, Reference, forms
 from paraexport.bundle import MODEL, Bundle
+from paraexport.bundle.records import Check
 from paraexport.engine import Engine
 from paraexport.findings.bisection import Bisection, PartDifference
 from paraexport.graph.onnx_file import load
-from paraexport.records import Check
 from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Progress, silent
 from paraexport.validate import BATCH_SIZES

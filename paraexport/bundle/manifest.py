@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from paraexport.bundle.opened import is_inside
+from paraexport.bundle.records import Manifest
 from paraexport.errors import BundleError, on_one_line
-from paraexport.records import Manifest
 from paraexport.targets.folder import COPY_AGAIN, MODEL
 
 FORMAT = 1

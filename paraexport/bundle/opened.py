@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
+from paraexport.bundle.records import FileEntry
 from paraexport.errors import BundleError
-from paraexport.records import FileEntry
 from paraexport.targets.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Folder
 
 HANDLES = Path("/proc/self/fd")

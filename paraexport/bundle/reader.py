@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from paraexport.bundle import manifest as manifests
 from paraexport.bundle.opened import BUILD, BundleReplacedError, OpenFolder
+from paraexport.bundle.records import Manifest
 from paraexport.errors import BundleError
-from paraexport.records import Manifest
 from paraexport.system import claim
 from paraexport.targets.folder import MANIFEST, Folder
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from paraexport.bundle.manifest import MANIFEST_BYTES, encode, parse_json, seal
 from paraexport.bundle.opened import OpenFolder
+from paraexport.bundle.records import FileEntry, Manifest
 from paraexport.bundle.swap import replace
 from paraexport.errors import BundleError, OutputError
-from paraexport.records import FileEntry, Manifest
 from paraexport.system.claim import Claim, claim, writing
 from paraexport.targets.folder import MANIFEST
 

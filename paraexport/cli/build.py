@@ -11,6 +11,7 @@ import click
 
 from paraexport import targets
 from paraexport.bundle import Bundle
+from paraexport.bundle.records import Accuracy, Manifest, Report
 from paraexport.cli.options import PATH, engine_options, limit_option, output_options, reading_options
 from paraexport.cli.output import (
     argument,
@@ -31,7 +32,6 @@ from paraexport.cli.stages import Stages
 from paraexport.model.scores import describe as described
 from paraexport.model.spec import Spec
 from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
-from paraexport.records import Accuracy, Manifest, Report
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import Profile
 
@@ -146,7 +146,8 @@ def command(
       paraexport build model.pt --precision int8 --calib photos/any --data photos/test --max-drop 0.5
     """
     with leaving("nothing was written"), Stages(quiet=quiet) as stages:
-        from paraexport import pipeline, report
+        from paraexport import pipeline
+        from paraexport.bundle import report
 
         built = pipeline.build(
             checkpoint, output, target=target, precision=precision, layout=layout, branches=branches, spec=spec,

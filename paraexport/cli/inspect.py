@@ -12,6 +12,7 @@ import click
 
 from paraexport import targets
 from paraexport.bundle import MANIFEST
+from paraexport.bundle.records import Manifest, TensorInfo
 from paraexport.cache import require_file
 from paraexport.checkpoint.shards import is_checkpoint_folder, weight_files
 from paraexport.cli.options import PATH, output_options, reading_options
@@ -32,7 +33,6 @@ from paraexport.cli.stages import Stages
 from paraexport.errors import BundleError
 from paraexport.model.scores import describe, recorded
 from paraexport.model.spec import Assumption, Classifier, Preprocessing
-from paraexport.records import Manifest, TensorInfo
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
@@ -121,8 +121,7 @@ def parameter_count(found: Checkpoint) -> int:
 
 
 def inspect_bundle(path: Path, *, as_json: bool) -> None:
-    from paraexport import report
-    from paraexport.bundle import read_bundle
+    from paraexport.bundle import read_bundle, report
 
     if not (path / MANIFEST).exists():
         raise BundleError(

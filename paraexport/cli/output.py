@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from paraexport.bundle.records import Candidate, Check, Lowering
 from paraexport.errors import on_one_line, printable
 from paraexport.model.spec import Assumption, Preprocessing, Spec
-from paraexport.records import Candidate, Check, Lowering
 from paraexport.targets.compilation import EngineInfo
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport.records import TensorInfo
+from paraexport.bundle.records import TensorInfo
 
 if TYPE_CHECKING:
     import onnx

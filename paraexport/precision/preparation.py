@@ -8,13 +8,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from paraexport.bundle.records import Rewrite
 from paraexport.errors import TraceError
 from paraexport.graph.cost import by_node
 from paraexport.graph.edit import Applied, const, is_op, operands
 from paraexport.graph.onnx_file import load
 from paraexport.precision.int8 import for_onnxruntime
 from paraexport.precision.int8.linears import linears
-from paraexport.records import Rewrite
 from paraexport.rewrite import applied, low_precision_steps
 from paraexport.rewrite.canonical import gemm
 from paraexport.rewrite.passes import lower, tidy

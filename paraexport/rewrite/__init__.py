@@ -13,9 +13,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from paraexport.bundle.records import Rewrite
 from paraexport.graph.edit import Applied
 from paraexport.graph.onnx_file import load, save
-from paraexport.records import Rewrite
 from paraexport.rewrite import canonical
 from paraexport.rewrite.passes import (
     absorb,

@@ -20,11 +20,11 @@ import torch
 from onnx_ir.passes import common
 from torch import nn
 
+from paraexport.bundle.records import TensorInfo
 from paraexport.errors import TraceError
 from paraexport.graph.onnx_file import save
 from paraexport.graph.summary import RANDOM
 from paraexport.model.spec import BATCH, INPUT, OUTPUT, Classifier
-from paraexport.records import TensorInfo
 from paraexport.trace.attention import separate_attention
 from paraexport.trace.endings import Ending, ending_of
 from paraexport.trace.names import module_path, name_after_modules

@@ -12,12 +12,11 @@ import pytest
 import torch
 
 import paraexport
-from paraexport import report
-from paraexport.bundle import FORMAT, MANIFEST, check_replaceable, read_bundle, staging, write_manifest
+from paraexport.bundle import FORMAT, MANIFEST, check_replaceable, read_bundle, report, staging, write_manifest
+from paraexport.bundle.records import Manifest, Source, TensorInfo
 from paraexport.errors import BundleError, DataError, EngineError, MissingError, OutputError
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing
-from paraexport.records import Manifest, Source, TensorInfo
 from paraexport.targets.folder import Folder
 from paraexport.trace.trace import trace
 from tests.trace.test_trace import random_model, small_spec

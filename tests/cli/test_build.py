@@ -13,8 +13,8 @@ from PIL import Image
 
 from paraexport import choose
 from paraexport.bundle import Bundle, read_bundle
+from paraexport.bundle.records import Candidate
 from paraexport.engine import Engine
-from paraexport.records import Candidate
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, TEST_IMAGES
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import paraexport
-from paraexport import report
-from paraexport.bundle import Bundle, read_bundle
+from paraexport.bundle import Bundle, read_bundle, report
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import Profile
 from tests.cli.conftest import Run

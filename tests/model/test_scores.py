@@ -7,11 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Check
 from paraexport.errors import InputError, SpecError
 from paraexport.model.scores import class_names, ranked, recorded, scores_of, usable
 from paraexport.model.spec import LOGITS, Scores, ScoreWord
 from paraexport.precision.data import Judge
-from paraexport.records import Check
 from paraexport.settle_scores import settle
 from paraexport.trace.endings import Ending
 from paraexport.validate import Evidence, Logits, run_checks

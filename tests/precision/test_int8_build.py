@@ -17,8 +17,8 @@ from PIL import Image
 from torch import nn
 
 import paraexport
-from paraexport import drafts, report, revalidate
-from paraexport.bundle import MODEL, Bundle, read_bundle
+from paraexport import drafts, revalidate
+from paraexport.bundle import MODEL, Bundle, read_bundle, report
 from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import CheckFailed, InputError
 from paraexport.limits import LIMITS

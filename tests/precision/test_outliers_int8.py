@@ -16,8 +16,8 @@ from torch import Tensor
 from models.outliers import gamma_outliers, value_outliers
 from paraexport import drafts, golden, inputs, targets
 from paraexport.bundle import MODEL
+from paraexport.bundle.records import Lowering
 from paraexport.options import Options
-from paraexport.records import Lowering
 from paraexport.targets.folder import Folder
 from paraexport.trace.trace import trace
 from tests.conftest import ROOT

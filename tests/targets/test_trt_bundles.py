@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import paraexport
-from paraexport import choose, report
-from paraexport.bundle import Bundle
+from paraexport import choose
+from paraexport.bundle import Bundle, report
 from paraexport.errors import BundleError, CheckFailed, EngineError, MissingError
 from paraexport.options import AUTO, Options
 from paraexport.revalidate import revalidate

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from paraexport.bundle.records import Lowering, Rewrite
 from paraexport.graph.edit import operands
 from paraexport.graph.onnx_file import save
 from paraexport.model.scores import largest_difference
@@ -15,7 +16,6 @@ from paraexport.precision.half import half, half_cpu
 from paraexport.precision.half.span import SPANS, Kind
 from paraexport.precision.int8 import plan
 from paraexport.precision.preparation import prepare
-from paraexport.records import Lowering, Rewrite
 from paraexport.targets import Dialect
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Effect
 from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.int8 import int8, plan
 from paraexport.precision.preparation import Prepared, prepare
-from paraexport.records import Effect
 
 Array = NDArray[np.float32]
 REMEDIES = (

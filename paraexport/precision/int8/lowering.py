@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Effect, Lowering, PartError, Rewrite
 from paraexport.errors import CheckFailed, InputError
 from paraexport.graph.onnx_file import save
 from paraexport.precision.calibration.calibration import Calibration
@@ -21,7 +22,6 @@ from paraexport.precision.int8.errors_at_sum import Errors, Probes
 from paraexport.precision.int8.linears import holds, parts_of
 from paraexport.precision.int8.meeting import meeting_of
 from paraexport.precision.preparation import prepare
-from paraexport.records import Effect, Lowering, PartError, Rewrite
 from paraexport.targets import Dialect
 
 Array = NDArray[np.float32]

@@ -12,11 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport import report_page
-from paraexport.bundle import REBUILD
+from paraexport.bundle import REBUILD, report_page
+from paraexport.bundle.records import Accuracy, Manifest, Report
 from paraexport.errors import BundleError, on_one_line
 from paraexport.images.dataset import Samples
-from paraexport.records import Accuracy, Manifest, Report
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock

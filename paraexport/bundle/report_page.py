@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Accuracy, Candidate, Check, Lowering, Manifest, PartError, Report
 from paraexport.model.scores import describe, ranked, text_of
 from paraexport.model.spec import Preprocessing
-from paraexport.records import Accuracy, Candidate, Check, Lowering, Manifest, PartError, Report
 from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions
 
 STYLE = """

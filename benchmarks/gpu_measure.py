@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu_rows import Row
 from benchmarks.prepared import BATCHES, Prepared
-from paraexport.limits import LIMITS
+from paraexport.checks.limits import LIMITS
 
 BURSTS, BURST_S, WARM_UP = 5, 0.1, 5
 FIRST_S = 20.0

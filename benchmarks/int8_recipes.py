@@ -161,7 +161,7 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 def build_ours(layout: str, target: str, model: ParaFormer, path: Path) -> str:
     """A bundle in the folder of `path`; that its answers are good enough is measured here, and not its to refuse."""
     import paraexport
-    from paraexport.limits import LIMITS
+    from paraexport.checks.limits import LIMITS
 
     folder = path.parent.parent
     calibration_images(model, folder)

@@ -22,7 +22,7 @@ import paraexport
 from benchmarks import machine
 from models.outliers import gamma_outliers, value_outliers
 from paraexport.bundle.report import read
-from paraexport.limits import LIMITS
+from paraexport.checks.limits import LIMITS
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT, CALIBRATION, TEST = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.subjects import seeded_model
 from paraexport import drafts, targets
-from paraexport.golden import answers
+from paraexport.checks.golden import answers
 from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec

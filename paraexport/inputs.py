@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from paraexport import targets
 from paraexport.bundle import MODEL
 from paraexport.bundle.records import Lowering, Manifest
+from paraexport.checks.limits import LIMITS
+from paraexport.checks.validate import Logits, Lowered, Pair
 from paraexport.errors import InputError, MissingError
 from paraexport.images.dataset import Samples, made_up_samples, open_samples
 from paraexport.images.variety import Watch
-from paraexport.limits import LIMITS
 from paraexport.model.scores import class_names
 from paraexport.model.spec import Assumption, Preprocessing, Scores
 from paraexport.options import Options
@@ -25,7 +26,6 @@ from paraexport.settle_scores import FIELD, OPTION, settle
 from paraexport.system.memory import give_back
 from paraexport.system.plain_paths import readable
 from paraexport.targets.folder import Folder
-from paraexport.validate import Logits, Lowered, Pair
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
 FEW, ENOUGH = 16, 64
@@ -224,8 +224,8 @@ def blame(
 
     In lower precision every value differs a little: there it is the parts that do the most to the sum over branches.
     """
-    from paraexport.golden import answers
-    from paraexport.locate import first_difference, relative_difference
+    from paraexport.checks.golden import answers
+    from paraexport.checks.locate import first_difference, relative_difference
 
     limit = LIMITS["fp32"]["parity"].value
     original = answers(loaded.original)

@@ -12,8 +12,8 @@ from typing import SupportsFloat
 import msgspec
 
 from paraexport import choose, targets
+from paraexport.checks.limits import LIMITS
 from paraexport.errors import InputError, brief
-from paraexport.limits import LIMITS
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import settle
 

@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paraexport import __version__, ahead, bundle, cache, drafts, golden, image_evidence, inputs, targets, validate
+from paraexport import __version__, bundle, cache, drafts, image_evidence, inputs, targets
 from paraexport.bundle import Bundle, report
 from paraexport.bundle.records import Manifest, Source
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
+from paraexport.checks import ahead, golden, validate
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
 from paraexport.images.files import without_dots
@@ -199,7 +200,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             )
 
             def where() -> str | Bisection:
-                from paraexport import bisection
+                from paraexport.checks import bisection
 
                 found = bisection.of_failure(
                     Bundle(folder, manifest), outcome.checks, shown, logits, options=options.engine, progress=progress

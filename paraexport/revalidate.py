@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport import bundle, cache, golden, image_evidence, inputs, targets, validate
+from paraexport import bundle, cache, image_evidence, inputs, targets
 from paraexport.bundle import report
 from paraexport.bundle.records import Check, Manifest
 from paraexport.checkpoint.shards import checkpoint_digest
+from paraexport.checks import golden, validate
+from paraexport.checks.limits import LIMITS
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
 from paraexport.findings.bisection import Bisection
 from paraexport.images.variety import Watch
-from paraexport.limits import LIMITS
 from paraexport.model.scores import class_names, recorded
 from paraexport.options import Options
 from paraexport.targets.compilation import EngineOptions
@@ -112,7 +113,7 @@ def revalidate(
 
     def where() -> str | Bisection:
         if all(importlib.util.find_spec(name) for name in BISECTING):
-            from paraexport import bisection
+            from paraexport.checks import bisection
 
             found = bisection.of_failure(
                 opened, checks, images, logits, options=engine_options(opened), progress=progress
@@ -142,7 +143,7 @@ def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress
     opened = bundle.read_bundle(Path(path))
     if missing := [name for name in BISECTING if importlib.util.find_spec(name) is None]:
         raise MissingError(f"--bisect needs {', '.join(missing)}", remedy="pip install 'paraexport[build]'")
-    from paraexport import bisection
+    from paraexport.checks import bisection
 
     usual = {name: one.value for name, one in LIMITS[opened.manifest.precision].items()}
     then = {one.name: one.limit for one in opened.manifest.checks}

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.bundle.records import Check
+from paraexport.checks.limits import LIMITS
+from paraexport.checks.validate import BATCH_SIZES
 from paraexport.errors import InputError, ParaexportError, lack_of_memory, on_one_line
-from paraexport.limits import LIMITS
 from paraexport.system.plain_paths import plain
-from paraexport.validate import BATCH_SIZES
 
 Images = NDArray[np.float32]
 Answers = Sequence[NDArray[np.float32]]

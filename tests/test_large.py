@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 import paraexport
 from paraexport import drafts, revalidate, targets
 from paraexport.checkpoint import save_checkpoint
+from paraexport.checks.limits import LIMITS
 from paraexport.graph import onnx_file
 from paraexport.images.dataset import Samples, made_up_samples
-from paraexport.limits import LIMITS
 from paraexport.model.spec import LOGITS, Preprocessing
 from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options
 from paraexport.targets import Workload

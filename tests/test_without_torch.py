@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 import paraexport
 from paraexport.bundle import Bundle
-from paraexport.golden import read
+from paraexport.checks.golden import read
 from tests.conftest import TEST_IMAGES
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paraexport.bundle import Bundle, write_manifest
-from tests.bisection import faulty
+from tests.checks.bisection import faulty
 from tests.cli.conftest import Run
 
 MODULE = "branches.1/layers.0/attention/value"

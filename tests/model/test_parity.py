@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 
 from paraexport import targets
 from paraexport.checkpoint import load_checkpoint
-from paraexport.golden import answers
+from paraexport.checks.golden import answers
 from paraexport.rewrite import LAYOUTS, rewrite
 from paraexport.targets.folder import Folder
 from paraexport.trace.trace import trace

@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 
 from paraexport.bundle.records import Check
+from paraexport.checks.validate import Evidence, Logits, run_checks
 from paraexport.errors import InputError, SpecError
 from paraexport.model.scores import class_names, ranked, recorded, scores_of, usable
 from paraexport.model.spec import LOGITS, Scores, ScoreWord
 from paraexport.precision.data import Judge
 from paraexport.settle_scores import settle
 from paraexport.trace.endings import Ending
-from paraexport.validate import Evidence, Logits, run_checks
 
 Array = NDArray[np.float32]
 LOGIT = np.random.default_rng(0).normal(0, 6, (60, 4)).astype(np.float32)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, defs
 
 from paraexport.checkpoint import load_checkpoint
+from paraexport.checks.locate import differences
 from paraexport.images.dataset import open_samples
-from paraexport.locate import differences
 from paraexport.model.reference import ParaFormer
 from paraexport.precision.half import half
 from paraexport.precision.half.span import SPANS, Kind, misfit

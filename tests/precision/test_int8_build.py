@@ -20,13 +20,13 @@ import paraexport
 from paraexport import drafts, revalidate
 from paraexport.bundle import MODEL, Bundle, read_bundle, report
 from paraexport.checkpoint import save_checkpoint
+from paraexport.checks.limits import LIMITS
+from paraexport.checks.validate import Evidence, Lowered, run_checks
 from paraexport.errors import CheckFailed, InputError
-from paraexport.limits import LIMITS
 from paraexport.model.spec import Classifier, Preprocessing
 from paraexport.precision.int8 import lowering
 from paraexport.targets.folder import Folder
 from paraexport.trace import trace
-from paraexport.validate import Evidence, Lowered, run_checks
 from tests.cli.conftest import Run
 from tests.conftest import LABELS, ROOT
 from tests.rewrite.graphs import model_of

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paraexport import drafts, golden, inputs, targets
+from paraexport import drafts, inputs, targets
 from paraexport.bundle import MODEL
+from paraexport.checks import golden
 from paraexport.drafts import Draft
 from paraexport.graph.onnx_file import save
 from paraexport.model.spec import Spec

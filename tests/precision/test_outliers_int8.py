@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.outliers import gamma_outliers, value_outliers
-from paraexport import drafts, golden, inputs, targets
+from paraexport import drafts, inputs, targets
 from paraexport.bundle import MODEL
 from paraexport.bundle.records import Lowering
+from paraexport.checks import golden
 from paraexport.options import Options
 from paraexport.targets.folder import Folder
 from paraexport.trace.trace import trace

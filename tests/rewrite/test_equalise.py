@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paraexport.locate import differences
+from paraexport.checks.locate import differences
 from paraexport.model.spec import Spec
 from paraexport.rewrite.passes import biases, equalise, norms, offsets, query_scale, scales
 from tests.rewrite.exact import run

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import paraexport
 from paraexport.bundle import Bundle
-from paraexport.locate import differences
+from paraexport.checks.locate import differences
 from paraexport.model.spec import Spec
 from paraexport.options import LAYOUTS as OFFERED
 from paraexport.rewrite import LAYOUTS

@@ -18,8 +18,8 @@ import pytest
 import paraexport
 from paraexport import choose, targets
 from paraexport.bundle import Bundle
+from paraexport.checks.golden import read
 from paraexport.errors import InputError, MissingError
-from paraexport.golden import read
 from paraexport.options import Options
 from paraexport.rewrite import LAYOUTS, rewrite
 from paraexport.targets.ort import available, gpu

@@ -15,7 +15,7 @@ import paraexport
 from benchmarks.gpu_check import TARGETS as ON_GPUS
 from paraexport import targets
 from paraexport.bundle import Bundle
-from paraexport.golden import read
+from paraexport.checks.golden import read
 from paraexport.options import PRECISIONS
 from paraexport.revalidate import bisect, revalidate
 

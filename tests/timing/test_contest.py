@@ -8,9 +8,9 @@ import pytest
 
 import paraexport
 from paraexport import choose, targets
+from paraexport.checks.golden import read
 from paraexport.engine import load
 from paraexport.errors import MissingError
-from paraexport.golden import read
 from paraexport.timing import contest
 from paraexport.timing.contest import Contestant, Timing
 

@@ -13,8 +13,8 @@ import onnx
 import onnx.parser
 from safetensors.numpy import save
 
-from paraexport import golden
 from paraexport.bundle import report, write_manifest
+from paraexport.checks import golden
 from paraexport.engine import load
 from paraexport.targets.folder import Folder
 from paraexport.targets.trt import info

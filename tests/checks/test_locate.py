@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from paraexport.locate import differences, first_difference
+from paraexport.checks.locate import differences, first_difference
 from paraexport.trace.trace import trace
 from tests.trace.test_trace import random_model, small_spec
 

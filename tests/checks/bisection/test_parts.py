@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from paraexport import ahead
-from paraexport.bisection.cut import Part, cut, up_to
-from paraexport.bisection.regions import regions, stacked_nodes
-from paraexport.bisection.submodel import pack, submodel, unpack
-from paraexport.bisection.values import Form, Reference, forms
 from paraexport.bundle import Bundle
+from paraexport.checks import ahead
+from paraexport.checks.bisection.cut import Part, cut, up_to
+from paraexport.checks.bisection.regions import regions, stacked_nodes
+from paraexport.checks.bisection.submodel import pack, submodel, unpack
+from paraexport.checks.bisection.values import Form, Reference, forms
 from paraexport.graph.onnx_file import save
 from paraexport.targets.profiles import Profile
 from tests.rewrite.small_graphs import branches, graph_of, summed

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-from paraexport.bisection.values import Form
+from paraexport.checks.bisection.values import Form
 from paraexport.graph.cost import STACKED_NAME
 from paraexport.graph.edit import const, is_op, operands, readers
 from paraexport.graph.naming import BRANCHES

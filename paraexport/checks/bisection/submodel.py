@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.bisection.cut import Part
-from paraexport.bisection.values import Array, Form
+from paraexport.checks.bisection.cut import Part
+from paraexport.checks.bisection.values import Array, Form
 from paraexport.graph.edit import add_constant, clean, result
 from paraexport.model.spec import INPUT
 

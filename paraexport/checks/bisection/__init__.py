@@ -15,19 +15,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from paraexport import ahead, targets
-from paraexport.bisection.cut import Part, cut, up_to
-from paraexport.bisection.regions import finer, regions, scope, stacked_nodes
-from paraexport.bisection.runner import Runner, distance, finite
-from paraexport.bisection.values import Array, Reference, forms
+from paraexport import targets
 from paraexport.bundle import MODEL, Bundle
 from paraexport.bundle.records import Check
+from paraexport.checks import ahead
+from paraexport.checks.bisection.cut import Part, cut, up_to
+from paraexport.checks.bisection.regions import finer, regions, scope, stacked_nodes
+from paraexport.checks.bisection.runner import Runner, distance, finite
+from paraexport.checks.bisection.values import Array, Reference, forms
+from paraexport.checks.validate import BATCH_SIZES
 from paraexport.engine import Engine
 from paraexport.findings.bisection import Bisection, PartDifference
 from paraexport.graph.onnx_file import load
 from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Progress, silent
-from paraexport.validate import BATCH_SIZES
 
 USUAL = EngineOptions()
 PARITY = "parity"

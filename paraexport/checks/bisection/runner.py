@@ -12,10 +12,10 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport import targets
-from paraexport.bisection.cut import Part
-from paraexport.bisection.submodel import pack, submodel, unpack
-from paraexport.bisection.values import Array, Form, Reference
 from paraexport.bundle import MODEL, Bundle
+from paraexport.checks.bisection.cut import Part
+from paraexport.checks.bisection.submodel import pack, submodel, unpack
+from paraexport.checks.bisection.values import Array, Form, Reference
 from paraexport.errors import on_one_line
 from paraexport.findings.bisection import PartDifference
 from paraexport.graph.onnx_file import save

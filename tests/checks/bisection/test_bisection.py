@@ -11,17 +11,18 @@ import pytest
 from numpy.typing import NDArray
 
 import paraexport
-from paraexport import golden, targets
-from paraexport.bisection import bisect, of_failure
+from paraexport import targets
 from paraexport.bundle import Bundle
+from paraexport.checks import golden
+from paraexport.checks.bisection import bisect, of_failure
 from paraexport.errors import CheckFailed
 from paraexport.rewrite import LAYOUTS
 from paraexport.targets import Dialect, Session, Workload, openvino
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.folder import Folder
 from paraexport.targets.openvino import OpenVino
-from tests.bisection import faulty
-from tests.bisection.conftest import Bundles
+from tests.checks.bisection import faulty
+from tests.checks.bisection.conftest import Bundles
 from tests.conftest import DIGITS, TEST_IMAGES
 from tests.targets.test_targets import skip_where_missing
 

@@ -1,0 +1,1 @@
+"""Comparisons with PyTorch: limits, golden data, and where a difference begins."""

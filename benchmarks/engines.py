@@ -24,7 +24,7 @@ from benchmarks.prepared import Prepared
 from benchmarks.rewrites import released
 from benchmarks.subjects import OURS
 from paraexport.model.spec import Pool, Residual, Spec
-from paraexport.options import PRECISIONS
+from paraexport.pipeline.options import PRECISIONS
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT

@@ -32,7 +32,7 @@ from benchmarks.roofline import Work, work_of
 from benchmarks.subjects import OURS
 from paraexport import targets
 from paraexport.model.spec import Spec
-from paraexport.options import PRECISIONS
+from paraexport.pipeline.options import PRECISIONS
 from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.folder import Folder
 from paraexport.targets.trt.device import find_device

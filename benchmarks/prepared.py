@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.subjects import seeded_model
-from paraexport import drafts, targets
+from paraexport import targets
 from paraexport.checks.golden import answers
 from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
-from paraexport.options import Options
+from paraexport.pipeline import drafts
+from paraexport.pipeline.options import Options
 from paraexport.trace.trace import trace
 
 BATCHES = (1, 32)

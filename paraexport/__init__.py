@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from paraexport.engine import load as load
     from paraexport.model.reference import ParaFormer as ParaFormer
     from paraexport.model.spec import Spec as Spec
-    from paraexport.pipeline import build as build
+    from paraexport.pipeline.build import build as build
 
 __version__ = "0.1.0"
 
@@ -22,7 +22,7 @@ _HOMES = {
     "Engine": "paraexport.engine",
     "ParaFormer": "paraexport.model.reference",
     "Spec": "paraexport.model.spec",
-    "build": "paraexport.pipeline",
+    "build": "paraexport.pipeline.build",
     "load": "paraexport.engine",
 }
 __all__ = ["Engine", "ParaFormer", "Spec", "build", "errors", "load"]

@@ -16,7 +16,7 @@ from paraexport import onnx_output
 from paraexport.bundle.records import Check
 from paraexport.errors import InputError
 from paraexport.images.files import without_dots
-from paraexport.options import LAYOUTS
+from paraexport.pipeline.options import LAYOUTS
 from paraexport.system import isolation
 from paraexport.timing.clock import Progress, silent
 

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 import paraexport
-from paraexport import drafts, revalidate, targets
+from paraexport import targets
 from paraexport.checkpoint import save_checkpoint
 from paraexport.checks.limits import LIMITS
 from paraexport.graph import onnx_file
 from paraexport.images.dataset import Samples, made_up_samples
 from paraexport.model.spec import LOGITS, Preprocessing
-from paraexport.options import AUTO, LAYOUTS, PRECISIONS, Options
+from paraexport.pipeline import drafts, validate
+from paraexport.pipeline.options import AUTO, LAYOUTS, PRECISIONS, Options
 from paraexport.targets import Workload
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.folder import Folder
@@ -124,8 +125,8 @@ def test_a_bundle_with_two_files_is_validated_and_bisected(tmp_path: Path) -> No
         calib=tmp_path / "images.npy", max_batch=4, limits={"not_int8": 100.0},
     )  # fmt: skip
     assert {MODEL, DATA} <= built.manifest.files.keys()
-    assert any(check.passed for check in revalidate.revalidate(built.path, limits={"not_int8": 100.0}))
-    found = revalidate.bisect(built.path)
+    assert any(check.passed for check in validate.revalidate(built.path, limits={"not_int8": 100.0}))
+    found = validate.bisect(built.path)
     assert len(found.parts) > 1
     assert found.culprit is None
     assert not any(part.failure for part in found.parts)

@@ -31,7 +31,7 @@ from paraexport.cli.signals import leaving
 from paraexport.cli.stages import Stages
 from paraexport.model.scores import describe as described
 from paraexport.model.spec import Spec
-from paraexport.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
+from paraexport.pipeline.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import Profile
 
@@ -146,16 +146,16 @@ def command(
       paraexport build model.pt --precision int8 --calib photos/any --data photos/test --max-drop 0.5
     """
     with leaving("nothing was written"), Stages(quiet=quiet) as stages:
-        from paraexport import pipeline
         from paraexport.bundle import report
+        from paraexport.pipeline import build
 
-        built = pipeline.build(
+        built = build.build(
             checkpoint, output, target=target, precision=precision, layout=layout, branches=branches, spec=spec,
             module=module, weights=weights, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop,
             limits=limits, calibrator=calibrator, keep=keep, equalise=not no_equalise, force=force, progress=stages,
             engine=dataclasses.replace(engine, compute_capabilities=compute_capabilities, profiles=profiles),
         )  # fmt: skip
-    reused = pipeline.UNCHANGED in stages.names
+    reused = build.UNCHANGED in stages.names
     show(Result(built, report.read(built.files), reused, stages.seconds()), as_json=as_json)
 
 

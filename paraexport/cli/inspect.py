@@ -13,7 +13,6 @@ import click
 from paraexport import targets
 from paraexport.bundle import MANIFEST
 from paraexport.bundle.records import Manifest, TensorInfo
-from paraexport.cache import require_file
 from paraexport.checkpoint.shards import is_checkpoint_folder, weight_files
 from paraexport.cli.options import PATH, output_options, reading_options
 from paraexport.cli.output import (
@@ -33,6 +32,7 @@ from paraexport.cli.stages import Stages
 from paraexport.errors import BundleError
 from paraexport.model.scores import describe, recorded
 from paraexport.model.spec import Assumption, Classifier, Preprocessing
+from paraexport.pipeline.cache import require_file
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from paraexport.cli.options import PATH, output_options
 from paraexport.cli.output import argument, emit_json, escaped, print_refusals, print_table, warn
 from paraexport.cli.signals import leaving
 from paraexport.cli.stages import Stages
-from paraexport.options import LAYOUTS
+from paraexport.pipeline.options import LAYOUTS
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:

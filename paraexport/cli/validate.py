@@ -53,7 +53,7 @@ def command(
     if checkpoint is None and (spec or module or weights):
         raise click.UsageError("--spec, --module and --weights need CKPT", click.get_current_context())
     with Stages(quiet=quiet) as stages:
-        from paraexport import revalidate as stage
+        from paraexport.pipeline import validate as stage
 
         warnings: list[str] = []
         checks = stage.revalidate(

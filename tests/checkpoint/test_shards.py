@@ -16,9 +16,9 @@ import pytest
 import safetensors.torch
 from torch.distributed.checkpoint.format_utils import torch_save_to_dcp
 
-from paraexport import cache
 from paraexport.checkpoint import load_checkpoint, shards
 from paraexport.errors import CheckpointError
+from paraexport.pipeline import cache
 from tests.checkpoint.test_wrappers import WEIGHTS, answers_as, released
 from tests.checkpoint.writers import saved
 

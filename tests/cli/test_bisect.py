@@ -59,7 +59,7 @@ def test_a_bundle_without_checks_is_bisected_by_the_usual_limit(run: Run, small_
 
 
 def test_without_onnx_it_says_what_it_needs(run: Run, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paraexport.revalidate.BISECTING", ("onnx", "no_such_library"))
+    monkeypatch.setattr("paraexport.pipeline.validate.BISECTING", ("onnx", "no_such_library"))
     done = run("validate", small_bundle.path, "--bisect")
     assert done.code == 3
     assert "--bisect needs no_such_library" in done.err
@@ -68,7 +68,7 @@ def test_without_onnx_it_says_what_it_needs(run: Run, small_bundle: Bundle, monk
 def test_without_onnx_a_failed_check_asks_for_the_checkpoint_as_before(
     run: Run, wrong: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paraexport.revalidate.BISECTING", ("no_such_library",))
+    monkeypatch.setattr("paraexport.pipeline.validate.BISECTING", ("no_such_library",))
     done = run("validate", wrong.path)
     assert done.code == 1
     assert "give the checkpoint too" in done.err

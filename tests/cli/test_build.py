@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from paraexport import choose
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.bundle.records import Candidate
 from paraexport.engine import Engine
+from paraexport.pipeline import choose
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, TEST_IMAGES
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import paraexport
 from paraexport.bundle import read_bundle
-from paraexport.revalidate import revalidate
+from paraexport.pipeline.validate import revalidate
 from tests.cli.conftest import Done, Run
 
 MODULES = """

@@ -12,8 +12,8 @@ from paraexport.checks.validate import Evidence, Logits, run_checks
 from paraexport.errors import InputError, SpecError
 from paraexport.model.scores import class_names, ranked, recorded, scores_of, usable
 from paraexport.model.spec import LOGITS, Scores, ScoreWord
+from paraexport.pipeline.settle_scores import settle
 from paraexport.precision.data import Judge
-from paraexport.settle_scores import settle
 from paraexport.trace.endings import Ending
 
 Array = NDArray[np.float32]

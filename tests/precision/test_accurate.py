@@ -9,10 +9,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from paraexport import drafts, targets
+from paraexport import targets
 from paraexport.images.dataset import made_up_samples
 from paraexport.model.spec import Preprocessing
-from paraexport.options import Options
+from paraexport.pipeline import drafts
+from paraexport.pipeline.options import Options
 from tests.precision.small import on_runtime, traced_file
 from tests.rewrite.graphs import SMALL
 

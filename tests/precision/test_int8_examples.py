@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paraexport import drafts, inputs, targets
+from paraexport import targets
 from paraexport.bundle import MODEL
 from paraexport.checks import golden
-from paraexport.drafts import Draft
 from paraexport.graph.onnx_file import save
 from paraexport.model.spec import Spec
-from paraexport.options import Options
+from paraexport.pipeline import drafts, inputs
+from paraexport.pipeline.drafts import Draft
+from paraexport.pipeline.options import Options
 from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.int8 import int8
 from paraexport.precision.preparation import prepare

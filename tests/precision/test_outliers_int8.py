@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.outliers import gamma_outliers, value_outliers
-from paraexport import drafts, inputs, targets
+from paraexport import targets
 from paraexport.bundle import MODEL
 from paraexport.bundle.records import Lowering
 from paraexport.checks import golden
-from paraexport.options import Options
+from paraexport.pipeline import drafts, inputs
+from paraexport.pipeline.options import Options
 from paraexport.targets.folder import Folder
 from paraexport.trace.trace import trace
 from tests.conftest import ROOT

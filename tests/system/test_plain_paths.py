@@ -20,7 +20,7 @@ import paraexport
 from paraexport.bundle import Bundle
 from paraexport.checkpoint.files import read_safetensors
 from paraexport.optimize import optimize
-from paraexport.revalidate import revalidate
+from paraexport.pipeline.validate import revalidate
 from paraexport.system.plain_paths import plain, readable
 
 LATIN = os.fsdecode(b"b\xe4r\xff")

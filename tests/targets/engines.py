@@ -14,12 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from paraexport import drafts, targets
+from paraexport import targets
 from paraexport.checks.golden import answers
 from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
-from paraexport.options import Options
+from paraexport.pipeline import drafts
+from paraexport.pipeline.options import Options
 from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT

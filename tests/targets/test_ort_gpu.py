@@ -16,11 +16,12 @@ import onnxruntime
 import pytest
 
 import paraexport
-from paraexport import choose, targets
+from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.checks.golden import read
 from paraexport.errors import InputError, MissingError
-from paraexport.options import Options
+from paraexport.pipeline import choose
+from paraexport.pipeline.options import Options
 from paraexport.rewrite import LAYOUTS, rewrite
 from paraexport.targets.ort import available, gpu
 from paraexport.targets.ort.placement import Placed, placed_in, require_on, shapes_only

@@ -16,8 +16,8 @@ from benchmarks.gpu_check import TARGETS as ON_GPUS
 from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.checks.golden import read
-from paraexport.options import PRECISIONS
-from paraexport.revalidate import bisect, revalidate
+from paraexport.pipeline.options import PRECISIONS
+from paraexport.pipeline.validate import bisect, revalidate
 
 EVERY = [pytest.param(name, marks=pytest.mark.gpu if name in ON_GPUS else ()) for name in targets.TARGETS]
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 import paraexport
-from paraexport import choose
 from paraexport.bundle import Bundle, report
 from paraexport.errors import BundleError, CheckFailed, EngineError, MissingError
-from paraexport.options import AUTO, Options
-from paraexport.revalidate import revalidate
+from paraexport.pipeline import choose
+from paraexport.pipeline.options import AUTO, Options
+from paraexport.pipeline.validate import revalidate
 from paraexport.targets import Availability
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.ort.target import OnnxRuntime
 from paraexport.targets.profiles import Profile
+from tests.pipeline.test_build import SIZE, WRONG
 from tests.targets.engines import require_ahead_of_time, tensorrt_rtx
-from tests.test_pipeline import SIZE, WRONG
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from paraexport import drafts, targets
-from paraexport.drafts import Draft
+from paraexport import targets
 from paraexport.errors import EngineError
-from paraexport.options import Options
+from paraexport.pipeline import drafts
+from paraexport.pipeline.drafts import Draft
+from paraexport.pipeline.options import Options
 from paraexport.timing.clock import Clock, silent
 from tests.targets.engines import require_rtx, save
 

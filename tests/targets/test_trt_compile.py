@@ -15,7 +15,7 @@ import pytest
 
 from paraexport import targets
 from paraexport.errors import EngineError, InputError
-from paraexport.options import Options
+from paraexport.pipeline.options import Options
 from paraexport.rewrite import LAYOUTS
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.folder import Folder

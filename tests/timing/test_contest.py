@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import paraexport
-from paraexport import choose, targets
+from paraexport import targets
 from paraexport.checks.golden import read
 from paraexport.engine import load
 from paraexport.errors import MissingError
+from paraexport.pipeline import choose
 from paraexport.timing import contest
 from paraexport.timing.contest import Contestant, Timing
 

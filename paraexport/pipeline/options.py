@@ -11,9 +11,10 @@ from typing import SupportsFloat
 
 import msgspec
 
-from paraexport import choose, targets
+from paraexport import targets
 from paraexport.checks.limits import LIMITS
 from paraexport.errors import InputError, brief
+from paraexport.pipeline import choose
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import settle
 

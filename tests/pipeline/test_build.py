@@ -18,7 +18,7 @@ from paraexport.checkpoint import save_checkpoint
 from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
 from paraexport.graph.edit import Applied
 from paraexport.model.spec import Preprocessing
-from paraexport.revalidate import revalidate
+from paraexport.pipeline.validate import revalidate
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.trace.test_trace import random_model, small_spec
 

@@ -21,8 +21,8 @@ from paraexport.images.dataset import Samples, made_up_samples, open_samples
 from paraexport.images.variety import Watch
 from paraexport.model.scores import class_names
 from paraexport.model.spec import Assumption, Preprocessing, Scores
-from paraexport.options import Options
-from paraexport.settle_scores import FIELD, OPTION, settle
+from paraexport.pipeline.options import Options
+from paraexport.pipeline.settle_scores import FIELD, OPTION, settle
 from paraexport.system.memory import give_back
 from paraexport.system.plain_paths import readable
 from paraexport.targets.folder import Folder

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport import bundle, cache, image_evidence, inputs, targets
+from paraexport import bundle, targets
 from paraexport.bundle import report
 from paraexport.bundle.records import Check, Manifest
 from paraexport.checkpoint.shards import checkpoint_digest
@@ -20,7 +20,8 @@ from paraexport.errors import BundleError, InputError, MissingError
 from paraexport.findings.bisection import Bisection
 from paraexport.images.variety import Watch
 from paraexport.model.scores import class_names, recorded
-from paraexport.options import Options
+from paraexport.pipeline import cache, image_evidence, inputs
+from paraexport.pipeline.options import Options
 from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Clock, Progress, silent
 

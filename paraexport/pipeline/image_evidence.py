@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.bundle.records import Lowering, Manifest
-from paraexport.drafts import in_batches
 from paraexport.errors import DataError
 from paraexport.images import class_order
 from paraexport.images.dataset import Samples
 from paraexport.images.variety import Variety, of_batches, weak_classes, weaknesses
-from paraexport.inputs import ENOUGH, ENOUGH_TO_HOLD_OUT, counted
 from paraexport.model.scores import answers, class_names, classes_of, recorded
 from paraexport.model.spec import Scores
-from paraexport.options import Options
+from paraexport.pipeline.drafts import in_batches
+from paraexport.pipeline.inputs import ENOUGH, ENOUGH_TO_HOLD_OUT, counted
+from paraexport.pipeline.options import Options
 
 ENOUGH_ANSWERS = 8
 """With fewer images, nothing is said about answers that are all the same."""

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paraexport import __version__, bundle, cache, drafts, image_evidence, inputs, targets
+from paraexport import __version__, bundle, targets
 from paraexport.bundle import Bundle, report
 from paraexport.bundle.records import Manifest, Source
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
@@ -19,7 +19,8 @@ from paraexport.findings.bisection import Bisection
 from paraexport.images.files import without_dots
 from paraexport.images.variety import Watch
 from paraexport.model.spec import Classifier
-from paraexport.options import AUTO, DEFAULT_LAYOUT, Options
+from paraexport.pipeline import cache, drafts, image_evidence, inputs
+from paraexport.pipeline.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.system.claim import Claim, claim
 from paraexport.system.plain_paths import plain, readable
 from paraexport.targets.compilation import EngineOptions

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport import choose, targets
+from paraexport import targets
 from paraexport.bundle.records import Candidate, Lowering, Rewrite
 from paraexport.errors import EngineError, MissingError
 from paraexport.images.dataset import Samples
 from paraexport.model.scores import as_logits
 from paraexport.model.spec import LOGITS, Scores
-from paraexport.options import AUTO, Options
+from paraexport.pipeline import choose
+from paraexport.pipeline.options import AUTO, Options
 from paraexport.system.memory import give_back
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import Folder

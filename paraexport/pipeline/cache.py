@@ -63,7 +63,7 @@ def build_key(checkpoint: Path, settings: Mapping[str, object], files: Mapping[s
 
 def sources() -> Iterator[tuple[str, Path]]:
     """Every source file of this package by its name."""
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     for file in sorted(root.rglob("*.py")):
         yield file.relative_to(root).as_posix(), file
 

@@ -21,7 +21,7 @@ from paraexport.timing import contest
 
 BATCHES = (1, 8)
 """One image as it comes, and a small queue."""
-CONTESTANT = "from paraexport import choose; choose.serve(*sys.argv[2:])"
+CONTESTANT = "from paraexport.pipeline import choose; choose.serve(*sys.argv[2:])"
 """With TARGET FOLDER WORKLOAD."""
 MOST_AT_ONCE_BYTES = 2**31
 """Of models in memory, each in a process of its own."""

@@ -10,11 +10,11 @@ import pytest
 
 from paraexport.bundle.records import Lowering
 from paraexport.errors import DataError
-from paraexport.image_evidence import look, warnings
 from paraexport.images.dataset import Samples, open_samples
 from paraexport.images.variety import of_batches
 from paraexport.model.spec import LOGITS, Preprocessing
-from paraexport.options import Options
+from paraexport.pipeline.image_evidence import look, warnings
+from paraexport.pipeline.options import Options
 from tests.bundle.test_bundle import manifest
 
 IMAGES = Preprocessing(image_size=(8, 12), channels=1, resize=(8, 12))

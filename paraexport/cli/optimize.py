@@ -16,7 +16,7 @@ from paraexport.pipeline.options import LAYOUTS
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
-    from paraexport.optimize_process import Optimized, Size
+    from paraexport.optimizer.optimize import Optimized, Size
 
 
 @click.command("optimize")
@@ -46,7 +46,7 @@ def command(*, source: Path, output: Path, layout: str, force: bool, as_json: bo
       paraexport optimize model.onnx -o fast.onnx --json
     """
     with leaving("nothing was written"), Stages(quiet=quiet) as stages:
-        from paraexport.optimize_process import optimize
+        from paraexport.optimizer.optimize import optimize
 
         done = optimize(source, output, layout=layout, force=force, progress=stages, warn=silent if quiet else warn)
     following = f"paraexport inspect {shlex.quote(argument(output))}"

@@ -7,15 +7,15 @@ import onnx
 import pytest
 from onnx import helper
 
-from paraexport import optimize_process
 from paraexport.graph.edit import Applied
-from paraexport.optimize import Optimized, optimize_here
+from paraexport.optimizer import optimize
+from paraexport.optimizer.rewriting import Optimized, optimize_here
 from paraexport.rewrite import LAYOUTS
 from paraexport.system import isolation
 from tests.cli.conftest import Run
 from tests.graph.test_untrusted import two_branches
+from tests.optimizer.test_optimize import fixed_batch, nothing_to_do, saved
 from tests.rewrite.graphs import SMALL, traced
-from tests.test_optimize import fixed_batch, nothing_to_do, saved
 
 
 def test_the_table_names_every_pass_and_what_to_do_next(run: Run, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_failed_check_is_exit_code_1_and_writes_nothing(
         """In this process, where the pass below is."""
         return optimize_here(*arguments, **options)
 
-    monkeypatch.setattr(optimize_process, "optimize", here)
+    monkeypatch.setattr(optimize, "optimize", here)
     monkeypatch.setitem(LAYOUTS, "folded", (*LAYOUTS["folded"], negated))
     source = saved(tmp_path, traced(SMALL))
     done = run("optimize", source, "-o", tmp_path / "out.onnx", "-q")

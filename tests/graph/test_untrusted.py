@@ -13,15 +13,15 @@ import onnxruntime
 import pytest
 from onnx import AttributeProto, helper, numpy_helper
 
-from paraexport import onnx_input
 from paraexport.errors import InputError
 from paraexport.graph import inspection, untrusted
-from paraexport.optimize import optimize_here
+from paraexport.optimizer import requirements
+from paraexport.optimizer.rewriting import optimize_here
 from paraexport.system.memory_bound import memory_bound
-from tests.test_optimize import Edit, answers, node, nothing_to_do, plain, saved
+from tests.optimizer.test_optimize import Edit, answers, node, nothing_to_do, plain, saved
 
 Read = Callable[[Path], object]
-BOTH: dict[str, Read] = {"optimize": onnx_input.read, "inspect": inspection.read}
+BOTH: dict[str, Read] = {"optimize": requirements.read, "inspect": inspection.read}
 MARK = "!mark!"
 
 
@@ -116,7 +116,7 @@ def test_a_damaged_message_is_refused_with_what_is_wrong(kind: str, command: str
 def test_a_reshape_that_cannot_be_is_refused(tmp_path: Path) -> None:
     nodes = [node("Flatten", "images", "flat"), node("Reshape", "flat shape", "logits")]
     path = saved(tmp_path, plain(nodes, shape=np.array([-1, -1])))
-    assert "not valid ONNX (got" in refusal(onnx_input.read, path)
+    assert "not valid ONNX (got" in refusal(requirements.read, path)
     assert isinstance(inspection.read(path), object)
 
 
@@ -196,7 +196,7 @@ def large_image(model: onnx.ModelProto) -> None:
     ],
 )
 def test_what_could_end_a_process_is_refused_first(edit: Edit, words: str, tmp_path: Path) -> None:
-    assert words in refusal(onnx_input.read, saved(tmp_path, nothing_to_do(), edit))
+    assert words in refusal(requirements.read, saved(tmp_path, nothing_to_do(), edit))
 
 
 # Weights in other files.
@@ -250,14 +250,14 @@ WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_weights_that_are_not_a_file_beside_the_model_are_refused(kind: str, beside: Path) -> None:
     edit, words = WEIGHTS[kind]
     edit(beside)
-    assert words in refusal(onnx_input.read, beside)
+    assert words in refusal(requirements.read, beside)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_in_place_of_weights_is_not_read(beside: Path) -> None:
     (beside.parent / "w.bin").unlink()
     os.mkfifo(beside.parent / "w.bin")
-    assert "got a folder, a device or a pipe" in refusal(onnx_input.read, beside)
+    assert "got a folder, a device or a pipe" in refusal(requirements.read, beside)
 
 
 def test_inspect_does_without_the_weights_and_says_so(beside: Path) -> None:
@@ -281,21 +281,21 @@ def dims(model: onnx.ModelProto, *values: int | str | None) -> None:
 
 def test_an_old_opset_has_the_command_that_converts_it(tmp_path: Path) -> None:
     path = saved(tmp_path, plain([node("Flatten", "images", "logits")], opset=9))
-    line = refusal(onnx_input.read, path)
+    line = refusal(requirements.read, path)
     assert "it is of opset 9, older than 13" in line
     assert "python -m onnxruntime.tools.update_onnx_opset --opset 13 IN OUT" in line
 
 
 def test_free_sides_have_the_command_that_fixes_them(tmp_path: Path) -> None:
     path = saved(tmp_path, nothing_to_do(), lambda model: dims(model, "batch", 1, "height", "width"))
-    line = refusal(onnx_input.read, path)
+    line = refusal(requirements.read, path)
     assert "input images: height, width are free beside the batch" in line
     assert "onnxruntime.tools.make_dynamic_shape_fixed --dim_param height --dim_value N IN OUT" in line
 
 
 @pytest.mark.parametrize("size", [0, 1, 4])
 def test_a_fixed_batch_has_the_export_that_frees_it(size: int, tmp_path: Path) -> None:
-    line = refusal(onnx_input.read, saved(tmp_path, nothing_to_do(), lambda model: dims(model, size)))
+    line = refusal(requirements.read, saved(tmp_path, nothing_to_do(), lambda model: dims(model, size)))
     assert f"the batch is fixed to {size}" in line
     assert "dynamic_axes={'images': {0: 'batch'}}" in line
     assert ("0 is an empty batch, not a free one" in line) == (size == 0)
@@ -306,7 +306,7 @@ def test_every_refusal_has_a_remedy_of_its_own(tmp_path: Path) -> None:
         dims(model, 3)
         model.opset_import[0].version = 12
 
-    line = refusal(onnx_input.read, saved(tmp_path, plain([node("Flatten", "images", "logits")]), two))
+    line = refusal(requirements.read, saved(tmp_path, plain([node("Flatten", "images", "logits")]), two))
     assert "update_onnx_opset" in line
     assert "dynamic_axes" in line
 
@@ -387,7 +387,7 @@ def test_an_initializer_that_a_caller_may_replace_is_refused(tmp_path: Path) -> 
     path = saved(tmp_path, nothing_to_do(), overridable)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [value.name for value in session.get_overridable_initializers()] == ["weight"], "as the runtime sees it"
-    line = refusal(onnx_input.read, path)
+    line = refusal(requirements.read, path)
     assert "weight: an initializer that is an input too" in line
     assert "keep_initializers_as_inputs=False" in line
     assert inspection.read(path).summary.overridable == ("weight",)
@@ -399,7 +399,7 @@ def test_before_version_4_initializers_are_inputs_and_constants(tmp_path: Path) 
         model.ir_version = 3
 
     path = saved(tmp_path, nothing_to_do(), edit)
-    assert onnx_input.read(path).images.name == "images"
+    assert requirements.read(path).images.name == "images"
     assert inspection.read(path).summary.overridable == ()
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 import paraexport
 from paraexport.bundle import Bundle
 from paraexport.checkpoint.files import read_safetensors
-from paraexport.optimize import optimize
+from paraexport.optimizer.rewriting import optimize
 from paraexport.pipeline.validate import revalidate
 from paraexport.system.plain_paths import plain, readable
 

@@ -16,9 +16,9 @@ from random import Random
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
-from paraexport import onnx_input
 from paraexport.graph import inspection
-from paraexport.optimize import rewritten
+from paraexport.optimizer import requirements
+from paraexport.optimizer.rewriting import rewritten
 from paraexport.system import isolation
 from tests.faults.mutation import EDGES, mutate
 from tests.faults.reader import Reader
@@ -248,7 +248,7 @@ def damage(data: bytes, pick: Random) -> bytes:
 
 def optimize_up_to_the_self_check(file: Path) -> None:
     layout = "stacked" if file.stat().st_size % 2 else "folded"
-    rewritten(onnx_input.read(file), layout)
+    rewritten(requirements.read(file), layout)
 
 
 def apart(read: Callable[[Path], object], file: Path) -> None:

@@ -16,12 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from paraexport import rewrite, self_check
+from paraexport import rewrite
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.graph import onnx_file
 from paraexport.graph.edit import Applied, add_constant, add_node, const, is_op
-from paraexport.optimize import LAYOUT_NAMES, Optimized
-from paraexport.optimize import optimize_here as optimize
+from paraexport.optimizer import self_check
+from paraexport.optimizer.rewriting import LAYOUT_NAMES, Optimized
+from paraexport.optimizer.rewriting import optimize_here as optimize
 from paraexport.rewrite import LAYOUTS
 from paraexport.rewrite.passes import biases, offsets, select
 from paraexport.rewrite.passes.select import Window

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from paraexport import onnx_output
 from paraexport.bundle.records import Check
 from paraexport.errors import InputError
 from paraexport.images.files import without_dots
+from paraexport.optimizer import saving
 from paraexport.pipeline.options import LAYOUTS
 from paraexport.system import isolation
 from paraexport.timing.clock import Progress, silent
@@ -112,7 +112,7 @@ def optimize(
 
     def work(folder: Path) -> Rewritten:
         result = isolation.call(
-            "paraexport.optimize:rewrite_into",
+            "paraexport.optimizer.rewriting:rewrite_into",
             *(str(source), str(folder), str(output), layout, force),
             where=source,
             remedy="export it again, with another exporter if need be",
@@ -134,8 +134,8 @@ def put_in_place(
     """
     if layout not in LAYOUT_NAMES:
         raise InputError("unknown layout", where="--layout", expected=f"one of {', '.join(LAYOUT_NAMES)}", got=layout)
-    onnx_output.check(output, [source], force=force)
-    with onnx_output.staging(output, force=force) as (folder, sources):
+    saving.check(output, [source], force=force)
+    with saving.staging(output, force=force) as (folder, sources):
         done = work(folder)
         sources.extend(map(Path, done.sources))
     return Optimized(output, layout, done.changed, done.opset, done.passes, done.check)

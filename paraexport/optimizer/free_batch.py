@@ -11,8 +11,8 @@ import onnx
 from paraexport.errors import InputError, on_one_line
 from paraexport.graph import untrusted
 from paraexport.graph.screen import is_external
-from paraexport.onnx_input import Source
-from paraexport.self_check import Run
+from paraexport.optimizer.requirements import Source
+from paraexport.optimizer.self_check import Run
 
 ASKED = 2
 TARGETED = ("Expand", "Reshape")

@@ -11,18 +11,18 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport import free_batch, onnx_input, onnx_output
 from paraexport.bundle.records import Check
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.graph.cost import multiply_adds
 from paraexport.graph.onnx_file import save
 from paraexport.graph.untrusted import most_memory
 from paraexport.images.files import without_dots
-from paraexport.onnx_input import Source
-from paraexport.optimize_process import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
+from paraexport.optimizer import free_batch, requirements, saving
+from paraexport.optimizer.optimize import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
+from paraexport.optimizer.requirements import Source
+from paraexport.optimizer.self_check import Difference, Reference, as_check, open_graph
 from paraexport.rewrite import Step, applied, canonical, foreign_steps
 from paraexport.rewrite.passes import restore, tidy
-from paraexport.self_check import Difference, Reference, as_check, open_graph
 from paraexport.system.memory_bound import memory_bound
 from paraexport.timing.clock import Progress, silent
 
@@ -53,10 +53,10 @@ def rewrite_into(source: str, folder: str, output: str, layout: str, force: bool
     """
     work, name = Path(folder), Path(output).name
     progress("reading")
-    read = onnx_input.read(Path(source))
+    read = requirements.read(Path(source))
     model, version = read.model, read.model.opset_imports[""]
     sources = (source, *(str(read.path.parent / location) for location in read.weights_files))
-    onnx_output.check_replaceable(Path(output), [Path(file) for file in sources], force=force)
+    saving.check_replaceable(Path(output), [Path(file) for file in sources], force=force)
     progress("rewriting")
     steps, passes = rewritten(read, layout)
     if not any(row.times for row in passes if row.name not in NO_REWRITES):
@@ -186,7 +186,7 @@ class Trial:
 
     def blame(self, steps: Sequence[Step]) -> str:
         """One clause on the first pass after which the graph is wrong; the passes are applied anew, one by one."""
-        model = onnx_input.read(self.source.path).model
+        model = requirements.read(self.source.path).model
         name = "the writing of the file"
         for done in applied(model, steps):
             try:

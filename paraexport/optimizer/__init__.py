@@ -1,0 +1,1 @@
+"""The exact rewrites for an ONNX file of any origin."""

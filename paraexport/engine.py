@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import REBUILD, Bundle, reading
-from paraexport.bundle.records import TensorInfo
 from paraexport.errors import BundleError, DataError, EngineError, ParaexportError, of_runtime, on_one_line
+from paraexport.findings.graphs import TensorInfo
 from paraexport.system.cpus import checked_threads
 
 

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paraexport.bundle.records import Check
     from paraexport.findings.bisection import Bisection
+    from paraexport.findings.checks import Check
 
 
 class ParaexportError(Exception):

@@ -8,8 +8,8 @@ import time
 import warnings
 from pathlib import Path
 
-from paraexport.bundle.records import Check
 from paraexport.errors import CheckFailed, OutputError
+from paraexport.findings.checks import Check
 from paraexport.timing.clock import Progress
 
 CHECK = Check("self-check", 0.5, 1e-5, "unit", 3, False, "because")

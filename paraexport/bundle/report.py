@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.bundle import REBUILD, report_page
-from paraexport.bundle.records import Accuracy, Manifest, Report
+from paraexport.bundle.records import Manifest, Report
 from paraexport.errors import BundleError, on_one_line
+from paraexport.findings.checks import Accuracy
 from paraexport.images.dataset import Samples
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import Folder

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import Accuracy, Candidate, Check, Lowering, Manifest, PartError, Report
+from paraexport.bundle.records import Manifest, Report
+from paraexport.findings.checks import Accuracy, Check
+from paraexport.findings.graphs import Candidate, Lowering, PartError
 from paraexport.model.scores import describe, ranked, text_of
 from paraexport.model.spec import Preprocessing
 from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from paraexport import targets
 from paraexport.bundle import MODEL, Bundle
-from paraexport.bundle.records import Check
 from paraexport.checks import validate
 from paraexport.checks.validate import Evidence, Logits, Lowered, Outcome
 from paraexport.engine import Engine
 from paraexport.errors import MissingError
+from paraexport.findings.checks import Check
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import Accuracy, Check
 from paraexport.checks.limits import LIMITS, OTHER_SIDE, TIES, Limit
 from paraexport.errors import CheckFailed, DataError, InputError
 from paraexport.findings.bisection import Bisection
+from paraexport.findings.checks import Accuracy, Check
 from paraexport.model.scores import answers, as_logits, classes_of, largest_difference
 from paraexport.model.spec import LOGITS, Scores
 

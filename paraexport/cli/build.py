@@ -11,7 +11,7 @@ import click
 
 from paraexport import targets
 from paraexport.bundle import Bundle
-from paraexport.bundle.records import Accuracy, Manifest, Report
+from paraexport.bundle.records import Manifest, Report
 from paraexport.cli.options import PATH, engine_options, limit_option, output_options, reading_options
 from paraexport.cli.output import (
     argument,
@@ -29,6 +29,7 @@ from paraexport.cli.output import (
 )
 from paraexport.cli.signals import leaving
 from paraexport.cli.stages import Stages
+from paraexport.findings.checks import Accuracy
 from paraexport.model.scores import describe as described
 from paraexport.model.spec import Spec
 from paraexport.pipeline.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 
-from paraexport.bundle.records import Check
 from paraexport.cli.bisection import print_bisection
 from paraexport.cli.output import emit_json, line_of, print_checks, say
 from paraexport.cli.signals import Interrupted
@@ -21,6 +20,7 @@ from paraexport.cli.stages import STDERR, STDOUT
 from paraexport.cli.watchdog import Farewell
 from paraexport.errors import InputError, MissingError, ParaexportError, lack_of_memory
 from paraexport.findings.bisection import Bisection
+from paraexport.findings.checks import Check
 
 ENDED = "a library did not stop, so that the process was ended; the next build removes what is left of this"
 TRACEBACK = "PARAEXPORT_TRACEBACK"

@@ -12,7 +12,7 @@ import click
 
 from paraexport import targets
 from paraexport.bundle import MANIFEST
-from paraexport.bundle.records import Manifest, TensorInfo
+from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.shards import is_checkpoint_folder, weight_files
 from paraexport.cli.options import PATH, output_options, reading_options
 from paraexport.cli.output import (
@@ -30,6 +30,7 @@ from paraexport.cli.output import (
 )
 from paraexport.cli.stages import Stages
 from paraexport.errors import BundleError
+from paraexport.findings.graphs import TensorInfo
 from paraexport.model.scores import describe, recorded
 from paraexport.model.spec import Assumption, Classifier, Preprocessing
 from paraexport.pipeline.cache import require_file

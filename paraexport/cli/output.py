@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from paraexport.bundle.records import Candidate, Check, Lowering
 from paraexport.errors import on_one_line, printable
+from paraexport.findings.checks import Check
+from paraexport.findings.graphs import Candidate, Lowering
 from paraexport.model.spec import Assumption, Preprocessing, Spec
 from paraexport.targets.compilation import EngineInfo
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport.bundle.records import TensorInfo
+from paraexport.findings.graphs import TensorInfo
 
 if TYPE_CHECKING:
     import onnx

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from paraexport.bundle.records import Check
 from paraexport.errors import InputError
+from paraexport.findings.checks import Check
 from paraexport.images.files import without_dots
 from paraexport.optimizer import saving
 from paraexport.pipeline.options import LAYOUTS

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport.bundle.records import Check
 from paraexport.errors import CheckFailed, InputError, OutputError
+from paraexport.findings.checks import Check
 from paraexport.graph.cost import multiply_adds
 from paraexport.graph.onnx_file import save
 from paraexport.graph.untrusted import most_memory

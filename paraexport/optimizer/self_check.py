@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import Check
 from paraexport.checks.limits import LIMITS
 from paraexport.checks.validate import BATCH_SIZES
 from paraexport.errors import InputError, ParaexportError, lack_of_memory, on_one_line
+from paraexport.findings.checks import Check
 from paraexport.system.plain_paths import plain
 
 Images = NDArray[np.float32]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import targets
-from paraexport.bundle.records import Candidate
 from paraexport.errors import MissingError, on_one_line
+from paraexport.findings.graphs import Candidate
 from paraexport.system import process
 from paraexport.targets.folder import MODEL, WEIGHTS, Folder
 from paraexport.timing import contest

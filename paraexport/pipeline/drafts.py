@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import targets
-from paraexport.bundle.records import Candidate, Lowering, Rewrite
 from paraexport.errors import EngineError, MissingError
+from paraexport.findings.graphs import Candidate, Lowering, Rewrite
 from paraexport.images.dataset import Samples
 from paraexport.model.scores import as_logits
 from paraexport.model.spec import LOGITS, Scores

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import Lowering, Manifest
+from paraexport.bundle.records import Manifest
 from paraexport.errors import DataError
+from paraexport.findings.graphs import Lowering
 from paraexport.images import class_order
 from paraexport.images.dataset import Samples
 from paraexport.images.variety import Variety, of_batches, weak_classes, weaknesses

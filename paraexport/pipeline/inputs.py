@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import MODEL
-from paraexport.bundle.records import Lowering, Manifest
+from paraexport.bundle.records import Manifest
 from paraexport.checks.limits import LIMITS
 from paraexport.checks.validate import Logits, Lowered, Pair
 from paraexport.errors import InputError, MissingError
+from paraexport.findings.graphs import Lowering
 from paraexport.images.dataset import Samples, made_up_samples, open_samples
 from paraexport.images.variety import Watch
 from paraexport.model.scores import class_names

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from paraexport import bundle, targets
 from paraexport.bundle import report
-from paraexport.bundle.records import Check, Manifest
+from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.shards import checkpoint_digest
 from paraexport.checks import golden, validate
 from paraexport.checks.limits import LIMITS
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
 from paraexport.findings.bisection import Bisection
+from paraexport.findings.checks import Check
 from paraexport.images.variety import Watch
 from paraexport.model.scores import class_names, recorded
 from paraexport.pipeline import cache, image_evidence, inputs

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport.bundle.records import Rewrite
 from paraexport.errors import TraceError
+from paraexport.findings.graphs import Rewrite
 from paraexport.graph.cost import by_node
 from paraexport.graph.edit import Applied, const, is_op, operands
 from paraexport.graph.onnx_file import load

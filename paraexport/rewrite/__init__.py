@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport.bundle.records import Rewrite
+from paraexport.findings.graphs import Rewrite
 from paraexport.graph.edit import Applied
 from paraexport.graph.onnx_file import load, save
 from paraexport.rewrite import canonical

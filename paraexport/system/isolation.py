@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from paraexport import errors
-from paraexport.bundle.records import Check
 from paraexport.errors import NO_MEMORY, InputError, MissingError, ParaexportError, lack_of_memory, on_one_line
+from paraexport.findings.checks import Check
 from paraexport.system import process
 from paraexport.system.plain_paths import remove_links
 from paraexport.timing.clock import Progress, silent

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import TensorInfo
+from paraexport.findings.graphs import TensorInfo
 from paraexport.targets import saturation
 from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.target import Availability, Dialect, Workload

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import TensorInfo
+from paraexport.findings.graphs import TensorInfo
 from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Progress

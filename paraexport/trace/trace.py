@@ -20,8 +20,8 @@ import torch
 from onnx_ir.passes import common
 from torch import nn
 
-from paraexport.bundle.records import TensorInfo
 from paraexport.errors import TraceError
+from paraexport.findings.graphs import TensorInfo
 from paraexport.graph.onnx_file import save
 from paraexport.graph.summary import RANDOM
 from paraexport.model.spec import BATCH, INPUT, OUTPUT, Classifier

@@ -13,8 +13,9 @@ import torch
 
 import paraexport
 from paraexport.bundle import FORMAT, MANIFEST, check_replaceable, read_bundle, report, staging, write_manifest
-from paraexport.bundle.records import Manifest, Source, TensorInfo
+from paraexport.bundle.records import Manifest, Source
 from paraexport.errors import BundleError, DataError, EngineError, MissingError, OutputError
+from paraexport.findings.graphs import TensorInfo
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing
 from paraexport.targets.folder import Folder

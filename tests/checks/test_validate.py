@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import Check
 from paraexport.checks.validate import Evidence, Logits, Pair, checks, compare, moved_in, require_passed, run_checks
 from paraexport.errors import CheckFailed, DataError, InputError
+from paraexport.findings.checks import Check
 
 IMAGES = np.random.default_rng(0).normal(size=(20, 1, 2, 3)).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)

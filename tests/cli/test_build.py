@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from paraexport.bundle import Bundle, read_bundle
-from paraexport.bundle.records import Candidate
 from paraexport.engine import Engine
+from paraexport.findings.graphs import Candidate
 from paraexport.pipeline import choose
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, TEST_IMAGES

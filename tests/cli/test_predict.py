@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from paraexport.bundle import Bundle, staging, write_manifest
-from paraexport.bundle.records import TensorInfo
 from paraexport.engine import Engine
+from paraexport.findings.graphs import TensorInfo
 from paraexport.model.spec import Preprocessing
 from tests.bundle.test_bundle import manifest
 from tests.cli.conftest import Run

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import Check
 from paraexport.checks.validate import Evidence, Logits, run_checks
 from paraexport.errors import InputError, SpecError
+from paraexport.findings.checks import Check
 from paraexport.model.scores import class_names, ranked, recorded, scores_of, usable
 from paraexport.model.spec import LOGITS, Scores, ScoreWord
 from paraexport.pipeline.settle_scores import settle

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paraexport.bundle.records import Lowering
 from paraexport.errors import DataError
+from paraexport.findings.graphs import Lowering
 from paraexport.images.dataset import Samples, open_samples
 from paraexport.images.variety import of_batches
 from paraexport.model.spec import LOGITS, Preprocessing

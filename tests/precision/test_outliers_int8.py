@@ -16,8 +16,8 @@ from torch import Tensor
 from models.outliers import gamma_outliers, value_outliers
 from paraexport import targets
 from paraexport.bundle import MODEL
-from paraexport.bundle.records import Lowering
 from paraexport.checks import golden
+from paraexport.findings.graphs import Lowering
 from paraexport.pipeline import drafts, inputs
 from paraexport.pipeline.options import Options
 from paraexport.targets.folder import Folder

@@ -17,7 +17,6 @@ import numpy as np
 
 from paraexport import targets
 from paraexport.bundle import MODEL, Bundle
-from paraexport.bundle.records import Check
 from paraexport.checks import ahead
 from paraexport.checks.bisection.cut import Part, cut, up_to
 from paraexport.checks.bisection.regions import finer, regions, scope, stacked_nodes
@@ -26,6 +25,7 @@ from paraexport.checks.bisection.values import Array, Reference, forms
 from paraexport.checks.validate import BATCH_SIZES
 from paraexport.engine import Engine
 from paraexport.findings.bisection import Bisection, PartDifference
+from paraexport.findings.checks import Check
 from paraexport.graph.onnx_file import load
 from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Progress, silent

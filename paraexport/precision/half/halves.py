@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport.bundle.records import Lowering, Rewrite
+from paraexport.findings.graphs import Lowering, Rewrite
 from paraexport.graph.edit import operands
 from paraexport.graph.onnx_file import save
 from paraexport.model.scores import largest_difference

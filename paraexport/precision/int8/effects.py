@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import Effect
+from paraexport.findings.graphs import Effect
 from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.int8 import int8, plan

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import Effect, Lowering, PartError, Rewrite
 from paraexport.errors import CheckFailed, InputError
+from paraexport.findings.graphs import Effect, Lowering, PartError, Rewrite
 from paraexport.graph.onnx_file import save
 from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.calibration.calibrators import Scale

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import TensorInfo
+from paraexport.findings.graphs import TensorInfo
 from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.ort import available, cpu, gpu
 from paraexport.targets.ort.provider import Provider

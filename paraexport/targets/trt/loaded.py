@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from paraexport.bundle.records import TensorInfo
 from paraexport.errors import BundleError, MissingError
+from paraexport.findings.graphs import TensorInfo
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.trt import info

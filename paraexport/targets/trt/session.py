@@ -10,8 +10,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.bundle.records import TensorInfo
 from paraexport.errors import MissingError
+from paraexport.findings.graphs import TensorInfo
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import Folder
 from paraexport.targets.trt import info

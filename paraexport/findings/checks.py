@@ -1,0 +1,28 @@
+"""The result of a check, and accuracy on labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison and its verdict. `passed` is None when it did not run; `reason` then says why."""
+
+    name: str
+    value: float | None
+    limit: float
+    unit: str
+    samples: int
+    passed: bool | None
+    reason: str
+    """Why the limit is what it is, that it was moved, or why the check did not run."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 on labelled images, in images."""
+
+    images: int
+    pytorch_correct: int
+    engine_correct: int

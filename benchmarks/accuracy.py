@@ -19,7 +19,7 @@ from benchmarks import worker
 from benchmarks.contest import Contestant, Family
 from benchmarks.subjects import Recipe, write_graphs
 from calib import make_digits
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.images.dataset import open_samples
 from paraexport.images.preprocess import prepare_batch
 from paraexport.model.reference import ParaFormer

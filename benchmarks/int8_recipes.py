@@ -175,7 +175,7 @@ def build_ours(layout: str, target: str, model: ParaFormer, path: Path) -> str:
 
 def checkpoint(model: ParaFormer, folder: Path) -> Path:
     """`model.pt`, written if it is not there."""
-    from paraexport.checkpoint import save_checkpoint
+    from paraexport.checkpoint.native import save_checkpoint
     from paraexport.model.spec import Preprocessing
 
     path, spec = folder / "model.pt", model.spec

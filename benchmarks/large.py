@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks import machine, results
 from benchmarks.peak_memory import Run, watched
 from benchmarks.subjects import OURS, seeded_model
-from paraexport.checkpoint import save_checkpoint
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.pipeline.options import PRECISIONS
 

@@ -23,7 +23,7 @@ import click
 
 from benchmarks.machine import describe
 from benchmarks.subjects import seeded_model
-from paraexport.checkpoint import save_checkpoint
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.model.spec import Preprocessing, Spec
 
 ROOT = Path(__file__).parent.parent

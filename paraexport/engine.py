@@ -82,7 +82,7 @@ class Engine:
                 "wrong input",
                 expected=f"a float32 array [N, {', '.join(map(str, shape))}]",
                 got=got,
-                remedy="paraexport.images.preprocess.prepare_file and prepare_batch make it from image files and pixels",
+                remedy="use prepare_file or prepare_batch of paraexport.images.preprocess",
             )
         size = self.manifest.max_batch
         parts = [self.answer(np.ascontiguousarray(images[at : at + size])) for at in range(0, len(images), size)]

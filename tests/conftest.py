@@ -7,7 +7,7 @@ import pytest
 
 import paraexport
 from paraexport.bundle import Bundle
-from paraexport.checkpoint import save_checkpoint
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.model.spec import Preprocessing
 from tests.trace.test_trace import random_model, small_spec
 

@@ -1,7 +1,7 @@
 """The Para-Former stated a second time, in NumPy float64: what loaded, traced and built models are compared with.
 
-Written from the papers and from the names in `Spec`, without `paraexport.model.reference`. Weights go by the names of that
-module's state dict, each a float array. Shapes: images [B, C, H, W], tokens [B, N, D], logits [B, classes].
+Written from the papers and from the names in `Spec`, without `paraexport.model.reference`. Weights go by the names of
+that module's state dict, each a float array. Shapes: images [B, C, H, W], tokens [B, N, D], logits [B, classes].
 """
 
 from __future__ import annotations

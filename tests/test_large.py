@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import paraexport
 from paraexport import targets
-from paraexport.checkpoint import save_checkpoint
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.checks.limits import LIMITS
 from paraexport.graph import onnx_file
 from paraexport.images.dataset import Samples, made_up_samples

@@ -6,12 +6,12 @@ hashed in the manifest, and the manifest in itself. What was hashed is what a ru
 
 from paraexport.bundle.manifest import FORMAT, NO_DIGEST, most_images
 from paraexport.bundle.reader import Bundle, read_bundle, read_manifest, reading
-from paraexport.bundle.writer import check_replaceable, sha256_of, staging, write_manifest
+from paraexport.bundle.writer import check_replaceable, staging, write_manifest
 from paraexport.targets.folder import COPY_AGAIN as REBUILD
 from paraexport.targets.folder import MANIFEST, MODEL
 
 __all__ = [
     "FORMAT", "MANIFEST", "MODEL", "NO_DIGEST", "REBUILD",
-    "Bundle", "check_replaceable", "most_images", "read_bundle", "read_manifest", "reading", "sha256_of", "staging",
+    "Bundle", "check_replaceable", "most_images", "read_bundle", "read_manifest", "reading", "staging",
     "write_manifest",
 ]  # fmt: skip

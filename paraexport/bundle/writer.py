@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from paraexport.bundle.records import FileEntry, Manifest
 from paraexport.bundle.swap import replace
 from paraexport.errors import BundleError, OutputError
 from paraexport.system.claim import Claim, claim, writing
+from paraexport.system.files import sha256_of
 from paraexport.targets.folder import MANIFEST
 
 MEANWHILE = "another build has put a bundle there meanwhile"
@@ -30,11 +30,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     final = seal(dataclasses.replace(manifest, files=files))
     (folder / MANIFEST).write_bytes(encode(final))
     return final
-
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_replaceable(output: Path, *, force: bool, there_is: str = "a bundle from other inputs is there") -> None:

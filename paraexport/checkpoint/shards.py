@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from paraexport.errors import CheckpointError
-from paraexport.images.files import file_digest
+from paraexport.system.files import file_digest
 
 INDEX = ".index.json"
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")

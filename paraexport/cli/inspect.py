@@ -37,7 +37,7 @@ from paraexport.pipeline.cache import require_file
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
-    from paraexport.checkpoint import Checkpoint
+    from paraexport.checkpoint.load import Checkpoint
     from paraexport.graph.summary import Part
 
 NATIVE = "paraformer"
@@ -80,7 +80,7 @@ def inspect_checkpoint(
     file = require_file(path)
     with Stages(quiet=quiet) as stages:
         stages("reading")
-        from paraexport.checkpoint import load_checkpoint
+        from paraexport.checkpoint.load import load_checkpoint
 
         found = load_checkpoint(file, overrides=given, module=module, weights=weights)
     size_bytes, parameters = sum(one.stat().st_size for one in weight_files(file)), parameter_count(found)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.images.files import natural
+from paraexport.system.files import natural
 
 Numbers = NDArray[np.int64]
 GAIN, FEWEST_GAINED = 0.1, 3

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from paraexport.errors import DataError
 from paraexport.images.arrays import ArraySource, open_array
-from paraexport.images.files import file_digest, image_files
+from paraexport.images.files import image_files
 from paraexport.images.preprocess import prepare_file
 from paraexport.model.spec import Preprocessing
+from paraexport.system.files import file_digest
 
 
 class _Source(Protocol):

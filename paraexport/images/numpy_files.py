@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError, ParaexportError, on_one_line
-from paraexport.images.files import open_regular
+from paraexport.system.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError, SpecError, on_one_line
-from paraexport.images.files import open_regular
 from paraexport.model.spec import Preprocessing
+from paraexport.system.files import open_regular
 
 if TYPE_CHECKING:
     from PIL import Image

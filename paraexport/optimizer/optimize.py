@@ -14,10 +14,10 @@ import msgspec
 
 from paraexport.errors import InputError
 from paraexport.findings.checks import Check
-from paraexport.images.files import without_dots
 from paraexport.optimizer import saving
 from paraexport.pipeline.options import LAYOUTS
 from paraexport.system import isolation
+from paraexport.system.files import without_dots
 from paraexport.timing.clock import Progress, silent
 
 LAYOUT_NAMES = LAYOUTS[1:]

@@ -16,13 +16,13 @@ from paraexport.findings.checks import Check
 from paraexport.graph.cost import multiply_adds
 from paraexport.graph.onnx_file import save
 from paraexport.graph.untrusted import most_memory
-from paraexport.images.files import without_dots
 from paraexport.optimizer import free_batch, requirements, saving
 from paraexport.optimizer.optimize import LAYOUT_NAMES, Optimized, PassRow, Rewritten, Size, optimize, put_in_place
 from paraexport.optimizer.requirements import Source
 from paraexport.optimizer.self_check import Difference, Reference, as_check, open_graph
 from paraexport.rewrite import Step, applied, canonical, foreign_steps
 from paraexport.rewrite.passes import restore, tidy
+from paraexport.system.files import without_dots
 from paraexport.system.memory_bound import memory_bound
 from paraexport.timing.clock import Progress, silent
 

@@ -16,12 +16,12 @@ from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
 from paraexport.checks import ahead, golden, validate
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
-from paraexport.images.files import without_dots
 from paraexport.images.variety import Watch
 from paraexport.model.spec import Classifier
 from paraexport.pipeline import cache, drafts, image_evidence, inputs
 from paraexport.pipeline.options import AUTO, DEFAULT_LAYOUT, Options
 from paraexport.system.claim import Claim, claim
+from paraexport.system.files import without_dots
 from paraexport.system.plain_paths import plain, readable
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.folder import Folder

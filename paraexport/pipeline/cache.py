@@ -9,10 +9,10 @@ import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from paraexport.bundle import FORMAT, Bundle, read_bundle, sha256_of
+from paraexport.bundle import FORMAT, Bundle, read_bundle
 from paraexport.checkpoint.shards import checkpoint_digest, checkpoint_file
 from paraexport.errors import BundleError, CheckpointError
-from paraexport.images.files import digest_path
+from paraexport.system.files import digest_path, sha256_of
 
 LIBRARIES = (
     "torch",

@@ -35,7 +35,7 @@ HELD_OUT, ENOUGH_TO_HOLD_OUT = 4, 32
 """Every so many-th image does not calibrate, if there are at least so many."""
 
 if TYPE_CHECKING:
-    from paraexport.checkpoint import Checkpoint
+    from paraexport.checkpoint.load import Checkpoint
     from paraexport.trace.endings import Ending
     from paraexport.trace.trace import Graph
 
@@ -50,7 +50,7 @@ def require_libraries() -> None:
 
 def load(source: Path, options: Options) -> Checkpoint:
     """The checkpoint at `source`, read as the options say."""
-    from paraexport.checkpoint import load_checkpoint
+    from paraexport.checkpoint.load import load_checkpoint
 
     give_back(source.stat().st_size)
     return load_checkpoint(

@@ -27,7 +27,7 @@ from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Clock, Progress, silent
 
 if TYPE_CHECKING:
-    from paraexport.checkpoint import Checkpoint
+    from paraexport.checkpoint.load import Checkpoint
 
 AnyPath = str | os.PathLike[str]
 BISECTING = ("onnx", "onnx_ir", "onnxruntime")

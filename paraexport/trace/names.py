@@ -2,7 +2,7 @@
 
 The node of a query projection is called `branches.3/layers.1/attention/query/MatMul`, its weight
 `branches.3/layers.1/attention/query/weight`, and the value that a module returns has the module's name, which is
-the name of its tap (`paraexport.model.taps`): so a value of the graph and a value of PyTorch are compared by name alone.
+the name of its tap (`paraexport.model.taps`). So values of the graph and of PyTorch are compared by name alone.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.errors import CheckpointError, ParaexportError
 from tests.checkpoint.test_mutations import outcome
 from tests.checkpoint.test_wrappers import released

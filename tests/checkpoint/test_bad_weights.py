@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.errors import CheckpointError, InputError, SpecError
 from tests.checkpoint.test_wrappers import SPEC, WEIGHTS, released
 from tests.checkpoint.writers import TIMM, saved, state_dict

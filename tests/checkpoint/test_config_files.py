@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from paraexport.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from paraexport.checkpoint.config_files import MOST_BYTES
+from paraexport.checkpoint.load import Checkpoint, load_checkpoint
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.errors import InputError
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing

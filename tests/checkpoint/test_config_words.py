@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from paraexport.checkpoint import Checkpoint
 from paraexport.checkpoint.given import Guesses
-from paraexport.checkpoint.load import from_weights
+from paraexport.checkpoint.load import Checkpoint, from_weights
 from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.words import TABLES, Kind
 from paraexport.checkpoint.wrappers import Weights

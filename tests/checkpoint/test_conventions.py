@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from paraexport.checkpoint import Checkpoint, load_checkpoint
+from paraexport.checkpoint.load import Checkpoint, load_checkpoint
 from paraexport.errors import SpecError
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec

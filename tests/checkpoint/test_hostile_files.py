@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.errors import CheckpointError
 from tests.checkpoint.test_bad_files import refused
 from tests.checkpoint.test_wrappers import WEIGHTS, answers_as, released

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from paraexport.checkpoint import Checkpoint, load_checkpoint
+from paraexport.checkpoint.load import Checkpoint, load_checkpoint
 from paraexport.errors import CheckpointError, InputError
 from paraexport.model.reference import ParaFormer
 from tests.checkpoint.test_peers import TorchEncoders, randomised

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from paraexport.checkpoint import Checkpoint, load_checkpoint
+from paraexport.checkpoint.load import Checkpoint, load_checkpoint
 from paraexport.errors import ParaexportError
 from tests import reference
 from tests.checkpoint.cases import Case, cases, options

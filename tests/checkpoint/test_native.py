@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from paraexport.checkpoint import load_checkpoint, save_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.errors import CheckpointError, SpecError
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec

@@ -16,9 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from paraexport.checkpoint import Checkpoint
 from paraexport.checkpoint.given import FIELDS, Guesses
-from paraexport.checkpoint.load import from_weights
+from paraexport.checkpoint.load import Checkpoint, from_weights
 from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.wrappers import Weights
 from paraexport.cli.output import warn_of_assumptions

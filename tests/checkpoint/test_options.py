@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 
-from paraexport.checkpoint import Checkpoint, load_checkpoint
+from paraexport.checkpoint.load import Checkpoint, load_checkpoint
 from paraexport.errors import SpecError
 from paraexport.model.spec import Preprocessing
 from tests.checkpoint.test_conventions import usual_spec

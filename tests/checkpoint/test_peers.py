@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from tests.checkpoint.writers import saved
 
 FLOAT64 = 1e-10

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.errors import SpecError
 from paraexport.model.spec import Preprocessing
 from tests.checkpoint.test_conventions import usual_spec

@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paraexport.checkpoint import load_checkpoint, recognise
+from paraexport.checkpoint import recognise
 from paraexport.checkpoint.build import build
 from paraexport.checkpoint.canonical import Canonical
 from paraexport.checkpoint.hints import hints
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.errors import CheckpointError, InputError, SpecError
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec

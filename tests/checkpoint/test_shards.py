@@ -16,7 +16,8 @@ import pytest
 import safetensors.torch
 from torch.distributed.checkpoint.format_utils import torch_save_to_dcp
 
-from paraexport.checkpoint import load_checkpoint, shards
+from paraexport.checkpoint import shards
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.errors import CheckpointError
 from paraexport.pipeline import cache
 from tests.checkpoint.test_wrappers import WEIGHTS, answers_as, released

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from paraexport.checkpoint import Checkpoint, load_checkpoint
+from paraexport.checkpoint.load import Checkpoint, load_checkpoint
 from paraexport.errors import CheckpointError, SpecError
 from paraexport.model.spec import Spec
 from tests import reference

@@ -26,7 +26,7 @@ class Variant:
 
 def variants(folder: Path, target: str = "onnxruntime") -> tuple[Variant, Variant]:
     """Two bundles of the same model with other weights, made below `folder`."""
-    from paraexport.checkpoint import save_checkpoint
+    from paraexport.checkpoint.native import save_checkpoint
     from paraexport.model.spec import Preprocessing
     from tests.trace.test_trace import random_model, small_spec
 

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paraexport.errors import DataError
-from paraexport.images.files import cache_folder, digest_path, image_files, natural
+from paraexport.images.files import image_files
+from paraexport.system.files import cache_folder, digest_path, natural
 
 
 def put(path: Path, content: bytes) -> None:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from paraexport.errors import DataError
 from paraexport.images import numpy_files
 from paraexport.images.arrays import open_array
-from paraexport.images.files import digest_path
 from paraexport.model.spec import Preprocessing
+from paraexport.system.files import digest_path
 from tests.faults.readers.arrays import join, member, npy_bytes
 
 SIDE = 32
@@ -232,8 +232,9 @@ def test_pipes_and_devices_are_refused_and_never_waited_for(tmp_path: Path, suff
     os.mkfifo(tmp_path / f"pipe.{suffix}")
     (tmp_path / f"zero.{suffix}").symlink_to("/dev/zero")
     code = (
-        "import sys; from pathlib import Path; from paraexport.images.arrays import open_array; from paraexport import files\n"
-        "from tests.images.test_numpy_files import RGB; from paraexport.images.preprocess import read_image\n"
+        "import sys; from pathlib import Path; from paraexport.images.arrays import open_array\n"
+        "from paraexport.system import files; from paraexport.images.preprocess import read_image\n"
+        "from tests.images.test_numpy_files import RGB\n"
         "calls = (lambda path: open_array(path, RGB, 3, need_labels=False), files.digest_path,\n"
         "         lambda path: read_image(path, 3))\n"
         "for name in sys.argv[1:]:\n"

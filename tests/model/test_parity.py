@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from paraexport import targets
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.checks.golden import answers
 from paraexport.rewrite import LAYOUTS, rewrite
 from paraexport.targets.folder import Folder

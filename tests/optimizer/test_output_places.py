@@ -8,7 +8,7 @@ import pytest
 import paraexport
 from paraexport.bundle import read_bundle
 from paraexport.errors import OutputError
-from paraexport.images.files import without_dots
+from paraexport.system.files import without_dots
 
 LONGEST = "n" * 255
 

@@ -14,7 +14,7 @@ from PIL import Image
 import paraexport
 from paraexport import rewrite
 from paraexport.bundle import Bundle, read_bundle
-from paraexport.checkpoint import save_checkpoint
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
 from paraexport.graph.edit import Applied
 from paraexport.model.spec import Preprocessing

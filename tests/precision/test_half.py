@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, defs
 
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.checks.locate import differences
 from paraexport.images.dataset import open_samples
 from paraexport.model.reference import ParaFormer

@@ -18,7 +18,7 @@ from torch import nn
 
 import paraexport
 from paraexport.bundle import MODEL, Bundle, read_bundle, report
-from paraexport.checkpoint import save_checkpoint
+from paraexport.checkpoint.native import save_checkpoint
 from paraexport.checks.limits import LIMITS
 from paraexport.checks.validate import Evidence, Lowered, run_checks
 from paraexport.errors import CheckFailed, InputError

@@ -75,7 +75,7 @@ def test_a_warning_is_one_line_and_comes_once(capfd: pytest.CaptureFixture[str])
 def test_the_process_ends_with_the_one_that_started_it(number: int, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     code = (
-        "from pathlib import Path; from paraexport import isolation;"
+        "from pathlib import Path; from paraexport.system import isolation;"
         f"isolation.call('tests.crashing:wait', {str(note)!r}, where=Path('a'), remedy='')"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)

@@ -42,7 +42,7 @@ def test_latencies_are_those_of_the_work_by_batch_size() -> None:
 
 def test_contestants_take_turns(tmp_path: Path) -> None:
     code = (
-        "from paraexport import contest\n"
+        "from paraexport.timing import contest\n"
         "def work(batch):\n"
         f"    with open({str(tmp_path / 'log')!r}, 'a') as log: log.write({{name!r}})\n"
         "contest.serve(work)"

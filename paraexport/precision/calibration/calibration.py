@@ -17,9 +17,9 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.graph.onnx_file import without_weights
-from paraexport.images.files import cache_folder
 from paraexport.precision.calibration.calibrators import CALIBRATORS, Scale, scale_for
 from paraexport.precision.calibration.ranges import Images, observe
+from paraexport.system.files import cache_folder
 
 CODE = ("calibrators.py", "ranges.py")
 Ends = dict[str, tuple[float, float]]

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paraexport.bundle import sha256_of
 from paraexport.errors import MissingError
-from paraexport.images.files import cache_folder
 from paraexport.model.spec import INPUT
+from paraexport.system.files import cache_folder, sha256_of
 from paraexport.targets.ort import available
 from paraexport.targets.ort.placement import placed_in, require_on
 from paraexport.targets.ort.provider import Provider

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paraexport.errors import EngineError, MissingError
-from paraexport.images.files import cache_folder
+from paraexport.system.files import cache_folder
 from paraexport.targets.compilation import EngineInfo, EngineOptions, Inspection
 from paraexport.targets.profiles import Profile, settle
 from paraexport.targets.trt import info

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
 from tests.faults.mutation import mutate

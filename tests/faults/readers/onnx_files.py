@@ -243,7 +243,7 @@ def damage(data: bytes, pick: Random) -> bytes:
     return changed.replace(NO_TEXT.encode(), b"\xff\xfe" + NO_TEXT.encode()[2:])
 
 
-# Reading. The command does all of it in a process of its own (`paraexport.system.isolation`), and so does this, with a fork.
+# Reading. The command does this in a process of its own (`paraexport.system.isolation`), and these tests in a fork.
 
 
 def optimize_up_to_the_self_check(file: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_damaged_bundle_is_not_reused(small: Path, tmp_path: Path) -> None:
 
 WRONG = """
 import torch, paraexport
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 from pathlib import Path
 
 class Wrong(torch.nn.Module):
@@ -197,7 +197,7 @@ def test_a_foreign_module_is_traced_as_it_is(small: Path, tmp_path: Path) -> Non
 DECIDES = """
 import torch
 from pathlib import Path
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 
 class Decides(torch.nn.Module):
     def __init__(self, inner, limit):

@@ -462,7 +462,7 @@ def test_everything_kept_is_a_model_in_float32_and_nothing_is_called_int8(
 NESTED = """
 from pathlib import Path
 import torch
-from paraexport.checkpoint import load_checkpoint
+from paraexport.checkpoint.load import load_checkpoint
 
 class Nested(torch.nn.Module):
     def __init__(self, model):

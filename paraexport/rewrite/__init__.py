@@ -53,7 +53,6 @@ LAYOUTS: Mapping[str, tuple[Pass, ...]] = {
     "folded": (norms.apply, *FOLDING, deep.apply, skips.apply, tidy.apply),
     "stacked": (functools.partial(norms.apply, everywhere=True), *FOLDING, stack.apply, tidy.apply),
 }
-"""`wide` is in neither: on CPUs one wide product and its Split were slower than the products in turn."""
 
 
 def rewrite(source: Path, layout: str, folder: Path, opset: int | None = None) -> tuple[Rewrite, ...]:

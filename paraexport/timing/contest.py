@@ -45,14 +45,6 @@ class Timing:
     def median_ms(self, batch: int) -> float:
         return statistics.median(self.bursts_ms[batch])
 
-    def quartiles_ms(self, batch: int) -> tuple[float, float]:
-        """(lower, upper)."""
-        bursts = self.bursts_ms[batch]
-        if len(bursts) < 2:
-            return bursts[0], bursts[0]
-        lower, _, upper = statistics.quantiles(bursts, n=4, method="inclusive")
-        return lower, upper
-
 
 class Process:
     """A contestant that runs; `failure` says why it does not."""

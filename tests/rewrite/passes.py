@@ -15,7 +15,7 @@ from paraexport.graph.cost import parts
 from paraexport.graph.edit import Refused
 from paraexport.rewrite import LAYOUTS, foreign_steps
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
-from paraexport.rewrite.passes import equalise, lower, query_scale, wide
+from paraexport.rewrite.passes import equalise, lower
 from paraexport.rewrite.whole import FAULT, on_graph
 
 Feeds = Mapping[str, Any]
@@ -23,7 +23,7 @@ Run = Callable[[onnx.ModelProto, Feeds], Sequence[Any]]
 MODEL_PASSES: tuple[Callable[[ir.Model], object], ...] = (prepare.apply, shapes.apply, lower.apply)
 GRAPH_PASSES: tuple[Callable[[ir.Graph], Any], ...] = (
     gemm.apply, totals.apply, packed.apply, attention.apply, *dict.fromkeys([*LAYOUTS["folded"], *LAYOUTS["stacked"]]),
-    wide.apply, query_scale.apply, equalise.apply, parts,
+    equalise.apply, parts,
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paraexport.checks.locate import differences
 from paraexport.model.spec import Spec
-from paraexport.rewrite.passes import biases, equalise, norms, offsets, query_scale, scales
+from paraexport.rewrite.passes import biases, equalise, norms, offsets, scales
 from tests.rewrite.exact import run
 from tests.rewrite.graphs import SMALL, graph64, images, model_of
 from tests.rewrite.samples import (
@@ -61,7 +61,7 @@ def test_what_is_called_after_a_module_is_what_the_module_returns(name: str, tmp
     spec = Spec(**{**vars(SMALL), **MODELS[name]})
     after = graph32(**MODELS[name])
     norms.apply(after.graph, everywhere=True)
-    for rewrite in (offsets, scales, biases, query_scale, equalise):
+    for rewrite in (offsets, scales, biases, equalise):
         assert rewrite.apply(after.graph).name == rewrite.NAME
     ir.save(after, tmp_path / "model.onnx")
     found = differences(model_of(spec), tmp_path / "model.onnx", images().astype(np.float32))

@@ -17,12 +17,10 @@ from paraexport.rewrite.passes import (
     norms,
     offsets,
     pool,
-    query_scale,
     scales,
     select,
     stack,
     tidy,
-    wide,
 )
 from tests.rewrite.exact import EXACT, difference, run
 from tests.rewrite.graphs import SMALL, count, graph64, images, traced
@@ -324,7 +322,7 @@ def folded(**fields: Any) -> ir.Model:
     """As the `stacked` layout hands it on: norms split and folded, tokens that nobody reads left out."""
     model = graph64(**fields)
     norms.apply(model.graph, everywhere=True)
-    for rewrite in (offsets, scales, biases, query_scale, select, pool):
+    for rewrite in (offsets, scales, biases, select, pool):
         rewrite.apply(model.graph)
     return model
 
@@ -341,7 +339,6 @@ def test_the_whole_way_down_to_opset_20() -> None:
     sequences = []
     for number in (2, 5):
         model, _ = applied_to(folded(branches=number))
-        wide.apply(model.graph)
         tidy.apply(model.graph)
         assert lower.apply(model).refusals == []
         tidy.apply(model.graph)

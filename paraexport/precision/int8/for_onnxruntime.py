@@ -31,8 +31,7 @@ from paraexport.graph.edit import (
     take_name,
 )
 from paraexport.graph.naming import beside
-from paraexport.rewrite.passes.query_scale import scale_of_scores
-from paraexport.rewrite.patterns.heads import check_plain
+from paraexport.rewrite.patterns.heads import check_plain, scale_of_scores
 from paraexport.rewrite.stacking.views import Sizes, known, sizes_of
 
 DOMAIN = "com.microsoft"

@@ -19,8 +19,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.edit import Applied, Refused, add_constant, add_node, clean, dims, is_op, substitute
-from paraexport.rewrite.passes.query_scale import scale_of_scores
-from paraexport.rewrite.patterns.heads import result_of, sizes_of
+from paraexport.rewrite.patterns.heads import result_of, scale_of_scores, sizes_of
 from paraexport.rewrite.patterns.one_query import Site, check_growth, has_one_query, site_of, too_large_together
 
 NAME = "absorb"

@@ -176,3 +176,18 @@ def constant_along(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[np.int
     if (array != first).any():
         raise Refused("the views before or after it mix channels with tokens")
     return first.squeeze(axes)
+
+
+def scale_of_scores(attention: ir.Node) -> float:
+    """What the node multiplies q kᵀ by: its attribute, or else 1/√d.
+
+    Raises:
+        Refused: d is not known.
+    """
+    given, heads = attribute(attention, "scale"), int_of(attention, "q_num_heads", 1)
+    if isinstance(given, float):
+        return given
+    *_, size = dims(operands(attention)[QUERY]) or (None,)
+    if not size or not heads:
+        raise Refused("the size of a head is not known")
+    return float((size / heads) ** -0.5)

@@ -10,7 +10,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.edit import Refused, dims, is_op, operands
-from paraexport.rewrite.passes.query_scale import scale_of_scores
 from paraexport.rewrite.patterns.heads import (
     KEY,
     QUERY,
@@ -19,6 +18,7 @@ from paraexport.rewrite.patterns.heads import (
     channels_in_heads,
     check_plain,
     result_of,
+    scale_of_scores,
     sizes_of,
     through,
     views_after,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.bundle.records import Manifest, Report
-from paraexport.cli.options import PATH, engine_options, limit_option, output_options, reading_options
+from paraexport.cli.options import PATH, build_options, output_options
 from paraexport.cli.output import (
     argument,
     emit_json,
@@ -32,7 +31,6 @@ from paraexport.cli.stages import Stages
 from paraexport.findings.checks import Accuracy
 from paraexport.model.scores import describe as described
 from paraexport.model.spec import Spec
-from paraexport.pipeline.options import AUTO, CALIBRATORS, DEFAULT_LAYOUT, LAYOUTS, PRECISIONS, Options
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import Profile
 
@@ -40,96 +38,20 @@ from paraexport.targets.profiles import Profile
 @click.command("build")
 @click.argument("checkpoint", metavar="CKPT", type=PATH)
 @click.option("-o", "--output", metavar="BUNDLE", type=PATH, help="The bundle's folder. [default: CKPT's name .bundle]")
-@click.option(
-    "--target",
-    type=click.Choice([*targets.TARGETS, AUTO]),
-    default=targets.DEFAULT,
-    show_default=True,
-    help="Where it is to run; auto times those that are installed here and takes the fastest.",
-)
-@click.option("--precision", type=click.Choice(PRECISIONS), default=PRECISIONS[0], show_default=True)
-@click.option(
-    "--layout",
-    type=click.Choice([*LAYOUTS, AUTO]),
-    default=DEFAULT_LAYOUT,
-    show_default=True,
-    help="branches: the traced graph as it is; folded: rewritten exactly, with less to compute; stacked: the same, all "
-    "branches as one, for runtimes that like few large operators; auto times all three and takes the fastest.",
-)
-@click.option("--branches", metavar="K", type=click.IntRange(min=1), help="Keep the first K branches only.")
-@reading_options
-@click.option(
-    "--max-batch",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=Options.max_batch,
-    show_default=True,
-    help="Images in one run of the model.",
-)
-@click.option(
-    "--calib",
-    metavar="PATH",
-    type=PATH,
-    help="Images without labels: a folder, .npy or .npz. int8 finds its scales on them; without --data the checks run "
-    "on them. 64 are enough.",
-)
-@click.option(
-    "--data",
-    metavar="PATH",
-    type=PATH,
-    help="Labelled images to check on and to measure accuracy: a folder with one subfolder a class, or .npz with "
-    "images and labels.",
-)
-@click.option(
-    "--max-drop",
-    metavar="PP",
-    type=click.FloatRange(0, 100),
-    help="The top-1 accuracy on --data that may be lost, in percentage points. int8 keeps the fewest branches or "
-    "layers in float32 with which no more is; without --data, % of the --calib images that may be answered otherwise.",
-)
-@click.option(
-    "--calibrator",
-    type=click.Choice([*CALIBRATORS, AUTO]),
-    default=AUTO,
-    show_default=True,
-    help="How int8 finds its scales; auto takes the better of minmax and mse.",
-)
-@click.option(
-    "--keep",
-    metavar="PART",
-    multiple=True,
-    help="A part that stays in float32 in int8: branches.3, or branches.3/layers.1. May be repeated.",
-)
-@click.option("--no-equalise", is_flag=True, help="Do not equalise value channels before int8.")
-@engine_options
-@limit_option
+@build_options()
 @click.option("--force", is_flag=True, help="Build again, and replace a bundle that is there.")
 @output_options
 def command(
     *,
     checkpoint: Path,
     output: Path | None,
-    target: str,
-    precision: str,
-    layout: str,
-    branches: int | None,
-    spec: dict[str, str],
-    module: str | None,
-    weights: str | None,
-    max_batch: int,
-    calib: Path | None,
-    data: Path | None,
-    max_drop: float | None,
-    limits: dict[str, float],
-    calibrator: str,
-    keep: tuple[str, ...],
-    no_equalise: bool,
     compute_capabilities: tuple[str, ...],
     profiles: tuple[Profile, ...],
     engine: EngineOptions,
     force: bool,
     as_json: bool,
     quiet: bool,
+    **given: Any,
 ) -> None:
     """Build a bundle from a checkpoint, checked against PyTorch.
 
@@ -150,12 +72,8 @@ def command(
         from paraexport.bundle import report
         from paraexport.pipeline import build
 
-        built = build.build(
-            checkpoint, output, target=target, precision=precision, layout=layout, branches=branches, spec=spec,
-            module=module, weights=weights, max_batch=max_batch, calib=calib, data=data, max_drop=max_drop,
-            limits=limits, calibrator=calibrator, keep=keep, equalise=not no_equalise, force=force, progress=stages,
-            engine=dataclasses.replace(engine, compute_capabilities=compute_capabilities, profiles=profiles),
-        )  # fmt: skip
+        given["engine"] = dataclasses.replace(engine, compute_capabilities=compute_capabilities, profiles=profiles)
+        built = build.build(checkpoint, output, force=force, progress=stages, **given)
     reused = build.UNCHANGED in stages.names
     show(Result(built, report.read(built.files), reused, stages.seconds()), as_json=as_json)
 

@@ -14,7 +14,7 @@ from paraexport import targets
 from paraexport.bundle import MANIFEST
 from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.shards import is_checkpoint_folder, weight_files
-from paraexport.cli.options import PATH, output_options, reading_options
+from paraexport.cli.options import PATH, build_options, output_options
 from paraexport.cli.output import (
     emit_json,
     escaped,
@@ -45,7 +45,7 @@ NATIVE = "paraformer"
 
 @click.command("inspect")
 @click.argument("path", type=PATH, metavar="CKPT|BUNDLE|MODEL.onnx")
-@reading_options
+@build_options("spec", "module", "weights")
 @output_options
 def command(
     *, path: Path, spec: dict[str, str], module: str | None, weights: str | None, as_json: bool, quiet: bool

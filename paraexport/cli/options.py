@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ import click
 from paraexport import __version__
 from paraexport.cli.output import emit_json
 from paraexport.errors import InputError, brief
+from paraexport.pipeline.declaration import Option, options_of
+from paraexport.pipeline.options import Options
 from paraexport.system.cpus import checked_threads
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import Profile
@@ -21,6 +23,10 @@ from paraexport.targets.profiles import Profile
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CAPABILITIES, PROFILES = "compute_capabilities", "profiles"
+ENGINE_FIELDS = {
+    one.name: str(one.type) for one in dataclasses.fields(EngineOptions) if one.name not in {CAPABILITIES, PROFILES}
+}
+"""The fields of `--engine`, with their types; the other two have options of their own."""
 
 
 class AnyPath(click.Path):
@@ -61,9 +67,7 @@ def threads(_ctx: click.Context, _param: click.Parameter, given: str | None) -> 
 
 def engine(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> EngineOptions:
     """`("aux_streams=4", "tf32=true")` -> EngineOptions(aux_streams=4, tf32=True)."""
-    kinds = {
-        one.name: str(one.type) for one in dataclasses.fields(EngineOptions) if one.name not in {CAPABILITIES, PROFILES}
-    }
+    kinds = ENGINE_FIELDS
     found: dict[str, Any] = {}
     for name, text in pairs(ctx, param, given).items():
         if name not in kinds:
@@ -156,41 +160,50 @@ def printing_option(
     return click.option(*names, is_flag=True, is_eager=True, expose_value=False, callback=callback, help=help)
 
 
-def reading_options(command: Command) -> Command:
-    """How a checkpoint is to be read."""
-    spec = click.option(
-        "--spec",
-        multiple=True,
-        metavar="FIELD=VALUE",
-        callback=pairs,
-        help="Set a field that the checkpoint leaves open, such as heads=4, residual=input, activation=gelu, "
-        "pool=mean, image_size=32, eps=1e-6, mean=0.5, std=0.2 or labels=FILE. scores=sigmoid says what the outputs "
-        "are: softmax, sigmoid, exp, none or regression. May be repeated.",
-    )
-    module = click.option(
-        "--module",
-        metavar="FILE.py:FUNCTION",
-        help="Take the model from this function, which returns a torch.nn.Module. It is called with the path of the "
-        "checkpoint if it has a parameter without a default. The file's code is run.",
-    )
-    weights = click.option(
-        "--weights",
-        metavar="NAME",
-        help="Which copy to take, where the checkpoint holds several: the key above it, such as ema or teacher.",
-    )
-    return spec(module(weights(command)))
+def build_options(*names: str) -> Callable[[Command], Command]:
+    """The options of `Options` with these names, by default all, as they are declared there."""
+
+    def decorate(command: Command) -> Command:
+        for one in reversed([*options_of(Options)]):
+            if one.name == "engine" and not names:
+                command = engine_options(command)
+            elif one.name != "engine" and (not names or one.name in names):
+                command = click_option(one)(command)
+        return command
+
+    return decorate
 
 
-def limit_option(command: Command) -> Command:
-    option = click.option(
-        "--limit",
-        "limits",
-        multiple=True,
-        metavar="CHECK=VALUE",
-        callback=limits,
-        help="Move the limit of a check, such as parity=1e-4; the bundle says that it was moved. May be repeated.",
-    )
-    return option(command)
+def click_option(one: Option) -> Callable[[Command], Command]:
+    """An option of the command line for a declared one."""
+    says, settings = one.says, dict[str, Any](help=one.says.help)
+    if says.choices:
+        settings |= {"type": click.Choice(says.choices), "default": one.default, "show_default": True}
+    elif one.default is True:
+        return click.option(
+            one.flag, one.name, is_flag=True, flag_value=False, default=True, help=f"Do not: {says.help}"
+        )
+    elif one.kind in NUMBERS:
+        settings["type"] = NUMBERS[one.kind](says.least, says.most)
+        if one.default is not None:
+            settings |= {"default": one.default, "show_default": True}
+    elif one.kind == Path | None:
+        settings["type"] = PATH
+    elif one.kind in MANY:
+        settings |= {"multiple": True, "callback": MANY[one.kind], "help": f"{says.help} May be repeated."}
+    return click.option(one.flag, one.name, metavar=says.metavar, **settings)
+
+
+MANY = {
+    Mapping[str, str]: pairs,
+    Mapping[str, float]: limits,
+    tuple[str, ...]: lambda _ctx, _param, given: given,
+}
+NUMBERS: Mapping[Any, Callable[[Any, Any], click.ParamType]] = {
+    int: click.IntRange,
+    int | None: click.IntRange,
+    float | None: click.FloatRange,
+}
 
 
 def engine_options(command: Command) -> Command:
@@ -217,7 +230,6 @@ def engine_options(command: Command) -> Command:
         multiple=True,
         metavar="FIELD=VALUE",
         callback=engine,
-        help="How a TensorRT engine is compiled: workspace_mib, optimization_level, aux_streams, "
-        "version_compatible, hardware_compatible, stripped, tf32, cuda_graphs, timing_cache. May be repeated.",
+        help=f"How a TensorRT engine is compiled: {', '.join(ENGINE_FIELDS)}. May be repeated.",
     )
     return capability(profile(rest(command)))

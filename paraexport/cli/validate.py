@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from paraexport.cli.bisection import print_bisection
-from paraexport.cli.options import PATH, limit_option, output_options, reading_options
+from paraexport.cli.options import PATH, build_options, output_options
 from paraexport.cli.output import emit_json, escaped, print_checks, warn
 from paraexport.cli.stages import Stages
 from paraexport.errors import CheckFailed
@@ -16,10 +16,9 @@ from paraexport.errors import CheckFailed
 @click.command("validate")
 @click.argument("bundle", type=PATH)
 @click.argument("checkpoint", metavar="[CKPT]", required=False, type=PATH)
-@click.option("--data", metavar="PATH", type=PATH, help="Labelled images to check with: a folder of classes, or .npz.")
 @click.option("--bisect", is_flag=True, help="Run every part of the graph alone on the target, and say which is off.")
-@limit_option
-@reading_options
+@build_options("data", "limits")
+@build_options("spec", "module", "weights")
 @output_options
 def command(
     *,

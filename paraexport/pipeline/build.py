@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from paraexport import __version__, bundle, targets
 from paraexport.bundle import Bundle, report
@@ -19,17 +19,15 @@ from paraexport.findings.bisection import Bisection
 from paraexport.images.variety import Watch
 from paraexport.model.spec import Classifier
 from paraexport.pipeline import cache, drafts, image_evidence, inputs
-from paraexport.pipeline.options import AUTO, DEFAULT_LAYOUT, Options
+from paraexport.pipeline.options import Options
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
 from paraexport.system.plain_paths import plain, readable
-from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock, Progress, silent
 
 AnyPath = str | os.PathLike[str]
 GOLDEN_IMAGES = 16
-NO_OPTIONS = EngineOptions()
 UNCHANGED = "unchanged"
 """The one stage of a build that had nothing to do."""
 
@@ -37,74 +35,29 @@ UNCHANGED = "unchanged"
 def build(
     checkpoint: AnyPath,
     output: AnyPath | None = None,
+    options: Options | None = None,
     *,
-    target: str = targets.DEFAULT,
-    precision: str = "fp32",
-    layout: str = DEFAULT_LAYOUT,
-    branches: int | None = None,
-    spec: Mapping[str, str] | None = None,
-    module: str | None = None,
-    weights: str | None = None,
-    max_batch: int = 64,
-    calib: AnyPath | None = None,
-    data: AnyPath | None = None,
-    max_drop: float | None = None,
-    limits: Mapping[str, float] | None = None,
-    calibrator: str = AUTO,
-    keep: Sequence[str] = (),
-    equalise: bool = True,
-    engine: EngineOptions = NO_OPTIONS,
     force: bool = False,
     progress: Progress = silent,
+    **changes: Any,
 ) -> Bundle:
     """Build the bundle `output` from `checkpoint`, or return the one that is there if nothing has changed.
 
+    Every field of `Options` may also be given as a keyword: `build("model.pt", precision="int8", calib="photos")`.
+
     Args:
         output: the bundle's folder; by default the checkpoint's name with `.bundle`, in the current folder.
-        target: where it is to run; `auto` times those that are installed and takes the fastest.
-        layout: how the graph is arranged, with the same answers; `auto` times all on the target.
-        branches: keep the first so many branches only.
-        spec: fields of the spec that the checkpoint leaves open, as text: `{"heads": "3"}`.
-        module: `FILE.py:FUNCTION`, which returns the module to export; its code is run.
-        weights: which copy to take, where the checkpoint holds several: `ema`, `state_dict.teacher`.
-        max_batch: images in one run of the engine; a larger input is split.
-        calib: images without labels, which int8 finds its scales on. With neither `calib` nor `data` the checks run on
-            made-up images, and say so.
-        data: labelled images, for accuracy.
-        max_drop: the accuracy that may be lost, in percentage points of top-1; int8 keeps the fewest parts in float32
-            with which no more is. Without `data`: % of the images of `calib` that may be answered otherwise.
-        limits: other limits for checks by name.
-        calibrator: how int8 finds its scales: `minmax`, `mse`, `percentile`, `entropy`; `auto` takes the better of the
-            first two.
-        keep: parts that stay in float32 in int8: `branches.3`, `branches.3/layers.1`.
-        equalise: scale value channels before int8, which is exact.
-        engine: how the TensorRT targets compile.
+        options: what to build; by default `Options()`.
         force: build again, and replace a bundle that is there.
         progress: called with the name of each stage when it begins.
+        changes: fields of `Options`, in place of those in `options`.
 
     Raises:
         InputError: the checkpoint, an option, the images or the output cannot be used.
-        CheckFailed: the artefact does not answer as PyTorch does; nothing is left at `output`.
+        CheckFailed: the artefact does not give the answers of PyTorch; nothing is left at `output`.
         MissingError: the target is not installed here.
     """
-    options = Options(
-        target=target,
-        precision=precision,
-        layout=layout,
-        branches=branches,
-        spec=spec or {},
-        module=module,
-        weights=weights,
-        max_batch=max_batch,
-        calib=None if calib is None else Path(calib),
-        data=None if data is None else Path(data),
-        max_drop=max_drop,
-        limits=limits or {},
-        calibrator=calibrator,
-        keep=tuple(keep),
-        equalise=equalise,
-        engine=engine,
-    )
+    options = dataclasses.replace(options or Options(), **changes)
     options.require_calibration()
     source = Path(checkpoint)
     return run(source, Path(output) if output is not None else Path(bundle_name(source)), options, force, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -15,67 +15,143 @@ from paraexport import targets
 from paraexport.checks.limits import LIMITS
 from paraexport.errors import InputError, brief
 from paraexport.pipeline import choose
+from paraexport.pipeline.declaration import documented, option, options_of
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import settle
 
 PRECISIONS = tuple(LIMITS)
 LAYOUTS = ("branches", "folded", "stacked")
+INT8_ONLY = ("calibrator", "keep", "equalise")
 CALIBRATORS = ("minmax", "mse", "percentile", "entropy")
-DEFAULT_LAYOUT = "folded"
-"""Less work on every target, and the branches still apart."""
 AUTO = "auto"
 MOST = 4096
 """Images in one run, and branches."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a checkpoint is read."""
+
+    spec: Mapping[str, str]
+    module: str | None
+    weights: str | None
+    branches: int | None
+
+
+@dataclass(frozen=True)
+class ImagePaths:
+    """Where the images of a build are."""
+
+    calib: Path | None
+    data: Path | None
+    precision: str
+
+    @property
+    def separate(self) -> bool:
+        """Calibration has images of its own."""
+        return self.calib is not None and self.data is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of `paraexport.build`, which documents them; creating one checks it.
+    """The options of `paraexport.build`; creating one checks it. Paths may be given as text.
 
     Raises:
         InputError: an option that does not exist, or a value that it cannot have.
     """
 
-    target: str = targets.DEFAULT
-    precision: str = "fp32"
-    layout: str = DEFAULT_LAYOUT
-    branches: int | None = None
-    spec: Mapping[str, str] = field(default_factory=dict)
-    module: str | None = None
-    weights: str | None = None
-    max_batch: int = 64
-    calib: Path | None = None
-    data: Path | None = None
-    max_drop: float | None = None
-    limits: Mapping[str, float] = field(default_factory=dict)
-    calibrator: str = AUTO
-    keep: tuple[str, ...] = ()
-    equalise: bool = True
-    engine: EngineOptions = field(default_factory=EngineOptions)
+    target: str = option(
+        targets.DEFAULT,
+        "Where the model will run. auto times every target that is installed here and takes the fastest.",
+        choices=(*targets.TARGETS, AUTO),
+    )
+    precision: str = option("fp32", "Precision of the products inside the branches.", choices=PRECISIONS)
+    layout: str = option(
+        "folded",
+        "How the graph is arranged; the answers are the same. branches: as traced. folded: rewritten exactly, with "
+        "less to compute. stacked: also all branches as one, for runtimes that like few large operators. auto times "
+        "all three on the target and takes the fastest.",
+        choices=(*LAYOUTS, AUTO),
+    )
+    branches: int | None = option(None, "Keep only the first K branches.", metavar="K", least=1, most=MOST)
+    spec: Mapping[str, str] = option(
+        dict,
+        "Set a field that the checkpoint leaves open, such as heads=4, residual=input, activation=gelu, pool=mean, "
+        "image_size=32, eps=1e-6, mean=0.5, std=0.2 or labels=FILE. scores says what the outputs are: softmax, "
+        "sigmoid, exp, none or regression.",
+        metavar="FIELD=VALUE",
+    )
+    module: str | None = option(
+        None,
+        "Take the model from this function, which returns a torch.nn.Module. It is called with the path of the "
+        "checkpoint if it has a parameter without a default. The code in the file is run.",
+        metavar="FILE.py:FUNCTION",
+    )
+    weights: str | None = option(
+        None,
+        "Which copy of the weights to take, if the checkpoint holds several: the key above it, such as ema or teacher.",
+        metavar="NAME",
+    )
+    max_batch: int = option(
+        64,
+        "Largest number of images in one run of the model. Larger inputs are split.",
+        metavar="N",
+        least=1,
+        most=MOST,
+    )
+    calib: Path | None = option(
+        None,
+        "Images without labels: a folder, .npy or .npz. int8 finds its scales on them; 64 are enough. If there are no "
+        "images with labels, the checks run on them too.",
+        metavar="PATH",
+    )
+    data: Path | None = option(
+        None,
+        "Images with labels, for the checks and for accuracy: a folder with one subfolder for each class, or .npz with "
+        "images and labels.",
+        metavar="PATH",
+    )
+    max_drop: float | None = option(
+        None,
+        "How much top-1 accuracy may be lost, in percentage points. int8 then keeps as few branches or layers in "
+        "float32 as possible. Without labels it limits the share of images with a different answer, in %.",
+        metavar="PP",
+        least=0,
+        most=100,
+    )
+    limits: Mapping[str, float] = option(
+        dict,
+        "Change the limit of a check, such as parity=1e-4. The bundle records this.",
+        metavar="CHECK=VALUE",
+        flag="--limit",
+    )
+    calibrator: str = option(
+        AUTO, "How int8 finds its scales. auto takes the better of minmax and mse.", choices=(*CALIBRATORS, AUTO)
+    )
+    keep: tuple[str, ...] = option(
+        (), "A part that stays in float32 in int8: branches.3, or branches.3/layers.1.", metavar="PART"
+    )
+    equalise: bool = option(True, "Scale value channels before int8. This is exact and makes int8 more accurate.")
+    engine: EngineOptions = option(EngineOptions, "How the TensorRT targets compile.")
 
     def __post_init__(self) -> None:
-        choices = {
-            "target": (*targets.TARGETS, AUTO),
-            "precision": PRECISIONS,
-            "layout": (*LAYOUTS, AUTO),
-            "calibrator": (*CALIBRATORS, AUTO),
-        }
-        for name, known in choices.items():
-            if (got := getattr(self, name)) not in known:
-                raise InputError(f"unknown {name}", where=f"--{name}", expected=f"one of {', '.join(known)}", got=got)
-        for name in ("branches", "max_batch"):
-            count = getattr(self, name)
-            if count is None and name == "branches":
-                continue
-            if not (isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MOST):
-                expected = f"a whole number, at least 1, at most {MOST}"
-                raise InputError("impossible", where=option_name(name), expected=expected, got=brief(count))
-        for name, path in self.paths().items():
-            if not path.exists():
-                raise InputError("there is no such file or folder", where=f"--{name} {path}", remedy="check the path")
+        for name in ("calib", "data"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path))
+        object.__setattr__(self, "keep", tuple(self.keep))
+        for one in options_of(Options):
+            one.check(getattr(self, one.name))
         self.check_limits()
         self.check_precision()
         self.check_engine()
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.spec, self.module, self.weights, self.branches)
+
+    @property
+    def images(self) -> ImagePaths:
+        return ImagePaths(self.calib, self.data, self.precision)
 
     def check_precision(self) -> None:
         """Whether the target runs it as the graph has it, and what is said about int8 is said of int8."""
@@ -91,9 +167,9 @@ class Options:
             )
         if self.precision == "int8":
             return
-        usual = {"calibrator": AUTO, "keep": (), "equalise": True}
+        usual = {one.name: one.default for one in options_of(Options) if one.name in INT8_ONLY}
         if given := [name for name, value in usual.items() if getattr(self, name) != value]:
-            where = ", ".join("--no-equalise" if name == "equalise" else option_name(name) for name in given)
+            where = ", ".join(option_name(name) for name in given)
             raise InputError("is for int8", where=where, got=f"--precision {self.precision}", remedy="leave it out")
 
     def check_engine(self) -> None:
@@ -213,6 +289,9 @@ class Options:
         }
 
 
+Options.__doc__ = f"{Options.__doc__}\n    Fields:\n{documented(Options, ' ' * 8)}\n"
+
+
 def is_limit(value: object) -> bool:
     try:
         return isinstance(value, SupportsFloat) and math.isfinite(value) and float(value) >= 0
@@ -220,5 +299,5 @@ def is_limit(value: object) -> bool:
         return False
 
 
-def option_name(field_name: str) -> str:
-    return f"--{field_name.replace('_', '-')}"
+def option_name(name: str) -> str:
+    return next(one.flag for one in options_of(Options) if one.name == name)

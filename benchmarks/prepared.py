@@ -18,7 +18,7 @@ from paraexport.checks.golden import answers
 from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
-from paraexport.pipeline import drafts
+from paraexport.pipeline import candidates
 from paraexport.pipeline.options import Options
 from paraexport.trace.trace import trace
 
@@ -46,12 +46,12 @@ class Prepared:
         return answers(self.model)(self.images)
 
     @functools.cached_property
-    def calibration(self) -> drafts.Images:
+    def calibration(self) -> candidates.Images:
         spec = self.spec
         images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
         samples = made_up_samples(images)
         logits = np.concatenate([answers(self.model)(batch) for batch in samples.batches(8)])
-        return drafts.Images(samples, samples, logits)
+        return candidates.Images(samples, samples, logits)
 
     @functools.cached_property
     def traced(self) -> Path:
@@ -67,7 +67,7 @@ class Prepared:
             options = Options(target=target, precision=precision, layout=layout, max_batch=MAX_BATCH)
             work = self.folder / f"{target}-{layout}-{precision}"
             work.mkdir(exist_ok=True)
-            (draft,) = drafts.make(self.traced, options, (target,), work, self.calibration)
+            (draft,) = candidates.write(self.traced, options, (target,), work, self.calibration)
             self.graphs[key] = draft.folder
         return self.graphs[key]
 

@@ -18,7 +18,7 @@ from paraexport.checks.limits import LIMITS
 from paraexport.graph import onnx_file
 from paraexport.images.dataset import Samples, made_up_samples
 from paraexport.model.spec import LOGITS, Preprocessing
-from paraexport.pipeline import drafts, validate
+from paraexport.pipeline import candidates, validate
 from paraexport.pipeline.options import AUTO, LAYOUTS, PRECISIONS, Options
 from paraexport.targets import Workload
 from paraexport.targets.compilation import EngineOptions
@@ -83,7 +83,7 @@ def test_every_layout_answers_the_same_with_its_weights_in_a_second_file(
     traced, samples, logits = source
     pixels = samples.pick(12)
     options = Options(precision=precision, layout=AUTO)
-    made = drafts.make(traced, options, RUN_HERE, tmp_path, drafts.Images(samples, samples, logits, LOGITS))
+    made = candidates.write(traced, options, RUN_HERE, tmp_path, candidates.Images(samples, samples, logits, LOGITS))
     assert {(one.target, one.layout) for one in made} == {(name, layout) for name in RUN_HERE for layout in LAYOUTS}
     workload = Workload(image=pixels.shape[1:], max_batch=12, precision=precision)
     for one in made:
@@ -105,8 +105,8 @@ def test_tensorrt_compiles_the_same_with_the_weights_in_a_second_file(
     require_rtx()
     traced, samples, logits = source
     options = Options(target=tensorrt_rtx.name, precision=precision, layout="stacked")
-    images = drafts.Images(samples, samples, logits, LOGITS)
-    (draft,) = drafts.make(traced, options, options.targets, tmp_path, images)
+    images = candidates.Images(samples, samples, logits, LOGITS)
+    (draft,) = candidates.write(traced, options, options.targets, tmp_path, images)
     inside = with_weights_inside(draft.folder, tmp_path / "inside")
     outside, expected = (
         tensorrt_rtx.compile_model(folder, 4, EngineOptions(), silent) for folder in (draft.folder, inside)

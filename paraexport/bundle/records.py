@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paraexport.findings.checks import Accuracy, Check
-from paraexport.findings.graphs import Candidate, Lowering, Rewrite, TensorInfo
+from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite, TensorInfo
 from paraexport.model.spec import LOGITS, Assumption, Preprocessing, Scores, Spec
 from paraexport.targets.compilation import EngineInfo
 
@@ -51,7 +51,7 @@ class Manifest:
     """What made the layout of the traced graph, in order."""
     lowering: Lowering | None = None
     """None in float32."""
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[CandidateTimes, ...] = ()
     """What `auto` chose from; empty where there was no choice."""
     max_batch: int
     inputs: tuple[TensorInfo, ...]

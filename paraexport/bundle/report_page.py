@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from paraexport.bundle.records import Manifest, Report
 from paraexport.findings.checks import Accuracy, Check
-from paraexport.findings.graphs import Candidate, Lowering, PartError
+from paraexport.findings.graphs import CandidateTimes, Lowering, PartError
 from paraexport.model.scores import describe, ranked, text_of
 from paraexport.model.spec import Preprocessing
 from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions
@@ -71,7 +71,7 @@ def render(manifest: Manifest, report: Report, images: NDArray[np.float32], logi
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def candidates(timed: Iterable[Candidate]) -> Iterator[str]:
+def candidates(timed: Iterable[CandidateTimes]) -> Iterator[str]:
     if not (timed := tuple(timed)):
         return
     batches = list(dict.fromkeys(batch for one in timed for batch in one.latency_ms))

@@ -199,7 +199,7 @@ MANY = {
     Mapping[str, float]: limits,
     tuple[str, ...]: lambda _ctx, _param, given: given,
 }
-NUMBERS: Mapping[Any, Callable[[Any, Any], click.ParamType]] = {
+NUMBERS: Mapping[Any, Callable[[Any, Any], Any]] = {
     int: click.IntRange,
     int | None: click.IntRange,
     float | None: click.FloatRange,

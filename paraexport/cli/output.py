@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from paraexport.errors import on_one_line, printable
 from paraexport.findings.checks import Check
-from paraexport.findings.graphs import Candidate, Lowering
+from paraexport.findings.graphs import CandidateTimes, Lowering
 from paraexport.model.spec import Assumption, Preprocessing, Spec
 from paraexport.targets.compilation import EngineInfo
 
@@ -121,7 +121,7 @@ def print_lowering(lowering: Lowering | None) -> None:
         print(f"stays in float32: {line}")
 
 
-def print_candidates(candidates: Sequence[Candidate]) -> None:
+def print_candidates(candidates: Sequence[CandidateTimes]) -> None:
     """What `auto` chose from, one row each; nothing where there was no choice."""
     if not candidates:
         return

@@ -79,7 +79,7 @@ class Lowering:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateTimes:
     """A target with a layout that `auto` tried on the machine of the build."""
 
     target: str

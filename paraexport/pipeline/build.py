@@ -9,25 +9,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from paraexport import __version__, bundle, targets
-from paraexport.bundle import Bundle, report
-from paraexport.bundle.records import Manifest, Source
+from paraexport import bundle, targets
+from paraexport.bundle import Bundle, assembly, report
+from paraexport.bundle.records import Source
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
-from paraexport.checks import ahead, golden, validate
+from paraexport.checks import comparison, engine_or_graph, golden
+from paraexport.checks.blame import blame
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
-from paraexport.images.variety import Watch
 from paraexport.model.spec import Classifier
-from paraexport.pipeline import cache, drafts, image_evidence, inputs
-from paraexport.pipeline.options import Options
+from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, reading
+from paraexport.pipeline.options import Options, Reading
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
 from paraexport.system.plain_paths import plain, readable
-from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock, Progress, silent
 
 AnyPath = str | os.PathLike[str]
-GOLDEN_IMAGES = 16
 UNCHANGED = "unchanged"
 """The one stage of a build that had nothing to do."""
 
@@ -84,95 +82,77 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
 
 
 def make(source: Path, claimed: Claim, key: str, options: Options, *, force: bool, progress: Progress) -> Bundle:
-    clock, output = Clock(progress), claimed.output
-    possible = options.targets
-    inputs.require_libraries()
+    """The stages of a build, in their order."""
+    clock, possible = Clock(progress), options.targets
+    reading.require_libraries()
     with clock.stage("checkpoint"):
-        loaded = inputs.load(source, options)
+        loaded = reading.load(source, options.reading)
     require_possible_batch(loaded.classifier, options.max_batch)
     with clock.stage("images"):
-        samples, calibration = inputs.open_all(options, loaded)
+        samples, calibration = images.open_all(options.images, loaded)
     with clock.stage("PyTorch"):
-        pytorch, watch = golden.answers(loaded.original), Watch()
-        answered = inputs.answers_to(samples, pytorch, options.max_batch, watch)
-        looked = image_evidence.look(samples, watch.variety(), calibration, options, loaded.preprocessing.std)
-        shown = samples.at(looked.variety.firsts(GOLDEN_IMAGES))
-        logits = pytorch(shown)
-    with bundle.staging(output, force=force, claimed=claimed) as staged:
+        answers = images.ask(loaded, samples, options.max_batch)
+        evidence = image_evidence.look(samples, answers.variety, calibration, options.images, loaded.preprocessing.std)
+    with bundle.staging(claimed.output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name
         with clock.stage("trace"):
-            graph = inputs.traced(loaded, folder.with_name("traced"))
-        scores, assumed = inputs.scores_of(loaded, options, graph.ending, answered)
-        loaded = inputs.let_go(loaded, options)
+            graph = reading.traced(loaded, folder.with_name("traced"))
+        scores, assumed = assumptions.settle_outputs(loaded, options.reading, graph.ending, answers.logits)
+        loaded = reading.without_modules(loaded, options.reading)
         with clock.stage("rewrite" if options.precision == "fp32" else f"rewrite, {options.precision}"):
-            images = drafts.Images(calibration, samples, answered, scores)
-            made = drafts.make(graph.path, options, possible, folder.parent, images)
-        made = drafts.compiled(made, options, clock)
-        with clock.stage("timing") if len(made) > 1 else contextlib.nullcontext():
+            judged = candidates.Images(calibration, samples, answers.logits, scores)
+            written = candidates.write(graph.path, options, possible, folder.parent, judged)
+        written = candidates.compile_engines(written, options, clock)
+        with clock.stage("timing") if len(written) > 1 else contextlib.nullcontext():
             image = (loaded.classifier.channels, *loaded.classifier.image_size)
             workload = targets.Workload(image=image, max_batch=options.max_batch, precision=options.precision)
-            draft, timed = drafts.fastest(drafts.accurate(made, images, workload), workload)
-        shutil.copytree(draft.folder, folder, dirs_exist_ok=True)
-        manifest = Manifest(
-            format=bundle.FORMAT,
-            digest=bundle.NO_DIGEST,
-            paraexport=__version__,
+            chosen, times = candidates.fastest(candidates.most_accurate(written, judged, workload), workload)
+        shutil.copytree(chosen.folder, folder, dirs_exist_ok=True)
+        manifest = assembly.manifest_of(
             key=key,
-            source=origin_of(source, loaded.convention, options),
-            target=draft.target,
+            source=origin_of(source, loaded.convention, options.reading),
             precision=options.precision,
-            layout=draft.layout,
-            rewrites=draft.rewrites,
-            lowering=draft.lowering,
-            candidates=timed,
             max_batch=options.max_batch,
-            inputs=graph.inputs,
-            outputs=graph.outputs,
-            preprocessing=loaded.preprocessing,
-            labels=loaded.labels,
+            chosen=chosen,
+            candidates=times,
+            graph=graph,
+            checkpoint=loaded,
             scores=scores,
-            spec=loaded.spec,
             assumptions=(
                 *(*loaded.assumptions, *assumed),
-                *inputs.said_aloud(options, calibration, looked.distinct, draft.target),
+                *assumptions.about_layout(options),
+                *assumptions.about_precision(options.images, calibration, evidence.distinct, chosen.target),
             ),
-            evidence=looked.evidence,
-            checks=(),
+            evidence=evidence.text,
             versions=cache.library_versions(),
-            files={},
         )
         with clock.stage("golden"):
-            golden.write(folder, shown, logits, samples.origin)
+            golden.write(folder, answers.shown, answers.golden, samples.origin)
         with clock.stage("checks"):
-            pairs = inputs.with_logits(samples, answered, options.max_batch)
-            rounding = manifest.lowering.rounding if manifest.lowering else None
-            outcome = ahead.run_checks(
-                Bundle(folder, manifest),
-                validate.Evidence(pairs, samples.labels, shown, logits, rounding=rounding, scores=scores),
-                lambda: inputs.read_back(Folder(folder), manifest),
-                options.moved_limits(),
+            built = Bundle(folder, manifest)
+            outcome = engine_or_graph.run_checks(
+                built, images.evidence(samples, answers, manifest), options.moved_limits()
             )
 
             def where() -> str | Bisection:
                 from paraexport.checks import bisection
 
                 found = bisection.of_failure(
-                    Bundle(folder, manifest), outcome.checks, shown, logits, options=options.engine, progress=progress
+                    built, outcome.checks, answers.shown, answers.golden, options=options.engine, progress=progress
                 )
-                return found or inputs.blame(
-                    inputs.load_again(loaded, source, options), folder / bundle.MODEL, shown, graph.path, draft.lowering
-                )
+                again = reading.with_modules(loaded, source, options.reading)
+                return found or blame(again, folder / bundle.MODEL, answers.shown, graph.path, chosen.lowering)
 
-            validate.require_passed(outcome.checks, where)
+            comparison.require_passed(outcome.checks, where)
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
-            warnings = image_evidence.warnings(looked, answered, manifest)
+            warnings = image_evidence.warnings(evidence, answers.logits, manifest)
             summary = report.summarise(
-                manifest, samples, outcome.accuracy, clock, graph.export_s, draft.engine, warnings
+                manifest, samples, outcome.accuracy, clock, graph.export_s, chosen.engine, warnings
             )
-            report.write(folder, manifest, summary, shown, logits)
+            report.write(folder, manifest, summary, answers.shown, answers.golden)
             manifest = bundle.write_manifest(folder, manifest)
-    return Bundle(output, manifest)
+    return Bundle(claimed.output, manifest)
 
 
 def require_possible_batch(model: Classifier, max_batch: int) -> None:
@@ -187,15 +167,15 @@ def require_possible_batch(model: Classifier, max_batch: int) -> None:
         )
 
 
-def origin_of(source: Path, convention: str, options: Options) -> Source:
+def origin_of(source: Path, convention: str, given: Reading) -> Source:
     """What the manifest says of the checkpoint."""
-    spec = {readable(name): readable(value) for name, value in options.spec.items()}
-    module = None if options.module is None else readable(options.module)
+    spec = {readable(name): readable(value) for name, value in given.spec.items()}
+    module = None if given.module is None else readable(given.module)
     return Source(
         name=readable(source.name),
         sha256=checkpoint_digest(source),
         convention=convention,
         overrides=spec,
         module=module,
-        weights=options.weights,
+        weights=given.weights,
     )

@@ -17,9 +17,9 @@ from paraexport.images.dataset import Samples
 from paraexport.images.variety import Variety, of_batches, weak_classes, weaknesses
 from paraexport.model.scores import answers, class_names, classes_of, recorded
 from paraexport.model.spec import Scores
-from paraexport.pipeline.drafts import in_batches
-from paraexport.pipeline.inputs import ENOUGH, ENOUGH_TO_HOLD_OUT, counted
-from paraexport.pipeline.options import Options
+from paraexport.pipeline.candidates import in_batches
+from paraexport.pipeline.images import ENOUGH, ENOUGH_TO_HOLD_OUT, counted
+from paraexport.pipeline.options import ImagePaths
 
 ENOUGH_ANSWERS = 8
 """With fewer images, nothing is said about answers that are all the same."""
@@ -42,7 +42,7 @@ class Looked:
     """The calibration images were given apart from those of the checks."""
 
     @property
-    def evidence(self) -> str:
+    def text(self) -> str:
         """The images of the checks, for the manifest."""
         if self.unseen is None:
             return self.samples.origin
@@ -60,22 +60,22 @@ def of_samples(samples: Samples, variety: Variety) -> Looked:
     return Looked(samples, variety, None, None, separate=False)
 
 
-def look(samples: Samples, variety: Variety, calibration: Samples, options: Options, std: Sequence[float]) -> Looked:
+def look(samples: Samples, variety: Variety, calibration: Samples, paths: ImagePaths, std: Sequence[float]) -> Looked:
     """Look at the images before anything is built on them; `variety` is that of `samples`, `std` that of preprocessing.
 
     Raises:
         DataError: int8 cannot be calibrated on these images: all are equal, or each has one colour.
     """
-    if options.precision == "fp32":
+    if paths.precision == "fp32":
         return of_samples(samples, variety)
-    separate = options.calib is not None and options.data is not None
+    separate = paths.separate
     calibrating = variety if calibration is samples else of_batches(in_batches(calibration)())
-    if options.precision != "int8":
+    if paths.precision != "int8":
         return Looked(samples, variety, calibrating, None, separate=separate)
     if (calibrating.images > 1 and calibrating.distinct == 1) or calibrating.plain == calibrating.images:
         raise DataError(
             "int8 cannot find its scales on these images",
-            where=options.calib or options.data,
+            where=paths.calib or paths.data,
             expected="different images, such as the model will see",
             got=next(itertools.chain(() if separate else weaknesses(variety, std), weaknesses(calibrating, std))),
             remedy=f"give --calib: {ENOUGH} different images are enough",

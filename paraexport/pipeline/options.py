@@ -14,7 +14,7 @@ import msgspec
 from paraexport import targets
 from paraexport.checks.limits import LIMITS
 from paraexport.errors import InputError, brief
-from paraexport.pipeline import choose
+from paraexport.pipeline import candidate_times
 from paraexport.pipeline.declaration import documented, option, options_of
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import settle
@@ -235,7 +235,7 @@ class Options:
             EngineError: the version of the target that is installed here has no such engine.
         """
         if self.target == AUTO:
-            return choose.installed_targets(self.precision)
+            return candidate_times.installed_targets(self.precision)
         targets.require(self.target)
         if (compiler := targets.compiler(self.target)) is not None:
             compiler.check(self.engine)

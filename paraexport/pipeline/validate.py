@@ -13,15 +13,16 @@ from paraexport import bundle, targets
 from paraexport.bundle import report
 from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.shards import checkpoint_digest
-from paraexport.checks import golden, validate
+from paraexport.checks import comparison, engine_or_graph, golden
+from paraexport.checks.blame import blame
 from paraexport.checks.limits import LIMITS
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
 from paraexport.findings.bisection import Bisection
 from paraexport.findings.checks import Check
-from paraexport.images.variety import Watch
 from paraexport.model.scores import class_names, recorded
-from paraexport.pipeline import cache, image_evidence, inputs
+from paraexport.pipeline import cache, image_evidence, reading
+from paraexport.pipeline import images as image_sets
 from paraexport.pipeline.options import Options
 from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Clock, Progress, silent
@@ -78,39 +79,43 @@ def revalidate(
         limits=limits or {},
     )
     scores = recorded(manifest.scores, len(manifest.labels))
-    evidence = validate.Evidence([(images, logits)], None, images, logits, scores=scores)
+    evidence = comparison.Evidence([(images, logits)], None, images, logits, scores=scores)
     loaded: Checkpoint | None = None
     if checkpoint is not None:
         with clock.stage("checkpoint"):
             checkpoint = cache.require_file(Path(checkpoint))
-            inputs.require_libraries()
-            loaded = inputs.load(Path(checkpoint), options)
+            reading.require_libraries()
+            loaded = reading.load(Path(checkpoint), options.reading)
             require_same_shapes(loaded, manifest, Path(checkpoint))
             pytorch = golden.answers(loaded.original)
             logits = pytorch(images)
             evidence = dataclasses.replace(evidence, pairs=[(images, logits)], logits=logits)
             if options.data is not None:
-                samples = inputs.open_images(options, manifest.preprocessing, class_names(manifest.labels, scores))
-                watch = Watch()
-                answered = inputs.answers_to(samples, pytorch, manifest.max_batch, watch)
-                looked = image_evidence.of_samples(samples, watch.variety())
-                for line in image_evidence.warnings(looked, answered, manifest):
+                samples = image_sets.open_images(
+                    options.images, manifest.preprocessing, class_names(manifest.labels, scores)
+                )
+                answers = image_sets.ask(loaded, samples, manifest.max_batch)
+                looked = image_evidence.of_samples(samples, answers.variety)
+                for line in image_evidence.warnings(looked, answers.logits, manifest):
                     warn(line)
-                pairs = inputs.with_logits(samples, answered, manifest.max_batch)
+                pairs = image_sets.with_logits(samples, answers.logits, manifest.max_batch)
                 evidence = dataclasses.replace(evidence, pairs=pairs, labels=samples.labels)
     elif options.data is not None:
         raise InputError(
             "PyTorch's answers are needed to compare with", where="--data", remedy="give the checkpoint too"
         )
     with clock.stage("checks"):
-        lowered, optima = inputs.read_back(opened.files, manifest), targets.optima(manifest.target, opened.files)
+        lowered, optima = (
+            engine_or_graph.read_back(opened.files, manifest),
+            targets.optima(manifest.target, opened.files),
+        )
         evidence = dataclasses.replace(evidence, lowered=lowered, batches=optima)
-        checks = validate.run_checks(
+        checks = comparison.run_checks(
             manifest.precision,
             engine,
             evidence,
             max_batch=manifest.max_batch,
-            moved={**validate.moved_in(manifest.checks, manifest.precision), **options.moved_limits()},
+            moved={**comparison.moved_in(manifest.checks, manifest.precision), **options.moved_limits()},
         ).checks
 
     def where() -> str | Bisection:
@@ -126,9 +131,9 @@ def revalidate(
             return "give the checkpoint too, to see where the first difference is"
         if checkpoint_digest(Path(str(checkpoint))) != manifest.source.sha256:
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
-        return inputs.blame(loaded, opened.files.at(bundle.MODEL), images, lowering=manifest.lowering)
+        return blame(loaded, opened.files.at(bundle.MODEL), images, lowering=manifest.lowering)
 
-    validate.require_passed(checks, where)
+    comparison.require_passed(checks, where)
     return checks
 
 

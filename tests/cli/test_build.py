@@ -13,8 +13,8 @@ from PIL import Image
 
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.engine import Engine
-from paraexport.findings.graphs import Candidate
-from paraexport.pipeline import choose
+from paraexport.findings.graphs import CandidateTimes
+from paraexport.pipeline import candidate_times
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, TEST_IMAGES
 
@@ -142,15 +142,15 @@ def test_an_answer_that_is_not_finite_is_null_in_json(
 def test_what_auto_chose_from_is_shown_at_once_and_later(
     run: Run, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def figures(candidates: Sequence[tuple[str, str, Path]], *_: object) -> tuple[Candidate, ...]:
+    def figures(candidates: Sequence[tuple[str, str, Path]], *_: object) -> tuple[CandidateTimes, ...]:
         assert [layout for _, layout, _ in candidates] == ["branches", "folded", "stacked"]
         return (
-            Candidate("onnxruntime", "branches", {"1": 2.0, "8": 9.0}, chosen=False),
-            Candidate("onnxruntime", "folded", {"1": 1.25, "8": 7.5}, chosen=True),
-            Candidate("onnxruntime", "stacked", {}, chosen=False, failure="no such operator"),
+            CandidateTimes("onnxruntime", "branches", {"1": 2.0, "8": 9.0}, chosen=False),
+            CandidateTimes("onnxruntime", "folded", {"1": 1.25, "8": 7.5}, chosen=True),
+            CandidateTimes("onnxruntime", "stacked", {}, chosen=False, failure="no such operator"),
         )
 
-    monkeypatch.setattr(choose, "time_candidates", figures)
+    monkeypatch.setattr(candidate_times, "time_candidates", figures)
     output = tmp_path / "a.bundle"
     built = run("build", small, "-o", output, "--layout", "auto")
     assert "timing..." in built.err

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from paraexport import targets
 from paraexport.images.dataset import made_up_samples
 from paraexport.model.spec import Preprocessing
-from paraexport.pipeline import drafts
+from paraexport.pipeline import candidates
 from paraexport.pipeline.options import Options
 from tests.precision.small import on_runtime, traced_file
 from tests.rewrite.graphs import SMALL
@@ -41,12 +41,12 @@ def test_a_layout_that_costs_accuracy_is_no_candidate(uneven: bool, tmp_path: Pa
     size = SMALL.image_size
     samples = made_up_samples(Preprocessing(image_size=size, channels=SMALL.channels, resize=size))
     logits = on_runtime(onnx.load(traced), samples.pick(len(samples)))[0]
-    seen = drafts.Images(samples, samples, logits)
+    seen = candidates.Images(samples, samples, logits)
     options = Options(target="onnxruntime", precision="int8", layout="auto", calibrator="minmax", calib=tmp_path)
     workload = targets.Workload(image=(SMALL.channels, *size), max_batch=8, precision="int8")
     (tmp_path / "work").mkdir()
-    made = drafts.make(traced, options, ("onnxruntime",), tmp_path / "work", seen)
-    failed = {one.layout for one in drafts.accurate(made, seen, workload) if one.failure}
+    made = candidates.write(traced, options, ("onnxruntime",), tmp_path / "work", seen)
+    failed = {one.layout for one in candidates.most_accurate(made, seen, workload) if one.failure}
     assert failed == ({"stacked"} if uneven else set())
     broken = [dataclasses.replace(one, failure="no compiler") for one in made[:1]]
-    assert drafts.accurate([*broken, *made[1:]], seen, workload)[0].failure == "no compiler"
+    assert candidates.most_accurate([*broken, *made[1:]], seen, workload)[0].failure == "no compiler"

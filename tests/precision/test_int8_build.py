@@ -19,11 +19,11 @@ from torch import nn
 import paraexport
 from paraexport.bundle import MODEL, Bundle, read_bundle, report
 from paraexport.checkpoint.native import save_checkpoint
+from paraexport.checks.comparison import Evidence, Lowered, run_checks
 from paraexport.checks.limits import LIMITS
-from paraexport.checks.validate import Evidence, Lowered, run_checks
 from paraexport.errors import CheckFailed, InputError
 from paraexport.model.spec import Classifier, Preprocessing
-from paraexport.pipeline import drafts, validate
+from paraexport.pipeline import candidates, validate
 from paraexport.precision.int8 import lowering
 from paraexport.targets.folder import Folder
 from paraexport.trace import trace
@@ -378,14 +378,14 @@ def test_a_drop_that_cannot_be_met_is_exit_1_with_the_best_that_was_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """PyTorch's answers are told turned round, so that whatever is kept, everything is lost."""
-    plan_of = drafts.int8
+    plan_of = candidates.int8
 
-    def turned(traced: Path, options: Any, possible: Any, work: Path, images: drafts.Images) -> Any:
+    def turned(traced: Path, options: Any, possible: Any, work: Path, images: candidates.Images) -> Any:
         return plan_of(
-            traced, options, possible, work, drafts.Images(images.calibration, images.checked, -images.logits)
+            traced, options, possible, work, candidates.Images(images.calibration, images.checked, -images.logits)
         )
 
-    monkeypatch.setattr(drafts, "int8", turned)
+    monkeypatch.setattr(candidates, "int8", turned)
     arguments = ("build", checkpoint, "-o", tmp_path / "a.bundle", "--precision", "int8", "--calib", photos)
     done = run(*arguments, "--max-drop", 0.5)
     assert done.code == 1

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import MODEL
-from paraexport.checks import golden
 from paraexport.graph.onnx_file import save
 from paraexport.model.spec import Spec
-from paraexport.pipeline import drafts, inputs
-from paraexport.pipeline.drafts import Draft
+from paraexport.pipeline import candidates, images, reading
+from paraexport.pipeline.candidates import Candidate
 from paraexport.pipeline.options import Options
 from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.int8 import int8
@@ -40,7 +39,7 @@ class Example:
     labels: NDArray[np.int64]
     logits: NDArray[np.float32]
     traced: Path
-    made: dict[tuple[str, str], Draft]
+    made: dict[tuple[str, str], Candidate]
 
     def answers(self, target: str, layout: str) -> NDArray[np.float32]:
         workload = targets.Workload(image=self.images.shape[1:], max_batch=64, precision="int8", threads=2)
@@ -53,17 +52,17 @@ def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """As the pipeline makes them, with the images and answers that judge them."""
     data, calib = (ROOT / path for path in EXAMPLES[request.param])
     options = Options(precision="int8", layout="auto", data=data, calib=calib)
-    loaded = inputs.load(ROOT / f"models/{request.param}.pt", options)
-    samples = inputs.open_images(options, loaded.preprocessing, loaded.labels)
-    logits = inputs.answers_to(samples, golden.answers(loaded.original), 64)
+    loaded = reading.load(ROOT / f"models/{request.param}.pt", options.reading)
+    samples = images.open_images(options.images, loaded.preprocessing, loaded.labels)
+    logits = images.ask(loaded, samples, 64).logits
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "traced").mkdir()
     traced = trace(loaded.module, loaded.classifier, folder / "traced" / MODEL).path
-    calibration = inputs.open_calibration(options, loaded.preprocessing, samples)
-    made = drafts.make(traced, options, TARGETS, folder, drafts.Images(calibration, samples, logits))
+    calibration = images.open_calibration(options.images, loaded.preprocessing, samples)
+    made = candidates.write(traced, options, TARGETS, folder, candidates.Images(calibration, samples, logits))
     assert samples.labels is not None
-    images = np.concatenate([*samples.batches(64)])
-    return Example(images, samples.labels, logits, traced, {(one.target, one.layout): one for one in made})
+    pixels = np.concatenate([*samples.batches(64)])
+    return Example(pixels, samples.labels, logits, traced, {(one.target, one.layout): one for one in made})
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -16,9 +16,8 @@ from torch import Tensor
 from models.outliers import gamma_outliers, value_outliers
 from paraexport import targets
 from paraexport.bundle import MODEL
-from paraexport.checks import golden
 from paraexport.findings.graphs import Lowering
-from paraexport.pipeline import drafts, inputs
+from paraexport.pipeline import candidates, images, reading
 from paraexport.pipeline.options import Options
 from paraexport.targets.folder import Folder
 from paraexport.trace.trace import trace
@@ -39,10 +38,10 @@ class Changed:
         torch.save(content, folder / "changed.pt")
         self.folder, self.paths = folder, paths
         options = Options(precision="int8", **paths)
-        loaded = inputs.load(folder / "changed.pt", options)
-        self.samples = inputs.open_images(options, loaded.preprocessing, loaded.labels)
-        self.calibration = inputs.open_calibration(options, loaded.preprocessing, self.samples)
-        self.logits = inputs.answers_to(self.samples, golden.answers(loaded.original), 64)
+        loaded = reading.load(folder / "changed.pt", options.reading)
+        self.samples = images.open_images(options.images, loaded.preprocessing, loaded.labels)
+        self.calibration = images.open_calibration(options.images, loaded.preprocessing, self.samples)
+        self.logits = images.ask(loaded, self.samples, 64).logits
         (folder / "traced").mkdir()
         self.traced = trace(loaded.module, loaded.classifier, folder / "traced" / MODEL).path
         self.made = 0
@@ -51,9 +50,9 @@ class Changed:
         self.made += 1
         work = self.folder / str(self.made)
         work.mkdir()
-        images = drafts.Images(self.calibration, self.samples, self.logits)
+        images = candidates.Images(self.calibration, self.samples, self.logits)
         asked = Options(precision="int8", **self.paths, **options)
-        (draft,) = drafts.make(self.traced, asked, ("onnxruntime",), work, images)
+        (draft,) = candidates.write(self.traced, asked, ("onnxruntime",), work, images)
         workload = targets.Workload(image=self.samples.pick(1).shape[1:], max_batch=64, precision="int8", threads=2)
         session = targets.get("onnxruntime").open_session(Folder(draft.folder), workload)
         answers = np.concatenate([session(batch) for batch in self.samples.batches(64)])

@@ -19,7 +19,7 @@ from paraexport.checks.golden import answers
 from paraexport.images.dataset import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
-from paraexport.pipeline import drafts
+from paraexport.pipeline import candidates
 from paraexport.pipeline.options import Options
 from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.trt.flavour import RTX
@@ -70,7 +70,7 @@ def write_graph(spec: Spec, layout: str, precision: str, folder: Path) -> dict[s
     samples = made_up_samples(images, 16)
     logits = answers(model)(next(samples.batches(16)))
     options = Options(target=tensorrt_rtx.name, precision=precision, layout=layout)
-    (draft,) = drafts.make(source, options, options.targets, work, drafts.Images(samples, samples, logits))
+    (draft,) = candidates.write(source, options, options.targets, work, candidates.Images(samples, samples, logits))
     draft.folder.rename(folder)
     return draft.lowering.products if draft.lowering else {}
 

@@ -20,7 +20,7 @@ from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.checks.golden import read
 from paraexport.errors import InputError, MissingError
-from paraexport.pipeline import choose
+from paraexport.pipeline import candidate_times
 from paraexport.pipeline.options import Options
 from paraexport.rewrite import LAYOUTS, rewrite
 from paraexport.targets.ort import available, gpu
@@ -230,12 +230,12 @@ def test_a_precision_that_would_not_be_kept_is_refused(target: str, precision: s
 def test_auto_leaves_out_what_cannot_run_or_would_not_keep_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         here = targets.get(name).availability().version is not None
-        assert (name in choose.installed_targets("fp32")) is here
+        assert (name in candidate_times.installed_targets("fp32")) is here
     everything = targets.Availability("1")
     monkeypatch.setattr("paraexport.targets.ort.target.available.availability", lambda provider: everything)
-    assert {*NAMES} <= {*choose.installed_targets("fp32")}
-    assert "onnxruntime-cuda" not in choose.installed_targets("int8")
-    assert "onnxruntime-tensorrt" not in choose.installed_targets("fp16")
+    assert {*NAMES} <= {*candidate_times.installed_targets("fp32")}
+    assert "onnxruntime-cuda" not in candidate_times.installed_targets("int8")
+    assert "onnxruntime-tensorrt" not in candidate_times.installed_targets("fp16")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

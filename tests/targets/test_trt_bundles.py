@@ -12,7 +12,7 @@ import pytest
 import paraexport
 from paraexport.bundle import Bundle, report
 from paraexport.errors import BundleError, CheckFailed, EngineError, MissingError
-from paraexport.pipeline import choose
+from paraexport.pipeline import candidate_times
 from paraexport.pipeline.options import AUTO, Options
 from paraexport.pipeline.validate import revalidate
 from paraexport.targets import Availability
@@ -70,7 +70,7 @@ def test_auto_takes_the_layout_of_the_target_where_nothing_can_be_timed(made: Bu
 
 
 def test_auto_leaves_out_what_cannot_run() -> None:
-    assert "tensorrt-rtx" not in choose.installed_targets("int8")
+    assert "tensorrt-rtx" not in candidate_times.installed_targets("int8")
 
 
 def test_an_unchanged_build_is_reused_and_another_engine_is_not(small: Path, made: Bundle) -> None:

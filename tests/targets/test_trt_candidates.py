@@ -8,8 +8,8 @@ import pytest
 
 from paraexport import targets
 from paraexport.errors import EngineError
-from paraexport.pipeline import drafts
-from paraexport.pipeline.drafts import Draft
+from paraexport.pipeline import candidates
+from paraexport.pipeline.candidates import Candidate
 from paraexport.pipeline.options import Options
 from paraexport.timing.clock import Clock, silent
 from tests.targets.engines import require_rtx, save
@@ -24,15 +24,15 @@ def _rtx() -> None:
     require_rtx()
 
 
-def compiled(made: list[Draft]) -> list[Draft]:
-    return drafts.compiled(made, OPTIONS, Clock(silent))
+def compiled(made: list[Candidate]) -> list[Candidate]:
+    return candidates.compile_engines(made, OPTIONS, Clock(silent))
 
 
 def test_one_that_cannot_be_compiled_is_told_of_and_another_is_chosen(tmp_path: Path) -> None:
-    wrong = Draft("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())
-    right = Draft("onnxruntime", "stacked", save(tmp_path / "right", RIGHT), ())
+    wrong = Candidate("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())
+    right = Candidate("onnxruntime", "stacked", save(tmp_path / "right", RIGHT), ())
     made = compiled([wrong, right])
-    chosen, tried = drafts.fastest(made, targets.Workload(image=(1, 2, 2), max_batch=2))
+    chosen, tried = candidates.fastest(made, targets.Workload(image=(1, 2, 2), max_batch=2))
     assert (chosen.target, chosen.layout, chosen.failure) == ("onnxruntime", "stacked", "")
     told = {one.target: one for one in tried}
     assert told["onnxruntime"].chosen
@@ -44,7 +44,7 @@ def test_one_that_cannot_be_compiled_is_told_of_and_another_is_chosen(tmp_path: 
 
 def test_one_that_can_be_compiled_has_its_engine_beside_one_that_cannot(tmp_path: Path) -> None:
     wrong, right = save(tmp_path / "wrong", WRONG), save(tmp_path / "right", RIGHT)
-    made = compiled([Draft("tensorrt-rtx", "folded", wrong, ()), Draft("tensorrt-rtx", "stacked", right, ())])
+    made = compiled([Candidate("tensorrt-rtx", "folded", wrong, ()), Candidate("tensorrt-rtx", "stacked", right, ())])
     assert [bool(one.failure) for one in made] == [True, False]
     assert (made[1].folder / "model.engine").is_file()
     assert made[1].engine is not None
@@ -53,11 +53,11 @@ def test_one_that_can_be_compiled_has_its_engine_beside_one_that_cannot(tmp_path
 
 def test_where_none_can_be_compiled_every_reason_is_told(tmp_path: Path) -> None:
     wrong = save(tmp_path / "wrong", WRONG)
-    both = [Draft("tensorrt-rtx", layout, wrong, ()) for layout in ("folded", "stacked")]
+    both = [Candidate("tensorrt-rtx", layout, wrong, ()) for layout in ("folded", "stacked")]
     with pytest.raises(EngineError, match=r"tensorrt-rtx, folded: .*Bernoulli.*tensorrt-rtx, stacked: .*Bernoulli"):
         compiled(both)
 
 
 def test_where_there_is_no_choice_the_reason_is_all_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"^model\.onnx: TensorRT-RTX .* does not take the graph"):
-        compiled([Draft("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())])
+        compiled([Candidate("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())])

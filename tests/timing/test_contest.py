@@ -11,7 +11,7 @@ from paraexport import targets
 from paraexport.checks.golden import read
 from paraexport.engine import load
 from paraexport.errors import MissingError
-from paraexport.pipeline import choose
+from paraexport.pipeline import candidate_times
 from paraexport.timing import contest
 from paraexport.timing.contest import Contestant, Timing
 
@@ -100,7 +100,7 @@ def choose_from(
         for layout, found in figures.items()
     }
     monkeypatch.setattr(contest, "run", lambda *_: timings)
-    made = choose.time_candidates([("target", layout, Path()) for layout in figures], WORKLOAD)
+    made = candidate_times.time_candidates([("target", layout, Path()) for layout in figures], WORKLOAD)
     return {one.layout: (one.chosen, one.failure) for one in made}
 
 
@@ -116,7 +116,7 @@ def test_where_no_candidate_runs_every_reason_is_told(monkeypatch: pytest.Monkey
 
 
 def test_batches_are_within_the_limit() -> None:
-    assert [choose.batches_up_to(limit) for limit in (1, 4, 8, 64)] == [(1,), (1, 4), (1, 8), (1, 8)]
+    assert [candidate_times.batches_up_to(limit) for limit in (1, 4, 8, 64)] == [(1,), (1, 4), (1, 8), (1, 8)]
 
 
 def test_an_auto_build_times_all_layouts_and_keeps_the_fastest(small: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_file_in_the_current_folder_does_not_stand_for_a_library(
 def test_no_target_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(targets, "TARGETS", {})
     with pytest.raises(MissingError, match="no target is installed"):
-        choose.installed_targets("fp32")
+        candidate_times.installed_targets("fp32")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_no_target_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 def test_large_models_take_turns_a_few_at_a_time(
     sizes: tuple[int, ...], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choose, "MOST_AT_ONCE_BYTES", 100)
+    monkeypatch.setattr(candidate_times, "MOST_AT_ONCE_BYTES", 100)
     contestants = [Contestant(name, []) for name in "abcd"[: len(sizes)]]
-    found = ["".join(one.name for one in group) for group in choose.groups(contestants, sizes)]
+    found = ["".join(one.name for one in group) for group in candidate_times.groups(contestants, sizes)]
     assert found == expected

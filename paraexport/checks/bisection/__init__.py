@@ -17,12 +17,12 @@ import numpy as np
 
 from paraexport import targets
 from paraexport.bundle import MODEL, Bundle
-from paraexport.checks import ahead
+from paraexport.checks import engine_or_graph
 from paraexport.checks.bisection.cut import Part, cut, up_to
 from paraexport.checks.bisection.regions import finer, regions, scope, stacked_nodes
 from paraexport.checks.bisection.runner import Runner, distance, finite
 from paraexport.checks.bisection.values import Array, Reference, forms
-from paraexport.checks.validate import BATCH_SIZES
+from paraexport.checks.comparison import BATCH_SIZES
 from paraexport.engine import Engine
 from paraexport.findings.bisection import Bisection, PartDifference
 from paraexport.findings.checks import Check
@@ -48,7 +48,7 @@ def bisect(
     Raises:
         MissingError: the engine cannot run here.
     """
-    reference, model = Reference(ahead.as_written(made)), load(made.files.at(MODEL))
+    reference, model = Reference(engine_or_graph.as_written(made)), load(made.files.at(MODEL))
     images, whole = worst_batch(made, reference, images)
     possible = forms(model.graph, reference, images)
     runner = Runner(
@@ -105,7 +105,7 @@ def of_failure(
     compiler = targets.compiler(made.manifest.target)
     if (compiler and compiler.obstacle(made.files)) or targets.get("onnxruntime").availability().version is None:
         return None
-    if not distance(logits, ahead.open_graph(made)(images)) <= limit:
+    if not distance(logits, engine_or_graph.open_graph(made)(images)) <= limit:
         return None
     found = bisect(made, images, limit=limit, options=options, progress=progress)
     return None if found.whole is not None and found.whole <= limit else found

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from paraexport.bundle import Bundle
-from paraexport.checks import ahead
+from paraexport.checks import engine_or_graph
 from paraexport.checks.bisection.cut import Part, cut, up_to
 from paraexport.checks.bisection.regions import regions, stacked_nodes
 from paraexport.checks.bisection.submodel import pack, submodel, unpack
@@ -35,7 +35,7 @@ class Graph:
     def __init__(self, layout: str, precision: str, small_bundle: Bundle, folder: Path) -> None:
         write_graph(SMALL, layout, precision, folder)
         manifest = dataclasses.replace(small_bundle.manifest, precision=precision)
-        self.reference = Reference(ahead.as_written(Bundle(folder, manifest)))
+        self.reference = Reference(engine_or_graph.as_written(Bundle(folder, manifest)))
         self.model = ir.load(folder / "model.onnx")
         self.forms = forms(self.model.graph, self.reference, IMAGES)
         self.labels = regions(self.model.graph, self.forms)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.errors import MissingError, on_one_line
-from paraexport.findings.graphs import Candidate
+from paraexport.findings.graphs import CandidateTimes
 from paraexport.system import process
 from paraexport.targets.folder import MODEL, WEIGHTS, Folder
 from paraexport.timing import contest
 
 BATCHES = (1, 8)
 """One image as it comes, and a small queue."""
-CONTESTANT = "from paraexport.pipeline import choose; choose.serve(*sys.argv[2:])"
+CONTESTANT = "from paraexport.pipeline import candidate_times; candidate_times.serve(*sys.argv[2:])"
 """With TARGET FOLDER WORKLOAD."""
 MOST_AT_ONCE_BYTES = 2**31
 """Of models in memory, each in a process of its own."""
@@ -49,7 +49,7 @@ def batches_up_to(max_batch: int) -> tuple[int, ...]:
 def time_candidates(
     candidates: Sequence[tuple[str, str, Path]],
     workload: targets.Workload,
-) -> tuple[Candidate, ...]:
+) -> tuple[CandidateTimes, ...]:
     """Time (target, layout, folder with the model) in turns; the fastest is marked as chosen.
 
     Each is a process with a model of its own: where they are too large for that together, a few at a time take turns.
@@ -76,7 +76,7 @@ def time_candidates(
 
     chosen = min(running, key=slowness)
     return tuple(
-        Candidate(
+        CandidateTimes(
             target,
             layout,
             {str(batch): round(one.median_ms(batch), 4) for batch in one.bursts_ms},

@@ -8,16 +8,18 @@ find a wrong graph, and say nothing of what the compiler made of a right one.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from paraexport import targets
 from paraexport.bundle import MODEL, Bundle
-from paraexport.checks import validate
-from paraexport.checks.validate import Evidence, Logits, Lowered, Outcome
+from paraexport.bundle.records import Manifest
+from paraexport.checks import comparison
+from paraexport.checks.comparison import Evidence, Logits, Lowered, Outcome
 from paraexport.engine import Engine
 from paraexport.errors import MissingError
 from paraexport.findings.checks import Check
+from paraexport.targets.folder import Folder
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -31,10 +33,8 @@ OF_BUILD = ("rounding",)
 """Checks that say the same without any engine."""
 
 
-def run_checks(
-    made: Bundle, evidence: Evidence, read_back: Callable[[], Lowered | None], moved: Mapping[str, float]
-) -> Outcome:
-    """Every check of the bundle's precision; `read_back` tells what the runtime makes of products in int8.
+def run_checks(made: Bundle, evidence: Evidence, moved: Mapping[str, float]) -> Outcome:
+    """Every check of the bundle's precision.
 
     Raises:
         MissingError: neither the engine nor the graph can run here.
@@ -44,13 +44,13 @@ def run_checks(
     reason = compiler.obstacle(made.files) if compiler else ""
     evidence = dataclasses.replace(evidence, batches=targets.optima(manifest.target, made.files))
     try:
-        evidence = dataclasses.replace(evidence, lowered=read_back())
+        evidence = dataclasses.replace(evidence, lowered=read_back(made.files, manifest))
     except MissingError:
         if not reason:
             raise
     if reason:
         return of_graph(made, evidence, moved, reason)
-    return validate.run_checks(manifest.precision, Engine(made), evidence, max_batch=manifest.max_batch, moved=moved)
+    return comparison.run_checks(manifest.precision, Engine(made), evidence, max_batch=manifest.max_batch, moved=moved)
 
 
 def of_graph(made: Bundle, evidence: Evidence, moved: Mapping[str, float], reason: str) -> Outcome:
@@ -62,7 +62,7 @@ def of_graph(made: Bundle, evidence: Evidence, moved: Mapping[str, float], reaso
             where=f"target {manifest.target}",
             remedy=f"{here.remedy}, which checks the graph",
         )
-    outcome = validate.run_checks(
+    outcome = comparison.run_checks(
         manifest.precision, open_graph(made), evidence, max_batch=manifest.max_batch, moved=moved
     )
     of_engine = [one if one.name in OF_BUILD else not_run(one, reason) for one in outcome.checks]
@@ -101,3 +101,16 @@ def as_written(made: Bundle) -> ir.Model:
         if kind == made.manifest.precision:
             half_cpu.for_cpu(model.graph, kind)
     return model
+
+
+def read_back(folder: Folder, manifest: Manifest) -> Lowered | None:
+    """What the target makes of the products that are to run in int8; None in other precisions."""
+    lowering = manifest.lowering
+    if manifest.precision != "int8" or lowering is None or not lowering.products:
+        return None
+    low = targets.get(manifest.target).low_products(folder)
+    return Lowered(
+        len(lowering.products),
+        sum(lowering.products.values()),
+        low if isinstance(low, str) else sum(count for name, count in lowering.products.items() if name in low),
+    )

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.errors import EngineError, MissingError
-from paraexport.findings.graphs import Candidate, Lowering, Rewrite
+from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite
 from paraexport.images.dataset import Samples
 from paraexport.model.scores import as_logits
 from paraexport.model.spec import LOGITS, Scores
-from paraexport.pipeline import choose
+from paraexport.pipeline import candidate_times
 from paraexport.pipeline.options import AUTO, Options
 from paraexport.system.memory import give_back
 from paraexport.targets.compilation import EngineInfo
@@ -39,7 +39,7 @@ BATCH = 8
 MOST_OF_FAILURE = 300
 """Characters."""
 ALIKE = 2.0
-"""Candidates whose error is at most so many times the smallest are as accurate, and time decides among them."""
+"""CandidateTimess whose error is at most so many times the smallest are as accurate, and time decides among them."""
 MOST_TO_COMPARE = 256
 """Images on which candidates are compared."""
 MOST_FOR_CALIBRATION = 512
@@ -49,7 +49,7 @@ MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES = 2000, 2**28
 
 
 @dataclass(frozen=True)
-class Draft:
+class Candidate:
     """One graph for one target."""
 
     target: str
@@ -74,7 +74,7 @@ class Images:
     """What the logits are."""
 
 
-def make(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
+def write(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Candidate]:
     """All of them, each graph once in a new folder inside `work`; the first is taken where nothing is timed."""
     if options.precision == "fp32":
         made = float32(traced, options, possible, work)
@@ -85,7 +85,7 @@ def make(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     return made
 
 
-def float32(traced: Path, options: Options, possible: Sequence[str], work: Path) -> list[Draft]:
+def float32(traced: Path, options: Options, possible: Sequence[str], work: Path) -> list[Candidate]:
     """Every layout for every target."""
     from paraexport.rewrite import rewrite
 
@@ -95,7 +95,7 @@ def float32(traced: Path, options: Options, possible: Sequence[str], work: Path)
     return each(options, possible, work, write, lambda dialect: dialect.opset)
 
 
-def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
+def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Candidate]:
     """Every layout for every target.
 
     Raises:
@@ -116,7 +116,7 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     )
 
 
-def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Draft]:
+def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Candidate]:
     """Every layout for every target, in fp16 or bf16."""
     from paraexport.precision.half import halves
 
@@ -131,10 +131,10 @@ def half(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
 def each(
     options: Options, possible: Sequence[str], work: Path, write: Write, shaped_by: Callable[[targets.Dialect], object]
-) -> list[Draft]:
-    """A draft for every target and layout; `shaped_by` tells what of a dialect makes another graph."""
+) -> list[Candidate]:
+    """A candidate for every target and layout; `shaped_by` tells what of a dialect makes another graph."""
     written: dict[tuple[str, object], tuple[Path, Made]] = {}
-    drafts = []
+    found = []
     for target, layout in itertools.product(possible, options.layouts):
         dialect = targets.get(target).dialect
         graph = layout, shaped_by(dialect)
@@ -142,8 +142,8 @@ def each(
             folder = work / f"{target}-{layout}"
             written[graph] = folder, write(layout, dialect, folder)
         folder, made = written[graph]
-        drafts.append(Draft(target, layout, folder, *made))
-    return drafts
+        found.append(Candidate(target, layout, folder, *made))
+    return found
 
 
 def data_of(images: Images) -> Data:
@@ -156,8 +156,8 @@ def data_of(images: Images) -> Data:
     return Data([*images.checked.batches(BATCH, most)], judge)
 
 
-def compiled(made: Sequence[Draft], options: Options, clock: Clock) -> list[Draft]:
-    """The drafts, each with its engine beside its model where its target runs one.
+def compile_engines(made: Sequence[Candidate], options: Options, clock: Clock) -> list[Candidate]:
+    """The candidates, each with its engine beside its model where its target runs one.
 
     Raises:
         EngineError: the only one cannot be compiled, or none can be.
@@ -174,14 +174,14 @@ def compiled(made: Sequence[Draft], options: Options, clock: Clock) -> list[Draf
     return done
 
 
-def attempted(draft: Draft, options: Options, progress: Progress) -> Draft:
+def attempted(draft: Candidate, options: Options, progress: Progress) -> Candidate:
     try:
         return compiled_one(draft, options, progress)
     except (EngineError, MissingError) as error:
         return dataclasses.replace(draft, failure=str(error)[:MOST_OF_FAILURE])
 
 
-def compiled_one(draft: Draft, options: Options, progress: Progress) -> Draft:
+def compiled_one(draft: Candidate, options: Options, progress: Progress) -> Candidate:
     compiler = targets.compiler(draft.target)
     if compiler is None:
         return draft
@@ -191,8 +191,8 @@ def compiled_one(draft: Draft, options: Options, progress: Progress) -> Draft:
     return dataclasses.replace(draft, folder=alone, engine=engine)
 
 
-def accurate(made: Sequence[Draft], images: Images, workload: targets.Workload) -> list[Draft]:
-    """The drafts in int8, those not as accurate as the best of them with that as their failure."""
+def most_accurate(made: Sequence[Candidate], images: Images, workload: targets.Workload) -> list[Candidate]:
+    """The candidates; in int8, those far less accurate than the best have that as their failure."""
     if len(made) == 1 or workload.precision != "int8":
         return [*made]
     expected = images.logits[images.checked.spread(MOST_TO_COMPARE)]
@@ -208,7 +208,7 @@ def accurate(made: Sequence[Draft], images: Images, workload: targets.Workload) 
 
 
 def error_of(
-    draft: Draft,
+    draft: Candidate,
     batches: Sequence[NDArray[np.float32]],
     expected: NDArray[np.float32],
     workload: targets.Workload,
@@ -227,14 +227,16 @@ def error_of(
     return error if np.isfinite(error) else float("inf")
 
 
-def fastest(made: Sequence[Draft], workload: targets.Workload) -> tuple[Draft, tuple[Candidate, ...]]:
+def fastest(made: Sequence[Candidate], workload: targets.Workload) -> tuple[Candidate, tuple[CandidateTimes, ...]]:
     """The only one, or else the fastest on this machine, with all that were tried."""
     if len(made) == 1:
         return made[0], ()
     ready = [one for one in made if not one.failure]
     candidates = [(one.target, one.layout, one.folder) for one in ready]
-    timed = choose.time_candidates(candidates, workload)
-    failed = [Candidate(one.target, one.layout, {}, chosen=False, failure=one.failure) for one in made if one.failure]
+    timed = candidate_times.time_candidates(candidates, workload)
+    failed = [
+        CandidateTimes(one.target, one.layout, {}, chosen=False, failure=one.failure) for one in made if one.failure
+    ]
     return ready[[one.chosen for one in timed].index(True)], (*timed, *failed)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paraexport.checks.validate import Evidence, Logits, Pair, checks, compare, moved_in, require_passed, run_checks
+from paraexport.checks.comparison import Evidence, Logits, Pair, checks, compare, moved_in, require_passed, run_checks
 from paraexport.errors import CheckFailed, DataError, InputError
 from paraexport.findings.checks import Check
 

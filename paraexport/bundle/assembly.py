@@ -1,0 +1,71 @@
+"""Puts the manifest of a build together from what its stages found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from paraexport import __version__
+from paraexport.bundle.manifest import FORMAT, NO_DIGEST
+from paraexport.bundle.records import Manifest, Source
+from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite
+from paraexport.model.spec import Assumption, Scores
+
+if TYPE_CHECKING:
+    from paraexport.checkpoint.load import Checkpoint
+    from paraexport.trace.trace import Graph
+
+
+class Chosen(Protocol):
+    """The graph that the build took."""
+
+    @property
+    def target(self) -> str: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def rewrites(self) -> tuple[Rewrite, ...]: ...
+    @property
+    def lowering(self) -> Lowering | None: ...
+
+
+def manifest_of(
+    *,
+    key: str,
+    source: Source,
+    precision: str,
+    max_batch: int,
+    chosen: Chosen,
+    candidates: tuple[CandidateTimes, ...],
+    graph: Graph,
+    checkpoint: Checkpoint,
+    scores: Scores,
+    assumptions: tuple[Assumption, ...],
+    evidence: str,
+    versions: dict[str, str],
+) -> Manifest:
+    """The manifest before the checks, and before the files are hashed."""
+    return Manifest(
+        format=FORMAT,
+        digest=NO_DIGEST,
+        paraexport=__version__,
+        key=key,
+        source=source,
+        target=chosen.target,
+        precision=precision,
+        layout=chosen.layout,
+        rewrites=chosen.rewrites,
+        lowering=chosen.lowering,
+        candidates=candidates,
+        max_batch=max_batch,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        preprocessing=checkpoint.preprocessing,
+        labels=checkpoint.labels,
+        scores=scores,
+        spec=checkpoint.spec,
+        assumptions=assumptions,
+        evidence=evidence,
+        checks=(),
+        versions=versions,
+        files={},
+    )

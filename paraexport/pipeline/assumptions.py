@@ -1,0 +1,57 @@
+"""What a build had to assume, besides the fields of the spec: the outputs, the layout, and the calibration images."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport import targets
+from paraexport.images.dataset import Samples
+from paraexport.model.spec import Assumption, Scores
+from paraexport.pipeline.images import ENOUGH, FEW, counted
+from paraexport.pipeline.options import ImagePaths, Options, Reading
+from paraexport.pipeline.settle_scores import FIELD, OPTION, settle
+
+if TYPE_CHECKING:
+    from paraexport.checkpoint.load import Checkpoint
+    from paraexport.trace.endings import Ending
+
+
+def settle_outputs(
+    loaded: Checkpoint, reading: Reading, ending: Ending, outputs: NDArray[np.float32]
+) -> tuple[Scores, tuple[Assumption, ...]]:
+    """What the outputs of the model are, and what had to be assumed for that; `outputs` are PyTorch's answers."""
+    said_by = OPTION if FIELD in reading.spec else "the config of the checkpoint"
+    scores, assumed = settle(loaded.scores, said_by, ending, outputs)
+    return dataclasses.replace(scores, negative=loaded.negative if scores.probabilities else ""), assumed
+
+
+def about_layout(options: Options) -> tuple[Assumption, ...]:
+    if (layout := options.untimed_layout) is None:
+        return ()
+    idle = targets.get(options.target).availability().idle
+    return (Assumption("layout", layout, f"nothing can be timed here: {idle}; auto takes what the target likes best"),)
+
+
+def about_precision(paths: ImagePaths, calibration: Samples, distinct: int, target: str) -> tuple[Assumption, ...]:
+    """What the user should know of the images that calibrated, or did not, and of what half precision gains here."""
+    if paths.precision == "fp32":
+        if paths.calib is None or paths.data is None:
+            return ()
+        return (Assumption("calib", "unused", "fp32 needs no calibration, and the checks run on the images of --data"),)
+    if paths.precision != "int8":
+        runs_in = targets.get(target).dialect.half_runs_in
+        return (Assumption("precision", paths.precision, f"{target} computes it in {runs_in}"),) if runs_in else ()
+    assumed = []
+    if paths.calib is None and paths.data is not None:
+        reason = "no --calib, so that scales were found on images that accuracy is measured on"
+        assumed.append(Assumption("calib", "the images of --data", reason))
+    if distinct < FEW:
+        different = f"{distinct} different of {len(calibration)}"
+        images = counted(distinct) if distinct == len(calibration) else different
+        reason = f"so few may miss what the model will see; {ENOUGH} are enough"
+        assumed.append(Assumption("calib", images, reason))
+    return tuple(assumed)

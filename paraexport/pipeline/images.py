@@ -1,0 +1,123 @@
+"""The images of a build: those of the checks, those that calibrate, and the answers of PyTorch to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.bundle.records import Manifest
+from paraexport.checks.comparison import Evidence, Pair
+from paraexport.checks.golden import Array, answers
+from paraexport.errors import InputError
+from paraexport.images.dataset import Samples, made_up_samples, open_samples
+from paraexport.images.variety import Variety, Watch
+from paraexport.model.scores import class_names
+from paraexport.model.spec import Preprocessing, Scores
+from paraexport.pipeline.options import ImagePaths
+from paraexport.system.plain_paths import readable
+
+if TYPE_CHECKING:
+    from paraexport.checkpoint.load import Checkpoint
+
+GOLDEN_IMAGES = 16
+FEW, ENOUGH = 16, 64
+"""Fewer different calibration images than the first are reported; the second is enough."""
+HELD_OUT, ENOUGH_TO_HOLD_OUT = 4, 32
+"""Every so many-th image does not calibrate, if there are at least so many."""
+
+
+def open_all(paths: ImagePaths, loaded: Checkpoint) -> tuple[Samples, Samples]:
+    """The images of the checks, and those that calibrate."""
+    samples = open_images(paths, loaded.preprocessing, class_names_of(loaded, paths))
+    return samples, open_calibration(paths, loaded.preprocessing, samples)
+
+
+def open_images(paths: ImagePaths, preprocessing: Preprocessing, names: Sequence[str]) -> Samples:
+    """The images of `data`, else those of `calib`, else made-up ones; `names` are those of all classes."""
+    path = paths.data or paths.calib
+    if path is None:
+        return made_up_samples(preprocessing)
+    return open_readable(path, preprocessing, names, need_labels=paths.data is not None)
+
+
+def open_readable(path: Path, preprocessing: Preprocessing, labels: Sequence[str], *, need_labels: bool) -> Samples:
+    """The images at `path`; what reports say of them is UTF-8, even where their names are not."""
+    samples = open_samples(path, preprocessing, labels, need_labels=need_labels)
+    unreadable = tuple(map(readable, samples.unreadable))
+    return dataclasses.replace(samples, origin=readable(samples.origin), unreadable=unreadable)
+
+
+def open_calibration(paths: ImagePaths, preprocessing: Preprocessing, samples: Samples) -> Samples:
+    """The images of `calib`, else most of those that the checks run on, so that int8 is checked on others as well."""
+    if paths.calib is not None and paths.data is not None:
+        return open_readable(paths.calib, preprocessing, (), need_labels=False)
+    hold_out = paths.precision == "int8" and len(samples) >= ENOUGH_TO_HOLD_OUT
+    return samples.without_each(HELD_OUT) if hold_out else samples
+
+
+def class_names_of(loaded: Checkpoint, paths: ImagePaths) -> tuple[str, ...]:
+    """The names of the classes that labelled images have.
+
+    Raises:
+        InputError: there are labelled images for a model without classes.
+    """
+    if loaded.scores == "regression":
+        if paths.data is not None:
+            raise InputError(
+                "the outputs of the model are values, not classes: labels of images say nothing about them",
+                where=f"--data {paths.data}",
+                remedy="give the images as --calib",
+            )
+        return loaded.labels
+    return class_names(loaded.labels, Scores(negative=loaded.negative))
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What PyTorch answers to the images of the checks."""
+
+    logits: Array
+    """Of all images, [N, classes]."""
+    variety: Variety
+    """How different the images are."""
+    shown: Array
+    """The golden images, [n, C, H, W]: the first of each kind."""
+    golden: Array
+    """PyTorch's logits for them, [n, classes]."""
+
+
+def ask(loaded: Checkpoint, samples: Samples, size: int) -> Answers:
+    """Run PyTorch on every image, `size` at a time."""
+    pytorch, watch = answers(loaded.original), Watch()
+    logits = np.concatenate([pytorch(batch) for batch in watch.watch(samples.batches(size))])
+    variety = watch.variety()
+    shown = samples.at(variety.firsts(GOLDEN_IMAGES))
+    return Answers(logits, variety, shown, pytorch(shown))
+
+
+def evidence(samples: Samples, answered: Answers, manifest: Manifest) -> Evidence:
+    """What the model of `manifest` is checked with."""
+    return Evidence(
+        with_logits(samples, answered.logits, manifest.max_batch),
+        samples.labels,
+        answered.shown,
+        answered.golden,
+        rounding=manifest.lowering.rounding if manifest.lowering else None,
+        scores=manifest.scores,
+    )
+
+
+def with_logits(samples: Samples, logits: NDArray[np.float32], size: int) -> Iterator[Pair]:
+    """Every image of `samples`, `size` at a time, with PyTorch's answers."""
+    for number, images in enumerate(samples.batches(size)):
+        yield images, logits[number * size :][: len(images)]
+
+
+def counted(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"

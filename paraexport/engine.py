@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from paraexport import targets
 from paraexport.bundle import REBUILD, Bundle, reading
+from paraexport.bundle.prediction import Failure, Picture, Prediction, predict_each, preprocessed
 from paraexport.errors import BundleError, DataError, EngineError, ParaexportError, of_runtime, on_one_line
 from paraexport.findings.graphs import TensorInfo
 from paraexport.system.cpus import checked_threads
@@ -61,6 +62,41 @@ class Engine:
                 remedy=REBUILD,
             )
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the outputs."""
+        return self.manifest.labels
+
+    def preprocess(self, pictures: Picture | Iterable[Picture]) -> NDArray[np.float32]:
+        """Image files or pixels -> float32 [N, C, H, W], prepared as the bundle says.
+
+        Args:
+            pictures: one picture or several: the path of an image file, or uint8 pixels [H, W, C].
+                Pixels [N, H, W, C] are N pictures.
+
+        Raises:
+            DataError: a picture cannot be read, or has the wrong type, shape or size.
+        """
+        many = [preprocessed(picture, self.manifest) for picture in several(pictures)]
+        return np.stack(many) if many else np.zeros((0, *map(int, self.manifest.inputs[0].shape[1:])), np.float32)
+
+    def predict(self, pictures: Picture | Iterable[Picture], *, top: int = 1) -> list[Prediction]:
+        """Labels with scores for image files or pixels, one `Prediction` for each.
+
+        Args:
+            pictures: as in `preprocess`.
+            top: how many labels each prediction lists, best first.
+
+        Raises:
+            DataError: a picture cannot be read, or the model's answer to it is not finite.
+        """
+        predictions = []
+        for answer in predict_each(self, self.manifest, several(pictures), top):
+            if isinstance(answer, Failure):
+                raise answer.error
+            predictions.append(answer)
+        return predictions
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """An open session belongs to its process; `copy` and `multiprocessing` end here too."""
         path = str(self.bundle.path)
@@ -82,7 +118,7 @@ class Engine:
                 "wrong input",
                 expected=f"a float32 array [N, {', '.join(map(str, shape))}]",
                 got=got,
-                remedy="use prepare_file or prepare_batch of paraexport.images.preprocess",
+                remedy="Engine.preprocess makes it from image files and pixels",
             )
         size = self.manifest.max_batch
         parts = [self.answer(np.ascontiguousarray(images[at : at + size])) for at in range(0, len(images), size)]
@@ -96,6 +132,15 @@ class Engine:
         except Exception as error:  # each runtime has errors of its own
             what = f"{self.manifest.target} fails on a batch of {len(batch)}"
             raise of_runtime(error, EngineError, what, self.bundle.path, self.bundle.files.named) from error
+
+
+def several(pictures: Picture | Iterable[Picture]) -> Sequence[Picture]:
+    """A batch of pixels [N, H, W, C] is several pictures too."""
+    if isinstance(pictures, np.ndarray):
+        return [*pictures] if pictures.ndim == 4 else [pictures]
+    if isinstance(pictures, str | os.PathLike) or not isinstance(pictures, Iterable):
+        return [pictures]
+    return [*pictures]
 
 
 def differing(side: str, expected: Iterable[TensorInfo], got: Iterable[TensorInfo]) -> Iterator[str]:

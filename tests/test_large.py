@@ -125,7 +125,7 @@ def test_a_bundle_with_two_files_is_validated_and_bisected(tmp_path: Path) -> No
         calib=tmp_path / "images.npy", max_batch=4, limits={"not_int8": 100.0},
     )  # fmt: skip
     assert {MODEL, DATA} <= built.manifest.files.keys()
-    assert any(check.passed for check in validate.revalidate(built.path, limits={"not_int8": 100.0}))
+    assert any(check.passed for check in validate.validate(built.path, limits={"not_int8": 100.0}))
     found = validate.bisect(built.path)
     assert len(found.parts) > 1
     assert found.culprit is None

@@ -6,7 +6,10 @@ import sys
 
 import paraexport
 
-PUBLIC = {"Engine", "ParaFormer", "Spec", "build", "errors", "load"}
+PUBLIC = {
+    *("Engine", "EngineOptions", "Options", "ParaFormer", "Prediction", "Spec"),
+    *("build", "errors", "load", "optimize", "validate"),
+}
 
 
 def loaded_after(code: str) -> set[str]:

@@ -55,7 +55,7 @@ def command(
         from paraexport.pipeline import validate as stage
 
         warnings: list[str] = []
-        checks = stage.revalidate(
+        checks = stage.validate(
             *(bundle, checkpoint), spec=spec, module=module, weights=weights, data=data, limits=limits, progress=stages,
             warn=warnings.append,
         )  # fmt: skip

@@ -176,9 +176,7 @@ class Options:
         """Whether what is said about its engine is of the right types, and the target takes it."""
         if not isinstance(self.engine, EngineOptions):
             kind = type(self.engine).__name__
-            raise InputError(
-                "engine has the wrong type", expected="paraexport.targets.compilation.EngineOptions", got=kind
-            )
+            raise InputError("engine has the wrong type", expected="paraexport.EngineOptions", got=kind)
         try:
             msgspec.convert(dataclasses.asdict(self.engine), EngineOptions)
         except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""revalidate(): the checks of a bundle again, with or without PyTorch."""
+"""validate(): run the checks of a bundle again, with or without PyTorch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BISECTING = ("onnx", "onnx_ir", "onnxruntime")
 """What it takes to cut a graph and to run it node by node."""
 
 
-def revalidate(
+def validate(
     path: AnyPath,
     checkpoint: AnyPath | None = None,
     *,

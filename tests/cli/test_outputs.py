@@ -13,7 +13,7 @@ from PIL import Image
 
 import paraexport
 from paraexport.bundle import read_bundle
-from paraexport.pipeline.validate import revalidate
+from paraexport.pipeline.validate import validate
 from tests.cli.conftest import Done, Run
 
 MODULES = """
@@ -113,7 +113,7 @@ def test_one_output_is_a_probability_by_sigmoid(run: Run, work: Path, tmp_path: 
     assert checks["disagreement"]["unit"] == "% of yes-or-no answers that differ"
     shown = run("predict", work / "bright.bundle", tmp_path / "two" / "1" / "0.png")
     assert f": 1 {100 / (1 + math.exp(3 - 8 * 160 / 255)):.1f} %\n" in shown.out
-    assert revalidate(work / "bright.bundle", work / "bright.pt", data=tmp_path / "two")[-1].passed
+    assert validate(work / "bright.bundle", work / "bright.pt", data=tmp_path / "two")[-1].passed
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps(["dark", "bright"]))
     (tmp_path / "two" / "0").rename(tmp_path / "two" / "dark")

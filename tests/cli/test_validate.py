@@ -63,7 +63,7 @@ def test_a_limit_can_be_moved_and_the_table_says_so(run: Run, digits: Bundle) ->
 def test_a_bundle_for_which_nothing_ran_has_not_passed(
     run: Run, digits: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paraexport.pipeline.validate.revalidate", lambda *_, **__: ())
+    monkeypatch.setattr("paraexport.pipeline.validate.validate", lambda *_, **__: ())
     done = run("validate", digits.path)
     assert done.code == 1
     assert "nothing was checked" in done.err

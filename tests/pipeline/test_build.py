@@ -18,7 +18,7 @@ from paraexport.checkpoint.native import save_checkpoint
 from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
 from paraexport.graph.edit import Applied
 from paraexport.model.spec import Preprocessing
-from paraexport.pipeline.validate import revalidate
+from paraexport.pipeline.validate import validate
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.trace.test_trace import random_model, small_spec
 
@@ -243,7 +243,7 @@ def test_a_resize_that_leaves_too_little_is_refused(small: Path, tmp_path: Path)
 
 def test_validate_replays_the_golden_images_and_compares_with_the_checkpoint(small: Path, small_bundle: Bundle) -> None:
     for checkpoint in (None, small):
-        assert [check.passed for check in revalidate(small_bundle.path, checkpoint)] == [True, True, True, None]
+        assert [check.passed for check in validate(small_bundle.path, checkpoint)] == [True, True, True, None]
 
 
 def test_validate_fails_on_another_checkpoint(small_bundle: Bundle, tmp_path: Path) -> None:
@@ -251,16 +251,16 @@ def test_validate_fails_on_another_checkpoint(small_bundle: Bundle, tmp_path: Pa
     images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
     save_checkpoint(tmp_path / "other.pt", random_model(spec, seed=5), images, LABELS)
     with pytest.raises(CheckFailed, match=r"parity.*built from another file"):
-        revalidate(small_bundle.path, tmp_path / "other.pt")
+        validate(small_bundle.path, tmp_path / "other.pt")
     with pytest.raises(InputError, match="another model"):
-        revalidate(small_bundle.path, DIGITS)
+        validate(small_bundle.path, DIGITS)
 
 
 def test_validate_needs_the_checkpoint_for_accuracy(small_bundle: Bundle) -> None:
     with pytest.raises(InputError, match="give the checkpoint too"):
-        revalidate(small_bundle.path, data=TEST_IMAGES)
+        validate(small_bundle.path, data=TEST_IMAGES)
     with pytest.raises(BundleError):
-        revalidate(TEST_IMAGES)
+        validate(TEST_IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -331,8 +331,8 @@ def test_the_copy_that_was_chosen_of_shards_is_in_the_manifest_and_validated_aga
     with torch.no_grad():
         expected = model.eval()(images).numpy()
     assert np.abs(paraexport.load(built.path)(images.numpy()) - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert all(check.passed is not False for check in revalidate(built.path, folder))
+    assert all(check.passed is not False for check in validate(built.path, folder))
     with pytest.raises(CheckFailed):
-        revalidate(built.path, folder, weights="model")
+        validate(built.path, folder, weights="model")
     with pytest.raises(OutputError):  # another copy is another bundle, not the one that is there
         paraexport.build(folder, built.path, weights="model", spec=said, max_batch=5)

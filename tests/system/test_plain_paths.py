@@ -20,7 +20,7 @@ import paraexport
 from paraexport.bundle import Bundle
 from paraexport.checkpoint.files import read_safetensors
 from paraexport.optimizer.rewriting import optimize
-from paraexport.pipeline.validate import revalidate
+from paraexport.pipeline.validate import validate
 from paraexport.system.plain_paths import plain, readable
 
 LATIN = os.fsdecode(b"b\xe4r\xff")
@@ -96,7 +96,7 @@ def test_a_build_whose_every_name_is_no_text(small: Path, tmp_path: Path, monkey
     options = {"data": images, "spec": {"labels": str(work / f"{LATIN}.txt")}, "limits": {"accuracy_drop": 100}}
     bundle = paraexport.build(checkpoint, work / f"{LATIN}.bundle", **options)  # type: ignore[arg-type]
     assert bundle.manifest.source.name == "b\\udce4r\\udcff.pt"
-    assert all(check.passed in (True, None) for check in revalidate(bundle.path, checkpoint, data=images))
+    assert all(check.passed in (True, None) for check in validate(bundle.path, checkpoint, data=images))
     golden = safetensors.numpy.load((bundle.path / "golden.safetensors").read_bytes())
     np.testing.assert_allclose(paraexport.load(bundle.path)(golden["images"]), golden["logits"], atol=1e-5)
     assert optimize(bundle.path / "model.onnx", work / f"{LATIN}.onnx", layout="stacked").changed

@@ -17,7 +17,7 @@ from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.checks.golden import read
 from paraexport.pipeline.options import PRECISIONS
-from paraexport.pipeline.validate import bisect, revalidate
+from paraexport.pipeline.validate import bisect, validate
 
 EVERY = [pytest.param(name, marks=pytest.mark.gpu if name in ON_GPUS else ()) for name in targets.TARGETS]
 
@@ -101,5 +101,5 @@ def test_every_precision_is_checked_where_it_runs_and_again_from_the_bundle(
     calib = tmp_path / "images.npy" if precision == "int8" else None
     made = paraexport.build(small, tmp_path / "a.bundle", target=name, precision=precision, calib=calib, max_batch=5)
     assert {check.name for check in made.manifest.checks if not check.passed} <= {"accuracy_drop", "not_int8"}
-    assert {check.name: check.passed for check in revalidate(made.path)}["parity"]
+    assert {check.name: check.passed for check in validate(made.path)}["parity"]
     assert bisect(made.path).parts

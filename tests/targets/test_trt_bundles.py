@@ -14,7 +14,7 @@ from paraexport.bundle import Bundle, report
 from paraexport.errors import BundleError, CheckFailed, EngineError, MissingError
 from paraexport.pipeline import candidate_times
 from paraexport.pipeline.options import AUTO, Options
-from paraexport.pipeline.validate import revalidate
+from paraexport.pipeline.validate import validate
 from paraexport.targets import Availability
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.ort.target import OnnxRuntime
@@ -83,7 +83,7 @@ def test_an_unchanged_build_is_reused_and_another_engine_is_not(small: Path, mad
     assert first["device"] == [tensorrt_rtx.here()]
 
 
-@pytest.mark.parametrize("do", [paraexport.load, revalidate])
+@pytest.mark.parametrize("do", [paraexport.load, validate])
 def test_opening_it_says_that_there_is_no_gpu(do: Callable[[Path], object], made: Bundle) -> None:
     with pytest.raises(MissingError, match=f"model.engine cannot run here: {tensorrt_rtx.availability().idle}"):
         do(made.path)

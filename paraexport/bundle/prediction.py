@@ -1,0 +1,136 @@
+"""What the outputs of a model say about an image: labels with scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import PathLike, cpu_count
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paraexport.bundle.records import Manifest
+from paraexport.errors import DataError, InputError
+from paraexport.images.preprocess import prepare_file, prepare_pixels
+from paraexport.model.scores import ranked, recorded, usable
+
+Picture = str | PathLike[str] | NDArray[np.uint8]
+"""An image file, or pixels [H, W, C]; [H, W] for one channel."""
+Model = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""float32 [N, C, H, W] -> float32 [N, classes]."""
+PIXELS = "pixels"
+MOST_THREADS = 8
+
+
+@dataclass(frozen=True)
+class ScoredLabel:
+    label: str
+    index: int
+    """Of the output; -1 for the label that a model with one output gives below 50 %."""
+    score: float
+    probability: float | None
+    """The score, if it is a probability."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image; `top` starts with the same label."""
+
+    image: str
+    """The path; `pixels` for an array."""
+    label: str
+    index: int
+    score: float
+    probability: float | None
+    top: tuple[ScoredLabel, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image without a prediction, and why."""
+
+    image: str
+    error: DataError
+
+
+def preprocessed(picture: Picture, manifest: Manifest) -> NDArray[np.float32]:
+    """One image as float32 [C, H, W], prepared as the manifest says.
+
+    Raises:
+        DataError: it cannot be read, or has the wrong type, shape or size.
+        InputError: a file, and the model takes neither 1 nor 3 channels.
+    """
+    preprocessing = manifest.preprocessing
+    if isinstance(picture, np.ndarray):
+        grey = picture.ndim == 2 and preprocessing.channels == 1
+        return prepare_pixels(picture[..., None] if grey else picture, preprocessing)
+    if not isinstance(picture, str | PathLike):
+        expected = "the path of an image file, or a uint8 array [H, W, C]"
+        raise DataError("not an image", expected=expected, got=type(picture).__name__)
+    require_image_files(manifest)
+    return prepare_file(Path(picture), preprocessing)
+
+
+def require_image_files(manifest: Manifest) -> None:
+    """Raise unless the model takes what image files hold.
+
+    Raises:
+        InputError: it does not.
+    """
+    if (channels := manifest.preprocessing.channels) not in (1, 3):
+        raise InputError(
+            "this model takes no image files",
+            expected="1 or 3 channels",
+            got=channels,
+            remedy="load the bundle in Python and give arrays",
+        )
+
+
+def predict_each(
+    model: Model, manifest: Manifest, pictures: Sequence[Picture], top: int
+) -> Iterator[Prediction | Failure]:
+    """One answer for each picture, in order. At most `max_batch` images are in memory."""
+    if top < 1:
+        raise InputError("impossible", where="top", expected="a whole number, at least 1", got=top)
+
+    def prepare(picture: Picture) -> NDArray[np.float32] | Failure:
+        try:
+            return preprocessed(picture, manifest)
+        except DataError as error:
+            return Failure(name_of(picture), error)
+
+    size = manifest.max_batch
+    with ThreadPoolExecutor(min(MOST_THREADS, cpu_count() or 1)) as pool:
+        for start in range(0, len(pictures), size):
+            batch = pictures[start : start + size]
+            images = list(pool.map(prepare, batch))
+            readable = [image for image in images if not isinstance(image, Failure)]
+            outputs = iter(model(np.stack(readable)) if readable else ())
+            for picture, image in zip(batch, images, strict=True):
+                if isinstance(image, Failure):
+                    yield image
+                else:
+                    yield predicted(next(outputs), manifest, name_of(picture), top)
+
+
+def predicted(outputs: NDArray[np.float32], manifest: Manifest, image: str, top: int) -> Prediction | Failure:
+    """What the outputs [classes] for one image say; scores are computed in float64."""
+    labels = manifest.labels
+    scores = recorded(manifest.scores, len(labels))
+    if not usable(outputs, scores):
+        remedy = "run `paraexport validate` on the bundle"
+        return Failure(image, DataError("the model's answer is not finite", where=image, remedy=remedy))
+    best = tuple(
+        ScoredLabel(one.label, one.index, one.score, one.score if scores.probabilities else None)
+        for one in ranked(outputs, labels, scores)
+    )
+    first = best[0]
+    # Values are measurements of several things: none of them is the best.
+    shown = best if scores.kind == "values" else best[:top]
+    return Prediction(image, first.label, first.index, first.score, first.probability, shown)
+
+
+def name_of(picture: Picture) -> str:
+    return PIXELS if isinstance(picture, np.ndarray) else str(picture)

@@ -27,7 +27,7 @@ from benchmarks.rewrites import released
 from benchmarks.subjects import OURS, prepare
 from paraexport import targets
 from paraexport.graph.cost import node_multiply_adds, with_batch
-from paraexport.graph.edit import is_op, operands
+from paraexport.graph.query import is_op, operands
 
 KINDS = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.BFLOAT16: "bf16"}
 WARM_UP, CALLS, BURSTS = 10, 20, 5

@@ -18,7 +18,7 @@ import onnx_ir as ir
 import torch
 
 from paraexport.graph.cost import SHARED, STACKED, part_of
-from paraexport.graph.edit import const, is_op, operands
+from paraexport.graph.query import const, is_op, operands
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
 from paraexport.rewrite import LAYOUTS, rewrite

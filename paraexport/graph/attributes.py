@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import Refused
+from paraexport.graph.refusal import Refused
 
 Type = ir.AttributeType
 

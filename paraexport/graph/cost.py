@@ -15,7 +15,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from paraexport.graph.attributes import int_of
-from paraexport.graph.edit import Refused, dims, input_of, is_op, operands
+from paraexport.graph.query import input_of, is_op, operands
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import dims
 from paraexport.graph.summary import BRANCH, Part
 
 SHARED, STACKED = "shared", "all branches"

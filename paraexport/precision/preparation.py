@@ -11,8 +11,9 @@ import onnx_ir as ir
 from paraexport.errors import TraceError
 from paraexport.findings.graphs import Rewrite
 from paraexport.graph.cost import by_node
-from paraexport.graph.edit import Applied, const, is_op, operands
 from paraexport.graph.onnx_file import load
+from paraexport.graph.query import const, is_op, operands
+from paraexport.graph.refusal import Applied
 from paraexport.precision.int8 import for_onnxruntime
 from paraexport.precision.int8.linears import linears
 from paraexport.rewrite import applied, low_precision_steps

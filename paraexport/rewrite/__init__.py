@@ -14,8 +14,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from paraexport.findings.graphs import Rewrite
-from paraexport.graph.edit import Applied
 from paraexport.graph.onnx_file import load, save
+from paraexport.graph.refusal import Applied
 from paraexport.rewrite import canonical
 from paraexport.rewrite.passes import (
     absorb,

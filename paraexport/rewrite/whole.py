@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import onnx_ir as ir
 
 from paraexport.errors import on_one_line
-from paraexport.graph.edit import Applied, Refused
+from paraexport.graph.refusal import Applied, Refused
 
 Pass = Callable[[ir.Graph], Applied]
 Step = Callable[[ir.Model], Applied]

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from paraexport.graph.edit import Applied
+from paraexport.graph.refusal import Applied
 from paraexport.optimizer import optimize
 from paraexport.optimizer.rewriting import Optimized, optimize_here
 from paraexport.rewrite import LAYOUTS

@@ -3,7 +3,9 @@
 import onnx
 import onnx_ir as ir
 
-from paraexport.graph.edit import add_constant, add_node, clean, dims, operands, result, substitute, weight_of
+from paraexport.graph.edit import add_constant, add_node, clean, substitute
+from paraexport.graph.query import operands, result, weight_of
+from paraexport.graph.shapes import dims
 from tests.rewrite.exact import difference
 from tests.rewrite.graphs import graph64, images
 

@@ -19,7 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from paraexport import rewrite
 from paraexport.errors import CheckFailed, InputError, OutputError
 from paraexport.graph import onnx_file
-from paraexport.graph.edit import Applied, add_constant, add_node, const, is_op
+from paraexport.graph.edit import add_constant, add_node
+from paraexport.graph.query import const, is_op
+from paraexport.graph.refusal import Applied
 from paraexport.optimizer import self_check
 from paraexport.optimizer.rewriting import LAYOUT_NAMES, Optimized
 from paraexport.optimizer.rewriting import optimize_here as optimize

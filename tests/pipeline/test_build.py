@@ -16,7 +16,7 @@ from paraexport import rewrite
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
-from paraexport.graph.edit import Applied
+from paraexport.graph.refusal import Applied
 from paraexport.model.spec import Preprocessing
 from paraexport.pipeline.validate import validate
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from paraexport.graph.edit import Applied
+from paraexport.graph.refusal import Applied
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
 from paraexport.precision.half import half, half_cpu

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from paraexport.graph.edit import Applied
+from paraexport.graph.refusal import Applied
 from paraexport.precision.calibration.calibrators import scale_for
 from paraexport.precision.int8 import for_onnxruntime, int8
 from paraexport.precision.int8.linears import linears

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paraexport import targets
-from paraexport.graph.edit import Applied, const, operands
 from paraexport.graph.onnx_file import save
+from paraexport.graph.query import const, operands
+from paraexport.graph.refusal import Applied
 from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.int8 import for_openvino, int8
 from paraexport.precision.int8.quantise import apply

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from paraexport.graph.cost import parts
-from paraexport.graph.edit import Refused
+from paraexport.graph.refusal import Refused
 from paraexport.rewrite import LAYOUTS, foreign_steps
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
 from paraexport.rewrite.passes import equalise, lower

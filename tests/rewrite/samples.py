@@ -13,7 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from paraexport.graph.edit import Applied, clean
+from paraexport.graph.edit import clean
+from paraexport.graph.refusal import Applied
 from paraexport.model.spec import Spec
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, images, traced

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paraexport.graph.cost import multiply_adds
-from paraexport.graph.edit import Applied, const, dims
+from paraexport.graph.query import const
+from paraexport.graph.refusal import Applied
+from paraexport.graph.shapes import dims
 from paraexport.rewrite import applied, canonical, foreign_steps
 from paraexport.rewrite.canonical import attention, gemm, packed, shapes, totals
 from paraexport.rewrite.passes import restore

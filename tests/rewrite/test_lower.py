@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from paraexport.graph.edit import Applied
+from paraexport.graph.refusal import Applied
 from paraexport.rewrite.passes import lower, stack
 from tests.rewrite.exact import EXACT, difference
 from tests.rewrite.graphs import SMALL, count, graph64, images, traced

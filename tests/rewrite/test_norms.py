@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paraexport.graph.edit import const
+from paraexport.graph.query import const
 from paraexport.rewrite.passes import norms
 from tests.rewrite.graphs import count, graph64, images
 from tests.rewrite.samples import (

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, parser, shape_inference
 
 from paraexport.graph.cost import parts
-from paraexport.graph.edit import Refused, add_constant, add_node, const, readers, result, substitute
+from paraexport.graph.edit import add_constant, add_node, substitute
+from paraexport.graph.query import const, readers, result
+from paraexport.graph.refusal import Refused
 from paraexport.rewrite import LAYOUTS, applied, foreign_steps
 from paraexport.rewrite.canonical import attention, packed, prepare, shapes
 from paraexport.rewrite.passes import biases, lower, offsets, select, tidy

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import find, given, settings
 
 from paraexport.graph.cost import by_branch, multiply_adds
-from paraexport.graph.edit import Applied, dims
+from paraexport.graph.refusal import Applied
+from paraexport.graph.shapes import dims
 from paraexport.model.spec import Spec
 from paraexport.rewrite.passes import pool, select
 from tests.rewrite.exact import EXACT, difference

@@ -9,7 +9,9 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from paraexport.graph.edit import Applied, const, dims
+from paraexport.graph.query import const
+from paraexport.graph.refusal import Applied
+from paraexport.graph.shapes import dims
 from paraexport.model.spec import Spec
 from paraexport.rewrite.passes import (
     biases,

@@ -5,7 +5,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from paraexport.graph.edit import Applied
+from paraexport.graph.refusal import Applied
 from paraexport.rewrite.passes import lower, stack, tidy
 from tests.rewrite.exact import EXACT, difference, run
 from tests.rewrite.graphs import count, graph64, images

@@ -7,7 +7,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from paraexport.graph.edit import Applied, Refused, add_constant, clean, result
+from paraexport.graph.edit import add_constant, clean
+from paraexport.graph.query import result
+from paraexport.graph.refusal import Applied, Refused
 from paraexport.rewrite import LAYOUTS, applied, layout_steps
 from paraexport.rewrite.whole import FAULT, on_graph, whole
 from tests.rewrite.samples import check_exact, copy, numbers, small

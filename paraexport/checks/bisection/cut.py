@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from paraexport.checks.bisection.values import Form
-from paraexport.graph.edit import operands
+from paraexport.graph.query import operands
 from paraexport.rewrite.patterns.sums import ancestry
 
 

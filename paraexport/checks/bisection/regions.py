@@ -13,8 +13,8 @@ import onnx_ir as ir
 
 from paraexport.checks.bisection.values import Form
 from paraexport.graph.cost import STACKED_NAME
-from paraexport.graph.edit import const, is_op, operands, readers
 from paraexport.graph.naming import BRANCHES
+from paraexport.graph.query import const, is_op, operands, readers
 from paraexport.graph.summary import BRANCH
 
 STEM, HEAD = "stem", "sum and head"

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from paraexport.checks.bisection.cut import Part
 from paraexport.checks.bisection.values import Array, Form
-from paraexport.graph.edit import add_constant, clean, result
+from paraexport.graph.edit import add_constant, clean
+from paraexport.graph.query import result
 from paraexport.model.spec import INPUT
 
 ANSWER = "answer"

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import const, is_op, operands, read_once, readers
+from paraexport.graph.query import const, is_op, operands, read_once, readers
 from paraexport.precision.half.typed import cast_node
 from paraexport.targets.ort.probe import open_probe
 

@@ -10,7 +10,9 @@ import onnx_ir as ir
 from onnx import defs
 
 from paraexport.graph.attributes import float_of
-from paraexport.graph.edit import Applied, bias_of, const, dims, is_op, operands, readers, scale_of
+from paraexport.graph.query import bias_of, const, is_op, operands, readers, scale_of
+from paraexport.graph.refusal import Applied
+from paraexport.graph.shapes import dims
 from paraexport.precision.half.span import SPANS, Kind, misfit
 
 PRODUCTS = ("Attention", "Conv", "Gemm", "MatMul")

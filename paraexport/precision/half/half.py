@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import Applied
+from paraexport.graph.refusal import Applied
 from paraexport.precision.half.chosen import chosen, ends, values_of, weight_fits
 from paraexport.precision.half.span import Kind
 from paraexport.precision.half.typed import Typed

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import Applied, clean, const, is_op, operands, result
+from paraexport.graph.edit import clean
 from paraexport.graph.free_names import fresh, names_in
+from paraexport.graph.query import const, is_op, operands, result
+from paraexport.graph.refusal import Applied
 from paraexport.precision.half.span import SPANS, Kind
 from paraexport.precision.half.typed import FLOAT, cast_node, insert_cast
 

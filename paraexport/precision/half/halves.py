@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from paraexport.findings.graphs import Lowering, Rewrite
-from paraexport.graph.edit import operands
 from paraexport.graph.onnx_file import save
+from paraexport.graph.query import operands
 from paraexport.model.scores import largest_difference
 from paraexport.precision.calibration.ranges import Images, largest
 from paraexport.precision.data import Data

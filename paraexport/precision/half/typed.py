@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import add_constant, const, is_op, result
+from paraexport.graph.edit import add_constant
 from paraexport.graph.free_names import fresh, names_in
+from paraexport.graph.query import const, is_op, result
 from paraexport.precision.half.span import SPANS, Kind
 
 FLOAT = ir.DataType.FLOAT

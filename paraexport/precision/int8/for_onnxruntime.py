@@ -15,24 +15,13 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.graph.attributes import attribute
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    bias_behind,
-    clean,
-    const,
-    dims,
-    is_op,
-    operands,
-    result,
-    substitute,
-    take_name,
-)
+from paraexport.graph.edit import add_constant, add_node, clean, substitute, take_name
 from paraexport.graph.naming import beside
+from paraexport.graph.query import bias_behind, const, is_op, operands, result
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import dims, require_sizes
 from paraexport.rewrite.patterns.heads import check_plain, scale_of_scores
-from paraexport.rewrite.stacking.views import Sizes, known, sizes_of
+from paraexport.rewrite.stacking.views import Sizes, known
 
 DOMAIN = "com.microsoft"
 HEADS_FIRST, MATRIX = [0, 2, 1, 3], 2
@@ -55,13 +44,13 @@ def attention(graph: ir.Graph) -> Applied:
 def fuse_attention(graph: ir.Graph, node: ir.Node) -> None:
     check_plain(node)
     uncut = [before_heads(value) for value in operands(node)]
-    heads = {known(sizes_of(value)[2:3], "the heads")[0] for value in uncut}
+    heads = {known(require_sizes(value)[2:3], "the heads")[0] for value in uncut}
     if len(heads) != 1:
         raise Refused("several heads of queries share one of keys or values")
     name = node.name or "Attention"
-    sources = [reshaped(graph, node, value, merged(sizes_of(value)), name) for value in uncut]
-    batch, tokens, count, _ = sizes_of(uncut[0])
-    head_dim = known(sizes_of(uncut[2])[3:], "a head")[0]
+    sources = [reshaped(graph, node, value, merged(require_sizes(value)), name) for value in uncut]
+    batch, tokens, count, _ = require_sizes(uncut[0])
+    head_dim = known(require_sizes(uncut[2])[3:], "a head")[0]
     whole = (batch, tokens, known((count,), "the heads")[0] * head_dim)
     attributes = {"num_heads": heads.pop(), "scale": scale_of_scores(node)}
     mixed = own_node(node, "MultiHeadAttention", sources, attributes, name=f"{name}/MultiHeadAttention", shape=whole)
@@ -115,7 +104,7 @@ def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     adding, _ = bias_behind(node) or (None, None) if len(dims(columns) or ()) == MATRIX else (None, None)
     bias = None if adding is None else next((value for value in operands(adding) if is_row(value)), None)
     last = node if adding is None or bias is None else adding
-    name, shape = node.name or "MatMul", sizes_of(result(last))
+    name, shape = node.name or "MatMul", require_sizes(result(last))
     inputs = [integers, columns, step, steps, zero_point, None, bias]
     node.name = f"{name}.before"
     fused = own_node(last, "MatMulIntegerToFloat", inputs, {}, name=name, shape=shape)

@@ -22,27 +22,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    bias_behind,
-    clean,
-    const,
-    is_op,
-    operands,
-    readers,
-    replace_constant,
-    result,
-    substitute,
-    take_name,
-)
+from paraexport.graph.edit import add_constant, add_node, clean, replace_constant, substitute, take_name
 from paraexport.graph.naming import beside
+from paraexport.graph.query import bias_behind, const, is_op, operands, readers, result
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import require_sizes
 from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.int8 import quantise
 from paraexport.precision.int8.linears import linears
-from paraexport.rewrite.stacking.views import Sizes, known, sizes_of
+from paraexport.rewrite.stacking.views import Sizes, known
 
 FUNCTIONS = ("Gelu", "Relu")
 """Of each number; where a sum of values follows, a bias and a zero point cost nothing more there."""
@@ -138,12 +126,12 @@ def widen(graph: ir.Graph, activation: ir.Node, products: Sequence[Product]) -> 
     if not any(one.terms.any() for one in products):
         return 0
     whole = max(math.ceil(int(np.abs(coarse(one.terms)).max()) / LARGEST) for one in products)
-    inner = last_of(sizes_of(result(activation)))
+    inner = last_of(require_sizes(result(activation)))
     if (whole + 1) * FEW > inner:
         raise Refused(f"{whole + 1} columns more than {inner} are too many")
     integers, step, zero = operands(activation)
     columns = padded(graph, activation, padded(graph, activation, integers, whole, WHOLE), 1, 1)
-    name, shape = f"{result(activation).name}/wide", sizes_of(columns)
+    name, shape = f"{result(activation).name}/wide", require_sizes(columns)
     none = add_constant(graph, f"{name}/zero_point", np.zeros_like(array_of(zero)))
     wide = add_node(activation, "DequantizeLinear", [columns, step, none], name=name, shape=shape)
     wide.dtype = ir.DataType.FLOAT
@@ -166,7 +154,7 @@ def padded(graph: ir.Graph, before: ir.Node, value: ir.Value, count: int, number
     """The value, with so many columns of one number behind."""
     if not count:
         return value
-    sizes, name = sizes_of(value), value.name or "value"
+    sizes, name = require_sizes(value), value.name or "value"
     pads = np.zeros(2 * len(sizes), np.int64)
     pads[-1] = count
     filling = add_constant(graph, f"{name}/pad", np.asarray(number, np.uint8))

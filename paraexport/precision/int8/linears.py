@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import const, is_op, is_real, operands
 from paraexport.graph.naming import is_in, is_kept
+from paraexport.graph.query import const, is_op, is_real, operands
 
 PART = re.compile(r"(?:^|/)(branches\.(\d+)(?:/layers\.\d+)?)/")
 IN_BRANCHES = re.compile(r"(?:^|/)branches\.(?:\d+|\*)/")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import readers, result
+from paraexport.graph.query import readers, result
 from paraexport.graph.summary import BRANCH
 from paraexport.precision.int8.linears import is_linear
 from paraexport.rewrite.patterns.sums import all_terms, ancestry, is_inner, is_sum

@@ -14,9 +14,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import Applied, add_constant, add_node, clean, const, operands
+from paraexport.graph.edit import add_constant, add_node, clean
+from paraexport.graph.query import const, operands
+from paraexport.graph.refusal import Applied
+from paraexport.graph.shapes import require_sizes
 from paraexport.precision.calibration.calibrators import Scale
-from paraexport.rewrite.stacking.views import sizes_of
 
 NAME = "int8"
 LARGEST = 127
@@ -51,7 +53,7 @@ def quantised_activation(graph: ir.Graph, before: ir.Node, source: ir.Value, sca
     kind = np.int8 if scale.signed else np.uint8
     step = add_constant(graph, f"{source.name}/scale", np.asarray(scale.scale, np.float32))
     zero = add_constant(graph, f"{source.name}/zero_point", np.asarray(scale.zero_point, kind))
-    shape = sizes_of(source)
+    shape = require_sizes(source)
     integers = add_node(
         before, "QuantizeLinear", [source, step, zero], name=f"{source.name}/QuantizeLinear", shape=shape
     )

@@ -12,24 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.graph.attributes import attribute, axis_of
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_node,
-    clean,
-    const,
-    dims,
-    is_op,
-    operands,
-    opset_of,
-    read_once,
-    readers,
-    result,
-    substitute,
-    take_name,
-)
+from paraexport.graph.edit import add_node, clean, substitute, take_name
 from paraexport.graph.naming import beside
-from paraexport.rewrite.stacking.views import sizes_of
+from paraexport.graph.query import const, is_op, operands, opset_of, read_once, readers, result
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import dims, require_sizes
 
 NAME = "attention"
 MINIMUM_OPSET = 23
@@ -99,7 +86,7 @@ def match(softmax: ir.Node) -> tuple[ir.Node | None, Found | None]:
     heads = {size[1] for size in sizes if size is not None}
     if len(heads) != 1:
         raise Refused("its queries and keys differ in their number of heads")
-    if len({sizes_of(one)[0] for one in (query, key, value)} - {None}) > 1:
+    if len({require_sizes(one)[0] for one in (query, key, value)} - {None}) > 1:
         raise Refused("its queries, keys and values differ in their batch")
     return mixing, Found(query, key, value, as_attribute(factor * left * right, query.dtype))
 
@@ -136,14 +123,14 @@ def fuse(mixing: ir.Node, found: Found) -> None:
     key = turned(mixing, found.turned_key)
     inputs = [found.query, key, found.value]
     name = beside(str(mixing.name), "Attention")
-    made = add_node(mixing, "Attention", inputs, {"scale": found.scale}, name=name, shape=sizes_of(output))
+    made = add_node(mixing, "Attention", inputs, {"scale": found.scale}, name=name, shape=require_sizes(output))
     take_name(made, output)
     substitute(output, made)
 
 
 def turned(before: ir.Node, key: ir.Value) -> ir.Value:
     """[B, h, d, N] -> [B, h, N, d], as one Transpose with the one that made it, or as what that one read."""
-    batch, heads, size, length = sizes_of(key)
+    batch, heads, size, length = require_sizes(key)
     shape = (batch, heads, length, size)
     node = key.producer()
     order, source = SWAPPED, key

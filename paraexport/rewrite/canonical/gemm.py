@@ -6,24 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.graph.attributes import float_of, int_of
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    clean,
-    const,
-    input_of,
-    is_matrix,
-    is_op,
-    operands,
-    opset_of,
-    result,
-    substitute,
-    take_name,
-)
+from paraexport.graph.edit import add_constant, add_node, clean, substitute, take_name
 from paraexport.graph.naming import joined
-from paraexport.rewrite.stacking.views import sizes_of
+from paraexport.graph.query import const, input_of, is_matrix, is_op, operands, opset_of, result
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import require_sizes
 
 NAME = "gemm"
 MINIMUM_OPSET = 7
@@ -61,7 +48,7 @@ def split(graph: ir.Graph, node: ir.Node, made: dict[tuple[ir.Value, bool, float
             scaled = turned if alpha == 1 else (turned.astype(np.float64) * alpha).astype(array.dtype)
             made[key] = add_constant(graph, f"{weight.name}/turned", scaled)
     output = result(node)
-    shape = sizes_of(output) if output.shape is not None else None
+    shape = require_sizes(output) if output.shape is not None else None
     value = add_node(node, "MatMul", [source, made[key]], name=joined(node.name or "", "MatMul"), shape=shape)
     if added is not None and bias is not None:
         scaled = bias if beta == 1 else (bias.astype(np.float64) * beta).astype(bias.dtype)

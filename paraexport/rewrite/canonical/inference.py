@@ -7,7 +7,7 @@ import onnx_ir as ir
 import onnx_ir.serde
 from onnx import defs, shape_inference
 
-from paraexport.graph.edit import const, operands, opset_of
+from paraexport.graph.query import const, operands, opset_of
 
 
 def infer(node: ir.Node) -> None:

@@ -14,7 +14,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import attribute, int_of
-from paraexport.graph.edit import Refused, const, is_op, operands
+from paraexport.graph.query import const, is_op, operands
+from paraexport.graph.refusal import Refused
 
 Entries = NDArray[Any]
 """An array of objects."""

@@ -16,21 +16,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import int_of
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    clean,
-    const,
-    input_of,
-    is_op,
-    operands,
-    readers,
-    substitute,
-    take_name,
-)
-from paraexport.rewrite.patterns.heads import TWO, reshaped, sizes_of, transposed
+from paraexport.graph.edit import add_constant, add_node, clean, substitute, take_name
+from paraexport.graph.query import const, input_of, is_op, operands, readers
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.rewrite.patterns.heads import TWO, fixed_sizes, reshaped, transposed
 from paraexport.rewrite.patterns.products import Product, channels, product_of
 
 NAME = "packed"
@@ -92,7 +81,7 @@ def parts_of(product: Product) -> list[Part]:
     output = product.output
     if output.is_graph_output() or product.node.outputs[0].is_graph_output():
         return []
-    sizes = sizes_of(output)
+    sizes = fixed_sizes(output)
     if len(sizes) != 3:
         return []
     if np.prod(sizes, dtype=float) > MOST_NUMBERS:

@@ -13,19 +13,10 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript.version_converter import ConvertVersionPass
 
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    can_stand_for,
-    clean,
-    const,
-    input_of,
-    is_op,
-    operands,
-    opset_of,
-    substitute,
-)
+from paraexport.graph.edit import can_stand_for, clean, substitute
 from paraexport.graph.free_names import fresh
+from paraexport.graph.query import const, input_of, is_op, operands, opset_of
+from paraexport.graph.refusal import Applied, Refused
 from paraexport.rewrite.whole import by_library
 
 NAME = "prepare"

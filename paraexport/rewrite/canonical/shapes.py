@@ -14,19 +14,11 @@ import onnx_ir as ir
 import onnxscript.optimizer
 
 from paraexport.graph.attributes import attribute, int_of
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    clean,
-    const,
-    is_op,
-    operands,
-    result,
-    substitute,
-)
+from paraexport.graph.edit import add_constant, add_node, clean, substitute
 from paraexport.graph.naming import beside
+from paraexport.graph.query import const, is_op, operands, result
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import named_sizes
 from paraexport.rewrite.canonical.inference import infer
 from paraexport.rewrite.canonical.integers import Entries, Integers
 from paraexport.rewrite.canonical.prepare import constants_to_initializers, why_not
@@ -108,7 +100,7 @@ class Walk:
             return False
         target = rest[0]
         sizes: Sizes = entries.tolist()
-        before = sizes_of(source)
+        before = named_sizes(source)
         if 0 in sizes and not int_of(node, "allowzero", 0):
             copied = [*(before or []), *[None] * len(sizes)]
             sizes = [copied[axis] if size == 0 else size for axis, size in enumerate(sizes)]
@@ -131,7 +123,7 @@ class Walk:
 
     def expand(self, node: ir.Node) -> bool:
         source, target = operands(node)
-        entries, before, value = self.integers.of(target), sizes_of(source), result(node)
+        entries, before, value = self.integers.of(target), named_sizes(source), result(node)
         if entries is None or entries.ndim != 1 or before is None or value.is_graph_output():
             infer(node)
             return False
@@ -152,19 +144,13 @@ class Walk:
 
     def batch_input(self, size: int | str | None) -> ir.Value | None:
         """The input of the graph whose first axis has this name."""
-        named = (value for value in self.graph.inputs if value.shape and sizes_of(value)[:1] == [size])  # type: ignore[index]
+        named = (value for value in self.graph.inputs if value.shape and named_sizes(value)[:1] == [size])  # type: ignore[index]
         return next(named, None) if isinstance(size, str) else None
 
 
 def set_type(value: ir.Value, dtype: ir.DataType | None) -> None:
     if dtype is not None and value.type is None:
         value.type = ir.TensorType(dtype)
-
-
-def sizes_of(value: ir.Value) -> Sizes | None:
-    if value.shape is None:
-        return None
-    return [size if isinstance(size, int) else size.value for size in value.shape]
 
 
 def settled(before: Sizes | None, sizes: Sizes) -> Sizes:

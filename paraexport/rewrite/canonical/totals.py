@@ -8,7 +8,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from paraexport.graph.attributes import attribute
-from paraexport.graph.edit import Applied, clean, const, is_op, operands, result, substitute
+from paraexport.graph.edit import clean, substitute
+from paraexport.graph.query import const, is_op, operands, result
+from paraexport.graph.refusal import Applied
+from paraexport.graph.shapes import are_equal
 from paraexport.rewrite.stacking import gathered_sums
 
 NAME = "totals"
@@ -36,16 +39,6 @@ def without_zeros(adding: ir.Node) -> ir.Value | None:
         if is_zero(zeros) and const(kept) is None and are_equal(kept, result(adding)):
             return kept
     return None
-
-
-def are_equal(one: ir.Value, other: ir.Value) -> bool:
-    """Whether two values certainly have the same shape."""
-    if one.shape is None or other.shape is None or len(one.shape) != len(other.shape):
-        return False
-    return all(
-        size == twin and (isinstance(size, int) or size.value is not None)
-        for size, twin in zip(one.shape, other.shape, strict=True)
-    )
 
 
 def is_zero(value: ir.Value) -> bool:

@@ -18,8 +18,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import Applied, Refused, add_constant, add_node, clean, dims, is_op, substitute
-from paraexport.rewrite.patterns.heads import result_of, scale_of_scores, sizes_of
+from paraexport.graph.edit import add_constant, add_node, clean, substitute
+from paraexport.graph.query import is_op
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import dims
+from paraexport.rewrite.patterns.heads import fixed_sizes, result_of, scale_of_scores
 from paraexport.rewrite.patterns.one_query import Site, check_growth, has_one_query, site_of, too_large_together
 
 NAME = "absorb"
@@ -92,7 +95,7 @@ def rewire(site: Site, made: Constants) -> None:
     """Write the node anew as products of the tokens themselves, and give its readers the result."""
     node, heads = site.attention, site.heads
     keys, values = site.key.source, site.value.source
-    tokens, key_dim, value_dim = sizes_of(keys)[1], sizes_of(keys)[2], sizes_of(values)[2]
+    tokens, key_dim, value_dim = fixed_sizes(keys)[1], fixed_sizes(keys)[2], fixed_sizes(values)[2]
     batch = dims(result_of(node))[:1]  # type: ignore[index]
     name = node.name or NAME
     weight, bias = absorbed_query(site, made)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.graph.edit import Applied, Refused, bias_of, clean, dims, is_op, operands, substitute
+from paraexport.graph.edit import clean, substitute
+from paraexport.graph.query import bias_of, is_op, operands
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import dims
 from paraexport.rewrite.patterns.heads import (
     KEY,
     VALUE,

@@ -11,23 +11,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import attribute, float_of
-from paraexport.graph.edit import (
-    Refused,
-    add_constant,
-    add_node,
-    bias_of,
-    const,
-    input_of,
-    is_op,
-    main_result,
-    operands,
-    read_once,
-    replace_constant,
-    substitute,
-)
+from paraexport.graph.edit import add_constant, add_node, replace_constant, substitute
 from paraexport.graph.naming import beside
+from paraexport.graph.query import bias_of, const, input_of, is_op, main_result, operands, read_once
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import require_sizes
 from paraexport.rewrite.patterns.heads import check_attributes
-from paraexport.rewrite.stacking.views import known, sizes_of
+from paraexport.rewrite.stacking.views import known
 
 MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
@@ -56,8 +46,8 @@ class WrittenOut:
                 raise Refused(f"Attention with {name}")
         if len(operands(node)) != 3 or any(node.inputs[3:]):
             raise Refused("Attention with a mask or a cache")
-        self.shape = sizes_of(main_result(node, "Attention whose cache or scores are read"))
-        query, key, value = (sizes_of(source) for source in operands(node))
+        self.shape = require_sizes(main_result(node, "Attention whose cache or scores are read"))
+        query, key, value = (require_sizes(source) for source in operands(node))
         if not len(query) == len(key) == len(value) == 4:
             raise Refused("Attention of inputs [B, N, h·d]")
         if not query[1] == key[1] == value[1] is not None:
@@ -84,12 +74,12 @@ class WrittenOut:
             assert query.dtype is not None
             number = np.asarray(self.scale, query.dtype.numpy())
             both = [query, add_constant(graph, beside(name, "scale"), number)]
-            query = add_node(node, "Mul", both, name=beside(name, "scaled_query"), shape=sizes_of(query))
-        batch, heads, tokens, head_dim = sizes_of(key)
+            query = add_node(node, "Mul", both, name=beside(name, "scaled_query"), shape=require_sizes(query))
+        batch, heads, tokens, head_dim = require_sizes(key)
         turned = {"perm": [0, 1, 3, 2]}
         key_shape = (batch, heads, head_dim, tokens)
         key = add_node(node, "Transpose", [key], turned, name=beside(name, "turned_key"), shape=key_shape)
-        shape = (*sizes_of(query)[:3], tokens)
+        shape = (*require_sizes(query)[:3], tokens)
         scores = add_node(node, "MatMul", [query, key], name=beside(name, "scores"), shape=shape)
         shares = add_node(node, "Softmax", [scores], {"axis": -1}, name=beside(name, "Softmax"), shape=shape)
         mixed = add_node(node, "MatMul", [shares, value], name=beside(name, "mixed"), shape=self.shape)

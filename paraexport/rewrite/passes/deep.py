@@ -14,23 +14,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import (
-    Applied,
-    add_constant,
-    add_node,
-    clean,
-    const,
-    dims,
-    operands,
-    read_once,
-    result,
-    substitute,
-    take_name,
-    weight_of,
-)
+from paraexport.graph.edit import add_constant, add_node, clean, substitute, take_name
 from paraexport.graph.naming import beside, joined, shared_scope
+from paraexport.graph.query import const, operands, read_once, result, weight_of
+from paraexport.graph.refusal import Applied
+from paraexport.graph.shapes import dims, require_sizes
 from paraexport.rewrite.patterns.sums import added, all_terms, is_inner, is_sum, tree
-from paraexport.rewrite.stacking.views import sizes_of
 
 NAME = "deep"
 UNLIKE = "its input is not as large as that of the other products"
@@ -89,7 +78,7 @@ def merge(graph: ir.Graph, root: ir.Node, terms: Sequence[ir.Value], products: S
         weights.setdefault(operands(node)[0], []).append(weight)
     name = product_name([node.name for node in nodes])
     inputs, deep = list(weights), np.concatenate([added(alike) for alike in weights.values()])
-    lead, shape = sizes_of(inputs[0])[:-1], sizes_of(total)
+    lead, shape = require_sizes(inputs[0])[:-1], require_sizes(total)
     if len(inputs) > 1:
         wide = (*lead, deep.shape[0])
         inputs = [add_node(root, "Concat", inputs, {"axis": len(lead)}, name=beside(name, "Concat"), shape=wide)]
@@ -115,7 +104,7 @@ def is_as_large(term: ir.Value, first: ir.Value) -> bool:
 
 def alike_but_for_channels(one: ir.Value, other: ir.Value) -> bool:
     """Whether all axes but the last are of one length; two free lengths of different names need not be."""
-    sides = [sizes_of(value)[:-1] for value in (one, other)]
+    sides = [require_sizes(value)[:-1] for value in (one, other)]
     if len(sides[0]) != len(sides[1]):
         return False
     for size, twin in zip(*sides, strict=True):

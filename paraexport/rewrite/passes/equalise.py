@@ -17,7 +17,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import Applied, Refused, clean, is_op, main_result, operands
+from paraexport.graph.edit import clean
+from paraexport.graph.query import is_op, main_result, operands
+from paraexport.graph.refusal import Applied, Refused
 from paraexport.rewrite.patterns.heads import (
     VALUE,
     channels_after,

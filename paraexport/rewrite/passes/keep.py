@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import Applied
 from paraexport.graph.naming import KEPT, is_in, is_kept
+from paraexport.graph.refusal import Applied
 
 NAME = "keep"
 

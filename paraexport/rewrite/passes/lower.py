@@ -13,7 +13,9 @@ import onnx_ir as ir
 from onnx import defs
 
 from paraexport.graph.attributes import int_of
-from paraexport.graph.edit import Applied, Refused, clean, is_op, operands
+from paraexport.graph.edit import clean
+from paraexport.graph.query import is_op, operands
+from paraexport.graph.refusal import Applied, Refused
 from paraexport.rewrite.passes.decompose import WrittenOut
 
 NAME = "lower"

@@ -15,22 +15,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import axis_of, float_of, int_of
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    clean,
-    const,
-    dims,
-    input_of,
-    is_op,
-    main_result,
-    operands,
-    substitute,
-    take_name,
-)
+from paraexport.graph.edit import add_constant, add_node, clean, substitute, take_name
 from paraexport.graph.naming import joined, shared_scope
+from paraexport.graph.query import const, input_of, is_op, main_result, operands
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import dims
 from paraexport.rewrite.patterns.products import products_reading
 
 NAME = "norms"

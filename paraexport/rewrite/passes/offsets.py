@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.graph.edit import Applied, Refused, bias_of, clean, result
+from paraexport.graph.edit import clean
+from paraexport.graph.query import bias_of, result
+from paraexport.graph.refusal import Applied, Refused
 from paraexport.rewrite.patterns.products import channels, products_reading, set_bias, set_source, worth_folding
 
 NAME = "offsets"

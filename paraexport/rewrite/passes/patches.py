@@ -16,19 +16,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import attribute
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    clean,
-    dims,
-    is_op,
-    only_reader,
-    operands,
-    readers,
-    replace_constant,
-    result,
-)
+from paraexport.graph.edit import add_constant, clean, replace_constant
+from paraexport.graph.query import is_op, only_reader, operands, readers, result
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import dims
 from paraexport.rewrite.patterns.products import Product, products_reading
 
 NAME = "patches"

@@ -21,19 +21,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import counted, int_of
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    clean,
-    const,
-    input_of,
-    is_op,
-    operands,
-    opset_of,
-)
-from paraexport.rewrite.patterns.axes import LINEAR, broadcast, shape_of
+from paraexport.graph.edit import add_constant, add_node, clean
+from paraexport.graph.query import const, input_of, is_op, operands, opset_of
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import require_dims
+from paraexport.rewrite.patterns.axes import LINEAR, broadcast
 from paraexport.rewrite.patterns.demand import MINIMUM_OPSET, Asks, Part, Plan, Root, Rule, plan, rebuild, shortened
 
 NAME = "pool"
@@ -83,7 +75,7 @@ def pooling(node: ir.Node) -> Root | None:
     """The axis that a ReduceMean averages, or None where there is nothing to gain. Refused where it is not just one."""
     if not is_op(node, "ReduceMean") or const(node.inputs[0]) is not None:
         return None
-    shape = shape_of(operands(node)[0])
+    shape = require_dims(operands(node)[0])
     over = const(input_of(node, 1))
     if over is None:
         raise Refused("its axes are not listed")

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import Applied, is_op, opset_of
+from paraexport.graph.query import is_op, opset_of
+from paraexport.graph.refusal import Applied
 from paraexport.rewrite.canonical.prepare import OPSET
 from paraexport.rewrite.passes import lower, tidy
 

@@ -14,18 +14,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    clean,
-    only_reader,
-    read_once,
-    readers,
-    result,
-    scale_of,
-    substitute,
-    take_name,
-)
+from paraexport.graph.edit import clean, substitute, take_name
+from paraexport.graph.query import only_reader, read_once, readers, result, scale_of
+from paraexport.graph.refusal import Applied, Refused
 from paraexport.rewrite.patterns.products import (
     MAX_COPIES,
     Axis,

@@ -22,20 +22,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import axis_of, counted, int_of
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_constant,
-    add_node,
-    clean,
-    const,
-    is_op,
-    operands,
-    opset_of,
-    result,
-)
+from paraexport.graph.edit import add_constant, add_node, clean
+from paraexport.graph.query import const, is_op, operands, opset_of, result
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import require_dims
 from paraexport.rewrite.patterns import axes
-from paraexport.rewrite.patterns.axes import LINEAR, broadcast, shape_of
+from paraexport.rewrite.patterns.axes import LINEAR, broadcast
 from paraexport.rewrite.patterns.demand import MINIMUM_OPSET, Asks, Part, Root, Rule, plan, rebuild, shortened
 from paraexport.rewrite.patterns.heads import check_attributes
 
@@ -96,7 +88,7 @@ def selection(node: ir.Node) -> Root | None:
 
 
 def gathered(node: ir.Node) -> Root | None:
-    shape, index = shape_of(operands(node)[0]), const(node.inputs[1])
+    shape, index = require_dims(operands(node)[0]), const(node.inputs[1])
     axis = axis_of(node, len(shape), 0)
     size = shape[axis]
     if index is None:
@@ -114,7 +106,7 @@ def gathered(node: ir.Node) -> Root | None:
 
 
 def sliced(node: ir.Node) -> Root | None:
-    shape = shape_of(operands(node)[0])
+    shape = require_dims(operands(node)[0])
     given = [None if value is None else const(value) for value in (*node.inputs[1:], None, None)][:4]
     if any(array is None and value is not None for array, value in zip(given, node.inputs[1:], strict=False)):
         raise Refused("its range is not constant")
@@ -144,20 +136,20 @@ def sliced(node: ir.Node) -> Root | None:
 
 def matmul(node: ir.Node, part: Part) -> Asks:
     """Rows, columns, or some of the matrices."""
-    rank = len(shape_of(result(node)))
-    ranks = [len(shape_of(value)) for value in operands(node)]
+    rank = len(require_dims(result(node)))
+    ranks = [len(require_dims(value)) for value in operands(node)]
     return broadcast(node, part) if part.axis < rank - 2 and min(ranks) >= 2 else axes.matmul(node, part)
 
 
 def normalization(node: ir.Node, part: Part) -> Asks:
     """Each slice over `axis` and what follows it is normalised by itself."""
-    if part.axis >= axis_of(node, len(shape_of(result(node))), -1):
+    if part.axis >= axis_of(node, len(require_dims(result(node))), -1):
         raise Refused("the axis is normalised over")
     return broadcast(node, part)
 
 
 def softmax(node: ir.Node, part: Part) -> Asks:
-    if part.axis == axis_of(node, len(shape_of(result(node))), -1):
+    if part.axis == axis_of(node, len(require_dims(result(node))), -1):
         raise Refused("the axis is normalised over")
     return {0: part}
 
@@ -169,7 +161,7 @@ def attention(node: ir.Node, part: Part) -> Asks:
     check_attributes(node)
     if len(operands(node)) > 3:
         raise Refused("it has a mask or a cache")
-    if part.axis != len(shape_of(result(node))) - 2:
+    if part.axis != len(require_dims(result(node))) - 2:
         raise Refused("the part is not one of queries")
     return {0: part}
 
@@ -181,7 +173,7 @@ def concat(node: ir.Node, part: Part) -> Asks:
     assert isinstance(part, Window)
     first = 0
     for index, value in enumerate(operands(node)):
-        size = shape_of(value)[part.axis]
+        size = require_dims(value)[part.axis]
         if size is None or part.start < first:
             break
         if part.start + part.length <= first + size:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import Applied, bias_of, is_op, readers
+from paraexport.graph.query import bias_of, is_op, readers
+from paraexport.graph.refusal import Applied
 
 NAME = "skips"
 

@@ -18,27 +18,19 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import (
-    Applied,
-    Refused,
-    add_node,
-    clean,
-    const,
-    opset_of,
-    readers,
-    result,
-    substitute,
-    take_name,
-)
+from paraexport.graph.edit import add_node, clean, substitute, take_name
 from paraexport.graph.naming import BRANCHES
 from paraexport.graph.onnx_file import weights_bytes
+from paraexport.graph.query import const, opset_of, readers, result
+from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.shapes import require_sizes
 from paraexport.rewrite.patterns.sums import ancestry, branch_leaves, is_inner, is_sum, look_like_branches, tree
 from paraexport.rewrite.stacking import gathered_sums
 from paraexport.rewrite.stacking.alike import Signatures, first_difference
 from paraexport.rewrite.stacking.batching import At, Batch, Tuple
 from paraexport.rewrite.stacking.batching_rules import RULES
 from paraexport.rewrite.stacking.branch_sum import BranchSum
-from paraexport.rewrite.stacking.views import Plan, Source, materialise, sizes_of
+from paraexport.rewrite.stacking.views import Plan, Source, materialise
 
 NAME = "stack"
 MINIMUM_OPSET = 14
@@ -156,6 +148,6 @@ def rewire(graph: ir.Graph, root: ir.Node, rest: Sequence[ir.Value], done: Seque
     values = materialise(graph, terms, root)
     op_type = "Add" if len(values) == 2 else "Sum"
     name = f"{BRANCHES}/{op_type}"
-    new = values[0] if len(values) == 1 else add_node(root, op_type, values, name=name, shape=sizes_of(total))
+    new = values[0] if len(values) == 1 else add_node(root, op_type, values, name=name, shape=require_sizes(total))
     take_name(new, total)
     substitute(total, new)

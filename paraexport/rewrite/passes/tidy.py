@@ -15,7 +15,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import attribute
-from paraexport.graph.edit import Applied, can_stand_for, clean, const, input_of, is_op, operands, result, substitute
+from paraexport.graph.edit import can_stand_for, clean, substitute
+from paraexport.graph.query import const, input_of, is_op, operands, result
+from paraexport.graph.refusal import Applied
 from paraexport.graph.summary import RANDOM
 from paraexport.rewrite.stacking.alike import attribute_key, domain, why_unique
 

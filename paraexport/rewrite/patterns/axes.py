@@ -12,20 +12,15 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from paraexport.graph.attributes import axis_of, int_of, ints_of
-from paraexport.graph.edit import Dims, Refused, const, dims, operands, result
+from paraexport.graph.query import const, operands, result
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import Dims, require_dims
 from paraexport.rewrite.patterns.demand import Ask, Asks, Part, Rule
-
-
-def shape_of(value: ir.Value) -> Dims:
-    shape = dims(value)
-    if shape is None:
-        raise Refused(f"the shape of `{value.name}` is not known")
-    return shape
 
 
 def aligned(value: ir.Value, rank: int, part: Part) -> Part | None:
     """The part of an operand broadcast to a result of `rank`; None where it is the same all along the axis."""
-    shape = shape_of(value)
+    shape = require_dims(value)
     axis = part.axis - (rank - len(shape))
     if axis < 0 or shape[axis] == 1:
         return None
@@ -36,15 +31,15 @@ def aligned(value: ir.Value, rank: int, part: Part) -> Part | None:
 
 def broadcast(node: ir.Node, part: Part) -> Asks:
     """out[i] = f(a[i], b[i], …), where an operand of length 1 along the axis is read whole."""
-    rank = len(shape_of(result(node)))
+    rank = len(require_dims(result(node)))
     parts = {index: aligned(value, rank, part) for index, value in enumerate(node.inputs) if value is not None}
     return {index: found for index, found in parts.items() if found is not None}
 
 
 def matmul(node: ir.Node, part: Part) -> Asks:
     """out[…, i, j] = Σ_k a[…, i, k] b[…, k, j]: rows take rows of a, columns take columns of b."""
-    ranks = [len(shape_of(value)) for value in operands(node)]
-    rank = len(shape_of(result(node)))
+    ranks = [len(require_dims(value)) for value in operands(node)]
+    rank = len(require_dims(result(node)))
     if min(ranks) < 2:
         raise Refused("a factor is a vector")
     if part.axis < rank - 2:
@@ -67,7 +62,7 @@ def gemm(node: ir.Node, part: Part) -> Asks:
 
 def transpose(node: ir.Node, part: Part) -> Asks:
     """out[…, i, …] = a[…, i, …] with the axes in another order."""
-    rank = len(shape_of(result(node)))
+    rank = len(require_dims(result(node)))
     permutation = ints_of(node, "perm", tuple(reversed(range(rank))))
     if len(permutation) != rank:
         raise Refused(f"it orders {len(permutation)} axes of {rank}")
@@ -84,7 +79,7 @@ def reshape(node: ir.Node, part: Part) -> Asks:
     lengths = [int(number) for number in numbers]
     if axis < len(lengths) and lengths[axis] == 0 and not int_of(node, "allowzero", 0):
         # This zero copies the length of the operand's axis, which gets shorter.
-        lengths[axis] = shape_of(data)[axis] or 0
+        lengths[axis] = require_dims(data)[axis] or 0
     lengths[part.axis] = part.length
     return {0: part.at(axis), 1: tuple(lengths)}
 
@@ -98,7 +93,7 @@ def squeeze(node: ir.Node, part: Part) -> Asks:
 
 def kept_axis(node: ir.Node, part: Part) -> int:
     """The operand's axis that has the result's length and as many elements behind it, hence the same entries."""
-    shape, sizes = shape_of(operands(node)[0]), shape_of(result(node))
+    shape, sizes = require_dims(operands(node)[0]), require_dims(result(node))
     behind = elements(sizes[part.axis + 1 :])
     for axis, size in enumerate(shape):
         if behind and size == sizes[part.axis] and elements(shape[axis + 1 :]) == behind:
@@ -119,7 +114,7 @@ def concat(node: ir.Node, part: Part) -> Asks:
 
 
 def joined_axis(node: ir.Node) -> int:
-    return axis_of(node, len(shape_of(result(node))))
+    return axis_of(node, len(require_dims(result(node))))
 
 
 LINEAR: Mapping[str, Rule] = {

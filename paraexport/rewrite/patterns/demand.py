@@ -17,8 +17,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import Refused, add_constant, add_node, const, dims, operands, result, substitute
+from paraexport.graph.edit import add_constant, add_node, substitute
 from paraexport.graph.naming import beside
+from paraexport.graph.query import const, operands, result
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import dims
 
 MINIMUM_OPSET = 18
 """Since then ReduceMean and Squeeze take their axes as an input, and Softmax normalises one axis."""

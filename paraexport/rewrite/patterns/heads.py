@@ -12,18 +12,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import attribute, int_of, ints_of
-from paraexport.graph.edit import (
-    Refused,
-    const,
-    dims,
-    input_of,
-    is_op,
-    main_result,
-    only_reader,
-    operands,
-    read_once,
-    result,
-)
+from paraexport.graph.query import const, input_of, is_op, main_result, only_reader, operands, read_once, result
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import dims, require_fixed
 
 QUERY, KEY, VALUE = 0, 1, 2
 TWO = 2
@@ -102,7 +93,7 @@ def channels_in_heads(source: ir.Value, views: list[ir.Node], attention: ir.Node
     Raises:
         Refused: the views do not keep batch and tokens apart from the channels.
     """
-    sizes = sizes_of(source)
+    sizes = fixed_sizes(source)
     seen = through(np.broadcast_to(np.arange(sizes[-1]), sizes), views)
     token_axis = 1 if int_of(attention, "q_num_heads", 0) else 2
     if seen.ndim != (3 if token_axis == 1 else 4):
@@ -116,7 +107,7 @@ def channels_after(heads: NDArray[np.intp], attention: ir.Node, views: list[ir.N
     Raises:
         Refused: heads of queries and values differ in number, or the views mix channels and tokens.
     """
-    sizes = sizes_of(result_of(attention))
+    sizes = fixed_sizes(result_of(attention))
     if heads.ndim == 2:
         if sizes[1] != heads.shape[0]:
             raise Refused(f"{sizes[1]} heads of queries share {heads.shape[0]} heads of values")
@@ -131,15 +122,9 @@ def result_of(attention: ir.Node) -> ir.Value:
     return attention.outputs[0]
 
 
-def sizes_of(value: ir.Value) -> tuple[int, ...]:
-    """The sizes of a value whose first axis alone may be free."""
-    first, *rest = dims(value) or (None,)
-    known = [size for size in rest if size is not None]
-    if not rest or len(known) < len(rest):
-        raise Refused(f"the shape of {value.name} is not known")
-    if 0 in (first, *known):
-        raise Refused(f"{value.name} is empty")
-    return (TWO if first is None else first, *known)
+def fixed_sizes(value: ir.Value) -> tuple[int, ...]:
+    """The sizes of a value; a free batch stands as `TWO`, so that views can be tried on an array of that shape."""
+    return require_fixed(value, TWO)
 
 
 def through(array: NDArray[Any], views: list[ir.Node]) -> NDArray[Any]:

@@ -9,7 +9,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import Refused, dims, is_op, operands
+from paraexport.graph.query import is_op, operands
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import dims
 from paraexport.rewrite.patterns.heads import (
     KEY,
     QUERY,
@@ -17,9 +19,9 @@ from paraexport.rewrite.patterns.heads import (
     channels_after,
     channels_in_heads,
     check_plain,
+    fixed_sizes,
     result_of,
     scale_of_scores,
-    sizes_of,
     through,
     views_after,
     views_before,
@@ -86,7 +88,7 @@ def site_of(attention: ir.Node) -> Site:
             raise Refused(f"{source.name} is no product by a constant")
         if index != QUERY and product.bias is not None:
             raise Refused(f"{source.name} has a bias")
-        if len(sizes_of(product.source)) != 3 or len(sizes_of(source)) != 3:
+        if len(fixed_sizes(product.source)) != 3 or len(fixed_sizes(source)) != 3:
             raise Refused(f"{product.source.name} is not [B, N, D]")
         heads = channels_in_heads(source, views, attention)
         check_in_order(source, views)
@@ -96,11 +98,11 @@ def site_of(attention: ir.Node) -> Site:
     (query, query_heads), (key, key_heads), (value, value_heads) = found
     if not len(query_heads) == len(key_heads) == len(value_heads):
         raise Refused("several heads of queries share one of keys or values")
-    if sizes_of(query.source)[1] != 1:
+    if fixed_sizes(query.source)[1] != 1:
         raise Refused(f"{query.source.name} has several tokens")
     mixed, views = views_after(result_of(attention))
     products, others = products_reading(mixed)
-    if others or len(products) != 1 or not is_op(products[0].node, "MatMul") or sizes_of(mixed)[1:-1] != (1,):
+    if others or len(products) != 1 or not is_op(products[0].node, "MatMul") or fixed_sizes(mixed)[1:-1] != (1,):
         raise Refused(f"not one product alone reads {mixed.name}")
     rows = channels_after(value_heads, attention, views)
     of_head = tuple(columns_and_rows(columns, rows) for columns in value_heads)
@@ -109,7 +111,7 @@ def site_of(attention: ir.Node) -> Site:
 
 def check_in_order(source: ir.Value, views: list[ir.Node]) -> None:
     """Raise unless `views` take [B, N, C] to [B, h, N, d] with images and tokens where they were."""
-    sizes = sizes_of(source)
+    sizes = fixed_sizes(source)
     for axis, place in ((0, 0), (1, 2)):
         index = np.arange(sizes[axis]).reshape([-1 if one == axis else 1 for one in range(3)])
         seen = through(np.broadcast_to(index, sizes), views)
@@ -127,7 +129,7 @@ def columns_and_rows(columns: Heads, rows: Heads) -> Heads:
 def check_growth(site: Site) -> None:
     """Raise where the weights grow too much, or, with few tokens, the arithmetic grows at all."""
     query, key, value, out = (product.weight for product in (site.query, site.key, site.value, site.out))
-    tokens = sizes_of(site.key.source)[1]
+    tokens = fixed_sizes(site.key.source)[1]
     old, new = query.size + key.size + value.size + out.size, site.query_size + site.output_size
     if new > MOST_GROWTH * old:
         raise Refused(f"its weights would grow {new / old:.1f} times with {site.heads} heads")

@@ -13,27 +13,22 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import float_of, int_of
-from paraexport.graph.edit import (
-    Refused,
-    add_constant,
-    add_node,
+from paraexport.graph.edit import add_constant, add_node, rename, replace_constant, substitute, take_name
+from paraexport.graph.query import (
     bias_behind,
     bias_of,
     const,
-    dims,
     input_of,
     is_matrix,
     is_op,
     operands,
     readers,
-    rename,
-    replace_constant,
     result,
     scale_of,
-    substitute,
-    take_name,
     weight_of,
 )
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import dims
 
 Axis = Literal["rows", "columns"]
 MAX_COPIES = 2

@@ -11,7 +11,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import const, dims, is_op, operands, read_once, result, weight_of
+from paraexport.graph.query import const, is_op, operands, read_once, result, weight_of
+from paraexport.graph.shapes import dims
 from paraexport.rewrite.stacking.alike import Signatures
 
 

@@ -11,8 +11,9 @@ from collections.abc import Hashable
 
 import onnx_ir as ir
 
-from paraexport.graph.edit import const, dims
 from paraexport.graph.naming import is_kept
+from paraexport.graph.query import const
+from paraexport.graph.shapes import dims
 from paraexport.graph.summary import RANDOM
 
 MISSING = -1

@@ -12,20 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.graph.attributes import attribute
-from paraexport.graph.edit import Refused, const, result, weight_of
 from paraexport.graph.naming import stacked_name
-from paraexport.rewrite.stacking.views import (
-    Attributes,
-    Constants,
-    Plan,
-    Shared,
-    Sizes,
-    Source,
-    Stacked,
-    Step,
-    View,
-    sizes_of,
-)
+from paraexport.graph.query import const, result, weight_of
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import require_sizes
+from paraexport.rewrite.stacking.views import Attributes, Constants, Plan, Shared, Sizes, Source, Stacked, Step, View
 
 Tuple = tuple[ir.Value, ...]
 """One value of each branch."""
@@ -50,7 +41,7 @@ class Place:
     @property
     def sizes(self) -> Sizes:
         """Of the result in one branch."""
-        return sizes_of(result(self.first))
+        return require_sizes(result(self.first))
 
     @property
     def dtype(self) -> ir.DataType | None:
@@ -98,13 +89,13 @@ class Batch:
         if len(arrays) == len(values):
             same = all(value is values[0] for value in values)
             return Constants(values, arrays, same or all(np.array_equal(array, arrays[0]) for array in arrays))
-        return Shared(values[0], sizes_of(values[0])) if all(value is values[0] for value in values) else None
+        return Shared(values[0], require_sizes(values[0])) if all(value is values[0] for value in values) else None
 
     def apply_rule(self, values: Tuple) -> View:
         nodes = producers(values)
         inputs = [None if source is None else self.views[source] for source in inputs_of(values)]
         if all(view is None or is_same(view) for view in inputs):
-            return Shared(values[0], sizes_of(values[0]))
+            return Shared(values[0], require_sizes(values[0]))
         rule = self.rules.get(nodes[0].op_type) if nodes[0].domain in {"", "ai.onnx"} else None
         if rule is None:
             raise At(nodes[0], f"no rule says how to stack {nodes[0].op_type}")

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.graph.attributes import axis_of, float_of, int_of
-from paraexport.graph.edit import Refused
 from paraexport.graph.naming import beside
+from paraexport.graph.refusal import Refused
 from paraexport.rewrite.stacking.batching import Place, Rule, attributes_of, is_same, on_branches, parameters, stacked
 from paraexport.rewrite.stacking.elementwise import elementwise, operand
 from paraexport.rewrite.stacking.shape_rules import SHAPE_RULES

@@ -8,11 +8,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import Refused, read_once, weight_of
 from paraexport.graph.naming import beside, stacked_name
+from paraexport.graph.query import read_once, weight_of
+from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import require_sizes
 from paraexport.rewrite.patterns.sums import added, is_inner, terms_of
 from paraexport.rewrite.stacking.batching import At, Batch, Tuple, inputs_of, producers
-from paraexport.rewrite.stacking.views import FULL, Constants, Shared, Source, Stacked, Step, View, Weight, sizes_of
+from paraexport.rewrite.stacking.views import FULL, Constants, Shared, Source, Stacked, Step, View, Weight
 
 Array = NDArray[Any]
 
@@ -72,7 +74,7 @@ class BranchSum:
             assert isinstance(view, Stacked)
             source = self.plan.laid_out(view, len(view.sizes) - 1).source
             stacked = self.plan.weight(weights, 0, beside(name, "weight"))
-        return Step("MatMul", (source, stacked), {}, name, sizes_of(values[0]), values[0].dtype)
+        return Step("MatMul", (source, stacked), {}, name, require_sizes(values[0]), values[0].dtype)
 
     def total(self, values: Tuple, view: Shared | Stacked) -> Step:
         """The sum over the branch axis, wherever it is; L times a shared value."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from paraexport.graph.edit import Refused
 from paraexport.graph.naming import beside
+from paraexport.graph.refusal import Refused
 from paraexport.rewrite.stacking.views import (
     FULL,
     SPLIT,

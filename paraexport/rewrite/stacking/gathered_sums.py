@@ -5,9 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from paraexport.graph.attributes import axis_of, int_of
-from paraexport.graph.edit import add_node, const, dims, input_of, is_op, operands, result, substitute, take_name
+from paraexport.graph.edit import add_node, substitute, take_name
 from paraexport.graph.naming import beside
-from paraexport.rewrite.stacking.views import sizes_of
+from paraexport.graph.query import const, input_of, is_op, operands, result
+from paraexport.graph.shapes import dims, require_sizes
 
 
 def apply(graph: ir.Graph) -> int:
@@ -19,7 +20,7 @@ def apply(graph: ir.Graph) -> int:
     found = [(node, terms) for node in graph if (terms := stacked_terms(node))]
     for node, terms in found:
         name = beside(node.name or "", "Sum")
-        new = add_node(node, "Sum", terms, name=name, shape=sizes_of(result(node)))
+        new = add_node(node, "Sum", terms, name=name, shape=require_sizes(result(node)))
         take_name(new, result(node))
         substitute(result(node), new)
     return len(found)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from paraexport.graph.attributes import attribute, axis_of, counted, int_of, ints_of
-from paraexport.graph.edit import Refused
+from paraexport.graph.refusal import Refused
 from paraexport.rewrite.stacking.batching import Place, Rule, is_same, on_branches, parameters, stacked
 from paraexport.rewrite.stacking.views import SAMPLES, Constants, Stacked, View, known, product
 

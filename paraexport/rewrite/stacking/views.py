@@ -22,8 +22,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import Refused, add_constant, add_node
+from paraexport.graph.edit import add_constant, add_node
 from paraexport.graph.naming import beside
+from paraexport.graph.refusal import Refused
 
 SPLIT, FULL, SAMPLES = -1, -2, 0
 Size = int | str | None
@@ -86,14 +87,6 @@ class Stacked:
 
 
 View = Shared | Constants | Stacked
-
-
-def sizes_of(value: ir.Value) -> Sizes:
-    """The shape of a value, with the names of its symbolic axes, but for those that shape inference made up."""
-    if value.shape is None:
-        raise Refused(f"the shape of {value.name} is not known")
-    sizes = [size if isinstance(size, int) else size.value for size in value.shape]
-    return tuple(None if isinstance(size, str) and size.startswith("unk__") else size for size in sizes)
 
 
 def known(sizes: Sequence[Size], what: str) -> tuple[int, ...]:

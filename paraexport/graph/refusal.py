@@ -1,0 +1,24 @@
+"""What a pass reports: how often its rule applied, and where and why it did not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+
+class Refused(Exception):
+    """A rule does not apply here; the message is the reason, for people."""
+
+
+@dataclass
+class Applied:
+    """What one pass did."""
+
+    name: str
+    times: int = 0
+    refusals: list[str] = field(default_factory=list)
+    """`node: reason`, one line for each place where the rule nearly applied."""
+
+    def refuse(self, node: ir.Node, reason: object) -> None:
+        self.refusals.append(f"{node.name or node.op_type}: {reason}")

@@ -11,7 +11,7 @@ Stacked branches share their nodes. They are one part, and slices of what it giv
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from paraexport.engine import Engine
 from paraexport.findings.bisection import Bisection, PartDifference
 from paraexport.findings.checks import Check
 from paraexport.graph.onnx_file import load
+from paraexport.system.memory import give_back
 from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Progress, silent
 
@@ -113,13 +114,21 @@ def of_failure(
 
 def worst_batch(made: Bundle, reference: Reference, images: Array) -> tuple[Array, float]:
     """The images at the batch at which the engine is off the most, and by how much."""
-    engine, output = Engine(made), made.manifest.outputs[0].name
+    output = made.manifest.outputs[0].name
     most_at_once, chosen = made.manifest.max_batch, targets.optima(made.manifest.target, made.files)
     sizes = {min(size, most_at_once) for size in (*BATCH_SIZES, *chosen, len(images), most_at_once)}
     tried = {size: np.resize(images, (size, *images.shape[1:])) for size in sorted(sizes)}
-    off = {size: distance(reference.floats([output], batch)[output], engine(batch)) for size, batch in tried.items()}
+    answers = answers_to(made, tried)
+    give_back(made.size_bytes)
+    off = {size: distance(reference.floats([output], batch)[output], answers[size]) for size, batch in tried.items()}
     most = max(off, key=lambda size: off[size])
     return tried[most], off[most]
+
+
+def answers_to(made: Bundle, batches: Mapping[int, Array]) -> dict[int, Array]:
+    """What the engine answers; it is closed afterwards, so that its weights are not held beside those of the graph."""
+    engine = Engine(made)
+    return {size: engine(batch) for size, batch in batches.items()}
 
 
 def worst(found: list[PartDifference], limit: float) -> PartDifference | None:

@@ -183,10 +183,9 @@ def table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def check_row(check: Check) -> list[str]:
-    kind = {True: "passed", False: "failed", None: "open"}[check.passed]
-    verdict = {True: "passed", False: "failed", None: "not run"}[check.passed]
+    kind = "open" if check.passed is None else check.verdict
     values = [number(check.value), number(check.limit), cell(check.unit), cell(check.samples, "number")]
-    return [cell(check.name), *values, cell(verdict, kind), cell(check.reason)]
+    return [cell(check.name), *values, cell(check.verdict, kind), cell(check.reason)]
 
 
 def fields(values: dict[str, object] | dict[str, str]) -> str:

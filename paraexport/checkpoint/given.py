@@ -23,6 +23,8 @@ Value = TypeVar("Value")
 
 PatchOrder = Literal["channel_last", "channel_first"]
 """How a Linear reads the pixels of a patch: (row, column, channel), or (channel, row, column) as `nn.Unfold` gives."""
+Join = Literal["sum"]
+"""How the branches join; no other way is built."""
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "residual": get_args(Residual),
     "activation": get_args(Activation),
@@ -32,6 +34,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "interpolation": get_args(Interpolation),
     "patch_order": get_args(PatchOrder),
     "scores": get_args(ScoreWord),
+    "join": get_args(Join),
 }
 Size: TypeAlias = tuple[int, int]
 NO_OPTION: Mapping[str, object] = {"option": False}
@@ -69,6 +72,7 @@ class Given:
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = None
     scores: ScoreWord | None = None
+    join: Join | None = None
     crop_pct: float | None = field(default=None, metadata=NO_OPTION)
     """timm's: every side is resized to ⌊side / crop_pct⌋ before the centre is cut out."""
     squash: bool | None = field(default=None, metadata=NO_OPTION)

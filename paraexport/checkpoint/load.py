@@ -17,6 +17,7 @@ from paraexport.checkpoint.build import build, keep_branches
 from paraexport.checkpoint.canonical import canonicalise
 from paraexport.checkpoint.config import parse_config
 from paraexport.checkpoint.config_files import configs_beside
+from paraexport.checkpoint.conventions.convention import Convention
 from paraexport.checkpoint.custom import call_function, module_function
 from paraexport.checkpoint.files import Kind, file_kind, located, read_file
 from paraexport.checkpoint.given import Given, Guesses, as_option
@@ -34,6 +35,8 @@ from paraexport.checkpoint.wrappers import Weights, unwrap
 from paraexport.errors import CheckpointError, InputError, SpecError
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Assumption, Classifier, Preprocessing, ScoreWord, Spec
+
+NO_LABELS = "nothing names the classes; give a file with one name a line"
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,21 @@ def from_weights(weights: Weights, beside: Mapping[str, Any], option: Given, gue
     spec = infer_spec(canonical, said, guesses)
     check_agreement(spec, option, settled_by="the weights")
     config.compare(spec, guesses)
+    assume_join(spec, blocks.convention, said, guesses)
     model = build(in_our_order(canonical, spec, said.patch_order), spec)
     known = Known(model, spec, blocks.convention.name, blocks.convention.mean_std)
     return finish(known, said, guesses)
+
+
+def assume_join(spec: Spec, convention: Convention, said: Given, guesses: Guesses) -> None:
+    """Names of ordinary Transformers say nothing of how several branches join."""
+    if spec.branches > 1 and said.join is None and not convention.branched:
+        guesses.assume(
+            "join",
+            "sum",
+            "the file does not say how branches join; a mean, or a skip from their input to their sum, gives other "
+            "answers: for such a model use --module",
+        )
 
 
 def from_record(
@@ -262,6 +277,8 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def finish(known: Known, said: Given, guesses: Guesses) -> Checkpoint:
     labels, negative = name_classes(known.classifier, said.labels)
+    if said.labels is None and said.scores != "regression":
+        guesses.assume("labels", ", ".join(labels[:3]) + (", …" if len(labels) > 3 else ""), NO_LABELS)
     return Checkpoint(
         module=known.model,
         original=known.original or known.model,

@@ -89,11 +89,10 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 def print_checks(checks: Sequence[Check]) -> None:
     """One row a check; the reason is shown for what did not pass and for a limit that was moved."""
-    verdicts = {True: "passed", False: "FAILED", None: "not run"}
     rows = [
         (
             check.name,
-            verdicts[check.passed],
+            "FAILED" if check.passed is False else check.verdict,
             "-" if check.value is None else f"{check.value:.3g}",
             f"{check.limit:g}",
             check.unit,
@@ -176,7 +175,7 @@ def grouped(refusals: Sequence[str]) -> Iterator[tuple[int, str, str]]:
 def warn_of_assumptions(assumptions: Iterable[Assumption]) -> None:
     """What had to be assumed, and how to say it where that can be said."""
     settable = {field.name for kind in (Spec, Preprocessing) for field in dataclasses.fields(kind)}
-    settable |= {"patch_order", "scores"}
+    settable |= {"join", "labels", "patch_order", "scores"}
     for one in assumptions:
         remedy = f"; to set it, give --spec {one.field}=VALUE" if one.field in settable else ""
         warn(f"assumed {one.field} = {one.value}: {one.reason}{remedy}")

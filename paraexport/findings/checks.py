@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison and its verdict. `passed` is None when it did not run; `reason` then says why."""
+    """One comparison and its verdict. `passed` is None if it did not run, or if it had no limit that it could miss."""
 
     name: str
     value: float | None
@@ -17,6 +17,13 @@ class Check:
     passed: bool | None
     reason: str
     """Why the limit is what it is, that it was moved, or why the check did not run."""
+
+    @property
+    def verdict(self) -> str:
+        """`passed`, `failed`, `not run` or `no limit`."""
+        if self.passed is None:
+            return "not run" if self.value is None else "no limit"
+        return "passed" if self.passed else "failed"
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def load(folder: Path, written: Any, **overrides: str) -> Checkpoint:
 
 def assumed(loaded: Checkpoint) -> dict[str, str]:
     """What was assumed of the model, by field; how its images are prepared is left out."""
-    images = ("mean", "std", "resize", "interpolation", "image_size")
+    images = ("mean", "std", "resize", "interpolation", "image_size", "labels")
     return {item.field: item.value for item in loaded.assumptions if item.field not in images}
 
 
@@ -126,7 +126,8 @@ def test_names_settle_what_they_imply_and_the_rest_is_assumed_aloud(
     for numbering in range(len(names.prefixes)):
         loaded = load(tmp_path, names.write(random_weights(spec), spec, numbering), **said)
         assert loaded.spec == spec
-        assert assumed(loaded) == aloud
+        joined = branches == 1 or convention in {"paraformer", "released"}
+        assert assumed(loaded) == (aloud if joined else {**aloud, "join": "sum"})
 
 
 @pytest.mark.parametrize("convention", [name for name in CONVENTIONS if name != "released"])
@@ -147,7 +148,7 @@ def test_vit_pytorch_heads_are_assumed_from_its_default_dim_head(tmp_path: Path)
     spec = usual_spec(VIT_PYTORCH, heads=2, head_dim=64)
     loaded = load(tmp_path, VIT_PYTORCH.write(random_weights(spec), spec))
     assert loaded.spec == spec
-    assert assumed(loaded) == {"heads": "2", "pool": "cls", **LINEAR}
+    assert assumed(loaded) == {"heads": "2", "pool": "cls", "join": "sum", **LINEAR}
 
 
 @pytest.mark.parametrize(("convention", "head_dim"), [("vit-pytorch", 16), ("vit-pytorch-old", 16), ("released", 64)])
@@ -229,7 +230,8 @@ def test_one_number_that_may_count_either_is_taken_for_layers_until_told(tmp_pat
     assert assumed(load(tmp_path, written, heads="2")) == {"depth": "3", "pool": "cls"}
     told = load(tmp_path, written, heads="2", branches="3")
     assert told.spec == spec
-    assert assumed(told) == {"pool": "cls"}
+    assert assumed(told) == {"pool": "cls", "join": "sum"}
+    assert assumed(load(tmp_path, written, heads="2", branches="3", join="sum")) == {"pool": "cls"}
 
 
 def test_two_numbers_without_words_count_branches_first_until_told(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_no_field_of_a_spec_is_left_out_here() -> None:
 @pytest.mark.parametrize("pool", ["cls", "mean", "patch_mean"])
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_the_line_that_lists_a_field_names_the_option_that_settles_it(
-    convention: str, pool: str, capsys: pytest.CaptureFixture[str]
+    convention: str, pool: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     names, _ = CONVENTIONS[convention]
     spec = base(names, pool)
@@ -159,7 +160,11 @@ def test_the_line_that_lists_a_field_names_the_option_that_settles_it(
         assert item.field in FIELDS
         warn_of_assumptions([item])
         assert f"--spec {item.field}=VALUE" in capsys.readouterr().err
-        again = load(names, spec, **said, **{item.field: item.value})
+        value = item.value
+        if item.field == "labels":
+            (tmp_path / "labels.txt").write_text("\n".join(map(str, range(spec.classes))))
+            value = str(tmp_path / "labels.txt")
+        again = load(names, spec, **said, **{item.field: value})
         assert item.field not in listed(again)
         assert (again.spec, again.preprocessing) == (loaded.spec, loaded.preprocessing)
 

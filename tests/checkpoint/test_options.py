@@ -189,7 +189,7 @@ def test_the_configs_of_hugging_face(names: Names, tmp_path: Path) -> None:
     }
     loaded = beside(tmp_path, names, configs={"config.json": config, "preprocessor_config.json": images})
     assert loaded.labels == tuple("abcde")
-    assert loaded.assumptions == ()
+    assert [item.field for item in loaded.assumptions] == ["join"]
     assert loaded.preprocessing == Preprocessing(
         image_size=(8, 8), channels=3, resize=(8, 8), interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)
     )
@@ -204,7 +204,7 @@ def test_the_config_of_timm(tmp_path: Path) -> None:
         },
     }  # fmt: skip
     loaded = beside(tmp_path, TIMM, configs={"config.json": config})
-    assert loaded.assumptions == ()
+    assert [item.field for item in loaded.assumptions] == ["join", "labels"]
     assert loaded.preprocessing == Preprocessing(
         image_size=(8, 8), channels=3, resize=10, interpolation="bicubic", mean=(0.5,) * 3, std=(0.25,) * 3
     )

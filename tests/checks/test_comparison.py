@@ -131,3 +131,16 @@ def test_limits_that_were_moved_are_found_again() -> None:
         "parity": 1e-3,
         "accuracy_drop": 0.5,
     }
+
+
+def test_a_limit_that_cannot_be_missed_is_no_pass() -> None:
+    logits = np.eye(4, dtype=np.float32)
+    evidence = Evidence([(logits, logits)], np.arange(4), logits, logits)
+    moved = {"disagreement": 100.0, "accuracy_drop": 100.0, "parity": 1.0}
+    done = {
+        one.name: one for one in run_checks("fp32", lambda images: images, evidence, max_batch=2, moved=moved).checks
+    }
+    assert [(done[name].passed, done[name].value) for name in ("disagreement", "accuracy_drop")] == [(None, 0.0)] * 2
+    assert done["parity"].passed is True
+    broken = run_checks("fp32", lambda images: images * np.nan, evidence, max_batch=2, moved=moved).checks
+    assert [one.passed for one in broken if one.name == "parity"] == [False]

@@ -31,6 +31,8 @@ class Convention:
     head_dim: int | None = None
     output_is_optional: bool = False
     """Without an output projection the heads' output is the attention's, as where there is one head of size D."""
+    branched: bool = False
+    """These are names of a model with branches that are summed."""
     is_complete: bool = False
     """What is nowhere is missing: these models leave no bias or projection out."""
     mean_std: tuple[float, float] | None = None

@@ -18,6 +18,7 @@ _PARAMETERS = ("attention_scale.weight", "feed_forward_scale.weight")
 
 NATIVE = Convention(
     name="paraformer",
+    branched=True,
     modules={name: name for name in _MODULES},
     parameters={name: name for name in _PARAMETERS},
     is_complete=True,

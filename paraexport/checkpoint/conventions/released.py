@@ -11,6 +11,7 @@ from paraexport.checkpoint.conventions.vit_pytorch import OLD_MODULES
 
 RELEASED = Convention(
     name="released",
+    branched=True,
     modules=OLD_MODULES,
     parameters={},
     eps=1e-5,

@@ -20,6 +20,8 @@ FORMAT = 1
 NO_DIGEST = "0" * 64
 MANIFEST_BYTES = 1 << 26
 """The largest manifest that is read."""
+MOST_BATCH = 4096
+"""Images in one run, however small they are: values inside the model are larger than images."""
 BATCH_BYTES = 1 << 31
 """The largest batch of images: 2 GiB of float32."""
 
@@ -131,9 +133,18 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     if list(shape[1:]) != [manifest.preprocessing.channels, *manifest.preprocessing.image_size]:
         yield f"images {list(shape[1:])} are prepared as another size"
     yield from manifest.preprocessing.problems()
+    yield from manifest.scores.problems(int(classes))
+    yield from of_spec(manifest)
+    yield from (f"check {one.name} failed" for one in manifest.checks if one.passed is False)
+    if (manifest.precision == "fp32") != (manifest.lowering is None):
+        yield f"{manifest.precision} with{'out' if manifest.lowering is None else ''} a record of lower precision"
     most = most_images([int(size) for size in shape[1:]])
     if not 1 <= manifest.max_batch <= most:
         yield f"max_batch is {manifest.max_batch}, expected 1 to {most}"
+    yield from of_files(manifest)
+
+
+def of_files(manifest: Manifest) -> Iterator[str]:
     if MODEL not in manifest.files:
         yield f"{MODEL} is not among its files"
     for name, entry in manifest.files.items():
@@ -143,9 +154,19 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
             yield f"{name} has {entry.size_bytes} bytes"
 
 
+def of_spec(manifest: Manifest) -> Iterator[str]:
+    """What the spec says otherwise than the model's own input and output."""
+    if (spec := manifest.spec) is None:
+        return
+    yield from (f"spec: {problem}" for problem in spec.problems())
+    sizes = [spec.channels, *spec.image_size, spec.classes]
+    if sizes != [*manifest.inputs[0].shape[1:], manifest.outputs[0].shape[1]]:
+        yield f"spec: channels, height, width and classes are {sizes}, the model has others"
+
+
 def most_images(image: Sequence[int]) -> int:
     """The largest batch of images [C, H, W] in float32."""
-    return max(1, BATCH_BYTES // (4 * math.prod(image)))
+    return min(MOST_BATCH, max(1, BATCH_BYTES // (4 * math.prod(image))))
 
 
 def seal(manifest: Manifest) -> Manifest:

@@ -256,7 +256,9 @@ class OpenFolder(Folder):
 def is_inside(name: str) -> bool:
     """Whether the name of a file, with `/` between its steps, stays below the folder."""
     steps = PurePosixPath(name)
-    return not (not name or steps.is_absolute() or ".." in steps.parts or "\\" in name or "\0" in name)
+    return not (
+        not name or name != str(steps) or steps.is_absolute() or ".." in steps.parts or "\\" in name or "\0" in name
+    )
 
 
 def require_regular(found: os.stat_result, where: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paraexport.bundle.records import Manifest
 from paraexport.errors import DataError, InputError
 from paraexport.images.preprocess import prepare_file, prepare_pixels
-from paraexport.model.scores import ranked, recorded, usable
+from paraexport.model.scores import ranked, recorded, scores_of, usable
 
 Picture = str | PathLike[str] | NDArray[np.uint8]
 """An image file, or pixels [H, W, C]; [H, W] for one channel."""
@@ -22,6 +22,8 @@ Model = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 [N, C, H, W] -> float32 [N, classes]."""
 PIXELS = "pixels"
 MOST_THREADS = 8
+ROUNDING = 1e-3
+"""Of a probability, in any precision."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,11 @@ def predicted(outputs: NDArray[np.float32], manifest: Manifest, image: str, top:
     if not usable(outputs, scores):
         remedy = "run `paraexport validate` on the bundle"
         return Failure(image, DataError("the model's answer is not finite", where=image, remedy=remedy))
+    numbers = scores_of(outputs[None], scores)
+    if scores.probabilities and not (numbers.min() >= -ROUNDING and numbers.max() <= 1 + ROUNDING):
+        got = f"{numbers.min():.4g} to {numbers.max():.4g}"
+        error = DataError("the model's answer holds no probabilities", where=image, expected="0 to 1", got=got)
+        return Failure(image, error)
     best = tuple(
         ScoredLabel(one.label, one.index, one.score, one.score if scores.probabilities else None)
         for one in ranked(outputs, labels, scores)

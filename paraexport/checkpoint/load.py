@@ -208,10 +208,9 @@ def run_once(opaque: Opaque, said: Given) -> Classifier:
             expected="a number of images that is not fixed",
             remedy="export it with torch.export.Dim for the batch",
         )
-    images = torch.zeros(2, channels, *image_size)
     try:
         with torch.no_grad():
-            logits = opaque.module(images)
+            logits = opaque.module(torch.zeros(2, channels, *image_size))
     except Exception as error:
         raise SpecError(
             f"the module does not run on images {as_option(image_size)} with {channels} channels",

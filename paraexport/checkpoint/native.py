@@ -117,7 +117,7 @@ def read_record(kind: type[Record], record: object, name: str) -> Record:
         )
     try:
         return msgspec.convert(dict(record), kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ValueError) as error:  # a ValueError for text that is not Unicode
         raise CheckpointError(f"the recorded {name} cannot be read: {error}") from error
 
 

@@ -23,7 +23,7 @@ def as_float32(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[str, Ten
     foreign = [
         f"{key} {kind(tensor)}"
         for key, tensor in tensors.items()
-        if tensor.dtype not in CONVERTED or tensor.layout != torch.strided or tensor.is_meta
+        if tensor.dtype not in CONVERTED or tensor.layout != torch.strided or tensor.is_meta or tensor.is_nested
     ]
     if foreign:
         raise CheckpointError(
@@ -50,4 +50,5 @@ def kind(tensor: Tensor) -> str:
     """`float32`, `sparse_coo float32`, `meta float32`."""
     words = [] if tensor.layout == torch.strided else [str(tensor.layout)]
     words += ["meta"] if tensor.is_meta else []
+    words += ["nested"] if tensor.is_nested else []
     return " ".join([*words, str(tensor.dtype)]).replace("torch.", "")

@@ -63,4 +63,6 @@ def read(folder: Folder) -> Pair:
         got = f"{images.dtype} {list(images.shape)} and {logits.dtype} {list(logits.shape)}"
         expected = "float32 images [n, C, H, W] and logits [n, classes], n at least 1"
         raise BundleError("the golden file is malformed", where=where, expected=expected, got=got, remedy=REBUILD)
+    if not (np.isfinite(images).all() and np.isfinite(logits).all()):
+        raise BundleError("the golden file has numbers that are not finite", where=where, remedy=REBUILD)
     return images, logits

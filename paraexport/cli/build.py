@@ -11,7 +11,8 @@ import click
 
 from paraexport.bundle import Bundle
 from paraexport.bundle.records import Manifest, Report
-from paraexport.cli.options import PATH, build_options, output_options
+from paraexport.cli.build_options import build_options
+from paraexport.cli.options import PATH, output_options
 from paraexport.cli.output import (
     argument,
     emit_json,

@@ -14,7 +14,8 @@ from paraexport import targets
 from paraexport.bundle import MANIFEST
 from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.shards import is_checkpoint_folder, weight_files
-from paraexport.cli.options import PATH, build_options, output_options
+from paraexport.cli.build_options import build_options
+from paraexport.cli.options import PATH, output_options
 from paraexport.cli.output import (
     emit_json,
     escaped,

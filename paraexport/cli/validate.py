@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from paraexport.cli.bisection import print_bisection
-from paraexport.cli.options import PATH, build_options, output_options
+from paraexport.cli.build_options import build_options
+from paraexport.cli.options import PATH, output_options
 from paraexport.cli.output import emit_json, escaped, print_checks, warn
 from paraexport.cli.stages import Stages
 from paraexport.errors import CheckFailed

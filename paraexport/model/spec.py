@@ -5,7 +5,6 @@ Only the standard library is imported here, so that every module may import this
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,10 @@ Activation = Literal["gelu", "gelu_tanh", "relu"]
 Pool = Literal["cls", "mean", "patch_mean"]
 NormPlace = Literal["before", "after", "none"]
 PatchProjection = Literal["linear", "conv"]
+MOST_COUNT = 10**6
+"""Channels, classes, heads and the like; far more than any model has."""
+MOST_PIXEL, LEAST_STD = 1e4, 1e-6
+"""Of mean and std, on the 0..1 scale: far outside of these no model was trained."""
 LONGEST_SIDE = 1 << 16
 """Of an image, in pixels."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -87,7 +90,13 @@ class Spec(Classifier):
     def problems(self) -> list[str]:
         """Every contradiction between the fields, each as one clause; empty when there is none."""
         counts = ("channels", "classes", "dim", "branches", "depth", "heads", "head_dim", "mlp_dim")
-        found = [f"{name} is {getattr(self, name)}, expected at least 1" for name in counts if getattr(self, name) < 1]
+        found = [
+            f"{name} is {size}, expected at least 1, at most {MOST_COUNT}"
+            for name in counts
+            if not 1 <= (size := getattr(self, name)) <= MOST_COUNT
+        ]
+        if max(self.image_size) > LONGEST_SIDE:
+            found.append(f"image_size is {' x '.join(map(str, self.image_size))}, expected 1 to {LONGEST_SIDE} pixels")
         for side, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
             if patch < 1 or image < 1 or image % patch:
                 found.append(f"image {side} {image} is not a multiple of patch {side} {patch}")
@@ -98,6 +107,10 @@ class Spec(Classifier):
         if not 0 < self.eps < 1:
             found.append(f"eps is {self.eps}, expected a number between 0 and 1")
         return found
+
+
+def brief(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +140,10 @@ class Preprocessing:
             values = getattr(self, name)
             if len(values) not in (1, self.channels):
                 found.append(f"{name} has {len(values)} numbers for {self.channels} channels")
-            if not all(math.isfinite(value) for value in values):
-                found.append(f"{name} is not finite")
-        if not all(value > 0 for value in self.std):
-            found.append("std is not above 0")
+            if not all(abs(value) <= MOST_PIXEL for value in values):
+                found.append(f"{name} is {brief(values)}, expected numbers up to {MOST_PIXEL:g}")
+        if not all(value >= LEAST_STD for value in self.std):
+            found.append(f"std is {brief(self.std)}, expected at least {LEAST_STD:g}")
         return found
 
 

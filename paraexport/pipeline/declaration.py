@@ -67,7 +67,7 @@ class Option:
                 expected = f"a whole number, at least {says.least}, at most {says.most}"
                 raise InputError("impossible", where=self.flag, expected=expected, got=brief(value))
         elif self.kind in (Path, Path | None) and not Path(str(value)).exists():
-            raise InputError("no such file or folder", where=f"{self.flag} {value}", remedy="check the path")
+            raise InputError("there is no such file or folder", where=f"{self.flag} {value}", remedy="check the path")
 
 
 def option(default: Any, help: str, **says: Any) -> Any:  # noqa: A002 (what click calls it)

@@ -12,6 +12,7 @@ from typing import SupportsFloat
 import msgspec
 
 from paraexport import targets
+from paraexport.bundle.manifest import MOST_BATCH
 from paraexport.checks.limits import LIMITS
 from paraexport.errors import InputError, brief
 from paraexport.pipeline import candidate_times
@@ -24,7 +25,7 @@ LAYOUTS = ("branches", "folded", "stacked")
 INT8_ONLY = ("calibrator", "keep", "equalise")
 CALIBRATORS = ("minmax", "mse", "percentile", "entropy")
 AUTO = "auto"
-MOST = 4096
+MOST = MOST_BATCH
 """Images in one run, and branches."""
 
 

@@ -42,7 +42,18 @@ REFUSED = [
     ("preprocessing.resize", [8, 12, 3], r"malformed"),
     ("preprocessing.mean", [], r"mean has 0 numbers for \d channels"),
     ("preprocessing.mean", [0.1] * 7, r"mean has 7 numbers"),
-    ("preprocessing.std", [0.0], r"std is not above 0"),
+    ("preprocessing.std", [0.0], r"std is 0, expected at least 1e-06"),
+    ("preprocessing.std", [1e-40], r"std is 1e-40, expected at least 1e-06"),
+    ("preprocessing.std", [1e300], r"std is 1e\+300, expected numbers up to 10000"),
+    ("preprocessing.mean", [-1e5], r"mean is -100000, expected numbers up to 10000"),
+    ("max_batch", 4097, r"max_batch is 4097, expected 1 to 4096"),
+    ("scores.kind", "independent", r"scores by softmax are independent"),
+    ("scores.negative", "no", r"a negative label for \d outputs"),
+    ("spec.classes", 11, r"spec: channels, height, width and classes are .* 11\]"),
+    ("spec.heads", 0, r"spec: heads is 0"),
+    ("spec.dim", 2**62, r"spec: dim is"),
+    ("checks.0.passed", False, r"check parity failed"),
+    ("precision", "int8", r"int8 without a record of lower precision"),
     ("preprocessing.std", [float("nan")], r"nan at \$\.preprocessing\.std\[0\]"),
     ("preprocessing.mean", [float("inf")], r"inf at"),
     ("preprocessing.interpolation", "magic", r"malformed"),
@@ -85,6 +96,7 @@ def test_what_cannot_be_is_refused(path: str, value: object, message: str, forge
 def six_classes(raw: dict[str, Any]) -> None:
     raw["outputs"][0]["shape"][1] = 6
     raw["labels"].append("f")
+    raw["spec"] = None
 
 
 @pytest.mark.parametrize(

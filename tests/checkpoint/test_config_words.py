@@ -470,14 +470,17 @@ def test_words_without_effect_change_nothing_and_are_not_mentioned(kind: Kind) -
     assert loaded.assumptions == plain.assumptions
 
 
+ASSUMED = {"mean", "std", "resize", "interpolation", "join", "labels"}
+
+
 def test_a_config_that_agrees_with_the_weights_is_not_mentioned() -> None:
     config = {
         "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_channels": 3, "num_labels": 5,
         "patch_size": [4, 4], "qkv_bias": True, "num_branches": 2,
     }  # fmt: skip
-    assert {item.field for item in load("hf", config).assumptions} == {"mean", "std", "resize", "interpolation"}
+    assert {item.field for item in load("hf", config).assumptions} == ASSUMED
     all_layers = {**config, "num_hidden_layers": 2}  # of both branches
-    assert {item.field for item in load("hf", all_layers).assumptions} == {"mean", "std", "resize", "interpolation"}
+    assert {item.field for item in load("hf", all_layers).assumptions} == ASSUMED
 
 
 def test_what_a_processor_does_without_a_word_is_taken_from_it_and_said() -> None:

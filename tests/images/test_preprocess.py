@@ -389,7 +389,7 @@ def test_many_threads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["preprocess", "dataset"])
 def test_import_brings_neither_pillow_nor_torch(module: str) -> None:
-    code = f"import sys, paraexport.{module}; print([m for m in ('PIL', 'torch', 'onnx') if m in sys.modules])"
+    code = f"import sys, paraexport.images.{module}; print([m for m in ('PIL', 'torch', 'onnx') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -15,7 +15,7 @@ from paraexport.system.claim import NAME, OLD, claim, lock_of, moved_aside, repa
 HOLD = """
 import sys, time
 from pathlib import Path
-from paraexport.claim import claim
+from paraexport.system.claim import claim
 with claim(Path(sys.argv[1])) as claimed, claimed.workspace("it") as work:
     (work / "half").write_text("half")
     print("working", flush=True)

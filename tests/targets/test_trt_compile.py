@@ -312,7 +312,7 @@ def test_in_python_an_option_of_the_wrong_type_is_refused(options: dict[str, Any
 
 
 def test_in_python_a_dictionary_is_no_engine_options() -> None:
-    with pytest.raises(InputError, match=r"expected paraexport\.compilation\.EngineOptions, got dict"):
+    with pytest.raises(InputError, match=r"expected paraexport\.EngineOptions, got dict"):
         Options(target="tensorrt-rtx", engine={"tf32": True})  # type: ignore[arg-type]
 
 

@@ -16,10 +16,11 @@ from paraexport.errors import on_one_line, printable
 from paraexport.findings.checks import Check
 from paraexport.findings.graphs import CandidateTimes, Lowering
 from paraexport.model.spec import Assumption, Preprocessing, Spec
-from paraexport.targets.compilation import EngineInfo
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from paraexport.targets.compilation import EngineInfo
 
 NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
 """Words that are no English: names of nodes and values, and numbers."""

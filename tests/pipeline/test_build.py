@@ -158,7 +158,7 @@ def test_a_failed_build_keeps_the_bundle_that_was_there(small: Path, small_bundl
 
 def test_a_limit_can_be_moved_and_the_manifest_says_so(small: Path, tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text(WRONG)
-    limits = {"parity": 1.0, "batches": 1.0, "disagreement": 100.0}
+    limits = {"parity": 1.0, "batches": 1.0, "disagreement": 99.0}
     made = paraexport.build(small, tmp_path / "a.bundle", module=f"{tmp_path / 'wrong.py'}:make", limits=limits)
     assert [check.reason.startswith("moved") for check in made.manifest.checks] == [True, True, True, False]
 

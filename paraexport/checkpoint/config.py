@@ -18,10 +18,15 @@ from paraexport.checkpoint.given import Given, Guesses, as_option
 from paraexport.checkpoint.images import images_of
 from paraexport.checkpoint.reading import PARTLY, Reading, shown
 from paraexport.checkpoint.words import TABLES, Kind
+from paraexport.checkpoint.words.word import Word
 from paraexport.model.spec import Classifier, Spec
 
 CONFIG_KEYS = ("config", "args", "hparams", "hyper_parameters", "model_args", "model_config", "cfg", "opt", "spec")
 """Under which a checkpoint keeps the words about it."""
+OPTIMIZER_WORDS = frozenset(["lr", "learning_rate", "betas", "momentum", "weight_decay", "wd", "optimizer", "optim"])
+OPTIMIZERS = ("adam", "sgd", "rmsprop", "lamb", "lion", "adagrad")
+LARGEST_IMAGE = 8192
+"""Pixels; a larger `size` in the words of a training script counts something else."""
 DEEPEST = 6
 """Levels of configs in configs."""
 Level = tuple[str, Kind, Mapping[str, Any]]
@@ -117,7 +122,7 @@ def read_source(reading: Reading, source: str, content: Mapping[str, Any]) -> No
     for name, level_kind, level in levels:
         for key, value in level.items():
             word = TABLES[level_kind].get(key)
-            if word is None:
+            if word is None or (level_kind == "plain" and is_doubtful(key, word, value, level)):
                 reading.unknown(name, key, value)
             elif word.effect in together and value is not None:
                 together[word.effect].setdefault(key, value)
@@ -126,6 +131,21 @@ def read_source(reading: Reading, source: str, content: Mapping[str, Any]) -> No
     images_of(reading, source, kind, together["pixels"])
     if together["labels"] and "labels" not in reading.taken:
         read_label_words(reading, source, together["labels"], strict=kind != "plain")
+
+
+def is_doubtful(key: str, word: Word, value: object, level: Mapping[str, object]) -> bool:
+    """Whether a word of a training script may mean something else than its table says.
+
+    An `eps` beside the words of an optimizer may be the optimizer's, a large `size` that of a data set. What only
+    training sees, such as `val`, may hold how images are prepared.
+    """
+    if key == "eps":
+        return bool(OPTIMIZER_WORDS & level.keys()) or str(level.get("name", "")).lower().startswith(OPTIMIZERS)
+    if key == "size":
+        return isinstance(value, int) and value > LARGEST_IMAGE
+    inner = as_mapping(value) if word.effect == "nothing" and not OPTIMIZER_WORDS & {key} else None
+    known = (TABLES["plain"].get(name) for name in inner or () if name != "eps")
+    return any(one is not None and (one.effect == "pixels" or one.field is not None) for one in known)
 
 
 def flatten(source: str, kind: Kind, content: Mapping[str, Any], above: tuple[int, ...], depth: int) -> Iterator[Level]:

@@ -52,6 +52,9 @@ def stated(
     words = []
     for field in ("mean", "std"):
         word, value = first(pixels.words, (field, f"image_{field}"))
+        other = pixels.words.get(f"image_{field}", value)
+        if simple_numbers(other) != simple_numbers(value):
+            pixels.reading.refuse(pixels.text(field, f"image_{field}"), "say different things", (field,))
         values[field] = read_numbers(pixels, field, word, value, strict=processor is not None)
         words.append(word)
         if not word and processor is not None and program:
@@ -66,6 +69,10 @@ def stated(
         power = 2 if normalises else 1
         return values["mean"] if normalises else (0.0,), tuple(value**power for value in std), ["include_top"] * 2
     return values["mean"], values["std"], words
+
+
+def simple_numbers(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def read_numbers(pixels: Pixels, field: str, word: str, value: object, *, strict: bool) -> Numbers | None:

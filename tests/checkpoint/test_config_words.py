@@ -507,3 +507,36 @@ def test_a_fixed_size_of_the_model_wins_over_the_size_of_its_images_as_in_timm()
     config["pretrained_cfg"]["fixed_input_size"] = True  # type: ignore[index]
     loaded = from_weights(weights("timm"), {"config.json": config}, said, Guesses())
     assert loaded.preprocessing.image_size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"dataset": {"mean": [0.1307], "std": [0.3081]}},
+        {"test": {"resize": 40}},
+        {"augment": {"interpolation": "nearest"}},
+        {"init": {"activation": "relu"}},
+        {"opt": {"name": "adamw", "eps": 1e-3}},
+        {"optimizer": "adamw", "eps": 1e-8},
+        {"lr": 0.1, "eps": 1e-3},
+        {"data": {"size": 50000}},
+    ],
+    ids=str,
+)
+def test_words_that_may_mean_something_else_are_reported_and_not_followed(args: dict[str, Any]) -> None:
+    plain, loaded = load("plain", {}), load("plain", args)
+    assert (loaded.spec, loaded.preprocessing) == (plain.spec, plain.preprocessing)
+    assert any("not known and not followed" in item.reason for item in loaded.assumptions)
+
+
+def test_words_of_an_optimizer_alone_are_not_mentioned() -> None:
+    args = {"optimizer": {"lr": 0.1, "eps": 1e-8}, "val": {"batch_size": 3}}
+    assert load("plain", args).assumptions == load("plain", {}).assumptions
+
+
+@pytest.mark.parametrize(("field", "other"), [("mean", [0.7] * 3), ("std", [0.7] * 3)])
+def test_two_words_for_mean_or_std_that_disagree_are_refused(field: str, other: list[float]) -> None:
+    agreeing = load("hf_images", {f"image_{field}": other, field: other})
+    assert getattr(agreeing.preprocessing, field) == tuple(other)
+    with pytest.raises(SpecError, match=f"say different things.*--spec {field}"):
+        load("hf_images", {f"image_{field}": [0.2] * 3, field: other})

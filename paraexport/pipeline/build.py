@@ -65,6 +65,7 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
     """Reuse the bundle that is there, or make it; of two processes that make the same one, the second reuses it."""
     output = without_dots(output)
     source = cache.require_file(source)
+    cache.refuse_junk(None if options.module else source, options.files().values())
     key = cache.build_key(source, options.settings(), options.files())
     # A module's own code may read anything, so that no key over files can be complete.
     reusable = not force and options.module is None

@@ -6,12 +6,13 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from paraexport.bundle import FORMAT, Bundle, read_bundle
 from paraexport.checkpoint.shards import checkpoint_digest, checkpoint_file
 from paraexport.errors import BundleError, CheckpointError
+from paraexport.images.numpy_files import stored_arrays
 from paraexport.system.files import digest_path, sha256_of
 
 LIBRARIES = (
@@ -30,6 +31,7 @@ LIBRARIES = (
     "pillow",
     "safetensors",
 )
+LARGE_BYTES = 1 << 30
 BESIDE = ("config.json", "preprocessor_config.json")
 """Files that are read from the checkpoint's folder when they are there."""
 
@@ -59,6 +61,27 @@ def build_key(checkpoint: Path, settings: Mapping[str, object], files: Mapping[s
         "code": [[name, sha256_of(file)] for name, file in sources()],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_junk(checkpoint: Path | None, files: Iterable[Path]) -> None:
+    """Look at the start of large files before they are hashed, which takes a second for each GB.
+
+    Args:
+        checkpoint: None if code of the user's own reads it.
+        files: images and labels.
+
+    Raises:
+        CheckpointError: it is no checkpoint.
+        DataError: an array that its file does not hold.
+    """
+    if checkpoint is not None and checkpoint.stat().st_size >= LARGE_BYTES:
+        from paraexport.checkpoint.files import file_kind, located
+
+        with located(checkpoint):
+            file_kind(checkpoint)
+    for path in files:
+        if path.suffix in {".npy", ".npz"} and path.is_file() and path.stat().st_size >= LARGE_BYTES:
+            stored_arrays(path)
 
 
 def sources() -> Iterator[tuple[str, Path]]:

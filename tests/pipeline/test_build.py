@@ -18,6 +18,7 @@ from paraexport.checkpoint.native import save_checkpoint
 from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
 from paraexport.graph.refusal import Applied
 from paraexport.model.spec import Preprocessing
+from paraexport.pipeline import cache
 from paraexport.pipeline.validate import validate
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.trace.test_trace import random_model, small_spec
@@ -336,3 +337,19 @@ def test_the_copy_that_was_chosen_of_shards_is_in_the_manifest_and_validated_aga
         validate(built.path, folder, weights="model")
     with pytest.raises(OutputError):  # another copy is another bundle, not the one that is there
         paraexport.build(folder, built.path, weights="model", spec=said, max_batch=5)
+
+
+def test_large_files_of_something_else_are_refused_before_they_are_hashed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> str:
+        raise AssertionError("hashed")
+
+    monkeypatch.setattr(cache, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(cache, "build_key", never)
+    for name in ("big.pt", "big.npy"):
+        (tmp_path / name).write_bytes(bytes(2000))
+    with pytest.raises(InputError, match=r"big\.pt"):
+        paraexport.build(tmp_path / "big.pt", tmp_path / "a.bundle")
+    with pytest.raises(InputError, match=r"big\.npy"):
+        paraexport.build(small, tmp_path / "a.bundle", calib=tmp_path / "big.npy")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,8 +86,9 @@ def validate(
         with clock.stage("checkpoint"):
             checkpoint = cache.require_file(Path(checkpoint))
             reading.require_libraries()
-            loaded = reading.load(Path(checkpoint), options.reading)
-            require_same_shapes(loaded, manifest, Path(checkpoint))
+            with known_source(manifest, Path(checkpoint)):
+                loaded = reading.load(Path(checkpoint), options.reading)
+                require_same_shapes(loaded, manifest, Path(checkpoint))
             pytorch = golden.answers(loaded.original)
             logits = pytorch(images)
             evidence = dataclasses.replace(evidence, pairs=[(images, logits)], logits=logits)
@@ -135,6 +137,23 @@ def validate(
 
     comparison.require_passed(checks, where)
     return checks
+
+
+@contextlib.contextmanager
+def known_source(manifest: Manifest, checkpoint: Path) -> Iterator[None]:
+    """Say of a checkpoint that does not fit the bundle whether it is the one that the bundle was built from."""
+    try:
+        yield
+    except InputError as error:
+        source = manifest.source
+        if source.module is not None or checkpoint_digest(checkpoint) == source.sha256:
+            raise
+        raise InputError(
+            "not the checkpoint that the bundle was built from",
+            where=checkpoint,
+            expected=f"{source.name}, sha256 {source.sha256}",
+            got=error,
+        ) from error
 
 
 def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress: Progress = silent) -> Bisection:

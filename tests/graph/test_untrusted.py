@@ -179,6 +179,12 @@ def large_value(model: onnx.ModelProto) -> None:
     model.graph.output[0].type.tensor_type.shape.dim[1].Clear()
 
 
+def sparse_weights(model: onnx.ModelProto) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "sparse")
+    places = numpy_helper.from_array(np.zeros(1, np.int64), "places")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [5]))
+
+
 def large_image(model: onnx.ModelProto) -> None:
     for axis in model.graph.input[0].type.tensor_type.shape.dim[2:]:
         axis.dim_value = 2**20
@@ -192,6 +198,7 @@ def large_image(model: onnx.ModelProto) -> None:
         (newest_opset, "it is of opset 999, and onnx"),
         (later_version, "not valid ONNX"),
         (large_value, "it needs too much memory"),
+        (sparse_weights, "sparse initializers are not read (got sparse); store them as dense tensors"),
         (large_image, "an image of [1, 1048576, 1048576] has 1,099,511,627,776 numbers"),
     ],
 )

@@ -19,7 +19,7 @@ LARGEST_FILE_BYTES = 2**31 - 1
 """What one protobuf message holds."""
 NOT_ONNX = "not an ONNX model"
 MOST_NUMBERS = 2**27
-"""512 MiB in float32; the self-check runs 7 images at once. Attention of 1025 tokens in 16 heads has 17 million scores."""
+"""512 MiB in float32; the self-check runs 7 images at once. 1025 tokens in 16 heads have 17 million scores."""
 LARGEST_KEPT_BYTES = 2**16
 
 

@@ -72,7 +72,12 @@ Change = Callable[[dict[str, Any]], object]
             "embedding.class_token expected [1, 1, 16], got [1, 1, 12]",
         ),
         (lambda own: own["spec"].update(branches=4), CheckpointError, "branches.3.layers.0.attention_norm.weight"),
-        (lambda own: own["spec"].update(branches=10**9), CheckpointError, "the weights have 6 layers in all"),
+        (lambda own: own["spec"].update(branches=10**6), CheckpointError, "the weights have 6 layers in all"),
+        (
+            lambda own: own["spec"].update(branches=10**9),
+            CheckpointError,
+            "branches is 1000000000, expected at least 1",
+        ),
         (lambda own: own["preprocessing"].update(mean=(float("nan"),)), CheckpointError, "expected a mean on the 0..1"),
         (lambda own: own["spec"].update(branches=2), CheckpointError, "branches.2.layers.0.attention_norm.weight"),
         (lambda own: own.update(preprocessing=3), CheckpointError, "the recorded preprocessing is no mapping"),

@@ -134,17 +134,17 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
         yield f"images {list(shape[1:])} are prepared as another size"
     yield from manifest.preprocessing.problems()
     yield from manifest.scores.problems(int(classes))
-    yield from of_spec(manifest)
+    yield from spec_contradictions(manifest)
     yield from (f"check {one.name} failed" for one in manifest.checks if one.passed is False)
     if (manifest.precision == "fp32") != (manifest.lowering is None):
         yield f"{manifest.precision} with{'out' if manifest.lowering is None else ''} a record of lower precision"
     most = most_images([int(size) for size in shape[1:]])
     if not 1 <= manifest.max_batch <= most:
         yield f"max_batch is {manifest.max_batch}, expected 1 to {most}"
-    yield from of_files(manifest)
+    yield from file_contradictions(manifest)
 
 
-def of_files(manifest: Manifest) -> Iterator[str]:
+def file_contradictions(manifest: Manifest) -> Iterator[str]:
     if MODEL not in manifest.files:
         yield f"{MODEL} is not among its files"
     for name, entry in manifest.files.items():
@@ -154,7 +154,7 @@ def of_files(manifest: Manifest) -> Iterator[str]:
             yield f"{name} has {entry.size_bytes} bytes"
 
 
-def of_spec(manifest: Manifest) -> Iterator[str]:
+def spec_contradictions(manifest: Manifest) -> Iterator[str]:
     """What the spec says otherwise than the model's own input and output."""
     if (spec := manifest.spec) is None:
         return

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paraexport.bundle.records import Manifest
 from paraexport.errors import DataError, InputError
 from paraexport.images.preprocess import prepare_file, prepare_pixels
-from paraexport.model.scores import ranked, recorded, scores_of, usable
+from paraexport.model.scores import ranked, recorded, usable
 
 Picture = str | PathLike[str] | NDArray[np.uint8]
 """An image file, or pixels [H, W, C]; [H, W] for one channel."""
@@ -124,14 +124,14 @@ def predicted(outputs: NDArray[np.float32], manifest: Manifest, image: str, top:
     if not usable(outputs, scores):
         remedy = "run `paraexport validate` on the bundle"
         return Failure(image, DataError("the model's answer is not finite", where=image, remedy=remedy))
-    numbers = scores_of(outputs[None], scores)
-    if scores.probabilities and not (numbers.min() >= -ROUNDING and numbers.max() <= 1 + ROUNDING):
-        got = f"{numbers.min():.4g} to {numbers.max():.4g}"
+    order = ranked(outputs, labels, scores)
+    numbers = [one.score for one in order]
+    if scores.probabilities and not (min(numbers) >= -ROUNDING and max(numbers) <= 1 + ROUNDING):
+        got = f"{min(numbers):.4g} to {max(numbers):.4g}"
         error = DataError("the model's answer holds no probabilities", where=image, expected="0 to 1", got=got)
         return Failure(image, error)
     best = tuple(
-        ScoredLabel(one.label, one.index, one.score, one.score if scores.probabilities else None)
-        for one in ranked(outputs, labels, scores)
+        ScoredLabel(one.label, one.index, one.score, one.score if scores.probabilities else None) for one in order
     )
     first = best[0]
     # Values are measurements of several things: none of them is the best.

@@ -143,7 +143,7 @@ def is_doubtful(key: str, word: Word, value: object, level: Mapping[str, object]
         return bool(OPTIMIZER_WORDS & level.keys()) or str(level.get("name", "")).lower().startswith(OPTIMIZERS)
     if key == "size":
         return isinstance(value, int) and value > LARGEST_IMAGE
-    inner = as_mapping(value) if word.effect == "nothing" and not OPTIMIZER_WORDS & {key} else None
+    inner = as_mapping(value) if word.effect == "nothing" and key not in OPTIMIZER_WORDS else None
     known = (TABLES["plain"].get(name) for name in inner or () if name != "eps")
     return any(one is not None and (one.effect == "pixels" or one.field is not None) for one in known)
 

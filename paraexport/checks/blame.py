@@ -56,5 +56,5 @@ def worst_parts(lowering: Lowering) -> str:
     if not worst:
         return "try more or other --calib images, or a higher --precision"
     remedy = f"try --keep {worst[0].part}, --max-drop PP, more or other --calib images, or a higher --precision"
-    told = ", ".join(f"{one.part} ({one.error:.2g})" for one in worst)
-    return f"the most error at the sum over branches comes from {told}; {remedy}"
+    parts = ", ".join(f"{one.part} ({one.error:.2g})" for one in worst)
+    return f"the most error at the sum over branches comes from {parts}; {remedy}"

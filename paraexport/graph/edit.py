@@ -1,4 +1,4 @@
-"""The few moves of which every rewrite is made, so that a pass reads as its algebra.
+"""The few changes to a graph that every rewrite is built from. With them, a pass reads like its algebra.
 
 A pass decides first and edits last: whatever may be refused is found out before the graph is touched. Graphs come from
 any exporter: a node may have several outputs, leave out inputs, and be read from inside a subgraph. What a pass asks

@@ -93,6 +93,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
         samples, calibration = images.open_all(options.images, loaded)
     with clock.stage("PyTorch"):
         answers = images.ask(loaded, samples, options.max_batch)
+        shown, logits = images.golden_pair(loaded, samples, answers.variety)
         evidence = image_evidence.look(samples, answers.variety, calibration, options.images, loaded.preprocessing.std)
     with bundle.staging(claimed.output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name
@@ -128,21 +129,21 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             versions=cache.library_versions(),
         )
         with clock.stage("golden"):
-            golden.write(folder, answers.shown, answers.golden, samples.origin)
+            golden.write(folder, shown, logits, samples.origin)
         with clock.stage("checks"):
             built = Bundle(folder, manifest)
             outcome = engine_or_graph.run_checks(
-                built, images.evidence(samples, answers, manifest), options.moved_limits()
+                built, images.evidence(samples, answers, (shown, logits), manifest), options.moved_limits()
             )
 
             def where() -> str | Bisection:
                 from paraexport.checks import bisection
 
                 found = bisection.of_failure(
-                    built, outcome.checks, answers.shown, answers.golden, options=options.engine, progress=progress
+                    built, outcome.checks, shown, logits, options=options.engine, progress=progress
                 )
                 again = reading.with_modules(loaded, source, options.reading)
-                return found or blame(again, folder / bundle.MODEL, answers.shown, graph.path, chosen.lowering)
+                return found or blame(again, folder / bundle.MODEL, shown, graph.path, chosen.lowering)
 
             comparison.require_passed(outcome.checks, where)
         with clock.stage("bundle"):
@@ -151,7 +152,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             summary = report.summarise(
                 manifest, samples, outcome.accuracy, clock, graph.export_s, chosen.engine, warnings
             )
-            report.write(folder, manifest, summary, answers.shown, answers.golden)
+            report.write(folder, manifest, summary, shown, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(claimed.output, manifest)
 

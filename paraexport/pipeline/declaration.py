@@ -29,8 +29,6 @@ class Declaration:
     most: float | None = None
     flag: str = ""
     """Its name on the command line, when that is not `--` and the name of the field."""
-    spoken: str = ""
-    """The default in words, when that is no value."""
 
 
 @dataclass(frozen=True)

@@ -86,28 +86,27 @@ class Answers:
     """Of all images, [N, classes]."""
     variety: Variety
     """How different the images are."""
-    shown: Array
-    """The golden images, [n, C, H, W]: the first of each kind."""
-    golden: Array
-    """PyTorch's logits for them, [n, classes]."""
 
 
 def ask(loaded: Checkpoint, samples: Samples, size: int) -> Answers:
     """Run PyTorch on every image, `size` at a time."""
     pytorch, watch = answers(loaded.original), Watch()
     logits = np.concatenate([pytorch(batch) for batch in watch.watch(samples.batches(size))])
-    variety = watch.variety()
+    return Answers(logits, watch.variety())
+
+
+def golden_pair(loaded: Checkpoint, samples: Samples, variety: Variety) -> Pair:
+    """The golden images [n, C, H, W], the first of each kind, and PyTorch's logits for them [n, classes]."""
     shown = samples.at(variety.firsts(GOLDEN_IMAGES))
-    return Answers(logits, variety, shown, pytorch(shown))
+    return shown, answers(loaded.original)(shown)
 
 
-def evidence(samples: Samples, answered: Answers, manifest: Manifest) -> Evidence:
+def evidence(samples: Samples, answered: Answers, golden: Pair, manifest: Manifest) -> Evidence:
     """What the model of `manifest` is checked with."""
     return Evidence(
         with_logits(samples, answered.logits, manifest.max_batch),
         samples.labels,
-        answered.shown,
-        answered.golden,
+        *golden,
         rounding=manifest.lowering.rounding if manifest.lowering else None,
         scores=manifest.scores,
     )

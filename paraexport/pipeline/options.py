@@ -13,6 +13,7 @@ import msgspec
 
 from paraexport import targets
 from paraexport.bundle.manifest import MOST_BATCH
+from paraexport.checks.comparison import EVERYTHING
 from paraexport.checks.limits import LIMITS
 from paraexport.errors import InputError, brief
 from paraexport.pipeline import candidate_times
@@ -264,7 +265,7 @@ class Options:
             return {**self.limits}
         if self.precision == "fp32":
             return {**self.limits, "accuracy_drop": self.max_drop}
-        by_drop = {"disagreement": self.max_drop} if self.data is None else {"disagreement": 100.0}
+        by_drop = {"disagreement": self.max_drop} if self.data is None else {"disagreement": EVERYTHING}
         return {**by_drop, **self.limits, "accuracy_drop": self.max_drop}
 
     def paths(self) -> dict[str, Path]:

@@ -131,12 +131,17 @@ def validate(
                 return found
         if loaded is None:
             return "give the checkpoint too, to see where the first difference is"
-        if checkpoint_digest(Path(str(checkpoint))) != manifest.source.sha256:
+        if not is_source(manifest, Path(str(checkpoint))):
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
         return blame(loaded, opened.files.at(bundle.MODEL), images, lowering=manifest.lowering)
 
     comparison.require_passed(checks, where)
     return checks
+
+
+def is_source(manifest: Manifest, checkpoint: Path) -> bool:
+    """Whether the bundle was built from this very file."""
+    return checkpoint_digest(checkpoint) == manifest.source.sha256
 
 
 @contextlib.contextmanager
@@ -146,7 +151,7 @@ def known_source(manifest: Manifest, checkpoint: Path) -> Iterator[None]:
         yield
     except InputError as error:
         source = manifest.source
-        if source.module is not None or checkpoint_digest(checkpoint) == source.sha256:
+        if source.module is not None or is_source(manifest, checkpoint):
             raise
         raise InputError(
             "not the checkpoint that the bundle was built from",

@@ -46,7 +46,7 @@ class Form:
 
 
 class Reference:
-    """A graph that runs as it is written; `model` has every rounding to half in it (`ahead.as_written`)."""
+    """A graph that runs as it is written; `model` has every rounding to half in it (`engine_or_graph.as_written`)."""
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model

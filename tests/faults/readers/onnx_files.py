@@ -27,7 +27,7 @@ NUMBERS = (-(2**63), -1, 0, 1, 2, 3, 4, 16, 1000, 2**20, 2**31, *(edge for edge 
 TEXTS = ("", "x", "images", "logits", "batch", "ai.onnx", "com.microsoft", "a\nb", "\0", "n" * 300, "..", "é")
 LOCATIONS = ("", "case.onnx", "gone.bin", "../case.onnx", "/dev/zero", "/dev/stdin", ".", "a\0b", "/etc/passwd")
 MOST_MB = 2200
-"""What `onnx_outside.most_memory` allows for small files, and a little."""
+"""What `untrusted.most_memory` allows for small files, and a little."""
 NO_TEXT = "!no-text!"
 """Stands for bytes that are no UTF-8, which a message does not take."""
 Damage = Callable[[onnx.ModelProto, Random], None]

@@ -29,7 +29,7 @@ faults: env
 	$(BIN)/python -m tests.faults.replacements
 
 gpu-check: env
-	$(BIN)/python -m benchmarks.gpu_check -o gpu-check
+	$(BIN)/python -m benchmarks.gpu.check -o gpu-check
 
 lint: env
 	$(BIN)/ruff format --check .

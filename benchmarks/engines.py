@@ -19,10 +19,10 @@ from pathlib import Path
 
 import click
 
-from benchmarks import machine, results
-from benchmarks.prepared import Prepared
+from benchmarks.harness import machine, pages
+from benchmarks.harness.prepared import Prepared
+from benchmarks.harness.subjects import OURS
 from benchmarks.rewrites import released
-from benchmarks.subjects import OURS
 from paraexport.model.spec import Pool, Residual, Spec
 from paraexport.pipeline.options import PRECISIONS
 from paraexport.targets.compilation import EngineOptions
@@ -124,8 +124,8 @@ def main(*, branches: tuple[int, ...], depth: int, times: int, output: Path) -> 
         with tempfile.TemporaryDirectory() as folder:
             rows += measure(dataclasses.replace(released(count, depth, pool), residual=residual), Path(folder), times)
     output.mkdir(parents=True, exist_ok=True)
-    results.write_csv(output / f"{NAME}.csv", Row, rows)
-    (output / f"{NAME}.md").write_text(page(rows, results.command(), where, times), encoding="utf-8")
+    pages.write_csv(output / f"{NAME}.csv", Row, rows)
+    (output / f"{NAME}.md").write_text(page(rows, pages.command(), where, times), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ import click
 import numpy as np
 import onnx_ir as ir
 
-from benchmarks import machine, results
-from benchmarks.bursts import Timing
-from benchmarks.contest import Contestant
-from benchmarks.int8_recipes import NNCF, calibration_images, quantize_with_nncf
+from benchmarks.harness import machine, pages
+from benchmarks.harness.bursts import Timing
+from benchmarks.harness.contest import Contestant
+from benchmarks.harness.subjects import OURS, PLAIN, RECIPES, Recipe
+from benchmarks.int8.recipes import NNCF, calibration_images, quantize_with_nncf
 from benchmarks.peers import QUICK, contests, say
 from benchmarks.rewrites import released
-from benchmarks.subjects import OURS, PLAIN, RECIPES, Recipe
 from paraexport.graph.onnx_file import save
 from paraexport.model.reference import ParaFormer
 from paraexport.precision.calibration.calibration import Calibration
@@ -171,11 +171,11 @@ def main(
     contest = CONTESTS[precision]
     say(here.line())
     rows = contests([released(branches, depth, "cls")], batches, timing, contest.contestants, recipes=contest.recipes)
-    print(results.table(rows))
+    print(pages.table(rows))
     if output is not None:
         model = f"{precision}; released architecture, L = {branches}, M = {depth}, {timing.threads} threads"
-        header = results.Header(results.command(), here, timing, model, time.perf_counter() - started)
-        results.write(output, contest.name, rows, header, picture=False)
+        header = pages.Header(pages.command(), here, timing, model, time.perf_counter() - started)
+        pages.write(output, contest.name, rows, header, picture=False)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks import machine, results
-from benchmarks.peak_memory import Run, watched
-from benchmarks.subjects import OURS, seeded_model
+from benchmarks.harness import machine, pages
+from benchmarks.harness.peak_memory import Run, watched
+from benchmarks.harness.subjects import OURS, seeded_model
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.pipeline.options import PRECISIONS
@@ -152,8 +152,8 @@ def main(*, weights_mb: float, cases: Sequence[str], extra: bool, name: str, out
         for one in measure(Path(work), weights_bytes, [*map(parsed, cases)] or CASES, extra):
             rows.append(one)
             click.echo(f"{one}", err=True)
-            results.write_csv(output / f"{name}.csv", Row, rows)
-            (output / f"{name}.md").write_text(page(rows, results.command(), here), encoding="utf-8")
+            pages.write_csv(output / f"{name}.csv", Row, rows)
+            (output / f"{name}.md").write_text(page(rows, pages.command(), here), encoding="utf-8")
 
 
 if __name__ == "__main__":

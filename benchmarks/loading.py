@@ -21,8 +21,8 @@ from pathlib import Path
 
 import click
 
-from benchmarks.machine import describe
-from benchmarks.subjects import seeded_model
+from benchmarks.harness.machine import describe
+from benchmarks.harness.subjects import seeded_model
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.model.spec import Preprocessing, Spec
 

@@ -20,11 +20,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import machine, results, worker
-from benchmarks.bursts import Timing
+from benchmarks.harness import machine, pages, worker
+from benchmarks.harness.bursts import Timing
+from benchmarks.harness.subjects import OURS, PLAIN, PRODUCT, Subject, prepare, prepare_product
 from benchmarks.peers import PRODUCT_SIZE, TARGETS, say
 from benchmarks.rewrites import released
-from benchmarks.subjects import OURS, PLAIN, PRODUCT, Subject, prepare, prepare_product
 from paraexport import targets
 
 WARM_UP, CALLS = 20, 100
@@ -126,7 +126,7 @@ def main(
     targets.require(runtime)
     here = machine.describe().line()
     say(here)
-    rows, page = [], [f"# What the time of {layout} is spent on\n\n`{results.command()}` on {here}."]
+    rows, page = [], [f"# What the time of {layout} is spent on\n\n`{pages.command()}` on {here}."]
     with tempfile.TemporaryDirectory() as temporary:
         product = prepare_product(PRODUCT_SIZE, Path(temporary) / PRODUCT)
         peak = peak_gflop_per_s(runtime, product, threads)
@@ -146,7 +146,7 @@ def main(
         with (output / f"operators-{runtime}-{layout}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows([results.shortened(value) for value in row] for row in rows)
+            writer.writerows([pages.shortened(value) for value in row] for row in rows)
         text = "\n\n".join(page) + "\n"
         (output / f"operators-{runtime}-{layout}.md").write_text(text, encoding="utf-8")
 

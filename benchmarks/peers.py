@@ -18,11 +18,11 @@ from pathlib import Path
 
 import click
 
-from benchmarks import machine, results
-from benchmarks.bursts import Timing
-from benchmarks.contest import Contestant, Row, compete
+from benchmarks.harness import machine, pages
+from benchmarks.harness.bursts import Timing
+from benchmarks.harness.contest import Contestant, Row, compete
+from benchmarks.harness.subjects import OPTIMIZED, OURS, PLAIN, PRODUCT, Recipe, prepare, prepare_product
 from benchmarks.rewrites import released
-from benchmarks.subjects import OPTIMIZED, OURS, PLAIN, PRODUCT, Recipe, prepare, prepare_product
 from paraexport.model.spec import Spec
 
 TARGETS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -97,13 +97,13 @@ def main(
     started, here = time.perf_counter(), machine.describe()
     say(here.line())
     rows = contests([released(branches, depth, "cls") for depth in depths], batches, timing)
-    print(results.table(rows))
+    print(pages.table(rows))
     if output is not None:
-        from benchmarks.pictures import draw_peers
+        from benchmarks.harness.pictures import draw_peers
 
         model = f"released architecture, L = {branches}, 65 tokens, D = 192, float32, {threads} threads"
-        header = results.Header(results.command(), here, timing, model, time.perf_counter() - started)
-        results.write(output, "peers", rows, header)
+        header = pages.Header(pages.command(), here, timing, model, time.perf_counter() - started)
+        pages.write(output, "peers", rows, header)
         draw_peers(rows, header, output)
         say(f"{output}: peers.csv, .json, .md, .svg and .png after {header.took_s:.0f} s")
 

@@ -4,7 +4,8 @@
 
 The floor of a graph is max(operations / peak, bytes / bandwidth). Both are counted here, of its products: two
 operations a multiply-add; every operand read once and every result written once. Peak and bandwidth are measured in the
-same run (`benchmarks.ceilings`). What is no product counts for nothing, and what stays in a cache between two products
+same run (`benchmarks.harness.ceilings`). What is no product counts for nothing, and what stays in a cache between two
+products
 is counted as if it did not: the fraction says how much of the time is accounted for. Above 1, the cache was that good.
 """
 
@@ -21,10 +22,10 @@ from pathlib import Path
 import click
 import onnx_ir as ir
 
-from benchmarks import ceilings, machine, worker
-from benchmarks.ceilings import Ceilings
+from benchmarks.harness import ceilings, machine, worker
+from benchmarks.harness.ceilings import Ceilings
+from benchmarks.harness.subjects import OURS, prepare
 from benchmarks.rewrites import released
-from benchmarks.subjects import OURS, prepare
 from paraexport import targets
 from paraexport.graph.cost import node_multiply_adds, with_batch
 from paraexport.graph.query import is_op, operands

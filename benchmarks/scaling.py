@@ -15,11 +15,11 @@ from pathlib import Path
 
 import click
 
-from benchmarks import machine, results
-from benchmarks.bursts import Timing
+from benchmarks.harness import machine, pages
+from benchmarks.harness.bursts import Timing
+from benchmarks.harness.subjects import PLAIN
 from benchmarks.peers import LAYOUTS, PEERS, QUICK, contests, say
 from benchmarks.rewrites import released
-from benchmarks.subjects import PLAIN
 
 CONTESTANTS = (
     *(one for one in PEERS if one.runner == "torch" or one.graph == PLAIN),
@@ -62,13 +62,13 @@ def main(
     say(here.line())
     specs = [released(count, depth, "cls") for count, depth in sizes(branches, layers)]
     rows = contests(specs, batches, timing, CONTESTANTS)
-    print(results.table(rows))
+    print(pages.table(rows))
     if output is not None:
-        from benchmarks.pictures import draw_scaling
+        from benchmarks.harness.pictures import draw_scaling
 
         model = f"released architecture, 65 tokens, D = 192, float32, {threads} threads"
-        header = results.Header(results.command(), here, timing, model, time.perf_counter() - started)
-        results.write(output, "scaling", rows, header)
+        header = pages.Header(pages.command(), here, timing, model, time.perf_counter() - started)
+        pages.write(output, "scaling", rows, header)
         draw_scaling(rows, header, output, DEPTH, layers)
         say(f"{output}: scaling.csv, .json, .md, .svg and .png after {header.took_s:.0f} s")
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import int8_peers, operators, peers, results, scaling, worker
-from benchmarks.bursts import Measured, Timing
-from benchmarks.contest import Contestant, Row, compared, compete, rotated, with_times
-from benchmarks.load import Load
-from benchmarks.machine import describe
+from benchmarks import operators, peers, scaling
+from benchmarks.harness import pages, worker
+from benchmarks.harness.bursts import Measured, Timing
+from benchmarks.harness.contest import Contestant, Row, compared, compete, rotated, with_times
+from benchmarks.harness.load import Load
+from benchmarks.harness.machine import describe
+from benchmarks.harness.subjects import PRODUCT, Subject, prepare, prepare_product
+from benchmarks.int8 import peers as int8_peers
 from benchmarks.scaling import sizes
-from benchmarks.subjects import PRODUCT, Subject, prepare, prepare_product
 from paraexport.model.spec import Spec
 
 SPEC = Spec(
@@ -122,15 +124,15 @@ def test_results_are_written_with_their_machine_and_failed_rows(tmp_path: Path) 
         dataclasses.replace(row("gone", "peer"), note="not installed: x"),
         row("a", "ours", 3),
     ]
-    header = results.Header("python -m benchmarks.peers", describe(), TIMING, "small", 1.0)
-    results.write(tmp_path, "peers", compared(rows), header)
+    header = pages.Header("python -m benchmarks.peers", describe(), TIMING, "small", 1.0)
+    pages.write(tmp_path, "peers", compared(rows), header)
     with (tmp_path / "peers.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     assert [(one["contestant"], one["latency_ms"], one["note"]) for one in read] == [
         ("best", "6", ""), ("gone", "", "not installed: x"), ("a", "3", ""),
     ]  # fmt: skip
     assert '"onnxruntime"' in (tmp_path / "peers.json").read_text()
-    table = results.table(compared(rows)).splitlines()
+    table = pages.table(compared(rows)).splitlines()
     (gone,) = (line for line in table if "gone" in line)
     assert "not installed: x" in gone
     (ours,) = (line for line in table if line.startswith("| a "))
@@ -140,12 +142,12 @@ def test_results_are_written_with_their_machine_and_failed_rows(tmp_path: Path) 
 def test_pictures_are_drawn_with_the_failed_rows(tmp_path: Path) -> None:
     from PIL import Image
 
-    from benchmarks.pictures import draw_peers, draw_scaling
+    from benchmarks.harness.pictures import draw_peers, draw_scaling
 
     rows = compared(
         [row("best", "peer", 6), dataclasses.replace(row("gone", "peer"), note="not installed"), row("a", "ours", 3)]
     )
-    header = results.Header("python -m benchmarks.peers", describe(), TIMING, "small", 1.0)
+    header = pages.Header("python -m benchmarks.peers", describe(), TIMING, "small", 1.0)
     draw_peers(rows, header, tmp_path)
     draw_scaling(rows, header, tmp_path, depth=1, parameters=2)
     for name in ("peers", "scaling"):

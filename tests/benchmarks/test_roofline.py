@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import ceilings
-from benchmarks.ceilings import Ceilings
-from benchmarks.gpu_check import with_roofline
-from benchmarks.gpu_rows import Row
+from benchmarks.gpu.check import with_roofline
+from benchmarks.gpu.rows import Row
+from benchmarks.harness import ceilings
+from benchmarks.harness.ceilings import Ceilings
 from benchmarks.roofline import Work, work_of
 from tests.rewrite.graphs import SMALL, traced
 from tests.targets.engines import SMALL as FOR_TENSORRT

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 import paraexport
-from benchmarks.gpu_check import TARGETS as ON_GPUS
+from benchmarks.gpu.check import TARGETS as ON_GPUS
 from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.checks.golden import read

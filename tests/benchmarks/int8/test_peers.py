@@ -11,11 +11,12 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import accuracy, int8_peers, int8_recipes, worker
-from benchmarks.accuracy import Accuracy, Answers, Case, compared
-from benchmarks.contest import Contestant
-from benchmarks.int8_recipes import DYNAMIC, MODELOPT, NNCF, PREPARED, STATIC, activation_products, recipes
-from benchmarks.subjects import PLAIN, Recipe, Subject, prepare, seeded_model, with_sources
+from benchmarks.harness import worker
+from benchmarks.harness.contest import Contestant
+from benchmarks.harness.subjects import PLAIN, Recipe, Subject, prepare, seeded_model, with_sources
+from benchmarks.int8 import accuracy, peers
+from benchmarks.int8.accuracy import Accuracy, Answers, Case, compared
+from benchmarks.int8.recipes import DYNAMIC, MODELOPT, NNCF, PREPARED, STATIC, activation_products, checkpoint, recipes
 from paraexport.model.spec import Preprocessing
 from tests.benchmarks.test_contest import SPEC
 
@@ -94,19 +95,19 @@ def test_more_noises_are_other_images_with_the_same_labels() -> None:
 
 
 def test_the_script_runs_from_its_command_line_to_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = int8_recipes.checkpoint(seeded_model(SPEC), tmp_path)
+    model = checkpoint(seeded_model(SPEC), tmp_path)
     images = np.random.default_rng(0).standard_normal((5, 1, *SPEC.image_size), np.float32)
     np.save(tmp_path / "images.npy", images)
-    case = Case("small", checkpoint, tmp_path / "images.npy", lambda _: [Answers("five", images, np.zeros(5, int))])
+    case = Case("small", model, tmp_path / "images.npy", lambda _: [Answers("five", images, np.zeros(5, int))])
     contestants = (
-        int8_peers.FLOAT32[0],
+        peers.FLOAT32[0],
         Contestant("static", "peer", "onnxruntime", STATIC),
         Contestant("gone", "peer", "onnxruntime", MODELOPT),
     )
-    monkeypatch.setattr(int8_peers, "CONTESTANTS", contestants)
-    monkeypatch.setattr(int8_peers, "CASES", (case,))
+    monkeypatch.setattr(peers, "CONTESTANTS", contestants)
+    monkeypatch.setattr(peers, "CASES", (case,))
     command = ["--branches", "1", "--depth", "1", "--batch", "1", "--rounds", "1", "--quick"]
-    done = CliRunner().invoke(int8_peers.main, [*command, "-o", str(tmp_path / "out")], catch_exceptions=False)
+    done = CliRunner().invoke(peers.main, [*command, "-o", str(tmp_path / "out")], catch_exceptions=False)
     assert done.exit_code == 0
     assert "not installed" in done.stdout
     with (tmp_path / "out/int8.csv").open(newline="") as file:
@@ -125,7 +126,7 @@ def test_the_script_runs_from_its_command_line_to_its_files(tmp_path: Path, monk
 
 
 def test_ours_and_all_peers_take_part() -> None:
-    graphs = {one.graph for one in int8_peers.CONTESTANTS}
+    graphs = {one.graph for one in peers.CONTESTANTS}
     assert graphs <= set(recipes(sys.executable))
-    assert {one.family for one in int8_peers.CONTESTANTS} == {"scale", "peer", "ours"}
-    assert len({one.name for one in int8_peers.CONTESTANTS}) == len(int8_peers.CONTESTANTS)
+    assert {one.family for one in peers.CONTESTANTS} == {"scale", "peer", "ours"}
+    assert len({one.name for one in peers.CONTESTANTS}) == len(peers.CONTESTANTS)

@@ -1,6 +1,6 @@
 """The int8 ways that people have today beside ours: how much accuracy each costs, and how fast it is.
 
-    python -m benchmarks.int8_peers -o benchmarks/results/
+    python -m benchmarks.int8.peers -o benchmarks/results/
 
 OpenVINO + NNCF, ONNX Runtime's static and dynamic quantisation and NVIDIA ModelOpt, each on the plain export, all with
 the same calibration images; float32 for scale. Accuracy: the trained examples on their test images. Speed: the released
@@ -19,14 +19,15 @@ from pathlib import Path
 
 import click
 
-from benchmarks import int8_results, machine, results
-from benchmarks.accuracy import CASES, measure
-from benchmarks.bursts import Timing
-from benchmarks.contest import Contestant
-from benchmarks.int8_recipes import DYNAMIC, LAYOUTS, MODELOPT, NNCF, STATIC, TARGETS, ours, recipes
+from benchmarks.harness import machine, pages
+from benchmarks.harness.bursts import Timing
+from benchmarks.harness.contest import Contestant
+from benchmarks.harness.subjects import PLAIN
+from benchmarks.int8 import pages as int8_pages
+from benchmarks.int8.accuracy import CASES, measure
+from benchmarks.int8.recipes import DYNAMIC, LAYOUTS, MODELOPT, NNCF, STATIC, TARGETS, ours, recipes
 from benchmarks.peers import QUICK, contests, say
 from benchmarks.rewrites import released
-from benchmarks.subjects import PLAIN
 
 FLOAT32 = tuple(Contestant(f"float32, {name}", "scale", runner, PLAIN) for runner, name in TARGETS.items())
 PEERS = (
@@ -77,15 +78,15 @@ def main(
             for case in CASES[:1] if quick else CASES:
                 say(f"accuracy of {case.name}")
                 found += measure(case, CONTESTANTS, ways, Path(temporary) / case.name, threads)
-        print(int8_results.table(found))
+        print(int8_pages.table(found))
     if part != "accuracy":
         specs = [released(branches, depth, "cls") for depth in depths]
         rows = contests(specs, batches, timing, CONTESTANTS, recipes=ways)
-        print(results.table(rows))
+        print(pages.table(rows))
     if output is not None and part is None:
         model = f"int8; released architecture, L = {branches}, 65 tokens, D = 192, {threads} threads"
-        header = results.Header(results.command(), here, timing, model, time.perf_counter() - started)
-        int8_results.write(output, rows, found, header)
+        header = pages.Header(pages.command(), here, timing, model, time.perf_counter() - started)
+        int8_pages.write(output, rows, found, header)
         say(f"{output}: int8.csv, int8-accuracy.csv, int8.json, .md, .svg and .png after {header.took_s:.0f} s")
 
 

@@ -1,4 +1,4 @@
-"""The tests that need a GPU, as one step of `benchmarks.gpu_check`: in a process of their own, for a limited time."""
+"""The tests that need a GPU, as one step of `benchmarks.gpu.check`: in a process of their own, for a limited time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from benchmarks.gates import VERDICTS
+from benchmarks.gpu.gates import VERDICTS
 
 SECONDS, LEAST_S, GRACE_S = 150.0, 15.0, 10.0
 """That they may take; that pytest needs to begin; and that it may take to write down how far it came."""
@@ -20,7 +20,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(pytest.main())
 """
 """What is started in the background of a shell ignores Ctrl-C, and so do the programs that it starts."""
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

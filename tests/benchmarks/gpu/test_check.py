@@ -12,16 +12,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import gpu_check, gpu_measure, gpu_memory, gpu_torch
-from benchmarks.gpu_rows import Row, text
-from benchmarks.prepared import Models, Prepared
+from benchmarks.gpu import check, measure, memory, torch_peers
+from benchmarks.gpu.rows import Row, text
+from benchmarks.harness.prepared import Models, Prepared
 from paraexport.model.spec import Spec
 from paraexport.targets.trt.device import find_device
 from tests.targets.engines import SMALL
 
 
 def test_without_time_everything_is_skipped_by_name_and_the_exit_code_is_3(tmp_path: Path) -> None:
-    done = CliRunner().invoke(gpu_check.main, ["-o", str(tmp_path), "--seconds", "0"])
+    done = CliRunner().invoke(check.main, ["-o", str(tmp_path), "--seconds", "0"])
     assert done.exit_code == 3
     assert f"no target could run: {find_device()}" in done.stderr
     with (tmp_path / "gpu.csv").open(newline="") as file:
@@ -37,8 +37,8 @@ def test_without_time_everything_is_skipped_by_name_and_the_exit_code_is_3(tmp_p
     contestants = {row["contestant"] for row in found}
     assert {"tensorrt, stacked", "tensorrt-rtx, branches", "torch eager"} <= contestants
     swept = {(row["contestant"], int(row["branches"])) for row in found if row["part"] == "branches"}
-    layouts = {f"{target}, {layout}" for target in gpu_check.TARGETS for layout in ("branches", "folded", "stacked")}
-    assert swept == {(name, branches) for name in layouts | {*gpu_torch.MODES} for branches in (1, 2, 4, 8, 16, 32)}
+    layouts = {f"{target}, {layout}" for target in check.TARGETS for layout in ("branches", "folded", "stacked")}
+    assert swept == {(name, branches) for name in layouts | {*torch_peers.MODES} for branches in (1, 2, 4, 8, 16, 32)}
     assert len(found) == len(
         {(row["part"], row["contestant"], row["precision"], row["branches"], row["depth"]) for row in found}
     )
@@ -47,8 +47,8 @@ def test_without_time_everything_is_skipped_by_name_and_the_exit_code_is_3(tmp_p
 
 def test_a_step_is_not_begun_where_it_may_take_longer_than_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("benchmarks.gpu_measure.time.monotonic", lambda: now[0])
-    clock = gpu_measure.Clock(100)
+    monkeypatch.setattr("benchmarks.gpu.measure.time.monotonic", lambda: now[0])
+    clock = measure.Clock(100)
     assert clock.refusal("torch.compile") == ""
     with clock.step("torch.compile"):
         now[0] = 30.0
@@ -70,17 +70,17 @@ def test_an_engine_that_fails_in_whatever_way_is_named_and_the_others_go_on(
     """A runtime's own error would end the run, and take with it all that comes after."""
     target = "onnxruntime"
 
-    def broken(target: str, prepared: Prepared, layout: str, precision: str, folder: Path) -> gpu_check.Opened:
+    def broken(target: str, prepared: Prepared, layout: str, precision: str, folder: Path) -> check.Opened:
         if layout == "folded":
             raise RuntimeError("CUDA error 700:\nan illegal | memory access")
         return real(target, prepared, layout, precision, folder)
 
-    real = gpu_check.opened
-    monkeypatch.setattr(gpu_check, "TARGETS", (target,))
-    monkeypatch.setattr(gpu_check, "opened", broken)
-    monkeypatch.setattr(gpu_measure, "BURST_S", 0.001)
-    conditions = gpu_check.Conditions(gpu_measure.Clock(1000), Models(tmp_path), "none were measured")
-    rows = [*gpu_check.engines("parity", small(2), ("folded", "branches"), ("fp32",), conditions)]
+    real = check.opened
+    monkeypatch.setattr(check, "TARGETS", (target,))
+    monkeypatch.setattr(check, "opened", broken)
+    monkeypatch.setattr(measure, "BURST_S", 0.001)
+    conditions = check.Conditions(measure.Clock(1000), Models(tmp_path), "none were measured")
+    rows = [*check.engines("parity", small(2), ("folded", "branches"), ("fp32",), conditions)]
     assert [(row.contestant, row.batch, row.passed) for row in rows] == [
         ("onnxruntime, folded", 0, False),
         ("onnxruntime, branches", 1, True),
@@ -112,7 +112,7 @@ def test_every_model_is_compiled_by_torch_for_every_batch(tmp_path: Path) -> Non
     models = Models(tmp_path)
     for branches in range(1, 7):
         prepared = models.of(small(branches))
-        model = gpu_torch.compiled(prepared.model, backend=backend)
+        model = torch_peers.compiled(prepared.model, backend=backend)
         for batch in (1, 32):
             with torch.inference_mode():
                 logits = model(torch.from_numpy(prepared.images[:batch])).numpy()
@@ -127,8 +127,8 @@ def test_a_peer_that_fails_is_named_and_fails_no_check(tmp_path: Path, monkeypat
         return [dataclasses.replace(row, batch=1, latency_ms=1.0, error=0.5, passed=False)]
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(gpu_torch, "timed", broken)
-    rows = [*gpu_torch.rows("branches", Models(tmp_path).of(small(2)), gpu_measure.Clock(1000))]
+    monkeypatch.setattr(torch_peers, "timed", broken)
+    rows = [*torch_peers.rows("branches", Models(tmp_path).of(small(2)), measure.Clock(1000))]
     assert [(row.contestant, row.latency_ms, row.passed) for row in rows] == [
         ("torch eager", 1.0, None), ("torch.compile", None, None), ("torch.compile, CUDA graphs", 1.0, None),
     ]  # fmt: skip
@@ -138,5 +138,5 @@ def test_a_peer_that_fails_is_named_and_fails_no_check(tmp_path: Path, monkeypat
 def test_memory_of_a_gpu_that_is_not_there_is_unknown_and_not_0() -> None:
     if not isinstance(find_device(), str):
         pytest.skip("there is a GPU here")
-    assert gpu_memory.in_use_bytes() is None
-    assert gpu_memory.since(None) is None
+    assert memory.in_use_bytes() is None
+    assert memory.since(None) is None

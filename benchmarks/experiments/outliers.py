@@ -1,6 +1,6 @@
 """int8 of a trained checkpoint whose weights were given outliers by exact transformations: what each remedy is worth.
 
-    python -m benchmarks.outliers
+    python -m benchmarks.experiments.outliers
 
 `models/prenorm_digits.pt` as it is; with γ × 300 on three channels of every LayerNorm in the branches, undone in the
 weights behind it; and with three value channels × 300 in branches 1 and 3, undone in their output projections. PyTorch
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 import paraexport
-from benchmarks import machine
+from benchmarks.harness import machine
 from models.outliers import gamma_outliers, value_outliers
 from paraexport.bundle.report import read
 from paraexport.checks.limits import LIMITS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CHECKPOINT, CALIBRATION, TEST = (
     ROOT / name for name in ("models/prenorm_digits.pt", "calib/digits/calibration", "calib/digits/test")
 )

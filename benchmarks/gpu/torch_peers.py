@@ -1,4 +1,4 @@
-"""PyTorch on the GPU beside the engines of `benchmarks.gpu_check`: eager, compiled, and compiled into CUDA graphs."""
+"""PyTorch on the GPU beside the engines of `benchmarks.gpu.check`: eager, compiled, and compiled into CUDA graphs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gpu_measure import Clock, measured
-from benchmarks.gpu_rows import Row, skipped, told
-from benchmarks.prepared import Prepared
-from benchmarks.subjects import seeded_model
+from benchmarks.gpu.measure import Clock, measured
+from benchmarks.gpu.rows import Row, skipped, told
+from benchmarks.harness.prepared import Prepared
+from benchmarks.harness.subjects import seeded_model
 
 if TYPE_CHECKING:
     import torch

@@ -1,9 +1,9 @@
 """Everything that needs a GPU, in one run: parity of every engine, tests, latency against L, peers, roofline, gates.
 
-    make gpu-check            # or: python -m benchmarks.gpu_check -o gpu-check
+    make gpu-check            # or: python -m benchmarks.gpu.check -o gpu-check
 
 The results are in one folder: `gpu.csv`, and `gpu.md` with the machine, the ceilings that were measured in the same run
-(`benchmarks.ceilings`), the gates (`benchmarks.gates`), the tests (`benchmarks.gpu_tests`), and what was left out. What
+(`benchmarks.harness.ceilings`), the gates, the tests, and what was left out. What
 is missing is skipped by name: a target that is not installed, PyTorch without CUDA, what there is no time for. It needs
 no network. The exit code is 1 where a check, a gate or a test failed, 3 where nothing could run at all. It has itself
 been run only where there is no GPU.
@@ -21,15 +21,16 @@ from pathlib import Path
 import click
 import onnx_ir as ir
 
-from benchmarks import ceilings, gpu_memory, gpu_tests, gpu_torch, machine
-from benchmarks.ceilings import Ceilings
-from benchmarks.gates import BRANCHES_PART, MANY, SERIAL_PART, Gate, gates
-from benchmarks.gpu_measure import Clock, Run, measured
-from benchmarks.gpu_rows import Row, skipped, told, write
-from benchmarks.prepared import BATCHES, MAX_BATCH, Models, Prepared
+from benchmarks.gpu import memory, run_tests, torch_peers
+from benchmarks.gpu.gates import BRANCHES_PART, MANY, SERIAL_PART, Gate, gates
+from benchmarks.gpu.measure import Clock, Run, measured
+from benchmarks.gpu.rows import Row, skipped, told, write
+from benchmarks.harness import ceilings, machine
+from benchmarks.harness.ceilings import Ceilings
+from benchmarks.harness.prepared import BATCHES, MAX_BATCH, Models, Prepared
+from benchmarks.harness.subjects import OURS
 from benchmarks.rewrites import released
 from benchmarks.roofline import Work, work_of
-from benchmarks.subjects import OURS
 from paraexport import targets
 from paraexport.model.spec import Spec
 from paraexport.pipeline.options import PRECISIONS
@@ -44,7 +45,7 @@ BRANCHES, DEPTH = (1, 2, 4, 8, 16, 32), 2
 GATED = (1, MANY)
 """What the gates are about comes first, so that time is left for it."""
 SECONDS = 460.0
-"""For all, tests included; they have `gpu_tests.SECONDS` of it at most."""
+"""For all, tests included; they have `run_tests.SECONDS` of it at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ def opened(target: str, prepared: Prepared, layout: str, precision: str, folder:
     with contextlib.suppress(ValueError):
         graph = ir.load(folder / "model.onnx").graph
         counted = {batch: work_of(graph, batch) for batch in BATCHES}
-    before = gpu_memory.in_use_bytes()
+    before = memory.in_use_bytes()
     return Opened(targets.get(target).open_session(Folder(folder), workload), engine, counted, before)
 
 
@@ -121,7 +122,7 @@ def engine(row: Row, target: str, layout: str, prepared: Prepared, ceiling: Ceil
     with tempfile.TemporaryDirectory() as folder:
         made = opened(target, prepared, layout, row.precision, Path(folder) / "model")
         found = [*measured(with_memory(row, made), prepared, made.run)]
-        used = gpu_memory.since(made.before_bytes)
+        used = memory.since(made.before_bytes)
         note = made.run.without_graphs if isinstance(made.run, EngineSession) else ""
         return [
             dataclasses.replace(with_roofline(one, made.work.get(one.batch), ceiling), used_bytes=used, note=note)
@@ -149,7 +150,7 @@ def sweep(conditions: Conditions) -> Iterator[Row]:
     for branches in BRANCHES:
         if branches not in GATED:
             yield from engines(BRANCHES_PART, swept(branches), ("stacked",), ("fp16",), conditions)
-        yield from gpu_torch.rows(BRANCHES_PART, conditions.models.of(swept(branches)), conditions.clock)
+        yield from torch_peers.rows(BRANCHES_PART, conditions.models.of(swept(branches)), conditions.clock)
         if branches != MANY:
             yield from serial(branches, conditions)
     for layout in ("folded", "branches"):
@@ -184,7 +185,7 @@ class Results:
     def __init__(self, folder: Path, ceiling: Ceilings | str) -> None:
         self.folder, self.ceiling, self.where = folder, ceiling, machine.describe()
         self.rows: list[Row] = []
-        self.tests = gpu_tests.Tests(None, "did not begin")
+        self.tests = run_tests.Tests(None, "did not begin")
 
     @property
     def judged(self) -> list[Gate]:
@@ -211,9 +212,9 @@ def main(*, output: Path, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as work:
         conditions = Conditions(clock, Models(Path(work)), found.ceiling)
         found.take(first_rows(conditions))
-        found.tests = gpu_tests.run(output, clock.left())
+        found.tests = run_tests.run(output, clock.left())
         found.take(sweep(conditions))
-    verdicts: list[Gate | gpu_tests.Tests] = [*found.judged, found.tests]
+    verdicts: list[Gate | run_tests.Tests] = [*found.judged, found.tests]
     for verdict in verdicts:
         click.echo(verdict)
     if any(row.passed is False for row in found.rows) or any(verdict.passed is False for verdict in verdicts):

@@ -21,10 +21,10 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from benchmarks.load import Load
-from benchmarks.worker import Burst, Failed, Opened
+from benchmarks.harness.load import Load
+from benchmarks.harness.worker import Burst, Failed, Opened
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
 
 
@@ -53,7 +53,7 @@ class Measured:
 
 
 class Worker:
-    """A process of `benchmarks.worker`, ended on leaving the context."""
+    """A process of `benchmarks.harness.worker`, ended on leaving the context."""
 
     def __init__(self, runner: str, folder: Path, graph: str, batch: int, timing: Timing) -> None:
         self.timing = timing
@@ -62,7 +62,7 @@ class Worker:
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": threads}
         arguments = (runner, str(folder), graph, str(batch), threads)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", *arguments],
+            [sys.executable, "-m", "benchmarks.harness.worker", *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=ROOT, env=environment,
         )  # fmt: skip
 

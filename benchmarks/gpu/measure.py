@@ -1,4 +1,4 @@
-"""How `benchmarks.gpu_check` measures: the time that is left, latencies, and every batch beside PyTorch."""
+"""How `benchmarks.gpu.check` measures: the time that is left, latencies, and every batch beside PyTorch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gpu_rows import Row
-from benchmarks.prepared import BATCHES, Prepared
+from benchmarks.gpu.rows import Row
+from benchmarks.harness.prepared import BATCHES, Prepared
 from paraexport.checks.limits import LIMITS
 
 BURSTS, BURST_S, WARM_UP = 5, 0.1, 5

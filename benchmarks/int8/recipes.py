@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.subjects import PLAIN, RECIPES, SEED, Recipe
+from benchmarks.harness.subjects import PLAIN, RECIPES, SEED, Recipe
 
 if TYPE_CHECKING:
     from paraexport.model.reference import ParaFormer

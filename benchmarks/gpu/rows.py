@@ -1,4 +1,4 @@
-"""The rows of `benchmarks.gpu_check`, as CSV and as a page."""
+"""The rows of `benchmarks.gpu.check`, as CSV and as a page."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import machine
-from benchmarks.ceilings import Ceilings
-from benchmarks.gates import Gate
-from benchmarks.gpu_tests import Tests
+from benchmarks.gpu.gates import Gate
+from benchmarks.gpu.run_tests import Tests
+from benchmarks.harness import machine
+from benchmarks.harness.ceilings import Ceilings
 from paraexport.errors import ParaexportError
 from paraexport.targets.trt.device import find_device
 

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from benchmarks.contest import Row
-from benchmarks.results import Header
+from benchmarks.harness.contest import Row
+from benchmarks.harness.pages import Header
 
 PEER, BEST_PEER = "#b8bcc2", "#6f757d"
 BLUE, ORANGE = "#0072B2", "#E69F00"

@@ -1,4 +1,4 @@
-"""What latency on a GPU has to keep, from the rows of `benchmarks.gpu_check`: passed, failed or not run."""
+"""What latency on a GPU has to keep, from the rows of `benchmarks.gpu.check`: passed, failed or not run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks.gpu_rows import Row
+    from benchmarks.gpu.rows import Row
 
 BRANCHES_PART, SERIAL_PART = "branches", "serial network of equal depth"
 STACKED, PRECISION, BATCH = ", stacked", "fp16", 1

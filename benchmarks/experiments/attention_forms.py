@@ -1,6 +1,6 @@
 """Which form of attention TensorRT-RTX compiles, and whether a fused kernel comes of it.
 
-    python -m benchmarks.attention_forms -o benchmarks/results/
+    python -m benchmarks.experiments.attention_forms -o benchmarks/results/
 
 One attention of three heads over 65 tokens, its inputs products of one value: as an `Attention` node (opset 23), with
 and without leave to compute it by several kernels (`IAttention.decomposable`), and written out as MatMul, Softmax,
@@ -20,7 +20,7 @@ import onnx
 import onnx.parser
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks import machine, results
+from benchmarks.harness import machine, pages
 from paraexport.targets.trt import plan
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.logger import logger_of
@@ -117,8 +117,8 @@ def page(found: list[Row], command: str, where: machine.Machine) -> str:
 def main(*, output: Path) -> None:
     where, found = machine.describe(), [*rows()]
     output.mkdir(parents=True, exist_ok=True)
-    results.write_csv(output / f"{NAME}.csv", Row, found)
-    (output / f"{NAME}.md").write_text(page(found, results.command(), where), encoding="utf-8")
+    pages.write_csv(output / f"{NAME}.csv", Row, found)
+    (output / f"{NAME}.md").write_text(page(found, pages.command(), where), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Cutting images into patches in ONNX Runtime: (p1 p2 c) as the released code does, and in the order of memory.
 
-python -m benchmarks.patches
+python -m benchmarks.experiments.patches
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from onnx import parser
 
-from benchmarks import machine
+from benchmarks.harness import machine
 
 ORDERS = {"(p1 p2 c)": [0, 2, 4, 3, 5, 1], "(c p1 p2)": [0, 2, 4, 1, 3, 5]}
 CALLS, BATCH, THREADS = 60, 8, 2

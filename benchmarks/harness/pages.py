@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.bursts import Timing
-from benchmarks.contest import Row
-from benchmarks.machine import Machine
+from benchmarks.harness.bursts import Timing
+from benchmarks.harness.contest import Row
+from benchmarks.harness.machine import Machine
 
 COLUMNS = (
     "contestant",
@@ -73,8 +73,8 @@ def page(name: str, rows: Sequence[Row], header: Header, *, picture: bool = True
 
 def command() -> str:
     """The command line that is running, for the header."""
-    module = Path(sys.argv[0]).stem
-    return shlex.join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]])
+    spec = sys.modules["__main__"].__spec__
+    return shlex.join(["python", "-m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
 
 
 def shortened(value: object) -> object:

@@ -1,6 +1,6 @@
 """Seeded models for targets: each is traced once, and each graph of it is made once for all targets.
 
-Tracing L = 16 takes 12 s on two CPUs, and int8 as long again: time that `benchmarks.gpu_check` does not have for every
+Tracing L = 16 takes 12 s on two CPUs, and int8 as long again: time that `benchmarks.gpu.check` does not have for every
 target anew.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.subjects import seeded_model
+from benchmarks.harness.subjects import seeded_model
 from paraexport import targets
 from paraexport.checks.golden import answers
 from paraexport.images.dataset import made_up_samples

@@ -9,10 +9,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.accuracy import Accuracy
-from benchmarks.contest import Row
-from benchmarks.pictures import FAINT, INK, PEER, RUNTIMES, STYLE, bar_panel, save
-from benchmarks.results import Header
+from benchmarks.harness.contest import Row
+from benchmarks.harness.pages import Header
+from benchmarks.harness.pictures import FAINT, INK, PEER, RUNTIMES, STYLE, bar_panel, save
+from benchmarks.int8.accuracy import Accuracy
 
 
 def draw_int8(rows: Sequence[Row], found: Sequence[Accuracy], header: Header, path: Path) -> None:

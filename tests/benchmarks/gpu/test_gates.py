@@ -7,8 +7,8 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.gates import Gate, gates
-from benchmarks.gpu_rows import Row, skipped
+from benchmarks.gpu.gates import Gate, gates
+from benchmarks.gpu.rows import Row, skipped
 
 NAME = "tensorrt, stacked"
 

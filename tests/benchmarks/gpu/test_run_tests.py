@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu_tests
+from benchmarks.gpu import run_tests
 
 HEAD = "import pytest, time\npytestmark = pytest.mark.gpu\n"
 GOOD, BAD = "def test_good(): pass\n", "def test_bad(): assert 1 == 2\n"
@@ -17,9 +17,9 @@ SLOW = "def test_slow(request):\n    request.path.with_name('begun').touch()\n  
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 
 
-def ran(folder: Path, text: str) -> gpu_tests.Tests:
+def ran(folder: Path, text: str) -> run_tests.Tests:
     (folder / "test_them.py").write_text(HEAD + text)
-    return gpu_tests.run(folder, 100, (str(folder / "test_them.py"),))
+    return run_tests.run(folder, 100, (str(folder / "test_them.py"),))
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def _ends_in_the_slow_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_what_tests_did_is_told(tmp_path: Path, text: str, passed: bool | None, told: str) -> None:
-    assert ran(tmp_path, text) == gpu_tests.Tests(passed, told)
+    assert ran(tmp_path, text) == run_tests.Tests(passed, told)
     assert (tmp_path / "tests.txt").is_file()
 
 
@@ -67,8 +67,8 @@ def test_what_tests_did_is_told(tmp_path: Path, text: str, passed: bool | None, 
 def test_what_ran_before_time_ended_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, passed: bool | None, told: str
 ) -> None:
-    monkeypatch.setattr(gpu_tests, "GRACE_S", 20.0 if DEAF not in text else 0.5)
-    assert ran(tmp_path, text) == gpu_tests.Tests(passed, told)
+    monkeypatch.setattr(run_tests, "GRACE_S", 20.0 if DEAF not in text else 0.5)
+    assert ran(tmp_path, text) == run_tests.Tests(passed, told)
 
 
 def test_another_report_is_never_taken_for_this_one(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import worker
-from benchmarks.contest import Contestant, Family
-from benchmarks.subjects import Recipe, write_graphs
+from benchmarks.harness import worker
+from benchmarks.harness.contest import Contestant, Family
+from benchmarks.harness.subjects import Recipe, write_graphs
 from calib import make_digits
 from paraexport.checkpoint.load import load_checkpoint
 from paraexport.images.dataset import open_samples
@@ -27,7 +27,7 @@ from paraexport.model.spec import Preprocessing
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BATCH = 8
 LABELS = tuple(str(digit) for digit in range(10))
 MORE_NOISE_SEEDS = range(100, 108)

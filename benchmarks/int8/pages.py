@@ -1,14 +1,14 @@
-"""Writes what `benchmarks.int8_peers` found: its rows, a page with both tables, and a picture."""
+"""Writes what `benchmarks.int8.peers` found: its rows, a page with both tables, and a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import results
-from benchmarks.accuracy import Accuracy
-from benchmarks.contest import Row
-from benchmarks.results import Header, aligned, number
+from benchmarks.harness import pages
+from benchmarks.harness.contest import Row
+from benchmarks.harness.pages import Header, aligned, number
+from benchmarks.int8.accuracy import Accuracy
 
 NAME = "int8"
 COLUMNS = ("contestant", "correct", "points lost", "other top-1", "agreement", "largest error", "rms error")
@@ -16,11 +16,11 @@ COLUMNS = ("contestant", "correct", "points lost", "other top-1", "agreement", "
 
 def write(folder: Path, rows: Sequence[Row], found: Sequence[Accuracy], header: Header) -> None:
     """`int8.csv` and the rest with the latencies, `int8-accuracy.csv`, and both on `int8.md`."""
-    from benchmarks.int8_pictures import draw_int8
+    from benchmarks.int8.pictures import draw_int8
 
     more = f"\n## Accuracy\n\nErrors are |Δ logit| against PyTorch in float32.\n\n{table(found)}"
-    results.write(folder, NAME, rows, header, more=more)
-    results.write_csv(folder / f"{NAME}-accuracy.csv", Accuracy, found)
+    pages.write(folder, NAME, rows, header, more=more)
+    pages.write_csv(folder / f"{NAME}-accuracy.csv", Accuracy, found)
     draw_int8(rows, found, header, folder / NAME)
 
 

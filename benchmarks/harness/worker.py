@@ -1,6 +1,6 @@
 """One contestant in a process of its own: opens a model, checks its answer, then times a burst whenever it is asked.
 
-    python -m benchmarks.worker RUNNER FOLDER GRAPH BATCH THREADS
+    python -m benchmarks.harness.worker RUNNER FOLDER GRAPH BATCH THREADS
 
 It prints one JSON object a line: first `Opened` or `Failed`, then a `Burst` for each number of calls read on stdin.
 """
@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import subjects
+from benchmarks.harness import subjects
 from paraexport.targets.folder import Folder
 
 Floats = NDArray[np.float32]

@@ -1,7 +1,7 @@
 """Times contestants side by side: one process each, short bursts in turn, so that a slow minute is slow for all.
 
 Where other processes were busy during a burst, it is run again a few times, and the one with the least of
-them counts (`benchmarks.bursts`).
+them counts (`benchmarks.harness.bursts`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from benchmarks.bursts import Measured, Timing, Worker, quiet_burst
-from benchmarks.subjects import PRODUCT, Subject
-from benchmarks.worker import Failed
+from benchmarks.harness.bursts import Measured, Timing, Worker, quiet_burst
+from benchmarks.harness.subjects import PRODUCT, Subject
+from benchmarks.harness.worker import Failed
 
 Family = Literal["peer", "ours", "peak", "scale"]
 """`scale` is shown beside the others and compared with nothing."""
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Contestant:
-    """A graph on a runner of `benchmarks.worker`; `graph` is also where its multiply-adds are counted."""
+    """A graph on a runner of `benchmarks.harness.worker`; `graph` is also where its multiply-adds are counted."""
 
     name: str
     family: Family

@@ -48,6 +48,10 @@ def read(path: Path) -> onnx.ModelProto:
         raise lack_of_memory(error, path, "free memory") or InputError(
             NOT_ONNX, where=path, got=error, remedy=REMEDY
         ) from error
+    if model.ir_version > onnx.IR_VERSION:
+        expected, got = f"at most {onnx.IR_VERSION}, which onnx {onnx.__version__} reads", model.ir_version
+        remedy = "pip install -U onnx, or export it with an older onnx"
+        raise InputError("its IR version is too new", where=path, expected=expected, got=got, remedy=remedy)
     if not model.opset_import or not model.graph.output:
         raise InputError(NOT_ONNX, where=path, expected="a graph with an output and an opset", remedy=REMEDY)
     if (problem := next(problems(model), None)) is not None:

@@ -163,6 +163,11 @@ class Reference:
             for case, answers, limit in self.known
         ]
 
+    def own_shift(self, moved: Run, case: Case) -> float:
+        """How far the graph is from itself on `case` once its weights are moved by their last bit."""
+        (answers,) = (answers for known, answers, _ in self.known if known is case)
+        return apart(answers, moved(case.images))
+
     def differences(self, run: Run) -> Iterator[Difference]:
         """How far a graph is from it, case by case."""
         for case, answers, limit in self.known:

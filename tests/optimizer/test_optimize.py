@@ -377,6 +377,18 @@ def rounded(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = "wide"
 
 
+def rounds_its_answers(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1e6, np.float32), "many"))
+    model.graph.node.append(helper.make_node("Mul", ["logits", "many"], ["large"], name="larger"))
+    model.graph.node.append(helper.make_node("Floor", ["large"], ["whole"], name="the_Floor"))
+    model.graph.node.append(helper.make_node("Sub", ["large", "whole"], ["rest"], name="rest"))
+    model.graph.output[0].name = "rest"
+
+
+def from_the_future(model: onnx.ModelProto) -> None:
+    model.ir_version = 99
+
+
 REFUSED: dict[str, tuple[Edit, list[str]]] = {
     "fixed batch": (fixed_batch, ["input images", "batch is fixed to 2"]),
     "free height": (free_height, ["input images", "height is free beside the batch"]),
@@ -391,6 +403,11 @@ REFUSED: dict[str, tuple[Edit, list[str]]] = {
     "half on the way": (half_way, ["down: its precision is FLOAT16"]),
     "sparse": (sparse, ["in.onnx: cannot be read", "Sparse tensors are not supported yet); export it without"]),
     "nothing finite": (nothing_finite, ["in.onnx: the graph answers nothing finite"]),
+    "rounding": (
+        rounds_its_answers,
+        ["in.onnx: the rewritten graph cannot be checked", "after the model, not in it", "(here the_Floor)"],
+    ),
+    "IR version": (from_the_future, ["in.onnx: its IR version is too new", "got 99", "pip install -U onnx"]),
     "names": (
         one_name_twice,
         ["in.onnx: ONNX Runtime cannot open", "same node name", "export a graph that runs there"],

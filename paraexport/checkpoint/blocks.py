@@ -144,7 +144,9 @@ def choose_axes(
         axes = [axis for axis in axes if len(numbers[axis]) > 1]
     if len(axes) > 2:
         raise CheckpointError(
-            f"blocks are numbered {len(axes)} times over, as in {prefixes[0]}", expected="a branch and a layer"
+            f"blocks have {len(axes)} numbers, as in {prefixes[0]}",
+            expected="two at most: one of a branch and one of a layer",
+            remedy="of an ensemble, save one model; for another design, give the model with --module FILE.py:FUNCTION",
         )
     counts = [len(numbers[axis]) for axis in axes]
     roles = [role(steps[axis - 1] if axis else "") for axis in axes]

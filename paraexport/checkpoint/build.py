@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paraexport.checkpoint.canonical import Canonical, numberless, shape
-from paraexport.checkpoint.given import truncated
+from paraexport.checkpoint.given import ANOTHER, truncated
 from paraexport.checkpoint.stem import CLASS_TOKEN, POSITION
 from paraexport.errors import CheckpointError
 from paraexport.model.reference import ParaFormer
@@ -84,7 +84,7 @@ def check_strictly(
         raise CheckpointError(
             f"the tensors are not those of one Para-Former in the names of {canonical.blocks.convention.name}: "
             + "; ".join(f"{len(items)} {title}: {truncated(items)}" for title, items in listed.items() if items),
-            remedy="correct the checkpoint or --spec, or give a function that builds the model with --module",
+            remedy=ANOTHER,
         )
 
 

@@ -70,7 +70,7 @@ def canonicalise(tensors: Mapping[str, Tensor], blocks: Blocks) -> Canonical:
             continue
         pieces = unpack(name, tensor)
         if taken := [sources[piece] for piece in pieces if piece in sources]:
-            contradictions.append(f"{key} and {taken[0]} both are {name}")
+            contradictions.append(twice(key, taken[0], name))
             continue
         canonical.update(pieces)
         sources.update(dict.fromkeys(pieces, key))
@@ -90,6 +90,12 @@ def unpack(name: str, tensor: Tensor) -> dict[str, Tensor]:
         return {name: as_row(tensor, name)}
     chunks = tensor.chunk(3)
     return {name.replace(QKV, f"attention.{part}"): chunk for part, chunk in zip(ATTENTION_PARTS, chunks, strict=True)}
+
+
+def twice(key: str, other: str, name: str) -> str:
+    if numberless(f".{key}") == numberless(f".{other}"):
+        return f"{other} and {key}: each branch has its own {name}, where a Para-Former has one for the sum"
+    return f"{other} and {key} are both {name}"
 
 
 def numberless(name: str) -> str:

@@ -60,7 +60,7 @@ def read_text(path: Path) -> str:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError("cannot be read: it is no regular file")
+                raise CheckpointError("this is a pipe, a device or a folder, not a file")
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}") from error

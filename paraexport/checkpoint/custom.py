@@ -25,7 +25,8 @@ def split_name(name: str) -> tuple[Path, str]:
         raise InputError("--module cannot be read", expected="FILE.py:FUNCTION", got=name)
     path = Path(file)
     if not path.is_file():
-        raise InputError("no such file", where=f"--module {name}", expected=f"a Python file at {file}")
+        got = "a folder" if path.is_dir() else "a pipe or a device" if path.exists() else "nothing there"
+        raise InputError("no such file", where=f"--module {name}", expected=f"a Python file at {file}", got=got)
     return path, function
 
 

@@ -106,7 +106,7 @@ class Guesses:
         return value
 
     def settle(self, field: str, known: Value | None, otherwise: Value, reason: str) -> Value:
-        """`known`, or `otherwise` aloud."""
+        """`known`; if that is None, `otherwise`, which is reported as assumed."""
         return self.assume(field, otherwise, reason) if known is None else known
 
     def ask(self, field: str, why: str, example: object) -> None:
@@ -116,6 +116,10 @@ class Guesses:
         """Raise a `SpecError` that names every field still open."""
         if self.missing:
             raise SpecError("the weights leave open " + "; ".join(self.missing))
+
+
+ANOTHER = "check --spec; for another architecture, give a function that builds the model: --module FILE.py:FUNCTION"
+"""The remedy for tensors that are not those of a Para-Former."""
 
 
 def as_option(value: object) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from paraexport.checkpoint.canonical import Canonical, numberless, shape
-from paraexport.checkpoint.given import Given, Guesses, as_option, truncated
+from paraexport.checkpoint.given import ANOTHER, Given, Guesses, as_option, truncated
 from paraexport.checkpoint.sizes import QUERY, head_fields, image_fields
 from paraexport.checkpoint.stem import CLASS_TOKEN, HEAD, NORM, NORM_IN, POSITION, PROJECTION
 from paraexport.errors import CheckpointError, SpecError
@@ -101,7 +101,7 @@ def typical_shapes(canonical: Canonical) -> dict[str, list[int]]:
         raise CheckpointError(
             f"the names are those of {canonical.blocks.convention.name}, but not all of them: "
             + "; ".join(f"{title}: {truncated(items)}" for title, items in listed.items() if items),
-            remedy="correct the checkpoint, or give a function that builds the model with --module FILE.py:FUNCTION",
+            remedy=ANOTHER,
         )
     return shapes
 

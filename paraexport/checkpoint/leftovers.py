@@ -43,9 +43,11 @@ def without_leftovers(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[s
     """The tensors that may be of the model itself; what is left out is said.
 
     Raises:
-        CheckpointError: weights that are stored as something else, from which they are still to be computed.
+        CheckpointError: weights that are stored as something else, from which they are still to be computed; or an
+            attention mask, which a Para-Former does not have.
     """
     refuse_rewritten(tensors)
+    refuse_masks(tensors)
     losses = {name for name in tensors if is_of_loss_or_metric(name)}
     counters = {name for name, tensor in tensors.items() if name not in losses and is_counter(name, tensor)}
     for names, reason in ((losses, OF_LOSSES), (counters, OF_COUNTERS)):
@@ -63,6 +65,25 @@ def refuse_rewritten(tensors: Mapping[str, Tensor]) -> None:
                 expected="plain weights",
                 remedy=f"call {call} before saving, or give a function that builds the model with --module",
             )
+
+
+def refuse_masks(tensors: Mapping[str, Tensor]) -> None:
+    masks = [name for name, tensor in tensors.items() if is_mask(name, tensor)]
+    if masks:
+        raise CheckpointError(
+            f"a mask for attention: {truncated(masks, 4)}",
+            expected="a model in which every token reads every token",
+            remedy="give a function that builds the model with --module FILE.py:FUNCTION",
+        )
+
+
+def is_mask(name: str, tensor: Tensor) -> bool:
+    """Whether this is a matrix of truth values or of numbers that masks something; one that is all equal masks none."""
+    leaf = name.rpartition(".")[2]
+    if is_known(name) or tensor.layout != torch.strided or tensor.is_meta or tensor.ndim < 2 or not tensor.numel():
+        return False
+    named = "mask" in leaf and leaf != "mask_token"
+    return (named or tensor.dtype == torch.bool) and bool((tensor != tensor.flatten()[0]).any())
 
 
 def is_of_loss_or_metric(name: str) -> bool:

@@ -170,24 +170,28 @@ def from_module(opaque: Opaque, config: Mapping[str, Any], option: Given, guesse
         raise SpecError("patch_order is for weights without their module", remedy="leave this option out")
     words = parse_config(config, already=option, guesses=guesses, module=True)
     said = option.over(words.given)
+    if (record := recorded(config)) is not None:
+        images = Given(image_size=record.spec.image_size, channels=record.spec.channels)
+        said = said.over(record.given()).over(images)
     known = recognise(opaque, said)
-    if known is not None:
+    if isinstance(known, Known):
         check_agreement(known.classifier, option, settled_by="the module")
         words.compare(known.classifier, guesses)
         return finish(known, said, guesses)
     classifier = run_once(opaque, said)
     check_agreement(classifier, option, settled_by="the module")
-    refuse_unused(option)
+    refuse_unused(option, known.reason)
+    guesses.assume("module", "traced as it is", f"it is not recognised as a Para-Former: {known.reason}")
     return finish(Known(opaque.module, classifier, "module", None), said, guesses)
 
 
-def refuse_unused(option: Given) -> None:
-    """An option that says something of the inside of a module that is traced as it is would change nothing."""
+def refuse_unused(option: Given, reason: str) -> None:
+    """Refuse options about the inside of a module that is traced as it is; `reason` says why it is."""
     own = {field.name for field in dataclasses.fields(Spec)} - {field.name for field in dataclasses.fields(Classifier)}
     if unused := [field for field in option.settled() if field in own]:
         raise SpecError(
-            f"--spec {', '.join(unused)} would change nothing: no Para-Former answers as this module does",
-            remedy="leave them out, and the module is traced as it is",
+            f"--spec {', '.join(unused)} has no effect: {reason}, so the module is traced as it is",
+            remedy="leave these options out",
         )
 
 
@@ -198,7 +202,7 @@ def run_once(opaque: Opaque, said: Given) -> Classifier:
     image_size = said.image_size or (shape[1:] if shape else None)
     if channels is None or image_size is None:
         raise SpecError(
-            "the module does not tell which images it takes",
+            "nothing says which images the module takes",
             expected="image_size and channels",
             remedy="give --spec image_size=HEIGHTxWIDTH --spec channels=3",
         )

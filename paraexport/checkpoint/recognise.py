@@ -67,8 +67,15 @@ class Known:
     """The foreign module that `model` was found equal to, where it takes batches of any size."""
 
 
-def recognise(opaque: Opaque, said: Given) -> Known | None:
-    """The reference model that answers as the module does, or None. What the user said is not searched over."""
+@dataclass(frozen=True)
+class Unrecognised:
+    """Why a module is traced as it is."""
+
+    reason: str
+
+
+def recognise(opaque: Opaque, said: Given) -> Known | Unrecognised:
+    """The reference model that answers as the module does. What the user said is not searched over."""
     if isinstance(opaque.module, ParaFormer):
         return Known(opaque.module, opaque.module.spec, "paraformer", None)
     if opaque.image_shape is not None:
@@ -78,37 +85,45 @@ def recognise(opaque: Opaque, said: Given) -> Known | None:
         tensors = as_float32(strip_common_prefix(opaque.state), Guesses())
         blocks = find_blocks(tensors, said, Guesses())
         canonical = canonicalise(tensors, blocks)
-    except InputError:
-        return None
+    except InputError as error:
+        return Unrecognised(error.what)
     model = closest(opaque, canonical, said)
-    if model is None:
-        return None
+    if isinstance(model, Unrecognised):
+        return model
     original = opaque.module if opaque.batch is None else None
     return Known(model, model.spec, blocks.convention.name, blocks.convention.mean_std, original)
 
 
-def closest(opaque: Opaque, canonical: Canonical, said: Given) -> ParaFormer | None:
+def closest(opaque: Opaque, canonical: Canonical, said: Given) -> ParaFormer | Unrecognised:
     """The closest model of the first group of candidates in which one agrees."""
     reference: list[tuple[Tensor, Tensor]] | None = None
+    problem = ""
     deadline = time.monotonic() + SECONDS
     for group in candidates(opaque.module, canonical, said):
         best: tuple[float, ParaFormer | None] = (AGREEMENT, None)
         for choice in group:
             try:
                 model = build(canonical, infer_spec(canonical, choice.over(said), Guesses()))
-            except InputError:
+            except InputError as refused:
+                problem = problem or refused.what
                 continue
             reference = run(opaque, model.spec) if reference is None else reference
             if reference is None:
-                return None
+                image = "x".join(map(str, (model.spec.channels, *model.spec.image_size)))
+                return Unrecognised(f"it does not run on images of {image}, or returns no [N, {model.spec.classes}]")
             error = largest_distance(model, reference)
             if error <= best[0]:
                 best = error, model
         if best[1] is not None:
             return best[1]
         if time.monotonic() > deadline:
-            return None
-    return None
+            return Unrecognised(f"no Para-Former with its answers was found within {SECONDS:g} s")
+    if reference is None and problem:
+        return Unrecognised(problem)
+    return Unrecognised(
+        "its weights fit a Para-Former, but no choice of heads, activation, residual, pool, norm and "
+        "eps gives its answers"
+    )
 
 
 def largest_distance(model: ParaFormer, reference: list[tuple[Tensor, Tensor]]) -> float:

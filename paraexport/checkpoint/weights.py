@@ -15,7 +15,7 @@ CONVERTED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def as_float32(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[str, Tensor]:
-    """Convert half, bfloat16 and (aloud) float64.
+    """Convert half, bfloat16 and, with a warning, float64.
 
     Raises:
         CheckpointError: integer, quantised, complex or sparse tensors, or values that are not finite; all at once.
@@ -38,6 +38,14 @@ def as_float32(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[str, Ten
         key: converted.setdefault(identity(tensor), tensor.detach().to("cpu", torch.float32))
         for key, tensor in tensors.items()
     }
+    too_large = [key for key in doubles if not plain[key].isfinite().all() and tensors[key].isfinite().all()]
+    if too_large:
+        raise CheckpointError(
+            f"weights too large for float32: {truncated(too_large)}",
+            expected=f"at most {torch.finfo(torch.float32).max:.3g}",
+            got=f"{max(float(tensors[key].abs().max()) for key in too_large):.3g}",
+            remedy="take an earlier checkpoint: such weights are a sign of failed training",
+        )
     infinite = {key: int((~tensor.isfinite()).sum()) for key, tensor in plain.items()}
     if bad := [f"{count} of {plain[key].numel()} in {key}" for key, count in infinite.items() if count]:
         raise CheckpointError(

@@ -52,6 +52,7 @@ def unwrap(content: object, guesses: Guesses, wanted: str | None = None, *, twin
             if level.get(key) is not None and key not in config
         }
         tensors = named_tensors(level)
+        note_nameless_copies(level, guesses)
         inner = steps[0] if steps and steps[0] in holders(level) else None
         if inner is None and not steps:
             inner = choose_holder(level, len(tensors) > 1, guesses)
@@ -97,6 +98,25 @@ def is_training_state(key: str, value: object) -> bool:
     return key not in PLAIN and not is_averaged(key) and level is not None and bool(TRAINING_STATE & level.keys())
 
 
+def note_nameless_copies(level: Mapping[str, Any], guesses: Guesses) -> None:
+    """Report averaged copies that are lists, as in `{"ema": {"shadow_params": [...]}}`: they are not read."""
+    for key, value in level.items():
+        inner = as_level(value) or {}
+        lists = (
+            [key] if is_list_of_weights(value) else [f"{key}.{k}" for k, v in inner.items() if is_list_of_weights(v)]
+        )
+        for name in lists:
+            if is_averaged(key) or any(is_averaged(word) for word in name.split(".")):
+                reason = (
+                    f"{name_of(name)}, an averaged copy, is left out: its tensors have no names; to use it, copy it "
+                )
+                guesses.assume("weights", "without the averaged copy", f"{reason}into the model before saving")
+
+
+def is_list_of_weights(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 1 and all(isinstance(item, Tensor) for item in value)
+
+
 def choose_holder(level: Mapping[str, Any], has_tensors: bool, guesses: Guesses) -> str | None:
     """The key under which the model's weights are, or None where this level holds them itself."""
     keys = holders(level)
@@ -118,7 +138,7 @@ def choose_holder(level: Mapping[str, Any], has_tensors: bool, guesses: Guesses)
 
 
 def one_copy(copies: dict[str, dict[str, Tensor]], wanted: str | None, guesses: Guesses) -> dict[str, Tensor]:
-    """The copy `wanted` of those in one state dict, or the plain one, aloud."""
+    """The copy `wanted` of those in one state dict, or the plain one, which is then reported."""
     chosen = "" if wanted == WHOLE else wanted
     if chosen is None:
         chosen, reason = choose_copy({word: set(copy) for word, copy in copies.items()}, name_of)

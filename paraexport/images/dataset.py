@@ -272,7 +272,7 @@ def _class_numbers(
         where=where,
         expected=f"folders named {_some([label for label in labels if label])}, or 0..{len(labels) - 1}",
         got=f"{_counted(len(folders), 'folder')}, unknown {_some([name for name in folders if name not in numbers])}",
-        remedy="rename the folders or correct the labels",
+        remedy="rename the folders, or name the classes with --spec labels=FILE",
     )
 
 

@@ -108,8 +108,9 @@ def require_file(path: Path) -> Path:
     """
     checkpoint = checkpoint_file(path)
     if not checkpoint.is_file():
-        got = "no file" if checkpoint.exists() else "nothing there"
-        raise CheckpointError("no checkpoint", where=checkpoint, expected="a file or a folder of weights", got=got)
+        got = "a pipe or a device" if checkpoint.exists() else "nothing there"
+        expected = "a file or a folder of weights"
+        raise CheckpointError("no checkpoint", where=checkpoint, expected=expected, got=got, remedy="check the path")
     try:
         checkpoint.open("rb").close()
     except OSError as error:

@@ -24,6 +24,8 @@ from paraexport.pipeline.options import ImagePaths
 ENOUGH_ANSWERS = 8
 """With fewer images, nothing is said about answers that are all the same."""
 MOST_NAMED = 4
+REPEATED = 16
+"""A set with so many times more images than different ones is a mistake, not a sample of what the model will see."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ def look(samples: Samples, variety: Variety, calibration: Samples, paths: ImageP
     """Look at the images before anything is built on them; `variety` is that of `samples`, `std` that of preprocessing.
 
     Raises:
-        DataError: int8 cannot be calibrated on these images: all are equal, or each has one colour.
+        DataError: int8 cannot be calibrated on these images: nearly all are copies, or each has one colour.
     """
     if paths.precision == "fp32":
         return of_samples(samples, variety)
@@ -72,7 +74,8 @@ def look(samples: Samples, variety: Variety, calibration: Samples, paths: ImageP
     calibrating = variety if calibration is samples else of_batches(in_batches(calibration)())
     if paths.precision != "int8":
         return Looked(samples, variety, calibrating, None, separate=separate)
-    if (calibrating.images > 1 and calibrating.distinct == 1) or calibrating.plain == calibrating.images:
+    repeated = calibrating.images > 1 and REPEATED * calibrating.distinct <= calibrating.images
+    if repeated or calibrating.distinct == 1 < calibrating.images or calibrating.plain == calibrating.images:
         raise DataError(
             "int8 cannot find its scales on these images",
             where=paths.calib or paths.data,

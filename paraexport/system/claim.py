@@ -98,6 +98,9 @@ def claim(output: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
                 folder.rmdir()  # fails unless it is empty
 
 
+IN_THE_WAY = (FileExistsError, NotADirectoryError)
+
+
 @contextlib.contextmanager
 def writing(what: str, output: Path) -> Iterator[None]:
     """Turn the system's errors into an `OutputError`."""
@@ -107,7 +110,7 @@ def writing(what: str, output: Path) -> Iterator[None]:
         raise OutputError(
             f"{what} cannot be written",
             where=error.filename or output,
-            got=error.strerror or error,
+            got="a file where a folder is needed" if isinstance(error, IN_THE_WAY) else error.strerror or error,
             remedy="free space, or give another -o" if error.errno in NO_SPACE else "give another -o",
         ) from error
 

@@ -62,7 +62,15 @@ def test_a_packed_tensor_that_does_not_fall_into_three(tmp_path: Path) -> None:
 
 def test_two_names_for_one_place_contradict_each_other(tmp_path: Path) -> None:
     message = refused(tmp_path, changed(pos_embed=torch.ones(1, 5, 12)))
-    assert "pos_embed and pos_embedding both are" in message
+    assert "pos_embedding and pos_embed are both" in message
+
+
+def test_a_norm_of_its_own_in_each_branch_is_another_architecture(tmp_path: Path) -> None:
+    norms = {f"branches.{branch}.norm.{part}": torch.ones(12) for branch in range(2) for part in ("weight", "bias")}
+    others = {name: tensor for name, tensor in changed().items() if not name.startswith("mlp_head.0.")}
+    message = refused(tmp_path, {**others, **norms})
+    assert "branches.0.norm.weight and branches.1.norm.weight: each branch has its own norm" in message
+    assert "--module FILE.py:FUNCTION" in message
 
 
 def test_missing_positions_are_asked_for_under_their_usual_names(tmp_path: Path) -> None:
@@ -112,6 +120,11 @@ def test_weights_that_are_not_finite_are_named_and_counted(tmp_path: Path) -> No
     head = torch.tensor([1, 2, float("inf"), 4, 5])
     written = changed(cls_token=torch.full((1, 1, 12), float("nan")), mlp_head__1__bias=head)
     assert "NaN or infinite: 12 of 12 in cls_token, 1 of 5 in mlp_head.1.bias" in refused(tmp_path, written)
+
+
+def test_weights_beyond_float32_are_not_called_infinite(tmp_path: Path) -> None:
+    message = refused(tmp_path, changed(cls_token=torch.full((1, 1, 12), -1e300, dtype=torch.float64)))
+    assert "weights too large for float32: cls_token (expected at most 3.4e+38, got 1e+300)" in message
 
 
 def quantised() -> Tensor:

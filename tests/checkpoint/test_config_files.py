@@ -40,7 +40,7 @@ def refused(path: Path, **overrides: str) -> str:
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "labels.txt"])
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("fifo", "no regular file"), ("device", "no regular file"), ("large", "too large (expected at most 16 MiB")],
+    [("fifo", "not a file"), ("device", "not a file"), ("large", "too large (expected at most 16 MiB")],
 )
 def test_no_file_of_words_hangs_or_fills_the_memory(name: str, kind: str, message: str, path: Path) -> None:
     file = path.parent / name

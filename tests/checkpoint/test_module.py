@@ -65,9 +65,35 @@ def test_another_module_is_traced_as_it_is(prefix: str, tmp_path: Path) -> None:
     weights = {f"{prefix}1.weight": torch.randn(5, 12), f"{prefix}1.bias": torch.randn(5)}
     loaded = load(tmp_path, WRAPPED, weights, image_size="2", channels="3")
     assert (loaded.convention, loaded.spec, loaded.classifier.classes) == ("module", None, 5)
+    (reason,) = (item.reason for item in loaded.assumptions if item.field == "module")
+    assert reason.startswith("it is not recognised as a Para-Former: no Transformer blocks of a known convention")
     images = torch.randn(4, 3, 2, 2)
     expected = images.flatten(1) @ weights[f"{prefix}1.weight"].T + weights[f"{prefix}1.bias"]
     assert torch.allclose(loaded.module(images), expected, atol=1e-5)
+
+
+def test_a_module_with_other_answers_than_its_weights_suggest_says_why(tmp_path: Path) -> None:
+    twice = "class TwiceEncoders(TorchEncoders):\n    def forward(self, images):\n        return 2 * super().forward(images)"
+    code = f"{ENCODERS.replace('return Torch', 'return Twice')}\n{twice}\n"
+    module = randomised(TorchEncoders(norm_first=True, activation="gelu"))
+    loaded = load(tmp_path, code, {"state_dict": module.state_dict()}, image_size="8x12", channels="3")
+    (reason,) = (item.reason for item in loaded.assumptions if item.field == "module")
+    assert "its weights fit a Para-Former, but no choice of heads, activation" in reason
+
+
+def test_the_record_of_a_checkpoint_says_which_images_a_module_takes(tmp_path: Path) -> None:
+    content = torch.load("models/digits.pt", weights_only=True)
+    (tmp_path / "own.py").write_text(
+        "import torch\nfrom paraexport.model.reference import ParaFormer\nfrom paraexport.model.spec import Spec\n"
+        "import msgspec\n\nclass Negative(ParaFormer):\n    def forward(self, images):\n"
+        "        return -super().forward(images)\n\ndef make():\n"
+        f"    return torch.nn.Sequential(Negative(msgspec.convert({content['spec']!r}, Spec)))\n"
+    )
+    weights = {f"0.{name}": tensor for name, tensor in content["state_dict"].items()}
+    path = saved(tmp_path / "a.pt", {**content, "state_dict": weights})
+    loaded = load_checkpoint(path, module=f"{tmp_path / 'own.py'}:make")
+    assert (loaded.spec, loaded.classifier.image_size, loaded.classifier.channels) == (None, (32, 32), 1)
+    assert loaded.preprocessing.mean == tuple(content["preprocessing"]["mean"])
 
 
 def test_a_function_may_read_the_checkpoint_itself(tmp_path: Path) -> None:
@@ -84,7 +110,7 @@ def test_a_function_may_read_the_checkpoint_itself(tmp_path: Path) -> None:
         ("def make(", "it raised SyntaxError"),
         ("def make(): return 3", "the function returned no module (expected a torch.nn.Module, got int)"),
         ("def make(a, b): pass", "make wants the arguments a, b"),
-        (WRAPPED, "the module does not tell which images it takes"),
+        (WRAPPED, "nothing says which images the module takes"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_told_in_a_line(code: str, message: str, tmp_path: Path) -> None:

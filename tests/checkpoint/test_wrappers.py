@@ -120,6 +120,15 @@ def test_an_averaged_copy_in_the_same_state_dict_is_left_out_aloud(plain: str, a
     assert f"the averaged copy under '{averaged.split('.')[-2]}' is left out" in said_of_weights(loaded)
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_an_averaged_copy_without_names_is_reported(wrapped: bool, tmp_path: Path) -> None:
+    shadow = list(released(OTHER).values())
+    loaded = load(tmp_path, {"model": released(), "ema": {"shadow_params": shadow} if wrapped else shadow})
+    assert answers_as(loaded, WEIGHTS)
+    place = "ema.shadow_params" if wrapped else "ema"
+    assert f"{place}, an averaged copy, is left out: its tensors have no names" in said_of_weights(loaded)
+
+
 def test_a_plain_wrapper_goes_without_saying(tmp_path: Path) -> None:
     assert not said_of_weights(load(tmp_path, {"state_dict": released(), "epoch": 3}))
 
@@ -274,6 +283,20 @@ def test_counters_flags_and_indices_are_left_out_aloud(name: str, tensor: Tensor
     loaded = load(tmp_path, {**released(), name: tensor})
     assert answers_as(loaded, WEIGHTS)
     assert left_out(loaded) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("attn_mask", torch.ones(5, 5, dtype=torch.bool).tril()),
+        ("blocks.0.attention_mask", torch.zeros(5, 5).fill_diagonal_(-1e9)),
+        ("layers.causal", torch.ones(1, 1, 5, 5, dtype=torch.bool).tril()),
+        ("mask", torch.eye(5, dtype=torch.int64)),
+    ],
+)
+def test_a_mask_for_attention_is_refused(name: str, tensor: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"a mask for attention: {name} \(expected .*--module"):
+        load(tmp_path, {**released(), name: tensor})
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool])

@@ -168,7 +168,7 @@ def test_unknown_class_folders(tmp_path: Path, folders: list[str], unknown: str)
     message = refused_labelled(tmp_path)
     assert f"unknown {unknown})" in message
     assert "expected folders named cat, dog, eel, or 0..2" in message
-    assert "rename the folders or correct the labels" in message
+    assert "rename the folders, or name the classes with --spec labels=FILE" in message
 
 
 def test_many_unknown_class_folders_stay_one_short_line(tmp_path: Path) -> None:

@@ -55,8 +55,10 @@ def test_poor_calibration_images_beside_good_data(tmp_path: Path) -> None:
     options = Options(precision="int8", calib=tmp_path / "calib.npz", data=tmp_path / "data.npz")
     (line,) = said(samples, poor, options)
     assert line == "of the calibration images: only 3 of 40 images are different; ranges may be wrong"
-    with pytest.raises(DataError, match=r"calib.npz: int8 cannot find its scales .*all 40 images are equal"):
-        said(samples, opened(tmp_path / "calib.npz", np.resize(PIXELS[:1], PIXELS.shape)), options)
+    for distinct, words in ((1, "all 40 images are equal"), (2, "only 2 of 40 images are different")):
+        repeated = opened(tmp_path / "calib.npz", np.resize(PIXELS[:distinct], PIXELS.shape))
+        with pytest.raises(DataError, match=rf"calib.npz: int8 cannot find its scales .*{words}"):
+            said(samples, repeated, options)
 
 
 def test_labels_and_answers_that_are_all_the_same(tmp_path: Path) -> None:

@@ -61,9 +61,8 @@ def decode(content: bytes, file: Path) -> Manifest:
         got = ", ".join(unknown[:5])
         raise BundleError("the manifest has unknown fields", where=file, got=got, remedy=COPY_AGAIN)
     if manifest.format != FORMAT:
-        expected, got = FORMAT, manifest.format
-        what = "the bundle has an unknown format"
-        raise BundleError(what, where=file.parent, expected=expected, got=got, remedy=COPY_AGAIN)
+        what, found = "the bundle has an unknown format", manifest.format
+        raise BundleError(what, where=file.parent, expected=FORMAT, got=found, remedy=COPY_AGAIN)
     if digest_of(content, manifest.digest) != manifest.digest:
         raise BundleError(
             "the manifest was changed", where=file, expected=f"sha256 {manifest.digest}", remedy=COPY_AGAIN

@@ -73,7 +73,7 @@ def test_another_module_is_traced_as_it_is(prefix: str, tmp_path: Path) -> None:
 
 
 def test_a_module_with_other_answers_than_its_weights_suggest_says_why(tmp_path: Path) -> None:
-    twice = "class TwiceEncoders(TorchEncoders):\n    def forward(self, images):\n        return 2 * super().forward(images)"
+    twice = "class TwiceEncoders(TorchEncoders):\n    def forward(self, images): return 2 * super().forward(images)"
     code = f"{ENCODERS.replace('return Torch', 'return Twice')}\n{twice}\n"
     module = randomised(TorchEncoders(norm_first=True, activation="gelu"))
     loaded = load(tmp_path, code, {"state_dict": module.state_dict()}, image_size="8x12", channels="3")

@@ -1,29 +1,31 @@
-"""Contestants timed side by side: one process each, in turns of short bursts, so that noise strikes all alike.
+"""Times commands side by side: each in its own process, in turns of short bursts, so that noise hits all of them.
 
-A contestant is a command. It prints one line of JSON when it is ready, `{}` or `{"error": reason}`; then, for every
-line `{"batch": N, "seconds": S}` that it reads, a list of latencies in ms: those of a burst of about S seconds.
-Runtimes share nothing that way: the thread pools of two of them in one process slow each other down.
+A contestant is a command. When it is ready, it prints one line of JSON: `{}`, facts about itself, or `{"error":
+reason}`. Then it reads lines such as `{"batch": 8, "seconds": 0.1, "calls_at_least": 1}`. For each line it makes calls
+for that time and prints a list of their latencies in ms. `serve` is this side of the protocol.
+
+Every runtime has a process of its own, because the thread pools of two runtimes in one process slow each other down.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import os
 import statistics
-import subprocess
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import TypeVar
 
-BURST_S, REST_S = 0.1, 0.05
-"""A rest between bursts lets the last one's idle threads fall asleep."""
-ROUNDS = 5
-LOAD_AT_MOST_S, BURST_AT_MOST_S = 120.0, 60.0
-PATIENCE_S = 5.0
+from paraexport.timing.calls import time_calls, wait_until_idle
+from paraexport.timing.machine_load import CpuTime
+from paraexport.timing.percentiles import Summary, summarize
+from paraexport.timing.process import Process
+from paraexport.timing.stability import StoppingRule
+
+Progress = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,144 +33,185 @@ class Contestant:
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Beside this process's own."""
+    """Added to the environment of this process."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a contest is run. The defaults are those of `--layout auto` and `--target auto`."""
+
+    rounds: int = 5
+    """In each round, every contestant runs one burst."""
+    warm_up_rounds: int = 1
+    """Rounds before these, which do not count."""
+    stop: StoppingRule | None = None
+    """If set, rounds go on after `rounds` until the last bursts of every contestant agree, or until `stop.at_most`."""
+    burst_s: float = 0.1
+    calls_at_least: int = 1
+    """Calls in a burst, even if they take longer than `burst_s`."""
+    rest_s: float = 0.05
+    """Before each burst, so that the threads of the last one fall asleep."""
+    rotate: bool = False
+    """Change the order in every round, so that no contestant always follows the same one."""
+    attempts: int = 1
+    """Run a burst again, up to this often in all, if other processes used more than `quiet_cpus` CPUs meanwhile."""
+    quiet_cpus: float = 0.1
+    load_at_most_s: float = 120.0
+
+    @property
+    def rounds_text(self) -> str:
+        """Such as "5", or "9 to 18"."""
+        return str(self.rounds) if self.stop is None else f"{self.rounds} to {self.stop.at_most}"
+
+
+@dataclass(frozen=True)
+class Burst:
+    latencies_ms: tuple[float, ...]
+    other_cpus: float | None = None
+    """CPUs that other processes kept busy meanwhile; None if unknown."""
+
+    @property
+    def median_ms(self) -> float:
+        return statistics.median(self.latencies_ms)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One contestant's latencies in ms: by batch size, the median of each burst."""
+    """What one contestant took, by batch size."""
 
-    bursts_ms: Mapping[int, tuple[float, ...]]
+    bursts: Mapping[int, tuple[Burst, ...]]
     failure: str = ""
-    """Why it could not run; then there is no latency."""
+    """Why it could not run. Then there are no bursts."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What it reported when it was ready."""
+
+    @property
+    def bursts_ms(self) -> Mapping[int, tuple[float, ...]]:
+        """The median of each burst."""
+        return {batch: tuple(burst.median_ms for burst in bursts) for batch, bursts in self.bursts.items()}
 
     def median_ms(self, batch: int) -> float:
+        """The median of the medians of the bursts."""
         return statistics.median(self.bursts_ms[batch])
 
+    def summary(self, batch: int) -> Summary:
+        """All calls together."""
+        return summarize([ms for burst in self.bursts[batch] for ms in burst.latencies_ms])
 
-class Process:
-    """A contestant that runs; `failure` says why it does not."""
-
-    def __init__(self, contestant: Contestant) -> None:
-        self.failure = ""
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe that nobody reads would fill up)
-        self.popen = subprocess.Popen(  # noqa: S603 (commands of our own)
-            contestant.command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env={**os.environ, **contestant.environment},
-        )
-
-    def load(self) -> None:
-        """Wait until it is ready."""
-        answer = self.answer(LOAD_AT_MOST_S)
-        if isinstance(answer, dict) and "error" in answer:
-            self.failure = str(answer["error"])
-
-    def answer(self, at_most_s: float) -> object:
-        """The next object or list in JSON, or None, with `failure` set, where none comes.
-
-        Other lines are left out: a library may greet on stdout.
-        """
-        timer = threading.Timer(at_most_s, self.popen.kill)
-        started_s = time.monotonic()
-        timer.start()
-        try:
-            for line in stream(self.popen.stdout):
-                with contextlib.suppress(ValueError):
-                    if isinstance(found := json.loads(line), dict | list):
-                        return found
-            code = self.popen.wait()
-        finally:
-            timer.cancel()
-        if time.monotonic() - started_s >= at_most_s:
-            self.failure = f"no answer within {at_most_s:g} s"
-            return None
-        self.errors.seek(0)
-        told = [text.strip() for text in self.errors if text.strip()]
-        self.failure = told[-1] if told else f"the process ended with code {code}"
-        return None
-
-    def burst(self, batch: int, seconds: float) -> list[float]:
-        """Latencies in ms; empty, with `failure` set, when it broke down."""
-        try:
-            print(json.dumps({"batch": batch, "seconds": seconds}), file=self.popen.stdin, flush=True)
-        except OSError as error:
-            self.failure = str(error)
-            return []
-        answer = self.answer(BURST_AT_MOST_S + seconds)
-        if isinstance(answer, dict):
-            self.failure = str(answer.get("error", "it answered without latencies"))
-        return answer if isinstance(answer, list) else []
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            stream(self.popen.stdin).close()
-        try:
-            self.popen.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
-        stream(self.popen.stdout).close()
-        self.errors.close()
+    def other_cpus(self, batch: int) -> float | None:
+        """CPUs that other processes kept busy during the bursts, on average; None if unknown."""
+        known = [burst.other_cpus for burst in self.bursts[batch] if burst.other_cpus is not None]
+        return statistics.fmean(known) if known else None
 
 
 def run(
     contestants: Sequence[Contestant],
     batches: Sequence[int],
-    *,
-    rounds: int = ROUNDS,
-    burst_s: float = BURST_S,
-    rest_s: float = REST_S,
-    progress: Callable[[str], None] = lambda _: None,
+    rules: Rules | None = None,
+    progress: Progress = lambda _: None,
 ) -> dict[str, Timing]:
-    """Time every contestant with every batch size, in turns; one that cannot run keeps its reason instead."""
-    with started(contestants, progress) as processes:
-        bursts: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in batches} for name in processes}
-        for batch in batches:
-            for turn in range(rounds + 1):
-                for name, process in processes.items():
-                    if process.failure:
-                        continue
-                    latencies = process.burst(batch, burst_s)
-                    if latencies and turn:  # the first turn warms up
-                        bursts[name][batch].append(statistics.median(latencies))
-                    time.sleep(rest_s)
-                progress(f"batch {batch}, round {turn} of {rounds}")
+    """Time every contestant with every batch size, in turns. One that cannot run keeps its reason instead."""
+    rules = rules or Rules()
+    with started(contestants, rules, progress) as processes:
+        timed = {batch: run_batch_size(processes, batch, rules, progress) for batch in batches}
         return {
-            name: Timing({}, process.failure)
+            name: Timing({}, process.failure, process.facts)
             if process.failure
-            else Timing({batch: tuple(found) for batch, found in bursts[name].items()})
+            else Timing({batch: tuple(bursts[name]) for batch, bursts in timed.items()}, facts=process.facts)
             for name, process in processes.items()
         }
 
 
 @contextlib.contextmanager
-def started(contestants: Sequence[Contestant], progress: Callable[[str], None]) -> Iterator[dict[str, Process]]:
+def started(contestants: Sequence[Contestant], rules: Rules, progress: Progress) -> Iterator[dict[str, Process]]:
     with contextlib.ExitStack() as stack:
         processes = {}
         for contestant in contestants:
             progress(contestant.name)
-            processes[contestant.name] = Process(contestant)
-            stack.callback(processes[contestant.name].close)
-            processes[contestant.name].load()
+            process = Process(contestant.command, contestant.environment)
+            stack.callback(process.close)
+            process.load(rules.load_at_most_s)
+            if process.failure:
+                progress(f"{contestant.name}: {process.failure}")
+            processes[contestant.name] = process
         yield processes
 
 
-def serve(run_batch: Callable[[int], object]) -> None:
-    """The contestant's side, after all is loaded: burst after burst of `run_batch(batch)`, until stdin ends."""
-    print("{}", flush=True)
+def run_batch_size(
+    processes: Mapping[str, Process], batch: int, rules: Rules, progress: Progress
+) -> dict[str, list[Burst]]:
+    """The bursts that count, by contestant."""
+    bursts: dict[str, list[Burst]] = {name: [] for name in processes}
+    for number in itertools.count(-rules.warm_up_rounds):
+        running = [name for name, process in processes.items() if not process.failure]
+        if not running or is_over(rules, number, [bursts[name] for name in running]):
+            return bursts
+        for name in in_turn(running, number) if rules.rotate else running:
+            burst = quiet_burst(processes[name], batch, rules)
+            if burst is None:
+                progress(f"{name}: {processes[name].failure}")
+            elif number >= 0:
+                bursts[name].append(burst)
+        progress(
+            f"batch {batch}, round {number + 1} of {rules.rounds_text}" if number >= 0 else f"batch {batch}, warm-up"
+        )
+    return bursts
+
+
+def is_over(rules: Rules, rounds_done: int, bursts: Sequence[Sequence[Burst]]) -> bool:
+    """Whether no further round is needed; `bursts` are those of each contestant that still runs."""
+    stop = rules.stop
+    if rounds_done < rules.rounds:
+        return False
+    if stop is None or rounds_done >= stop.at_most:
+        return True
+    return all(stop.stable([burst.median_ms for burst in own]) for own in bursts)
+
+
+def in_turn(items: Sequence[T], number: int) -> list[T]:
+    """The order of a round. Every second round runs backwards, and every two rounds another one begins."""
+    shift = number // 2 % len(items)
+    order = [*items[shift:], *items[:shift]]
+    return order[::-1] if number % 2 else order
+
+
+def quiet_burst(process: Process, batch: int, rules: Rules) -> Burst | None:
+    """The least disturbed of up to `rules.attempts` bursts; None if the process failed."""
+    attempts: list[Burst] = []
+    for _ in range(rules.attempts):
+        time.sleep(rules.rest_s)
+        before = CpuTime.now(process.popen.pid)
+        latencies_ms = process.burst(batch, rules.burst_s, rules.calls_at_least)
+        after = CpuTime.now(process.popen.pid)
+        if not latencies_ms:
+            return None
+        other_cpus = before.other_cpus(after) if before and after else None
+        attempts.append(Burst(tuple(latencies_ms), other_cpus))
+        if other_cpus is None or other_cpus <= rules.quiet_cpus:
+            break
+    return min(attempts, key=lambda burst: burst.other_cpus or 0)
+
+
+def serve(
+    run_batch: Callable[[int], object], facts: Mapping[str, object] | None = None, *, until_idle: bool = False
+) -> None:
+    """The contestant's side, once everything is loaded: burst after burst of `run_batch(batch)`, until stdin ends.
+
+    Args:
+        facts: what to report first; the contest keeps it in `Timing.facts`.
+        until_idle: answer only when the threads of this process sleep, so that they disturb nobody.
+    """
+
+    def answer(message: object) -> None:
+        if until_idle:
+            wait_until_idle()
+        print(json.dumps(message), flush=True)
+
+    answer({**(facts or {})})
     while line := read_line():
-        asked = json.loads(line)
-        latencies: list[float] = []
-        end = time.perf_counter() + asked["seconds"]
-        while not latencies or time.perf_counter() < end:
-            start = time.perf_counter()
-            run_batch(asked["batch"])
-            latencies.append(1e3 * (time.perf_counter() - start))
-        print(json.dumps(latencies), flush=True)
+        request = json.loads(line)
+        call_s, at_least, batch = request["seconds"], request["calls_at_least"], request["batch"]
+        answer(time_calls(lambda batch=batch: run_batch(batch), seconds=call_s, at_least=at_least))  # type: ignore[misc]
 
 
 def read_line() -> str:
@@ -176,8 +219,3 @@ def read_line() -> str:
         return input()
     except EOFError:
         return ""
-
-
-def stream(pipe: IO[str] | None) -> IO[str]:
-    assert pipe is not None
-    return pipe

@@ -1,10 +1,11 @@
-"""The ways to write a graph for the CPU kernels of ONNX Runtime and OpenVINO: why the bundle has the form that it has.
+"""Compare the ways to write a graph for the CPU kernels of ONNX Runtime and OpenVINO.
 
     python -m benchmarks.forms -o benchmarks/results/
     python -m benchmarks.forms --precision fp32 -o benchmarks/results/
 
-Each row of a runtime is one more step on the one before. All are of the released architecture: the folded graph in ONNX
-Runtime, in int8 the stacked one in OpenVINO, with the same scales. The losers stay in the table.
+This shows why a bundle has the form that it has. Each row of a runtime adds one step to the row before, with the same
+scales. The model is the released architecture: its folded graph in ONNX Runtime, and in int8 its stacked graph in
+OpenVINO. Forms that are slower stay in the table.
 """
 
 from __future__ import annotations
@@ -22,12 +23,10 @@ import numpy as np
 import onnx_ir as ir
 
 from benchmarks.harness import machine, pages
-from benchmarks.harness.bursts import Timing
-from benchmarks.harness.contest import Contestant
-from benchmarks.harness.subjects import OURS, PLAIN, RECIPES, Recipe
+from benchmarks.harness.contest import RULES, THREADS, Contestant
+from benchmarks.harness.subjects import OURS, PLAIN, RECIPES, Recipe, released
 from benchmarks.int8.recipes import NNCF, calibration_images, quantize_with_nncf
-from benchmarks.peers import QUICK, contests, say
-from benchmarks.rewrites import released
+from benchmarks.peers import print_progress, rules_for, run_contests
 from paraexport.graph.onnx_file import save
 from paraexport.model.reference import ParaFormer
 from paraexport.precision.calibration.calibration import Calibration
@@ -47,9 +46,9 @@ FORMS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     "form-attention": ("+ MultiHeadAttention", False, ("attention", "products")),
     "form-skips": ("+ Sum before norms", False, ("attention", "products", "skips")),
 }
-"""By graph: what it is called, whether activations are signed, and the steps of `for_onnxruntime`."""
+"""By graph: its name in the table, whether activations are signed, and the steps of `for_onnxruntime`."""
 ROWS = {"form-stacked": ("Q/DQ", False), "form-rows": ("+ biases as rows", True)}
-"""By graph, for OpenVINO: what it is called, and whether it has the step of `for_openvino`."""
+"""By graph, for OpenVINO: its name in the table, and whether it has the step of `for_openvino`."""
 DYNAMIC = "form-dynamic"
 
 
@@ -81,7 +80,7 @@ def seeded_calibration(model: ParaFormer, folder: Path) -> Iterator[Calibration]
 
 
 def write_dynamic(_model: ParaFormer, path: Path) -> str:
-    """ONNX Runtime's dynamic quantisation on our graph: a scale for each batch, found as it runs."""
+    """ONNX Runtime's dynamic quantisation of our graph, which computes a scale for each batch at run time."""
     from onnxruntime.quantization import quantize_dynamic
 
     prepared = prepare(path.parent.parent / TRACED / path.name, "folded", (), equalised=True)
@@ -92,10 +91,10 @@ def write_dynamic(_model: ParaFormer, path: Path) -> str:
 
 
 def write_float32(passes: Sequence[Pass], _model: ParaFormer, path: Path) -> str:
-    made = ir.load(path.parent.parent / TRACED / path.name)
+    model = ir.load(path.parent.parent / TRACED / path.name)
     for apply in passes:
-        apply(made.graph)
-    save(made, path)
+        apply(model.graph)
+    save(model, path)
     return ""
 
 
@@ -108,11 +107,11 @@ class Contest:
 
 FOLDED = FLOAT32_LAYOUTS["folded"]
 FLOAT32: dict[str, tuple[str, Sequence[Pass]]] = {
-    "float32-add": ("x + y before a norm as Add", [one for one in FOLDED if one is not skips.apply]),
+    "float32-add": ("x + y before a norm as Add", [apply for apply in FOLDED if apply is not skips.apply]),
     "float32-sum": ("as Sum", FOLDED),
     "float32-attention": ("+ MultiHeadAttention", [*FOLDED, for_onnxruntime.attention]),
 }
-"""By graph: what it is called, and the passes that make it."""
+"""By graph: its name in the table, and its passes."""
 CONTESTS = {
     "fp32": Contest(
         "forms-fp32",
@@ -157,24 +156,26 @@ CONTESTS = {
 }
 
 
-@click.command(help="Time the ways to write a graph for CPUs.")
+@click.command(help="Compare the ways to write a graph for CPUs.")
 @click.option("--precision", type=click.Choice(tuple(CONTESTS)), default="int8", show_default=True)
-@click.option("--depth", default=2, show_default=True, help="Layers in a branch, M.")
+@click.option("--depth", default=2, show_default=True, help="M, layers in a branch.")
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
-@click.option("--quick", is_flag=True, help="Few short bursts: to see that it runs, not to measure.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the page.")
+@click.option("--quick", is_flag=True, help="A few short bursts, to see that the script runs.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON and page.")
 def main(
     *, precision: str, depth: int, branches: int, batches: tuple[int, ...], quick: bool, output: Path | None
 ) -> None:
-    timing, started, here = QUICK if quick else Timing(), time.perf_counter(), machine.describe()
-    contest = CONTESTS[precision]
-    say(here.line())
-    rows = contests([released(branches, depth, "cls")], batches, timing, contest.contestants, recipes=contest.recipes)
+    rules, contest = rules_for(RULES, None, quick=quick), CONTESTS[precision]
+    started_s, here = time.perf_counter(), machine.describe()
+    print_progress(here.line())
+    spec = released(branches, depth, "cls")
+    rows = run_contests([spec], batches, rules, contest.contestants, recipes=contest.recipes)
     print(pages.table(rows))
     if output is not None:
-        model = f"{precision}; released architecture, L = {branches}, M = {depth}, {timing.threads} threads"
-        header = pages.Header(pages.command(), here, timing, model, time.perf_counter() - started)
+        model = f"{precision}; released architecture, L = {branches}, M = {depth}, {THREADS} threads"
+        took_s = time.perf_counter() - started_s
+        header = pages.Header(pages.command(), here, rules, THREADS, model, took_s)
         pages.write(output, contest.name, rows, header, picture=False)
 
 

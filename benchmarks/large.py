@@ -1,10 +1,10 @@
-"""Builds of large models: seconds, and the most memory as a multiple of the weights.
+"""Measure builds of large models: seconds, and peak memory as a multiple of the weights.
 
     python -m benchmarks.large --weights-mb 300 -o benchmarks/results/
 
-A Para-Former with random weights (M = 2, images of 64 x 64, 17 tokens) is built in every precision, layout and target,
-validated and bisected, and its float32 graph is optimized. Each is a command of its own, one at a time. Memory is that
-of the command and all its processes, pages of mapped files included.
+The model is a Para-Former with random weights (M = 2, images of 64 x 64, 17 tokens). It is built for every target,
+precision and layout, then validated and bisected, and its float32 graph is optimized. Each step is one command, and one
+runs at a time. Memory is that of the command and all its processes, with pages of mapped files.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ COMMAND = (str(Path(sys.executable).with_name("paraexport")),)
 @dataclasses.dataclass(frozen=True)
 class Row:
     weights_gb: float
-    what: str
+    command: str
     target: str
     precision: str
     layout: str
     seconds: float
     peak: float
-    """Most resident memory / weights in float32."""
+    """Peak resident memory divided by the weights in float32."""
     own: float
     """The same without pages of files."""
     stage: str
-    """In which the peak was reached."""
+    """The stage of the peak."""
     failure: str
 
 
-def spec_of(weights_mb: float) -> Spec:
-    """About so many MB of float32: 12 D² numbers a layer."""
+def choose_spec(weights_mb: float) -> Spec:
+    """A model with about this size in float32. A layer has 12 D² weights."""
     dim = 1024 if weights_mb >= LARGE_MB else 512
     branches = max(2, round(weights_mb * 1e6 / (4 * 12 * dim**2 * DEPTH)))
     return Spec(
@@ -62,7 +62,7 @@ def spec_of(weights_mb: float) -> Spec:
 
 
 def prepare(spec: Spec, folder: Path) -> int:
-    """Write `large.pt` and `images.npy`; returns the bytes of the weights."""
+    """Write `large.pt` and `images.npy`, and return the size of the weights in bytes."""
     model = seeded_model(spec)
     images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
     save_checkpoint(folder / "large.pt", model, images, tuple(map(str, range(spec.classes))))
@@ -71,87 +71,87 @@ def prepare(spec: Spec, folder: Path) -> int:
     return sum(parameter.nbytes for parameter in model.parameters())
 
 
-def measure(folder: Path, weights_bytes: int, wanted: Sequence[tuple[str, str, str]], extra: bool) -> Iterator[Row]:
+def measure(folder: Path, weights_bytes: int, cases: Sequence[tuple[str, str, str]], extra: bool) -> Iterator[Row]:
     checkpoint, images = str(folder / "large.pt"), str(folder / "images.npy")
-    for target, precision, layout in wanted:
+    for target, precision, layout in cases:
         bundle = folder / f"{target}-{precision}-{layout}.bundle"
         options = ["--target", target, "--precision", precision, "--layout", layout, "--max-batch", str(MAX_BATCH)]
         run = watched([*COMMAND, "build", checkpoint, "-o", str(bundle), "--calib", images, *options])
-        yield row("build", weights_bytes, run, target, precision, layout)
+        yield measured_row("build", weights_bytes, run, (target, precision, layout))
         if extra and run.code == 0 and target != "tensorrt-rtx":
             for words in (["validate"], ["validate", "--bisect"]):
                 done = watched([*COMMAND, *words, str(bundle)])
-                yield row(" ".join(words), weights_bytes, done, target, precision, layout)
+                yield measured_row(" ".join(words), weights_bytes, done, (target, precision, layout))
         model = bundle / "model.onnx"
         if extra and model.is_file() and (target, precision, layout) == ("onnxruntime", "fp32", "branches"):
-            for kind in OURS[1:]:
+            for optimized_layout in OURS[1:]:
                 output = folder / "optimized" / "model.onnx"
-                done = watched([*COMMAND, "optimize", str(model), "-o", str(output), "--layout", kind])
-                yield row("optimize", weights_bytes, done, "", "fp32", kind)
+                done = watched([*COMMAND, "optimize", str(model), "-o", str(output), "--layout", optimized_layout])
+                yield measured_row("optimize", weights_bytes, done, ("", "fp32", optimized_layout))
                 shutil.rmtree(output.parent, ignore_errors=True)
         shutil.rmtree(bundle, ignore_errors=True)
 
 
-def row(what: str, weights_bytes: int, run: Run, *graph: str) -> Row:
-    """`graph` is target, precision and layout."""
-    target, precision, layout = graph
-    said = [line for line in run.stderr.splitlines() if line.strip()]
+def measured_row(command: str, weights_bytes: int, run: Run, case: tuple[str, str, str]) -> Row:
+    target, precision, layout = case
+    errors = [line for line in run.stderr.splitlines() if line.strip()]
     return Row(
         weights_gb=weights_bytes / 1e9,
-        what=what,
+        command=command,
         target=target,
         precision=precision,
         layout=layout,
         seconds=run.seconds,
         peak=run.peak_bytes / weights_bytes,
         own=run.own_bytes / weights_bytes,
-        stage=run.where,
-        failure="" if run.code == 0 else f"exit {run.code}: {said[-1] if said else ''}",
+        stage=run.stage,
+        failure="" if run.code == 0 else f"exit {run.code}: {errors[-1] if errors else ''}",
     )
 
 
 def page(rows: Sequence[Row], command: str, here: machine.Machine) -> str:
     cells = [
-        [one.what, one.target or "-", one.precision, one.layout, f"{one.seconds:.0f}", f"{one.peak:.2f}",
-         f"{one.own:.2f}", one.stage, one.failure or "passed"]
-        for one in rows
+        [row.command, row.target or "-", row.precision, row.layout, f"{row.seconds:.0f}", f"{row.peak:.2f}",
+         f"{row.own:.2f}", row.stage, row.failure or "passed"]
+        for row in rows
     ]  # fmt: skip
     head = ["command", "target", "precision", "layout", "s", "peak / weights", "without files", "peak in", "result"]
-    lines = [head, ["-"] * len(head), *cells]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = pages.markdown_table([head, ["-"] * len(head), *cells])
     return f"""# Builds of a model with {rows[0].weights_gb:.2f} GB of weights
 
 `{command}`
 {here.line()}.
-Peak: resident memory of the command and its processes together, pages of mapped files included.
+Peak is the resident memory of the command and its processes together, with pages of mapped files.
 
 {table}
 """
 
 
-def parsed(text: str) -> tuple[str, str, str]:
+def parse_case(text: str) -> tuple[str, str, str]:
     """`onnxruntime:int8:stacked`."""
-    found = tuple(text.split(":"))
-    if found not in CASES:
+    case = tuple(text.split(":"))
+    if case not in CASES:
         raise click.BadParameter(f"{text!r} is not TARGET:PRECISION:LAYOUT")
-    return found
+    return case
 
 
 @click.command()
-@click.option("--weights-mb", type=float, default=300.0, show_default=True, help="Of float32 weights.")
-@click.option("--case", "cases", multiple=True, help="TARGET:PRECISION:LAYOUT, several times; all by default.")
-@click.option("--extra/--no-extra", default=True, help="Validate, bisect and optimize too.")
-@click.option("--name", default=NAME, show_default=True, help="Of the page and table.")
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True)
+@click.option("--weights-mb", type=float, default=300.0, show_default=True, help="Size of the weights in float32.")
+@click.option("--case", "cases", multiple=True, help="TARGET:PRECISION:LAYOUT; may be repeated.  [default: all]")
+@click.option("--extra/--no-extra", default=True, help="Also validate, bisect and optimize.")
+@click.option("--name", default=NAME, show_default=True, help="Name of the page and the CSV.")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for both."
+)
 def main(*, weights_mb: float, cases: Sequence[str], extra: bool, name: str, output: Path) -> None:
-    """Measure, and write NAME.md and NAME.csv to the folder OUTPUT."""
+    """Measure builds of a large model, and write NAME.md and NAME.csv to the folder OUTPUT."""
     here, rows = machine.describe(), []
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output) as work:
-        weights_bytes = prepare(spec_of(weights_mb), Path(work))
-        for one in measure(Path(work), weights_bytes, [*map(parsed, cases)] or CASES, extra):
-            rows.append(one)
-            click.echo(f"{one}", err=True)
+        weights_bytes = prepare(choose_spec(weights_mb), Path(work))
+        for row in measure(Path(work), weights_bytes, [*map(parse_case, cases)] or CASES, extra):
+            rows.append(row)
+            click.echo(f"{row}", err=True)
             pages.write_csv(output / f"{name}.csv", Row, rows)
             (output / f"{name}.md").write_text(page(rows, pages.command(), here), encoding="utf-8")
 

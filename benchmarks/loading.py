@@ -1,11 +1,11 @@
-"""Time and memory of `paraexport.load`, beside the runtime alone and beside another version of paraexport.
+"""Compare time and memory of `paraexport.load` with the runtime alone, and with another version of paraexport.
 
     python -m benchmarks.loading [--against FOLDER] [-o RESULTS.md]
 
-`--against` is another checkout of this project, such as one of an earlier commit. Each version loads a bundle that it
-built itself, from the same checkpoint. Every measurement is a fresh process, and all take turns, so that other work on
-the machine strikes them alike. What is timed does not include imports. Memory is the peak of the process, less what it
-was after the imports (Linux).
+`--against` is another checkout of this project, for example of an earlier commit. Each version loads a bundle that it
+built itself from the same checkpoint. Every measurement is a fresh process. All take turns, so that other work on the
+machine affects them equally. Times do not include imports. Memory is the peak of the process minus its peak after the
+imports, as Linux reports it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ OURS = {"imports": "import paraexport.engine", "load": "engine = paraexport.load
 
 
 def run(checkout: Path | None, *command: str) -> str:
-    """What `python command` prints, with the package of `checkout`."""
+    """Run `python command` with the package of `checkout`, and return what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(checkout or "")}
     return subprocess.run(
         [sys.executable, "-P", *command], check=True, stdout=subprocess.PIPE, text=True, env=environment
@@ -59,34 +59,34 @@ def run(checkout: Path | None, *command: str) -> str:
 
 
 def measure(bundle: Path, target: str, checkout: Path | None) -> tuple[float, float]:
-    """(seconds, MB) of one load in a fresh process: by the package in `checkout`, or by the runtime alone."""
+    """Seconds and MB of one load in a fresh process: by the package in `checkout`, or by the runtime alone."""
     parts = OURS if checkout else {"imports": "", "load": ALONE[target]}
     seconds, peak_mb = json.loads(run(checkout, "-c", MEASURE.format(runtime=target, **parts), str(bundle)))
     return seconds, peak_mb
 
 
 def rows(name: str, checkpoint: Path, target: str, contestants: dict[str, Path | None], times: int) -> list[str]:
-    """One row of the table for each contestant; each takes its turn `times` times."""
+    """Measure every contestant `times` times, in turns, and return its row of the table."""
     bundles: dict[str, Path] = {}
     for contestant, checkout in contestants.items():
         bundles[contestant] = checkpoint.parent / f"{checkpoint.stem}-{target}-{len(bundles)}"
         build = ("build", str(checkpoint), "-o", str(bundles[contestant]), "--target", target, "--max-batch", "8")
         run(checkout or ROOT, "-m", "paraexport", *build, "-q")
-    found: dict[str, list[tuple[float, float]]] = {contestant: [] for contestant in contestants}
+    loads: dict[str, list[tuple[float, float]]] = {contestant: [] for contestant in contestants}
     for _ in range(times):
         for contestant, checkout in contestants.items():
-            found[contestant].append(measure(bundles[contestant], target, checkout))
+            loads[contestant].append(measure(bundles[contestant], target, checkout))
     lines = []
-    for contestant, runs in found.items():
-        seconds, peaks = zip(*runs, strict=True)
-        figures = f"{min(seconds):.3f} | {statistics.median(seconds):.3f} | {statistics.median(peaks):.0f}"
+    for contestant, measured in loads.items():
+        seconds, peaks_mb = zip(*measured, strict=True)
+        figures = f"{min(seconds):.3f} | {statistics.median(seconds):.3f} | {statistics.median(peaks_mb):.0f}"
         lines.append(f"| {name} | {target} | {contestant} | {figures} |")
         print(lines[-1], flush=True)
     return lines
 
 
 def checkpoints(work: Path) -> dict[str, Path]:
-    """The example, and a model of about 500 MB with random weights."""
+    """The example checkpoint, and a model of about 500 MB with random weights."""
     images = Preprocessing(image_size=LARGE.image_size, channels=LARGE.channels, resize=LARGE.image_size)
     save_checkpoint(work / "large.pt", seeded_model(LARGE), images, tuple(map(str, range(LARGE.classes))))
     shutil.copy(ROOT / "models/digits.pt", work)
@@ -95,15 +95,15 @@ def checkpoints(work: Path) -> dict[str, Path]:
 
 @click.command()
 @click.option("--against", type=click.Path(path_type=Path), help="Another checkout of this project.")
-@click.option("--times", default=15, show_default=True, help="Processes for each row.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A Markdown file for the table.")
+@click.option("--times", default=15, show_default=True, help="Fresh processes for each row.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Markdown file for the table.")
 def main(against: Path | None, times: int, output: Path | None) -> None:
-    """Print time and memory of a load."""
+    """Measure time and memory of a load."""
     contestants: dict[str, Path | None] = {"the runtime alone": None, "paraexport": ROOT}
     if against is not None:
         contestants["paraexport before"] = against.resolve()
     machine = describe().line()
-    lines = ["| model | target | opened by | seconds, least | median | memory, MB |", "|-|-|-|-|-|-|"]
+    lines = ["| model | target | opened by | fastest, s | median, s | memory, MB |", "|-|-|-|-|-|-|"]
     print("\n".join(lines))
     with tempfile.TemporaryDirectory() as work:
         for name, checkpoint in checkpoints(Path(work)).items():

@@ -1,17 +1,15 @@
-"""What a layout's time is spent on, by type of operator, as the runtime's own profiler tells.
+"""Show how the time of a layout splits by type of operator, as the runtime's own profiler reports it.
 
     python -m benchmarks.operators --runtime onnxruntime --layout stacked -o benchmarks/results/
 
-A profiled run is a little slower than an unprofiled one, so read the shares; latencies are those of `benchmarks.peers`.
+Read the shares: a profiled run is a little slower than other runs. For latencies, use `benchmarks.peers`.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import statistics
 import tempfile
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -21,22 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import machine, pages, worker
-from benchmarks.harness.bursts import Timing
-from benchmarks.harness.subjects import OURS, PLAIN, PRODUCT, Subject, prepare, prepare_product
-from benchmarks.peers import PRODUCT_SIZE, TARGETS, say
-from benchmarks.rewrites import released
+from benchmarks.harness.contest import THREADS
+from benchmarks.harness.subjects import OURS, PLAIN, PRODUCT, Subject, prepare, prepare_product, released
+from benchmarks.peers import PRODUCT_SIZE, TARGETS, print_progress
 from paraexport import targets
+from paraexport.timing.calls import time_calls
+from paraexport.timing.stability import repeat_until_stable
 
 WARM_UP, CALLS = 20, 100
 BETWEEN = "between operators"
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "Conv", "FullyConnected", "Convolution")
-"""The names of products of matrices in both runtimes."""
+"""How both runtimes name products of matrices."""
 COLUMNS = ("runtime", "layout", "branches", "depth", "batch", "operator", "ms_per_call", "share")
 Milliseconds = dict[str, float]
 
 
 def profile_onnxruntime(model: Path, images: NDArray[np.float32], threads: int) -> Milliseconds:
-    """Milliseconds a call by type of operator; what the call took beyond them is `BETWEEN`."""
+    """Milliseconds a call by type of operator. The rest of the call is `BETWEEN`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -57,7 +56,7 @@ def profile_onnxruntime(model: Path, images: NDArray[np.float32], threads: int) 
 
 
 def profile_openvino(model: Path, images: NDArray[np.float32], threads: int) -> Milliseconds:
-    """Milliseconds a call by type of operator; what the call took beyond them is `BETWEEN`."""
+    """Milliseconds a call by type of operator. The rest of the call is `BETWEEN`."""
     import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "PERF_COUNT": True}
@@ -66,11 +65,9 @@ def profile_openvino(model: Path, images: NDArray[np.float32], threads: int) -> 
     spent: defaultdict[str, float] = defaultdict(float)
     total_s = 0.0
     for call in range(WARM_UP + CALLS):
-        started = time.perf_counter()
-        request.infer({0: images}, share_inputs=True)
-        took_s = time.perf_counter() - started
+        (latency_ms,) = time_calls(lambda: request.infer({0: images}, share_inputs=True))
         if call >= WARM_UP:
-            total_s += took_s
+            total_s += latency_ms / 1e3
             for node in request.profiling_info:
                 spent[node.node_type] += node.real_time.total_seconds()
     spent[BETWEEN] = total_s - sum(spent.values())
@@ -84,12 +81,13 @@ PROFILERS: dict[str, Callable[[Path, NDArray[np.float32], int], Milliseconds]] =
 
 
 def peak_gflop_per_s(runtime: str, product: Subject, threads: int) -> float:
-    """What `runtime` reaches on one large product."""
+    """The rate of `runtime` on one large product."""
     run, _ = worker.open_model(runtime, product.folder, PRODUCT, 1, threads)
-    return 2e-6 * product.multiply_adds[PRODUCT] / statistics.median(worker.timed_burst(run, 10))
+    latency_ms = repeat_until_stable(lambda: time_calls(run, at_least=10)).latency_ms
+    return 2e-6 * product.multiply_adds[PRODUCT] / latency_ms
 
 
-def show(spent: Milliseconds, gflop: float, peak: float) -> str:
+def table(spent: Milliseconds, gflop: float, peak: float) -> str:
     total_ms = sum(spent.values())
     lines = [f"| {'operator':22} | ms a call | share |", "| - | - | - |"]
     lines += [
@@ -100,18 +98,18 @@ def show(spent: Milliseconds, gflop: float, peak: float) -> str:
     lines += [
         "",
         f"{gflop:.3f} GFLOP in {total_ms:.2f} ms, {gflop / total_ms * 1e3:.0f} GFLOP/s; one large product reaches "
-        f"{peak:.0f} GFLOP/s, which would be {gflop / peak * 1e3:.2f} ms. Products take {products_ms:.2f} ms.",
+        f"{peak:.0f} GFLOP/s, at which it would take {gflop / peak * 1e3:.2f} ms. Products take {products_ms:.2f} ms.",
     ]
     return "\n".join(lines)
 
 
-@click.command(help="Show what a layout's time is spent on, by type of operator.")
+@click.command(help="Show how the time of a layout splits by type of operator.")
 @click.option("--runtime", type=click.Choice(tuple(TARGETS)), default="onnxruntime", show_default=True)
 @click.option("--layout", type=click.Choice((PLAIN, *OURS)), default="stacked", show_default=True)
-@click.option("--depth", "depths", multiple=True, default=(2, 1), show_default=True, help="Layers in a branch, M.")
+@click.option("--depth", "depths", multiple=True, default=(2, 1), show_default=True, help="M, layers in a branch.")
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
-@click.option("--threads", default=Timing.threads, show_default=True)
+@click.option("--threads", default=THREADS, show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV and table.")
 def main(
     *,
@@ -125,8 +123,8 @@ def main(
 ) -> None:
     targets.require(runtime)
     here = machine.describe().line()
-    say(here)
-    rows, page = [], [f"# What the time of {layout} is spent on\n\n`{pages.command()}` on {here}."]
+    print_progress(here)
+    rows, page = [], [f"# Time of {layout} by operator\n\n`{pages.command()}` on {here}."]
     with tempfile.TemporaryDirectory() as temporary:
         product = prepare_product(PRODUCT_SIZE, Path(temporary) / PRODUCT)
         peak = peak_gflop_per_s(runtime, product, threads)
@@ -136,8 +134,8 @@ def main(
                 images = np.load(subject.folder / f"inputs-{batch}.npy")
                 spent = PROFILERS[runtime](subject.folder / layout / "model.onnx", images, threads)
                 title = f"{layout} on {TARGETS[runtime]}, L = {branches}, M = {depth}, batch {batch}"
-                table = show(spent, 2e-9 * batch * subject.multiply_adds[layout], peak)
-                page.append(f"{title}\n\n{table}")
+                operators = table(spent, 2e-9 * batch * subject.multiply_adds[layout], peak)
+                page.append(f"{title}\n\n{operators}")
                 print(page[-1], end="\n\n", flush=True)
                 whole = sum(spent.values())
                 rows += [(runtime, layout, branches, depth, batch, name, ms, ms / whole) for name, ms in spent.items()]
@@ -146,7 +144,7 @@ def main(
         with (output / f"operators-{runtime}-{layout}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows([pages.shortened(value) for value in row] for row in rows)
+            writer.writerows([pages.csv_value(value) for value in row] for row in rows)
         text = "\n\n".join(page) + "\n"
         (output / f"operators-{runtime}-{layout}.md").write_text(text, encoding="utf-8")
 

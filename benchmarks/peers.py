@@ -1,10 +1,10 @@
-"""Our layouts beside the ways people run such a model today, on this machine: latency, arithmetic, accuracy.
+"""Compare our layouts with the other ways to run such a model: latency, arithmetic and accuracy on this machine.
 
     python -m benchmarks.peers -o benchmarks/results/
 
-The released architecture (D = 192, 3 heads of 64, MLP 768, images of 128 x 128: 65 tokens) in float32, with seeded
-random weights. The peers run the same weights: PyTorch eager; torch.compile, also with frozen weights; plain
-torch.onnx.export on ONNX Runtime and OpenVINO; and that export after ONNX Runtime's transformer optimizer.
+The model is the released architecture in float32 with seeded random weights: D = 192, 3 heads of 64, MLP 768, images of
+128 x 128, so 65 tokens. The peers run the same weights: PyTorch eager; torch.compile, also with frozen weights; plain
+torch.onnx.export on ONNX Runtime and on OpenVINO; and that export after ONNX Runtime's transformer optimizer.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import machine, pages
-from benchmarks.harness.bursts import Timing
-from benchmarks.harness.contest import Contestant, Row, compete
-from benchmarks.harness.subjects import OPTIMIZED, OURS, PLAIN, PRODUCT, Recipe, prepare, prepare_product
-from benchmarks.rewrites import released
+from benchmarks.harness.contest import QUICK, RULES, THREADS, Contestant, Row, compete
+from benchmarks.harness.subjects import OPTIMIZED, OURS, PLAIN, PRODUCT, Recipe, prepare, prepare_product, released
 from paraexport.model.spec import Spec
+from paraexport.timing.contest import Rules
 
 TARGETS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 PEERS = (
@@ -40,47 +39,54 @@ LAYOUTS = tuple(
 PEAKS = tuple(Contestant(f"one large product, {name}", "peak", runner, PRODUCT) for runner, name in TARGETS.items())
 CONTESTANTS = (*PEERS, *LAYOUTS, *PEAKS)
 PRODUCT_SIZE = 2048
-QUICK = Timing(rounds=3, burst_ms=60)
 
 
-def say(line: str) -> None:
+def print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def contests(
+def rules_for(rules: Rules, rounds: int | None, *, quick: bool) -> Rules:
+    """The rules of a script with the options of its command line; `rounds` is an exact number of rounds."""
+    rules = QUICK if quick else rules
+    return rules if rounds is None else dataclasses.replace(rules, rounds=rounds, stop=None)
+
+
+def run_contests(
     specs: Sequence[Spec],
     batches: Sequence[int],
-    timing: Timing,
+    rules: Rules = RULES,
     contestants: Sequence[Contestant] = CONTESTANTS,
-    product_size: int = PRODUCT_SIZE,
     *,
+    threads: int = THREADS,
     recipes: Mapping[str, Recipe] | None = None,
 ) -> list[Row]:
     """One contest for each model and batch."""
     rows: list[Row] = []
-    graphs = [one.graph for one in contestants if one.graph != PRODUCT]
+    graphs = [contestant.graph for contestant in contestants if contestant.graph != PRODUCT]
     with tempfile.TemporaryDirectory() as temporary:
-        product = prepare_product(product_size, Path(temporary) / PRODUCT)
+        product = prepare_product(PRODUCT_SIZE, Path(temporary) / PRODUCT)
         for spec in specs:
             title = f"L = {spec.branches}, M = {spec.depth}"
-            say(f"{title}: tracing and exporting")
+            print_progress(f"{title}: trace and export")
             subject = prepare(spec, Path(temporary) / f"{spec.branches}x{spec.depth}", batches, graphs, recipes)
             for batch in batches:
-                say(f"{title}, batch {batch}")
-                measured = compete(contestants, subject, product, batch=batch, timing=timing, say=say)
-                rows += [dataclasses.replace(row, branches=spec.branches, depth=spec.depth) for row in measured]
+                print_progress(f"{title}, batch {batch}")
+                contest_rows = compete(
+                    contestants, subject, product, batch=batch, rules=rules, threads=threads, progress=print_progress
+                )
+                rows += [dataclasses.replace(row, branches=spec.branches, depth=spec.depth) for row in contest_rows]
     return rows
 
 
-@click.command(help="Time our layouts beside their peers.")
-@click.option("--depth", "depths", multiple=True, default=(2, 1), show_default=True, help="Layers in a branch, M.")
+@click.command(help="Compare our layouts with other ways to run such a model.")
+@click.option("--depth", "depths", multiple=True, default=(2, 1), show_default=True, help="M, layers in a branch.")
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
-@click.option("--rounds", type=click.IntRange(1), help=f"Bursts of each contestant.  [default: {Timing.rounds}]")
-@click.option("--threads", default=Timing.threads, show_default=True)
-@click.option("--quick", is_flag=True, help="Few short bursts: to see that it runs, not to measure.")
+@click.option("--rounds", type=click.IntRange(1), help=f"Bursts of each contestant.  [default: {RULES.rounds_text}]")
+@click.option("--threads", default=THREADS, show_default=True)
+@click.option("--quick", is_flag=True, help="A few short bursts, to see that the script runs.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON and picture."
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON, page and picture."
 )
 def main(
     *,
@@ -92,20 +98,20 @@ def main(
     quick: bool,
     output: Path | None,
 ) -> None:
-    timing = QUICK if quick else Timing()
-    timing = dataclasses.replace(timing, rounds=rounds or timing.rounds, threads=threads)
-    started, here = time.perf_counter(), machine.describe()
-    say(here.line())
-    rows = contests([released(branches, depth, "cls") for depth in depths], batches, timing)
+    rules = rules_for(RULES, rounds, quick=quick)
+    started_s, here = time.perf_counter(), machine.describe()
+    print_progress(here.line())
+    rows = run_contests([released(branches, depth, "cls") for depth in depths], batches, rules, threads=threads)
     print(pages.table(rows))
     if output is not None:
         from benchmarks.harness.pictures import draw_peers
 
         model = f"released architecture, L = {branches}, 65 tokens, D = 192, float32, {threads} threads"
-        header = pages.Header(pages.command(), here, timing, model, time.perf_counter() - started)
+        took_s = time.perf_counter() - started_s
+        header = pages.Header(pages.command(), here, rules, threads, model, took_s)
         pages.write(output, "peers", rows, header)
         draw_peers(rows, header, output)
-        say(f"{output}: peers.csv, .json, .md, .svg and .png after {header.took_s:.0f} s")
+        print_progress(f"wrote peers.csv, .json, .md, .svg and .png to {output} in {took_s:.0f} s")
 
 
 if __name__ == "__main__":

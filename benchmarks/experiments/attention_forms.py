@@ -1,10 +1,10 @@
-"""Which form of attention TensorRT-RTX compiles, and whether a fused kernel comes of it.
+"""Which forms of attention does TensorRT-RTX compile, and which of them into one fused kernel?
 
     python -m benchmarks.experiments.attention_forms -o benchmarks/results/
 
-One attention of three heads over 65 tokens, its inputs products of one value: as an `Attention` node (opset 23), with
-and without leave to compute it by several kernels (`IAttention.decomposable`), and written out as MatMul, Softmax,
-MatMul (opset 20), the softmax in float32. Nothing is run, and no GPU is needed.
+The graph is one attention of three heads over 65 tokens. One form is an `Attention` node (opset 23), with several
+kernels allowed or not (`IAttention.decomposable`). The other is written out as MatMul, Softmax and MatMul (opset 20),
+with the softmax in float32. Nothing is run, and no GPU is needed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Row:
     head_size: int
     form: str
     decomposable: str
-    """Whether several kernels are allowed; `-` where there is nothing to be decomposed."""
+    """Whether several kernels are allowed; `-` if there is no node to decompose."""
     compiles: bool
     fused: bool
     error: str
@@ -82,43 +82,44 @@ def attempt(precision: str, head_size: int, form: str, decomposable: bool | None
         profile.set_shape("images", *((size, *shape) for size in (1, 8, MAX_BATCH)))
         config.add_optimization_profile(profile)
         content = builder.build_serialized_network(network, config)
-    told = {None: "-", False: "no", True: "yes"}[decomposable]
+    allowed = {None: "-", False: "no", True: "yes"}[decomposable]
     fused = content is not None and plan.fuses_attention(bytes(content))
     error = "" if content is not None else logger.told().partition("failed. ")[2][:60]
-    return Row(precision, head_size, form, told, content is not None, fused, error)
+    return Row(precision, head_size, form, allowed, content is not None, fused, error)
 
 
-def rows() -> Iterator[Row]:
+def attempts() -> Iterator[Row]:
     forms = ((NODE, False), (NODE, True), (WRITTEN_OUT, None))
     for precision, head_size, (form, decomposable) in itertools.product(TYPES, HEAD_SIZES, forms):
         yield attempt(precision, head_size, form, decomposable)
 
 
-def page(found: list[Row], command: str, where: machine.Machine) -> str:
+def page(rows: list[Row], command: str, where: machine.Machine) -> str:
     head = ("precision", "head size", "form", "decomposable", "compiles", "fused kernel in the plan", "error")
     yes = {True: "yes", False: "no"}
     lines = [head, ("-",) * len(head)]
     lines += [
-        (one.precision, str(one.head_size), one.form, one.decomposable, yes[one.compiles], yes[one.fused], one.error)
-        for one in found
+        (row.precision, str(row.head_size), row.form, row.decomposable, yes[row.compiles], yes[row.fused], row.error)
+        for row in rows
     ]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"""# Forms of attention in TensorRT-RTX {RTX.availability().version}
 
 `{command}`; {HEADS} heads, {TOKENS} tokens, batches of 1 to {MAX_BATCH}; nothing was run.
 {where.line()}.
 
-{table}
+{pages.markdown_table(lines)}
 """
 
 
-@click.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.command(help="Compile every form of attention with TensorRT-RTX.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for both files."
+)
 def main(*, output: Path) -> None:
-    where, found = machine.describe(), [*rows()]
+    where, rows = machine.describe(), [*attempts()]
     output.mkdir(parents=True, exist_ok=True)
-    pages.write_csv(output / f"{NAME}.csv", Row, found)
-    (output / f"{NAME}.md").write_text(page(found, pages.command(), where), encoding="utf-8")
+    pages.write_csv(output / f"{NAME}.csv", Row, rows)
+    (output / f"{NAME}.md").write_text(page(rows, pages.command(), where), encoding="utf-8")
 
 
 if __name__ == "__main__":

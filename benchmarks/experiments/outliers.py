@@ -1,10 +1,10 @@
-"""int8 of a trained checkpoint whose weights were given outliers by exact transformations: what each remedy is worth.
+"""How much of the int8 accuracy that outliers cost does each remedy bring back?
 
     python -m benchmarks.experiments.outliers
 
-`models/prenorm_digits.pt` as it is; with γ × 300 on three channels of every LayerNorm in the branches, undone in the
-weights behind it; and with three value channels × 300 in branches 1 and 3, undone in their output projections. PyTorch
-answers alike to all three.
+There are three versions of `models/prenorm_digits.pt`, with the same answers in PyTorch. The first is the checkpoint
+itself. The second has γ × 300 on three channels of every LayerNorm in the branches, undone in the weights that follow.
+The third has three value channels × 300 in branches 1 and 3, undone in their output projections.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ FIXTURES: dict[str, Callable[[State], State]] = {
 
 
 @dataclass(frozen=True)
-class Way:
+class Remedy:
     name: str
     options: dict[str, Any]
 
 
-WAYS = (
-    Way("branches, nothing done", {"layout": "branches", "equalise": False}),
-    Way("folded, not equalised", {"layout": "folded", "equalise": False}),
-    Way("folded, not equalised, --max-drop 0.2", {"layout": "folded", "equalise": False, "max_drop": 0.2}),
-    Way("folded", {"layout": "folded"}),
-    Way("stacked", {"layout": "stacked"}),
+REMEDIES = (
+    Remedy("branches, no remedy", {"layout": "branches", "equalise": False}),
+    Remedy("folded, not equalised", {"layout": "folded", "equalise": False}),
+    Remedy("folded, not equalised, --max-drop 0.2", {"layout": "folded", "equalise": False, "max_drop": 0.2}),
+    Remedy("folded", {"layout": "folded"}),
+    Remedy("stacked", {"layout": "stacked"}),
 )
 
 
@@ -55,20 +55,22 @@ def main() -> None:
     print(machine.describe().line())
     print("| weights | int8 | correct in PyTorch | correct in int8 | largest error / largest logit | kept in float32 |")
     print("|-|-|-|-|-|-|")
-    free = dict.fromkeys(LIMITS["int8"], 1e9)
+    no_limits = dict.fromkeys(LIMITS["int8"], 1e9)
     with tempfile.TemporaryDirectory() as temporary:
-        for name, transformed in FIXTURES.items():
+        for name, transform in FIXTURES.items():
             checkpoint = Path(temporary) / "checkpoint.pt"
             saved = torch.load(CHECKPOINT, weights_only=True)
-            saved["state_dict"] = transformed(saved["state_dict"])
+            saved["state_dict"] = transform(saved["state_dict"])
             torch.save(saved, checkpoint)
-            for way in WAYS:
+            for remedy in REMEDIES:
                 limits = {
-                    key: value for key, value in free.items() if key != "accuracy_drop" or "max_drop" not in way.options
+                    key: value
+                    for key, value in no_limits.items()
+                    if key != "accuracy_drop" or "max_drop" not in remedy.options
                 }
                 built = paraexport.build(
                     checkpoint, Path(temporary) / "out.bundle", precision="int8", calib=CALIBRATION, data=TEST,
-                    limits=limits, force=True, **way.options,
+                    limits=limits, force=True, **remedy.options,
                 )  # fmt: skip
                 accuracy = read(built.files).accuracy
                 assert accuracy is not None
@@ -76,7 +78,7 @@ def main() -> None:
                 parity = next(check.value for check in built.manifest.checks if check.name == "parity")
                 kept = ", ".join(built.manifest.lowering.kept) or "nothing"
                 correct = f"{accuracy.pytorch_correct} | {accuracy.engine_correct} of {accuracy.images}"
-                print(f"| {name} | {way.name} | {correct} | {parity:.2g} | {kept} |", flush=True)
+                print(f"| {name} | {remedy.name} | {correct} | {parity:.2g} | {kept} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""Cutting images into patches in ONNX Runtime: (p1 p2 c) as the released code does, and in the order of memory.
+"""In which order does ONNX Runtime cut images into patches faster: (p1 p2 c), as the released code does, or (c p1 p2)?
 
-python -m benchmarks.experiments.patches
+    python -m benchmarks.experiments.patches
+
+(c p1 p2) is the order of the pixels in memory.
 """
 
 from __future__ import annotations
-
-import time
 
 import numpy as np
 import onnxruntime
 from onnx import parser
 
 from benchmarks.harness import machine
+from paraexport.timing.calls import time_calls
 
 ORDERS = {"(p1 p2 c)": [0, 2, 4, 3, 5, 1], "(c p1 p2)": [0, 2, 4, 1, 3, 5]}
 CALLS, BATCH, THREADS = 60, 8, 2
@@ -27,12 +28,7 @@ def fastest_ms(order: list[int]) -> float:
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).standard_normal((BATCH, 3, 128, 128), np.float32)
     feed = {"x": images, "cut": np.array([-1, 3, 8, 16, 8, 16]), "flat": np.array([-1, 64, 768])}
-    latencies = []
-    for _ in range(CALLS):
-        started = time.perf_counter()
-        session.run(None, feed)
-        latencies.append(1e3 * (time.perf_counter() - started))
-    return min(latencies)
+    return min(time_calls(lambda: session.run(None, feed), at_least=CALLS))
 
 
 def main() -> None:

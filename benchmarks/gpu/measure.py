@@ -1,11 +1,9 @@
-"""How `benchmarks.gpu.check` measures: the time that is left, latencies, and every batch beside PyTorch."""
+"""Measures one model of `benchmarks.gpu.check`: latency at every batch, and the error against PyTorch."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import statistics
-import time
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,61 +12,28 @@ from numpy.typing import NDArray
 from benchmarks.gpu.rows import Row
 from benchmarks.harness.prepared import BATCHES, Prepared
 from paraexport.checks.limits import LIMITS
+from paraexport.timing.calls import time_calls
+from paraexport.timing.stability import StoppingRule, Windows, repeat_until_stable
 
-BURSTS, BURST_S, WARM_UP = 5, 0.1, 5
-FIRST_S = 20.0
-"""What the first step of a kind is taken to need."""
+WARM_UP_CALLS, WINDOW_S = 5, 0.1
+RULE = StoppingRule(at_most=10)
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-class Clock:
-    """What is left of the time that the whole may take, and how long steps took so far."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
-        self.longest: dict[str, float] = {}
-
-    def left(self) -> float:
-        """Seconds."""
-        return max(self.end - time.monotonic(), 0.0)
-
-    def refusal(self, kind: str) -> str:
-        """Why a step of this kind is not begun, or nothing: the next may take twice as long as the longest so far."""
-        left, longest = self.left(), self.longest.get(kind)
-        if left > 2 * (longest or FIRST_S):
-            return ""
-        return f"no time left: {left:.0f} s, and {kind} took up to {longest:.0f} s" if longest else "no time left"
-
-    @contextlib.contextmanager
-    def step(self, kind: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.longest[kind] = max(self.longest.get(kind, 0.0), time.monotonic() - started)
+def time_until_stable(call: Callable[[], object]) -> Windows:
+    """Latencies of a call, from images on the host to logits on the host."""
+    time_calls(call, at_least=WARM_UP_CALLS)
+    return repeat_until_stable(functools.partial(time_calls, call, seconds=WINDOW_S), RULE)
 
 
-def latency_ms(run: Callable[[], object]) -> float:
-    """The median, over bursts, of the median in each, from images on the host to logits on the host."""
-    for _ in range(WARM_UP):
-        run()
-    bursts = []
-    for _ in range(BURSTS):
-        found: list[float] = []
-        end = time.perf_counter() + BURST_S
-        while time.perf_counter() < end:
-            start = time.perf_counter()
-            run()
-            found.append(1e3 * (time.perf_counter() - start))
-        bursts.append(statistics.median(found))
-    return statistics.median(bursts)
-
-
-def measured(row: Row, prepared: Prepared, run: Run) -> Iterator[Row]:
+def measure_batches(row: Row, prepared: Prepared, run: Run) -> Iterator[Row]:
     """`row` at every batch."""
     expected, limit = prepared.expected, LIMITS[row.precision]["parity"].value
     for batch in BATCHES:
         images = prepared.images[:batch]
         error = float(np.abs(run(images) - expected[:batch]).max() / np.abs(expected).max())
-        spent = latency_ms(lambda images=images: run(images))  # type: ignore[misc]
-        yield dataclasses.replace(row, batch=batch, latency_ms=spent, error=error, passed=error <= limit)
+        windows = time_until_stable(functools.partial(run, images))
+        note = "; ".join(filter(None, [row.note, "" if windows.stable else "unstable latency"]))
+        yield dataclasses.replace(
+            row, batch=batch, latency_ms=windows.latency_ms, error=error, passed=error <= limit, note=note
+        )

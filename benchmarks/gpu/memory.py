@@ -1,4 +1,4 @@
-"""How much memory of the GPU is in use, as the driver tells; it is that of all processes."""
+"""Memory of the GPU in use by all processes, as the driver reports it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from paraexport.targets.trt.device import Driver, retain_primary
 
 
 def in_use_bytes() -> int | None:
-    """What is in use now, once this process has no garbage left; None where there is no GPU.
+    """Collect the garbage of this process, then return the memory in use; None without a GPU.
 
-    The CUDA context of this process is made by the first call, so that the next ones differ by what was allocated
+    The first call creates the CUDA context of this process. So two later calls differ only by what was allocated
     between them.
     """
     gc.collect()
@@ -26,7 +26,7 @@ def in_use_bytes() -> int | None:
     return total.value - free.value
 
 
-def since(before: int | None) -> int | None:
-    """Bytes beyond `before`."""
+def increase_bytes(before: int | None) -> int | None:
+    """Memory in use now minus `before`, an earlier value of `in_use_bytes`."""
     now = in_use_bytes()
     return None if now is None or before is None else now - before

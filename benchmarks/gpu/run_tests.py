@@ -1,4 +1,4 @@
-"""The tests that need a GPU, as one step of `benchmarks.gpu.check`: in a process of their own, for a limited time."""
+"""Runs the tests that need a GPU, in their own process and for a limited time. A step of `benchmarks.gpu.check`."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from xml.etree import ElementTree
 from benchmarks.gpu.gates import VERDICTS
 
 SECONDS, LEAST_S, GRACE_S = 150.0, 15.0, 10.0
-"""That they may take; that pytest needs to begin; and that it may take to write down how far it came."""
+"""Time for the tests, the least time that is worth a start, and time for pytest to write its report when stopped."""
 PYTEST = """
 import signal, sys, pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(pytest.main())
 """
-"""What is started in the background of a shell ignores Ctrl-C, and so do the programs that it starts."""
+"""A process in the background of a shell ignores Ctrl-C, and so do its children; this undoes it."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Tests:
     passed: bool | None
-    """None where none ran, or time ended before one had failed."""
-    told: str
+    """None if no test ran, or if time ended before a test failed."""
+    outcome: str
 
     def __str__(self) -> str:
-        return f"{VERDICTS[self.passed]}: tests that need a GPU: {self.told}"
+        return f"{VERDICTS[self.passed]}: tests that need a GPU: {self.outcome}"
 
 
 def run(folder: Path, left_s: float, paths: tuple[str, ...] = ("tests/targets",)) -> Tests:
-    """The tests marked `gpu` of `paths`; what they say is left in `folder`, as `tests.txt` and `tests.xml`.
+    """Run the tests in `paths` that are marked `gpu`, and write `tests.txt` and `tests.xml` to `folder`.
 
     Args:
-        folder: it exists.
-        left_s: they may take this long, in seconds, or `SECONDS` if that is less.
+        folder: an existing folder.
+        left_s: seconds that are left. The tests get these, but at most `SECONDS`.
         paths: relative to the repository.
     """
     if importlib.util.find_spec("pytest") is None:
@@ -56,11 +56,11 @@ def run(folder: Path, left_s: float, paths: tuple[str, ...] = ("tests/targets",)
         except subprocess.TimeoutExpired:
             ended = False
             stop(process)
-    return judged(report, f"; see {output.name}" if ended else f"; stopped after {seconds:.0f} s", process.returncode)
+    return judge(report, f"; see {output.name}" if ended else f"; stopped after {seconds:.0f} s", process.returncode)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End it as Ctrl-C does, after which pytest still writes its report; a call that hangs is killed."""
+    """Interrupt pytest as Ctrl-C does, so that it still writes its report. Kill it if it hangs."""
     process.send_signal(signal.SIGINT)
     try:
         process.wait(GRACE_S)
@@ -69,15 +69,15 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def judged(report: Path, ending: str, code: int) -> Tests:
+def judge(report: Path, ending: str, code: int) -> Tests:
     try:
-        (suite,) = ElementTree.parse(report).getroot()  # noqa: S314  pytest wrote it a moment ago
+        (suite,) = ElementTree.parse(report).getroot()  # noqa: S314  (pytest has just written it)
     except (OSError, ElementTree.ParseError):
-        return Tests(False, f"pytest ended with exit code {code}, and left no report{ending}")
-    total, failed, broken, skipped = (int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped"))
-    failed += broken
+        return Tests(False, f"pytest ended with exit code {code}, and wrote no report{ending}")
+    total, failures, errors, skipped = (int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped"))
+    failed = failures + errors
     passed = total - failed - skipped
-    told = f"{passed} passed, {failed} failed, {skipped} skipped{ending}"
+    outcome = f"{passed} passed, {failed} failed, {skipped} skipped{ending}"
     if failed:
-        return Tests(False, told)
-    return Tests(True if code == 0 and passed else None, told)
+        return Tests(False, outcome)
+    return Tests(True if code == 0 and passed else None, outcome)

@@ -1,4 +1,4 @@
-"""PyTorch on the GPU beside the engines of `benchmarks.gpu.check`: eager, compiled, and compiled into CUDA graphs."""
+"""PyTorch as a peer of the engines of `benchmarks.gpu.check`: eager, compiled, and compiled into CUDA graphs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.gpu.measure import Clock, measured
-from benchmarks.gpu.rows import Row, skipped, told
+from benchmarks.gpu.budget import TimeBudget
+from benchmarks.gpu.measure import measure_batches
+from benchmarks.gpu.rows import Row, describe_error, skipped
 from benchmarks.harness.prepared import Prepared
 from benchmarks.harness.subjects import seeded_model
 
@@ -23,29 +24,29 @@ MODES: Mapping[str, str | None] = {
     "torch.compile": "default",
     "torch.compile, CUDA graphs": "reduce-overhead",
 }
-"""Contestant -> the mode of torch.compile, which records the CUDA graphs itself; None for eager."""
+"""By contestant, the mode of torch.compile, which records the CUDA graphs itself; None for eager."""
 Module = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
-def rows(part: str, prepared: Prepared, clock: Clock) -> Iterator[Row]:
-    """Each contestant, in fp16. It fails no check, however far it is off: these are of our engines."""
+def rows(part: str, prepared: Prepared, budget: TimeBudget) -> Iterator[Row]:
+    """Every contestant in fp16. A peer fails no check, whatever its error, because checks are for our engines."""
     import torch
 
     spec = prepared.spec
     for name, mode in MODES.items():
-        row = Row(part, name, "fp16", spec.branches, spec.depth, note="weights and activations all in half")
-        if reason := clock.refusal(name) if torch.cuda.is_available() else "PyTorch has no CUDA here":
+        row = Row(part, name, "fp16", spec.branches, spec.depth, note="all weights and activations in fp16")
+        if reason := budget.refusal(name) if torch.cuda.is_available() else "PyTorch has no CUDA here":
             yield skipped(row, reason)
             continue
-        with clock.step(name):
+        with budget.step(name):
             try:
-                found = timed(row, prepared, mode)
-            except Exception as error:  # whatever a peer raises is its result
-                found = [dataclasses.replace(row, note=told(error))]
-        yield from (dataclasses.replace(one, passed=None) for one in found)
+                measured = measure(row, prepared, mode)
+            except Exception as error:  # a peer that fails is a result, whatever it raises
+                measured = [dataclasses.replace(row, note=describe_error(error))]
+        yield from (dataclasses.replace(peer_row, passed=None) for peer_row in measured)
 
 
-def timed(row: Row, prepared: Prepared, mode: str | None) -> list[Row]:
+def measure(row: Row, prepared: Prepared, mode: str | None) -> list[Row]:
     import torch
 
     gc.collect()
@@ -53,20 +54,21 @@ def timed(row: Row, prepared: Prepared, mode: str | None) -> list[Row]:
     torch.cuda.reset_peak_memory_stats()
     model: Module = seeded_model(prepared.spec).half().cuda()
     if mode is not None:
-        model = compiled(model, mode=mode)
+        model = compile_module(model, mode=mode)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             return np.asarray(model(torch.from_numpy(images).cuda().half()).float().cpu().numpy())
 
-    found = [*measured(row, prepared, run)]
-    return [dataclasses.replace(one, used_bytes=torch.cuda.max_memory_allocated()) for one in found]
+    measured = [*measure_batches(row, prepared, run)]
+    return [dataclasses.replace(batch_row, used_bytes=torch.cuda.max_memory_allocated()) for batch_row in measured]
 
 
-def compiled(model: Module, **settings: Any) -> Module:
-    """The model compiled for each batch by itself, or an error: torch.compile would run what it does not compile.
+def compile_module(model: Module, **settings: Any) -> Module:
+    """Compile a model for each batch by itself.
 
-    It counts compilations of one function over all models, and after 8 runs every later one as it is.
+    torch.compile counts compilations of one function over all models. After 8 of them it runs the function without
+    compiling it. A reset and `fullgraph` prevent that: a model that does not compile raises an error.
     """
     import torch
 

@@ -1,15 +1,16 @@
-"""What a device reaches at best, measured with PyTorch: operations a second of one large product, bytes of one copy."""
+"""The ceilings of a device, measured with PyTorch: operations a second of a large product, bytes a second of a copy."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from paraexport.timing.calls import time_calls
+
 KINDS = ("fp32", "fp16", "bf16", "int8")
 SMALLEST, LARGEST = 256, 8192
-"""Rows and columns of the matrices; each is twice the last, until one product takes `LONG_S`."""
-LONG_S, TIMES = 0.02, 5
+"""Rows and columns of the matrices. Sizes double until one product takes `LONG_S`."""
+LONG_S, CALLS = 0.02, 5
 COPIED_BYTES = 2**28
 
 
@@ -17,9 +18,9 @@ COPIED_BYTES = 2**28
 class Ceilings:
     device: str
     peaks: Mapping[str, float]
-    """Operations a second, by precision; a multiply-add is two."""
+    """Operations a second, by precision. A multiply-add is two operations."""
     bandwidth: float
-    """Bytes a second, those read and those written."""
+    """Bytes a second, read and written together."""
     missing: Mapping[str, str]
     """Why a precision has no peak."""
 
@@ -33,7 +34,7 @@ class Ceilings:
 
 
 def measure(device: str, threads: int | None = None) -> Ceilings:
-    """`device` is PyTorch's name, `cpu` or `cuda`; the fastest of several runs counts. TF32 is off."""
+    """Measure `cpu` or `cuda`, as PyTorch names them. The fastest of several runs counts; TF32 is off."""
     import torch
 
     before, tf32 = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32
@@ -54,7 +55,7 @@ def measure(device: str, threads: int | None = None) -> Ceilings:
 
 
 def peak(kind: str, device: str) -> float:
-    """Operations a second of a product of two square matrices, of the size at which it is fastest."""
+    """Operations a second of a product of two square matrices, at the size with the highest rate."""
     best, size = 0.0, SMALLEST
     while size <= LARGEST:
         seconds = shortest_s(product(kind, device, size), device)
@@ -69,9 +70,9 @@ def product(kind: str, device: str, size: int) -> Callable[[], object]:
     import torch
 
     if kind == "int8":
-        one, other = (torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device) for _ in range(2))
-        # PyTorch has no public product of integers; on CUDA the second matrix is wanted column by column.
-        return lambda: torch._int_mm(one, other.t())
+        left, right = (torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device) for _ in range(2))
+        # PyTorch has no public product of integers. On CUDA, this one expects the second matrix column by column.
+        return lambda: torch._int_mm(left, right.t())
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[kind]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return lambda: left @ right
@@ -88,16 +89,10 @@ def bandwidth(device: str) -> float:
 def shortest_s(run: Callable[[], object], device: str) -> float:
     import torch
 
-    def wait() -> None:
+    def run_and_wait() -> None:
+        run()
         if device == "cuda":
             torch.cuda.synchronize()
 
-    run()
-    found = []
-    for _ in range(TIMES):
-        wait()
-        started = time.perf_counter()
-        run()
-        wait()
-        found.append(time.perf_counter() - started)
-    return min(found)
+    run_and_wait()
+    return min(time_calls(run_and_wait, at_least=CALLS)) / 1e3

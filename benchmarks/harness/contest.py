@@ -1,40 +1,51 @@
-"""Times contestants side by side: one process each, short bursts in turn, so that a slow minute is slow for all.
+"""Times graphs side by side with `paraexport.timing.contest`, and adds arithmetic, errors and speed-ups.
 
-Where other processes were busy during a burst, it is run again a few times, and the one with the least of
-them counts (`benchmarks.harness.bursts`).
+Runtimes spin between calls as they do by default. OpenMP is the exception: its waiting threads sleep
+(OMP_WAIT_POLICY=PASSIVE, unless the caller sets it). On a machine with other work, spinning made PyTorch many times
+slower.
 """
 
 from __future__ import annotations
 
-import contextlib
-import statistics
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal
 
-from benchmarks.harness.bursts import Measured, Timing, Worker, quiet_burst
 from benchmarks.harness.subjects import PRODUCT, Subject
-from benchmarks.harness.worker import Failed
+from paraexport.system import process
+from paraexport.timing import contest
+from paraexport.timing.contest import Progress, Rules, Timing
+from paraexport.timing.percentiles import percentile
+from paraexport.timing.stability import StoppingRule
 
 Family = Literal["peer", "ours", "peak", "scale"]
-"""`scale` is shown beside the others and compared with nothing."""
-Say = Callable[[str], None]
-T = TypeVar("T")
+"""A row of the family `scale` is shown for scale, and compared with nothing."""
+RULES = Rules(
+    rounds=9, warm_up_rounds=0, stop=StoppingRule(at_most=18), burst_s=0.25, calls_at_least=3, rotate=True, attempts=4,
+    load_at_most_s=300.0,
+)  # fmt: skip
+QUICK = replace(RULES, rounds=3, stop=None, burst_s=0.06)
+"""To see that a script runs, not to measure."""
+THREADS = 2
+WORKER = "from benchmarks.harness import worker; worker.main(sys.argv[2:])"
+"""With RUNNER FOLDER GRAPH BATCH THREADS."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A graph on a runner of `benchmarks.harness.worker`; `graph` is also where its multiply-adds are counted."""
+    """A graph, and the runner of `benchmarks.harness.worker` that opens it."""
 
     name: str
     family: Family
     runner: str
     graph: str
+    """Multiply-adds are counted in this graph, too."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One contestant at one size; the fields are the columns of the CSV. Where it failed, `note` says why."""
+    """One contestant at one size. The fields are the columns of the CSV. If it failed, `note` gives the reason."""
 
     branches: int
     depth: int
@@ -44,22 +55,23 @@ class Row:
     runner: str
     graph: str
     latency_ms: float | None = None
-    """Of one call on the whole batch: the median of the bursts' medians; then their quartiles."""
+    """Of one call on the whole batch: the median of the medians of the bursts. Their quartiles follow."""
     quartile_1_ms: float | None = None
     quartile_3_ms: float | None = None
     fastest_ms: float | None = None
     """The fastest single call."""
     rounds: int = 0
     calls_per_burst: int = 0
+    """In the burst with the fewest calls."""
     other_cpus: float | None = None
-    """CPUs that other processes kept busy during the bursts, on average: above 0.1 the times say little."""
+    """CPUs that other processes kept busy during the bursts, on average. Do not trust times if it is above 0.1."""
     gflop: float | None = None
     """Twice the multiply-adds of the graph that ran, for the whole batch."""
     gflop_per_s: float | None = None
     share_of_peak: float | None = None
-    """Of the fastest large product in the same contest."""
+    """Compared with the fastest large product in the same contest."""
     speedup: float | None = None
-    """Latency of the best peer in the same contest by this one's."""
+    """Latency of the best peer in the same contest divided by this latency."""
     error_vs_float32: float | None = None
     """max |Δ logit| / max |logit| against PyTorch eager in float32, then in float64."""
     error_vs_float64: float | None = None
@@ -68,82 +80,64 @@ class Row:
 
 
 def compete(
-    contestants: Sequence[Contestant], subject: Subject, product: Subject, *, batch: int, timing: Timing, say: Say
+    contestants: Sequence[Contestant],
+    subject: Subject,
+    product: Subject,
+    *,
+    batch: int,
+    rules: Rules = RULES,
+    threads: int = THREADS,
+    progress: Progress,
 ) -> list[Row]:
-    """The rows of one contest, in the order of `contestants`; `branches` and `depth` are filled in by the caller."""
-    rows: dict[Contestant, Row] = {}
-    bursts: dict[Contestant, list[Measured]] = {}
-    with contextlib.ExitStack() as stack:
-        workers: dict[Contestant, Worker] = {}
-        for one in contestants:
-            source, images = (product, 1) if one.graph == PRODUCT else (subject, batch)
-            row = Row(0, 0, batch, one.name, one.family, one.runner, one.graph, note=source.notes.get(one.graph, ""))
-            if reason := source.failed.get(one.graph):
-                rows[one] = replace(row, note=reason)
-            else:
-                worker = stack.enter_context(Worker(one.runner, source.folder, one.graph, images, timing))
-                rows[one] = opened(row, worker, 2e-9 * images * source.multiply_adds[one.graph])
-                if rows[one].calls_per_burst:
-                    workers[one], bursts[one] = worker, []
-            say(f"  {one.name}: {described(rows[one])}")
-        for number in range(timing.rounds):
-            say(f"  round {number + 1} of {timing.rounds}")
-            for one in rotated(list(workers), number):
-                answer = quiet_burst(workers[one], rows[one].calls_per_burst, timing)
-                if isinstance(answer, Failed):
-                    rows[one] = replace(rows[one], note=answer.reason)
-                    del workers[one], bursts[one]
-                    say(f"  {one.name}: {answer.reason}")
-                else:
-                    bursts[one].append(answer)
-    for one, measured in bursts.items():
-        rows[one] = with_times(rows[one], measured)
-    return compared(list(rows.values()))
+    """The rows of one contest, in the order of `contestants`. The caller fills in `branches` and `depth`."""
+    rows: dict[str, Row] = {}
+    starting: list[contest.Contestant] = []
+    for contestant in contestants:
+        source, images = (product, 1) if contestant.graph == PRODUCT else (subject, batch)
+        failure = source.failed.get(contestant.graph)
+        row = Row(
+            0, 0, batch, contestant.name, contestant.family, contestant.runner, contestant.graph,
+            note=failure or source.notes.get(contestant.graph, ""),
+        )  # fmt: skip
+        if failure is None:
+            row = replace(row, gflop=2e-9 * images * source.multiply_adds[contestant.graph])
+            arguments = (contestant.runner, str(source.folder), contestant.graph, str(images), str(threads))
+            starting.append(
+                contest.Contestant(contestant.name, process.command(WORKER, *arguments), openmp_settings(threads))
+            )
+        rows[contestant.name] = row
+    for name, timing in contest.run(starting, [batch], rules, progress).items():
+        rows[name] = with_timing(rows[name], timing, rules)
+    return with_comparisons(list(rows.values()))
 
 
-def opened(row: Row, worker: Worker, gflop: float) -> Row:
-    """What is known of a contestant before its first burst; without calls for a burst it has failed."""
-    answer = worker.opened()
-    if isinstance(answer, Failed):
-        return replace(row, note=answer.reason)
+def openmp_settings(threads: int) -> dict[str, str]:
+    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"), "OMP_NUM_THREADS": str(threads)}
+
+
+def with_timing(row: Row, timing: Timing, rules: Rules = RULES) -> Row:
+    if timing.failure:
+        return replace(row, note=timing.failure, gflop=None)
+    medians_ms = timing.bursts_ms[row.batch]
+    latency_ms = timing.median_ms(row.batch)
+    unstable = rules.stop is not None and not rules.stop.stable(medians_ms)
     return replace(
         row,
-        calls_per_burst=max(3, round(worker.timing.burst_ms / answer.call_ms)),
-        gflop=gflop,
-        error_vs_float32=answer.error_float32,
-        error_vs_float64=answer.error_float64,
-        open_s=answer.open_s,
+        latency_ms=latency_ms,
+        quartile_1_ms=percentile(medians_ms, 25),
+        quartile_3_ms=percentile(medians_ms, 75),
+        fastest_ms=timing.summary(row.batch).fastest_ms,
+        rounds=len(medians_ms),
+        calls_per_burst=min(len(burst.latencies_ms) for burst in timing.bursts[row.batch]),
+        gflop_per_s=None if row.gflop is None else row.gflop / (latency_ms * 1e-3),
+        other_cpus=timing.other_cpus(row.batch),
+        note="; ".join(filter(None, [row.note, "unstable" if unstable else ""])),
+        **timing.facts,  # type: ignore[arg-type]  # the fields of worker.Opened
     )
 
 
-def described(row: Row) -> str:
-    return row.note if row.open_s is None else f"open after {row.open_s:.1f} s"
-
-
-def rotated(items: list[T], by: int) -> list[T]:
-    """Nobody always follows the same place in the round's order; every other round runs backwards."""
-    if not items:
-        return []
-    shift = by % len(items)
-    turned = items[shift:] + items[:shift]
-    return turned[::-1] if by % 2 else turned
-
-
-def with_times(row: Row, bursts: Sequence[Measured]) -> Row:
-    medians = [statistics.median(burst.latencies_ms) for burst in bursts]
-    others = [burst.other_cpus for burst in bursts if burst.other_cpus is not None]
-    low, middle, high = statistics.quantiles(medians, n=4, method="inclusive") if len(medians) > 1 else medians * 3
-    rate = None if row.gflop is None else row.gflop / (middle * 1e-3)
-    return replace(
-        row,
-        latency_ms=middle, quartile_1_ms=low, quartile_3_ms=high,
-        fastest_ms=min(min(burst.latencies_ms) for burst in bursts),
-        rounds=len(medians), gflop_per_s=rate, other_cpus=statistics.mean(others) if others else None,
-    )  # fmt: skip
-
-
-def compared(rows: list[Row]) -> list[Row]:
-    """Fill in what one row says about the others of its contest."""
+def with_comparisons(rows: Sequence[Row]) -> list[Row]:
+    """Fill in the columns that compare a row with others of its contest."""
     peers = [row.latency_ms for row in rows if row.family == "peer" and row.latency_ms is not None]
     peaks = [row.gflop_per_s for row in rows if row.family == "peak" and row.gflop_per_s is not None]
     return [

@@ -1,4 +1,4 @@
-"""The machine and the libraries that a measurement was taken with."""
+"""The machine and the libraries of a measurement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
 
 @dataclass(frozen=True)
 class Machine:
-    """Written beside every result."""
+    """Every page of results names it."""
 
     date: str
     """UTC, ISO 8601."""
@@ -30,11 +30,11 @@ class Machine:
     system: str
     python: str
     load: float | None
-    """Mean number of running processes over the last minute, when the measurement began: 0 is a quiet machine."""
+    """Mean number of running processes in the minute before the measurement; 0 means an idle machine."""
     libraries: dict[str, str]
 
     def line(self) -> str:
-        """All of it in one line of text."""
+        """Everything on one line."""
         libraries = ", ".join(f"{name} {version}" for name, version in self.libraries.items())
         load = "unknown" if self.load is None else f"{self.load:.1f}"
         return (
@@ -44,7 +44,7 @@ class Machine:
 
 
 def describe() -> Machine:
-    """This machine, now. What cannot be found out is left out or called unknown."""
+    """Describe this machine. What the system does not report is left out, or called unknown."""
     cpu = cpu_facts()
     flags = cpu.get("flags", "").split()
     return Machine(
@@ -61,7 +61,7 @@ def describe() -> Machine:
 
 
 def cpu_facts() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo; empty where there is none."""
+    """The first processor in /proc/cpuinfo; empty if there is no such file."""
     file = Path("/proc/cpuinfo")
     if not file.exists():
         return {}
@@ -71,11 +71,11 @@ def cpu_facts() -> dict[str, str]:
 
 
 def installed(names: tuple[str, ...]) -> dict[str, str]:
-    """The version of each that is installed."""
-    found = {}
+    """The versions of the packages that are installed."""
+    versions = {}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""Writes what a contest gave: NAME.csv with its rows, NAME.json with machine and command, NAME.md to be read."""
+"""Writes the rows of a contest: NAME.csv, NAME.md to read, and NAME.json with machine, command and rules."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.harness.bursts import Timing
 from benchmarks.harness.contest import Row
 from benchmarks.harness.machine import Machine
+from paraexport.timing.contest import Rules
 
 COLUMNS = (
     "contestant",
@@ -27,15 +27,18 @@ COLUMNS = (
     "error f32",
     "error f64",
 )
+WIDEST_CELL = 24
+"""Longer cells are not padded."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What every row of a file has in common."""
+    """What all rows of a file have in common."""
 
     command: str
     machine: Machine
-    timing: Timing
+    rules: Rules
+    threads: int
     model: str
     took_s: float
 
@@ -43,7 +46,7 @@ class Header:
 def write(
     folder: Path, name: str, rows: Sequence[Row], header: Header, *, more: str = "", picture: bool = True
 ) -> None:
-    """`more` is what the page says beside the rows."""
+    """Write the three files; `more` is text to add at the end of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / f"{name}.csv", Row, rows)
     text = msgspec.json.format(msgspec.json.encode(header), indent=2)
@@ -52,23 +55,23 @@ def write(
 
 
 def write_csv(path: Path, kind: type, rows: Sequence[object]) -> None:
-    """One line for each of `rows`, all of the dataclass `kind`."""
+    """Write one line for each row; `kind` is the dataclass of all rows."""
     names = [field.name for field in dataclasses.fields(kind)]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for row in rows:
-            writer.writerow(shortened(getattr(row, name)) for name in names)
+            writer.writerow(csv_value(getattr(row, name)) for name in names)
 
 
 def page(name: str, rows: Sequence[Row], header: Header, *, picture: bool = True) -> str:
-    timing, drawn = header.timing, f"![{name}]({name}.svg)\n\n" if picture else ""
+    rules, image = header.rules, f"![{name}]({name}.svg)\n\n" if picture else ""
     return f"""# {name}: {header.model}
 
-`{header.command}`, {header.took_s:.0f} s, {timing.rounds} bursts of {timing.burst_ms:.0f} ms each.
+`{header.command}`, {header.took_s:.0f} s, {rules.rounds_text} bursts of {1e3 * rules.burst_s:.0f} ms each.
 {header.machine.line()}.
 
-{drawn}{table(rows)}"""
+{image}{table(rows)}"""
 
 
 def command() -> str:
@@ -77,20 +80,19 @@ def command() -> str:
     return shlex.join(["python", "-m", spec.name if spec else sys.argv[0], *sys.argv[1:]])
 
 
-def shortened(value: object) -> object:
+def csv_value(value: object) -> object:
     return f"{value:.5g}" if isinstance(value, float) else "" if value is None else value
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows of one or several contests as a Markdown table for each, failed ones included."""
+    """A Markdown table for each contest, with the rows that failed."""
     parts = []
     for key in dict.fromkeys((row.branches, row.depth, row.batch) for row in rows):
         branches, depth, batch = key
-        of_contest = [row for row in rows if (row.branches, row.depth, row.batch) == key]
-        lines = [[*COLUMNS], ["-"] * len(COLUMNS), *map(cells, of_contest)]
-        notes = [f"{row.contestant}: {row.note}." for row in of_contest if row.note and row.latency_ms is not None]
-        body = "\n".join(f"| {' | '.join(line)} |" for line in aligned(lines))
-        parts.append("\n\n".join([f"L = {branches}, M = {depth}, batch {batch}", body, *notes]))
+        contest_rows = [row for row in rows if (row.branches, row.depth, row.batch) == key]
+        lines = [[*COLUMNS], ["-"] * len(COLUMNS), *map(cells, contest_rows)]
+        notes = [f"{row.contestant}: {row.note}." for row in contest_rows if row.note and row.latency_ms is not None]
+        parts.append("\n\n".join([f"L = {branches}, M = {depth}, batch {batch}", markdown_table(lines), *notes]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -115,7 +117,8 @@ def number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def aligned(lines: list[list[str]]) -> list[list[str]]:
-    """Padded for the eye, but for what is longer than a table has room for."""
-    widths = [max(min(len(cell), 24) for cell in column) for column in zip(*lines, strict=True)]
-    return [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as a table, padded so that its source can be read; a line of "-" follows the headings."""
+    widths = [max(min(len(cell), WIDEST_CELL) for cell in column) for column in zip(*lines, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)

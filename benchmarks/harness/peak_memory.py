@@ -1,4 +1,4 @@
-"""How much memory a command holds at most, its child processes included, and how long it takes (Linux)."""
+"""Peak memory of a command with its child processes, and how long it takes. It reads /proc, so it needs Linux."""
 
 from __future__ import annotations
 
@@ -11,58 +11,58 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EVERY_S = 0.02
-"""Between two looks; what is there for a shorter time may be missed."""
+"""Between two samples. A shorter peak may be missed."""
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 RESIDENT, SHARED = 1, 2
-"""Of /proc/PID/statm: all resident pages, and those of them that belong to files."""
+"""In /proc/PID/statm: all resident pages, and those that belong to files."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a command took."""
+    """What a command used."""
 
     code: int
     seconds: float
     peak_bytes: int
-    """Resident memory of all its processes together, pages of mapped files included."""
+    """Resident memory of all its processes together, with pages of mapped files."""
     own_bytes: int
-    """The most without pages of files, which the system may take back at any time."""
-    where: str
-    """The stage during which the peak was reached: the last line on stderr by then."""
+    """The peak without pages of files, which the system can take back at any time."""
+    stage: str
+    """The stage of the peak: the last line on stderr at that time."""
     stdout: str
     stderr: str
 
 
 def watched(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end and watch its memory."""
+    """Run a command to its end and sample its memory."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **(environment or {})})
         peak = own = 0
-        where = ""
+        stage = ""
         while process.poll() is None:
-            resident, of_files = memory(process.pid)
+            resident, file_bytes = memory(process.pid)
             if resident > peak:
-                peak, where = resident, last_line(err.fileno())
-            own = max(own, resident - of_files)
+                peak, stage = resident, last_line(err.fileno())
+            own = max(own, resident - file_bytes)
             time.sleep(EVERY_S)
         seconds = time.perf_counter() - started
         out.seek(0)
         err.seek(0)
-        return Run(process.returncode, seconds, peak, own, where, out.read(), err.read())
+        return Run(process.returncode, seconds, peak, own, stage, out.read(), err.read())
 
 
 def memory(process: int) -> tuple[int, int]:
-    """(resident bytes, those of them that belong to files) of a process and all below it."""
-    resident = of_files = 0
+    """(resident bytes, bytes of these that belong to files) of a process and its descendants."""
+    resident = file_bytes = 0
     for pid in family(process):
         try:
             pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
         except OSError:  # it has ended
             continue
         resident += int(pages[RESIDENT]) * PAGE_BYTES
-        of_files += int(pages[SHARED]) * PAGE_BYTES
-    return resident, of_files
+        file_bytes += int(pages[SHARED]) * PAGE_BYTES
+    return resident, file_bytes
 
 
 def family(process: int) -> Iterator[int]:
@@ -70,15 +70,15 @@ def family(process: int) -> Iterator[int]:
     yield process
     for children in Path(f"/proc/{process}/task").glob("*/children"):
         try:
-            found = children.read_text(encoding="ascii").split()
+            child_ids = children.read_text(encoding="ascii").split()
         except OSError:
             continue
-        for child in found:
+        for child in child_ids:
             yield from family(int(child))
 
 
 def last_line(descriptor: int) -> str:
-    """The last whole line of a file that another process is writing."""
+    """The last line of a file that another process is writing."""
     size = os.fstat(descriptor).st_size
     tail = os.pread(descriptor, 400, max(0, size - 400)).decode(errors="replace")
     lines = [line.strip(" .") for line in tail.splitlines() if line.strip()]

@@ -1,4 +1,7 @@
-"""Draws what a contest gave, as SVG and PNG. Colours of Okabe and Ito: the colour-blind can tell them apart."""
+"""Draws the rows of a contest as SVG and PNG.
+
+The colours are those of Okabe and Ito, which colour-blind readers can tell apart.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ BLUE, ORANGE = "#0072B2", "#E69F00"
 RUNTIMES = {"onnxruntime": BLUE, "openvino": ORANGE}
 LAYOUTS = {"branches": "#56B4E9", "folded": "#009E73", "stacked": "#D55E00"}
 DISTURBED_CPUS = 0.2
-"""Beside more other work than this, on average, a point is drawn hollow: its latency says little."""
+"""If other processes used more CPUs than this, a point is drawn hollow, because its latency is not reliable."""
 INK, FAINT = "#22262b", "#7a8088"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -43,7 +46,7 @@ STYLE: dict[Any, Any] = {
 
 
 def draw_peers(rows: Sequence[Row], header: Header, folder: Path) -> None:
-    """`peers.svg`, `peers.png`: one panel for each depth and batch, bars of latency, shorter is better."""
+    """Draw `peers.svg` and `peers.png`: one panel of bars for each depth and batch."""
     shown = [row for row in rows if row.family != "peak"]
     depths, batches = (list(dict.fromkeys(getattr(row, name) for row in shown)) for name in ("depth", "batch"))
     bars = len({row.contestant for row in shown})
@@ -56,7 +59,9 @@ def draw_peers(rows: Sequence[Row], header: Header, folder: Path) -> None:
                 panel = [row for row in shown if (row.depth, row.batch) == (depth, batch)]
                 bar_panel(panels[line, column], panel, names=column == 0)
         for axes in panels[-1]:
-            axes.set_xlabel("ms, shorter is better; ×: the best peer's latency by this one's", fontsize=8, color=FAINT)
+            axes.set_xlabel(
+                "ms, shorter is better; ×: latency of the best peer divided by this one", fontsize=8, color=FAINT
+            )
         save(figure, header, folder / "peers")
 
 
@@ -97,16 +102,16 @@ def bar_panel(axes: Axes, rows: Sequence[Row], *, names: bool) -> None:
 
 
 def draw_scaling(rows: Sequence[Row], header: Header, folder: Path, depth: int, parameters: int) -> None:
-    """`scaling.svg`, `scaling.png`: latency against L, and against the shape of the model at equal parameters."""
+    """Draw `scaling.svg` and `scaling.png`: latency against L, and against M with L × M fixed."""
     batches = list(dict.fromkeys(row.batch for row in rows))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 1.4 + 3.9 * len(batches)), layout="constrained")
         panels = figure.subplots(len(batches), 2, squeeze=False)
         for line, batch in enumerate(batches):
             wide, deep = panels[line]
-            of_batch = [row for row in rows if row.batch == batch and row.latency_ms is not None]
-            by_branches = [row for row in of_batch if row.depth == depth]
-            by_shape = [row for row in of_batch if row.branches * row.depth == parameters]
+            batch_rows = [row for row in rows if row.batch == batch and row.latency_ms is not None]
+            by_branches = [row for row in batch_rows if row.depth == depth]
+            by_shape = [row for row in batch_rows if row.branches * row.depth == parameters]
             lines(wide, by_branches, "branches")
             wide.set_title(f"More branches: M = {depth}, batch {batch}")
             wide.set_xlabel("L, parallel branches")
@@ -143,7 +148,7 @@ def lines(axes: Axes, rows: Sequence[Row], along: str) -> None:
             color=colour, markerfacecolor="white", marker="s" if dashed else "o", markersize=6, linestyle="",
         )  # fmt: skip
     if any((row.other_cpus or 0) > DISTURBED_CPUS for row in rows):
-        axes.text(0.02, 0.97, "hollow: disturbed by other work", transform=axes.transAxes, va="top", color=FAINT)
+        axes.text(0.02, 0.97, "hollow: other processes were busy", transform=axes.transAxes, va="top", color=FAINT)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(sorted({getattr(row, along) for row in rows})))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -1,7 +1,7 @@
-"""Seeded models for targets: each is traced once, and each graph of it is made once for all targets.
+"""Seeded models for targets. Each model is traced once, and each of its graphs is written once for all targets.
 
-Tracing L = 16 takes 12 s on two CPUs, and int8 as long again: time that `benchmarks.gpu.check` does not have for every
-target anew.
+Tracing L = 16 takes 12 s on two CPUs, and int8 takes as long again. `benchmarks.gpu.check` has no time to repeat that
+for every target.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_BATCH = max(BATCHES)
 
 
 class Prepared:
-    """A seeded model, its images and PyTorch's answers on the CPU; its files are in `folder`, which is made."""
+    """A seeded model, its images and PyTorch's logits on the CPU. It creates `folder` for its files."""
 
     def __init__(self, spec: Spec, folder: Path) -> None:
         folder.mkdir()
@@ -42,7 +42,7 @@ class Prepared:
 
     @functools.cached_property
     def expected(self) -> NDArray[np.float32]:
-        """Logits [N, classes] of the images."""
+        """PyTorch's logits [N, classes] for the images."""
         return answers(self.model)(self.images)
 
     @functools.cached_property
@@ -61,7 +61,7 @@ class Prepared:
         return path
 
     def graph(self, target: str, layout: str, precision: str) -> Path:
-        """The folder with the graph as `target` wants it, which is not to be written to."""
+        """The folder with the graph for `target`. Copy it before you write to it: targets share it."""
         key = layout, precision, targets.get(target).dialect
         if key not in self.graphs:
             options = Options(target=target, precision=precision, layout=layout, max_batch=MAX_BATCH)
@@ -73,13 +73,13 @@ class Prepared:
 
 
 class Models:
-    """Every model that was asked for, kept in `folder`."""
+    """Prepared models, each kept below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.prepared: dict[Spec, Prepared] = {}
+        self.by_spec: dict[Spec, Prepared] = {}
 
-    def of(self, spec: Spec) -> Prepared:
-        if spec not in self.prepared:
-            self.prepared[spec] = Prepared(spec, self.folder / str(len(self.prepared)))
-        return self.prepared[spec]
+    def get(self, spec: Spec) -> Prepared:
+        if spec not in self.by_spec:
+            self.by_spec[spec] = Prepared(spec, self.folder / str(len(self.by_spec)))
+        return self.by_spec[spec]

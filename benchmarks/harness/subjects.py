@@ -1,7 +1,7 @@
-"""What is measured: a seeded model, its ONNX graphs, its images and PyTorch's logits, in one folder.
+"""What is measured: a seeded model, its ONNX graphs, images and PyTorch's logits, in one folder.
 
-A folder holds `spec.json`; `GRAPH/model.onnx` for each graph; and for each batch `inputs-B.npy` [B, C, H, W],
-`float32-B.npy` and `float64-B.npy` [B, classes], PyTorch's eager answers.
+The folder holds `spec.json`, and `GRAPH/model.onnx` for each graph. For each batch of B images it holds `inputs-B.npy`
+[B, C, H, W], and the logits of PyTorch eager, `float32-B.npy` and `float64-B.npy` [B, classes].
 """
 
 from __future__ import annotations
@@ -15,40 +15,48 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from paraexport.model.spec import Spec
+from paraexport.model.spec import Pool, Spec
 
 if TYPE_CHECKING:
     from paraexport.model.reference import ParaFormer
 
 SEED = 0
 PLAIN_OPSET = 20
-"""The default of torch.onnx.export in torch 2.13, and one that ONNX Runtime's transformer optimizer can read."""
+"""The default of torch.onnx.export in torch 2.13. ONNX Runtime's transformer optimizer can read it."""
 PLAIN, OPTIMIZED, PRODUCT = "plain", "optimized", "product"
 OURS = ("branches", "folded", "stacked")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A folder, and what is known of the graphs in it."""
+    """A folder, and facts about its graphs."""
 
     folder: Path
     multiply_adds: dict[str, int]
-    """Of one image, by graph."""
+    """For one image, by graph."""
     notes: dict[str, str]
     failed: dict[str, str]
-    """Why a graph is not there."""
+    """By graph, why it could not be written."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a graph is made."""
+    """How to write a graph."""
 
     write: Callable[[ParaFormer, Path], str]
-    """Writes the graph of a model to a path, whose folder is there, and returns what is to be noted of it."""
+    """Writes the graph of a model to a path in an existing folder, and returns a note for the results."""
     source: str | None = None
-    """The graph that has to be there before."""
+    """Another graph that this one is written from."""
     own_products: bool = True
-    """False where its nodes are another library's: then it has the multiply-adds of `source`."""
+    """False if it has nodes whose multiply-adds we cannot count. Then those of `source` are used."""
+
+
+def released(branches: int, depth: int, pool: Pool) -> Spec:
+    """The released architecture. Images of 128 x 128 give 65 tokens with a class token."""
+    return Spec(
+        image_size=(128, 128), channels=3, classes=10, patch_size=(16, 16), dim=192, branches=branches, depth=depth,
+        heads=3, head_dim=64, mlp_dim=768, residual="normalized", pool=pool, qkv_bias=False,
+    )  # fmt: skip
 
 
 def prepare(
@@ -58,7 +66,7 @@ def prepare(
     graphs: Sequence[str],
     recipes: Mapping[str, Recipe] | None = None,
 ) -> Subject:
-    """Write the seeded model of `spec`, its graphs and PyTorch's answers to `folder`, which is made."""
+    """Create `folder`, and write the seeded model of `spec`, its graphs and PyTorch's logits to it."""
     folder.mkdir(parents=True)
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
     model = seeded_model(spec)
@@ -67,7 +75,7 @@ def prepare(
 
 
 def write_graphs(model: ParaFormer, folder: Path, graphs: Sequence[str], recipes: Mapping[str, Recipe]) -> Subject:
-    """Write `graphs`, and what they are made from, below `folder`; one that fails keeps its reason instead."""
+    """Write `graphs` and their sources below `folder`. If one fails, `Subject.failed` has the reason."""
     import onnx_ir as ir
 
     from paraexport.graph.cost import multiply_adds
@@ -75,7 +83,7 @@ def write_graphs(model: ParaFormer, folder: Path, graphs: Sequence[str], recipes
     counts: dict[str, int] = {}
     notes: dict[str, str] = {}
     failed: dict[str, str] = {}
-    for graph in dict.fromkeys(name for wanted in graphs for name in with_sources(wanted, recipes)):
+    for graph in dict.fromkeys(name for requested in graphs for name in with_sources(requested, recipes)):
         recipe, path = recipes[graph], folder / graph / "model.onnx"
         if recipe.source in failed:
             failed[graph] = failed[recipe.source]
@@ -95,13 +103,13 @@ def write_graphs(model: ParaFormer, folder: Path, graphs: Sequence[str], recipes
 
 
 def with_sources(graph: str, recipes: Mapping[str, Recipe]) -> list[str]:
-    """`graph` after everything that it is made from."""
+    """The sources of `graph`, in the order in which they are written, then `graph`."""
     source = recipes[graph].source
     return [*([] if source is None else with_sources(source, recipes)), graph]
 
 
 def prepare_product(size: int, folder: Path) -> Subject:
-    """One float32 product [size, size] x constant [size, size]: what a runtime reaches at best on this machine."""
+    """Write one float32 product [size, size] x constant [size, size]. Its rate is the peak of a runtime here."""
     import onnx_ir as ir
 
     from paraexport.graph.onnx_file import save
@@ -128,7 +136,7 @@ def read_spec(folder: Path) -> Spec:
 
 
 def seeded_model(spec: Spec) -> ParaFormer:
-    """Random weights, the same in every process; norms and biases too, so that no constant is 0 or 1."""
+    """Random weights, the same in every process. Norms and biases are random too, so that none is 0 or 1."""
     import torch
 
     from paraexport.model.reference import ParaFormer
@@ -164,7 +172,7 @@ def trace_branches(model: ParaFormer, path: Path) -> str:
 
 
 def rewrite_traced(_model: ParaFormer, path: Path) -> str:
-    """The layout that `path` is named after."""
+    """Write the layout that the folder of `path` is named after."""
     from paraexport.rewrite import rewrite
 
     path.parent.rmdir()
@@ -173,7 +181,7 @@ def rewrite_traced(_model: ParaFormer, path: Path) -> str:
 
 
 def export_plainly(model: ParaFormer, path: Path) -> str:
-    """What torch.onnx.export gives anybody who asks for a free batch."""
+    """The plain export: torch.onnx.export with a free batch."""
     import torch
 
     from paraexport.trace.trace import quiet_exporter
@@ -188,7 +196,7 @@ def export_plainly(model: ParaFormer, path: Path) -> str:
 
 
 def optimize(model: ParaFormer, path: Path) -> str:
-    """ONNX Runtime's transformer optimizer on the plain export; the note says which fusions it made."""
+    """ONNX Runtime's transformer optimizer on the plain export. The note lists its fusions."""
     from onnxruntime.transformers import optimizer
 
     from paraexport.trace.trace import quiet_exporter

@@ -1,50 +1,39 @@
-"""One contestant in a process of its own: opens a model, checks its answer, then times a burst whenever it is asked.
+"""One contestant in its own process: opens a model, checks its answer, then serves `paraexport.timing.contest`.
 
-    python -m benchmarks.harness.worker RUNNER FOLDER GRAPH BATCH THREADS
-
-It prints one JSON object a line: first `Opened` or `Failed`, then a `Burst` for each number of calls read on stdin.
+python -m benchmarks.harness.worker RUNNER FOLDER GRAPH BATCH THREADS
 """
 
 from __future__ import annotations
 
-import os
-import sys
+import dataclasses
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import subjects
 from paraexport.targets.folder import Folder
+from paraexport.timing import contest
+from paraexport.timing.calls import time_calls
 
 Floats = NDArray[np.float32]
 Session = Callable[[Floats], Floats]
 """float32 [N, C, H, W] -> float32 [N, classes]."""
 Run = Callable[[], Floats]
 WARM_UP_CALLS = 5
-IDLE_SHARE = 0.05
-SETTLE_STEP_S, SETTLE_AT_MOST_S = 0.02, 1.0
 
 
-class Opened(msgspec.Struct, tag=True, frozen=True):
-    """The model answers; errors are max |Δ| / max |logit| against PyTorch eager."""
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """Facts about a model that has answered. Errors are max |Δ logit| / max |logit| against PyTorch eager."""
 
     open_s: float
-    call_ms: float
-    """The fastest of the warm-up."""
-    error_float32: float
-    error_float64: float
-
-
-class Failed(msgspec.Struct, tag=True, frozen=True):
-    reason: str
-
-
-class Burst(msgspec.Struct, tag=True, frozen=True):
-    latencies_ms: tuple[float, ...]
+    """Seconds to open the model and get the first answer."""
+    error_vs_float32: float
+    error_vs_float64: float
 
 
 def open_torch(folder: Path, graph: str, threads: int) -> Session:  # noqa: ARG001
@@ -69,7 +58,7 @@ def open_inductor(folder: Path, graph: str, threads: int, *, freezing: bool = Fa
     model = subjects.seeded_model(subjects.read_spec(folder))
     compiled = torch.compile(model, dynamic=False, fullgraph=True)
 
-    # Freezing is for no_grad only.
+    # Freezing needs no_grad; it does not work in inference_mode.
     def run(images: Floats) -> Floats:
         with torch.no_grad():
             return compiled(torch.from_numpy(images)).numpy()
@@ -92,14 +81,14 @@ def open_openvino(folder: Path, graph: str, threads: int) -> Session:
 def open_target(name: str, folder: Path, graph: str, threads: int) -> Session:
     from paraexport import targets
 
-    # On a CPU neither of these targets asks how large images are.
+    # On a CPU, neither of these targets uses the size of the images.
     return targets.require(name).open_session(
         Folder(folder / graph), targets.Workload(image=(), max_batch=1, threads=threads)
     )
 
 
 def open_openvino_ir(folder: Path, graph: str, threads: int) -> Session:
-    """OpenVINO's own format, with the settings of our sessions."""
+    """A model in OpenVINO's own format, with the settings of our sessions."""
     from paraexport import targets
 
     targets.require("openvino")
@@ -119,81 +108,51 @@ OPENERS: dict[str, Callable[[Path, str, int], Session]] = {
 
 
 def open_model(runner: str, folder: Path, graph: str, batch: int, threads: int) -> tuple[Run, Opened]:
+    """Open the model, compare its first answer with PyTorch's, and warm it up."""
     images = np.load(folder / f"inputs-{batch}.npy")
-    started = time.perf_counter()
+    started_s = time.perf_counter()
     session = OPENERS[runner](folder, graph, threads)
     logits = session(images)
-    open_s = time.perf_counter() - started
+    open_s = time.perf_counter() - started_s
     errors = [relative_error(logits, np.load(folder / f"{name}-{batch}.npy")) for name in ("float32", "float64")]
 
     def run() -> Floats:
         return session(images)
 
-    return run, Opened(open_s, min(timed_burst(run, WARM_UP_CALLS)), *errors)
+    time_calls(run, at_least=WARM_UP_CALLS)
+    return run, Opened(open_s, *errors)
 
 
 def relative_error(logits: Floats, expected: NDArray[np.floating]) -> float:
     """max |Δ| / max |expected|.
 
     Raises:
-        ValueError: the shapes differ, or an answer is not finite.
+        ValueError: the shapes differ, or a logit is not finite.
     """
     if logits.shape != expected.shape or not np.isfinite(logits).all():
         raise ValueError(f"answered {logits.shape}, expected finite {expected.shape}")
     return float(np.abs(logits.astype(np.float64) - expected).max() / np.abs(expected).max())
 
 
-def timed_burst(run: Run, calls: int) -> list[float]:
-    """Milliseconds of each of `calls` calls in a row."""
-    latencies_ms = []
-    for _ in range(calls):
-        started = time.perf_counter()
-        run()
-        latencies_ms.append((time.perf_counter() - started) * 1e3)
-    return latencies_ms
-
-
-def settle() -> None:
-    """Return when this process' threads sleep: those of a runtime spin on for a while after its last call."""
-    deadline = time.perf_counter() + SETTLE_AT_MOST_S
-    while time.perf_counter() < deadline:
-        before = time.process_time()
-        time.sleep(SETTLE_STEP_S)
-        if time.process_time() - before < IDLE_SHARE * SETTLE_STEP_S:
-            return
-
-
 def main(arguments: list[str]) -> None:
     runner, folder, graph, batch, threads = arguments
-    # Libraries print on stdout; only the answers may go there.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-
-    def answer(message: Opened | Failed | Burst) -> None:
-        answers.write(msgspec.json.encode(message) + b"\n")
-        answers.flush()
-
     from paraexport.errors import MissingError
 
     try:
         run, opened = open_model(runner, Path(folder), graph, int(batch), int(threads))
     except (ImportError, MissingError) as error:
-        answer(Failed(f"not installed: {one_line(error)}"))
-        return
-    except Exception as error:  # whatever a peer raises is its result
-        answer(Failed(f"{type(error).__name__}: {one_line(error)}"))
-        return
-    settle()
-    answer(opened)
-    for line in sys.stdin:
-        latencies_ms = tuple(timed_burst(run, int(line)))
-        settle()
-        answer(Burst(latencies_ms))
+        print(json.dumps({"error": f"not installed: {on_one_line(error)}"}), flush=True)
+    except Exception as error:  # a peer that fails is a result, whatever it raises
+        print(json.dumps({"error": f"{type(error).__name__}: {on_one_line(error)}"}), flush=True)
+    else:
+        contest.serve(lambda _: run(), dataclasses.asdict(opened), until_idle=True)
 
 
-def one_line(error: Exception) -> str:
+def on_one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
 if __name__ == "__main__":
+    import sys
+
     main(sys.argv[1:])

@@ -1,6 +1,6 @@
-"""How far an artefact's answers are from PyTorch's on labelled images: top-1, agreement, errors of logits.
+"""Compare the answers of a graph with PyTorch's on labelled images: top-1, agreement, errors of logits.
 
-Images go in batches of `BATCH`: a scale that is found anew for each batch, as in dynamic quantisation, depends on it.
+Images go in batches of `BATCH`. The size matters for dynamic quantisation, which computes its scales for each batch.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ MORE_NOISE_SEEDS = range(100, 108)
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Images whose classes are known."""
+class LabelledImages:
+    """Images with their classes."""
 
     name: str
     images: Floats
@@ -45,17 +45,17 @@ class Answers:
 
 @dataclass(frozen=True)
 class Case:
-    """A trained checkpoint with images to calibrate on, and to test with."""
+    """A trained checkpoint with its calibration images and test sets."""
 
     name: str
     checkpoint: Path
     calibration: Path
-    tests: Callable[[Preprocessing], Sequence[Answers]]
+    tests: Callable[[Preprocessing], Sequence[LabelledImages]]
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """One contestant on one test set; the fields are the columns of the CSV. Where it failed, `note` says why."""
+    """One contestant on one test set. The fields are the columns of the CSV. If it failed, `note` gives the reason."""
 
     model: str
     test: str
@@ -67,35 +67,35 @@ class Accuracy:
     pytorch_correct: int
     correct: int | None = None
     points_lost: float | None = None
-    """Percentage points of top-1 below PyTorch's; negative where it is above."""
+    """Top-1 of PyTorch minus this top-1, in percentage points."""
     differing: int | None = None
-    """Images with another top-1 than PyTorch's."""
+    """Images with a different top-1 class from PyTorch's."""
     agreement: float | None = None
-    """Percent of images with the same top-1 as PyTorch's."""
+    """Percent of images with the same top-1 class as PyTorch's."""
     largest_error: float | None = None
-    """max |Δ logit|, then the root of the mean of its square."""
+    """max |Δ logit|, then its root mean square."""
     rms_error: float | None = None
     note: str = ""
 
 
-def clean_digits(preprocessing: Preprocessing) -> list[Answers]:
+def clean_digits(preprocessing: Preprocessing) -> list[LabelledImages]:
     return [labelled("test split", ROOT / "calib/digits/test", preprocessing)]
 
 
-def noisy_digits(preprocessing: Preprocessing) -> list[Answers]:
-    """The committed test images; then the same digits in other noises, enough to tell small differences from chance."""
+def noisy_digits(preprocessing: Preprocessing) -> list[LabelledImages]:
+    """The committed test images, then the same digits with other noise: enough images to see small differences."""
     pixels, labels = make_digits.digits()
     _, test = make_digits.split(labels)
     noisy = [
         make_digits.add_noise(pixels[test], make_digits.NOISE_SIGMA, np.random.RandomState(seed))
         for seed in MORE_NOISE_SEEDS
     ]
-    more = Answers(
+    repeated = LabelledImages(
         f"test split in {len(noisy)} more noises",
         prepare_batch(np.concatenate(noisy), preprocessing),
         np.tile(labels[test], len(noisy)),
     )
-    return [labelled("test split", ROOT / "calib/noisy_digits.npz", preprocessing), more]
+    return [labelled("test split", ROOT / "calib/noisy_digits.npz", preprocessing), repeated]
 
 
 CASES = (
@@ -104,16 +104,16 @@ CASES = (
 )
 
 
-def labelled(name: str, path: Path, preprocessing: Preprocessing) -> Answers:
+def labelled(name: str, path: Path, preprocessing: Preprocessing) -> LabelledImages:
     samples = open_samples(path, preprocessing, LABELS, need_labels=True)
     assert samples.labels is not None
-    return Answers(name, samples.pick(len(samples)), samples.labels)
+    return LabelledImages(name, samples.pick(len(samples)), samples.labels)
 
 
 def measure(
     case: Case, contestants: Sequence[Contestant], recipes: Mapping[str, Recipe], folder: Path, threads: int
 ) -> list[Accuracy]:
-    """Every contestant on every test set of `case`; its graphs are written to `folder`, which is made."""
+    """Every contestant on every test set of `case`. It creates `folder` and writes the graphs there."""
     folder.mkdir(parents=True)
     loaded = load_checkpoint(case.checkpoint)
     model = loaded.module
@@ -121,34 +121,35 @@ def measure(
     samples = open_samples(case.calibration, loaded.preprocessing, loaded.labels, need_labels=False)
     np.save(folder / "calibration.npy", samples.pick(len(samples)))
     shutil.copy(case.checkpoint, folder / "model.pt")
-    subject = write_graphs(model, folder, [one.graph for one in contestants], recipes)
+    subject = write_graphs(model, folder, [contestant.graph for contestant in contestants], recipes)
     rows = []
     for test in case.tests(loaded.preprocessing):
         with torch.inference_mode():
             expected = np.concatenate([model(torch.from_numpy(batch)).numpy() for batch in batches(test.images)])
         correct = int((expected.argmax(1) == test.labels).sum())
-        for one in contestants:
+        for contestant in contestants:
             row = Accuracy(
-                case.name, test.name, len(test.labels), one.name, one.family, one.runner, one.graph, correct,
-                note=subject.failed.get(one.graph, subject.notes.get(one.graph, "")),
+                case.name, test.name, len(test.labels), contestant.name, contestant.family, contestant.runner,
+                contestant.graph, correct,
+                note=subject.failed.get(contestant.graph, subject.notes.get(contestant.graph, "")),
             )  # fmt: skip
-            if one.graph not in subject.failed:
-                row = answered(row, folder, test, expected, threads)
+            if contestant.graph not in subject.failed:
+                row = with_accuracy(row, folder, test, expected, threads)
             rows.append(row)
     return rows
 
 
-def answered(row: Accuracy, folder: Path, test: Answers, expected: Floats, threads: int) -> Accuracy:
+def with_accuracy(row: Accuracy, folder: Path, test: LabelledImages, expected: Floats, threads: int) -> Accuracy:
     try:
         session = worker.OPENERS[row.runner](folder, row.graph, threads)
         logits = np.concatenate([session(batch) for batch in batches(test.images)])
     except Exception as error:  # a peer that fails is a result
-        return dataclasses.replace(row, note=f"{type(error).__name__}: {worker.one_line(error)}")
-    return compared(row, logits, expected, test.labels)
+        return dataclasses.replace(row, note=f"{type(error).__name__}: {worker.on_one_line(error)}")
+    return compare(row, logits, expected, test.labels)
 
 
-def compared(row: Accuracy, logits: Floats, expected: Floats, labels: Integers) -> Accuracy:
-    """Logits [N, classes] beside PyTorch's; an answer that is not finite is never right and agrees with nothing."""
+def compare(row: Accuracy, logits: Floats, expected: Floats, labels: Integers) -> Accuracy:
+    """Compare logits [N, classes] with PyTorch's. Logits that are not finite count as wrong and as different."""
     finite = np.isfinite(logits).all(1)
     top, reference = np.where(finite, logits.argmax(1), -1), expected.argmax(1)
     correct, differing = int((top == labels).sum()), int((top != reference).sum())

@@ -1,4 +1,4 @@
-"""Writes what `benchmarks.int8.peers` found: its rows, a page with both tables, and a picture."""
+"""Writes the results of `benchmarks.int8.peers`: its rows, a page with both tables, and a picture."""
 
 from __future__ import annotations
 
@@ -7,46 +7,45 @@ from pathlib import Path
 
 from benchmarks.harness import pages
 from benchmarks.harness.contest import Row
-from benchmarks.harness.pages import Header, aligned, number
+from benchmarks.harness.pages import Header, markdown_table, number
 from benchmarks.int8.accuracy import Accuracy
 
 NAME = "int8"
 COLUMNS = ("contestant", "correct", "points lost", "other top-1", "agreement", "largest error", "rms error")
 
 
-def write(folder: Path, rows: Sequence[Row], found: Sequence[Accuracy], header: Header) -> None:
-    """`int8.csv` and the rest with the latencies, `int8-accuracy.csv`, and both on `int8.md`."""
+def write(folder: Path, rows: Sequence[Row], accuracies: Sequence[Accuracy], header: Header) -> None:
+    """Write `int8.csv` and `int8.json` with latencies, `int8-accuracy.csv`, and `int8.md` with both."""
     from benchmarks.int8.pictures import draw_int8
 
-    more = f"\n## Accuracy\n\nErrors are |Δ logit| against PyTorch in float32.\n\n{table(found)}"
+    more = f"\n## Accuracy\n\nErrors are |Δ logit| against PyTorch in float32.\n\n{table(accuracies)}"
     pages.write(folder, NAME, rows, header, more=more)
-    pages.write_csv(folder / f"{NAME}-accuracy.csv", Accuracy, found)
-    draw_int8(rows, found, header, folder / NAME)
+    pages.write_csv(folder / f"{NAME}-accuracy.csv", Accuracy, accuracies)
+    draw_int8(rows, accuracies, header, folder / NAME)
 
 
-def table(found: Sequence[Accuracy]) -> str:
-    """A Markdown table for each test set, failed rows included."""
+def table(accuracies: Sequence[Accuracy]) -> str:
+    """A Markdown table for each test set, with the rows that failed."""
     parts = []
-    for key in dict.fromkeys((one.model, one.test) for one in found):
-        of_test = [one for one in found if (one.model, one.test) == key]
-        first = of_test[0]
-        lines = [[*COLUMNS], ["-"] * len(COLUMNS), *map(cells, of_test)]
-        body = "\n".join(f"| {' | '.join(line)} |" for line in aligned(lines))
-        notes = [f"{one.contestant}: {one.note}." for one in of_test if one.note and one.correct is not None]
+    for key in dict.fromkeys((row.model, row.test) for row in accuracies):
+        test_rows = [row for row in accuracies if (row.model, row.test) == key]
+        first = test_rows[0]
+        lines = [[*COLUMNS], ["-"] * len(COLUMNS), *map(cells, test_rows)]
+        notes = [f"{row.contestant}: {row.note}." for row in test_rows if row.note and row.correct is not None]
         right = f"PyTorch is right in {first.pytorch_correct} of {first.images}"
-        parts.append("\n\n".join([f"{first.model}, {first.test}; {right}", body, *notes]))
+        parts.append("\n\n".join([f"{first.model}, {first.test}; {right}", markdown_table(lines), *notes]))
     return "\n\n".join(parts) + "\n"
 
 
-def cells(one: Accuracy) -> list[str]:
-    if one.correct is None:
-        return [one.contestant, one.note, *[""] * (len(COLUMNS) - 2)]
+def cells(row: Accuracy) -> list[str]:
+    if row.correct is None:
+        return [row.contestant, row.note, *[""] * (len(COLUMNS) - 2)]
     return [
-        one.contestant,
-        str(one.correct),
-        number(one.points_lost, ".2f"),
-        str(one.differing),
-        f"{number(one.agreement, '.2f')} %",
-        number(one.largest_error, ".2g"),
-        number(one.rms_error, ".2g"),
+        row.contestant,
+        str(row.correct),
+        number(row.points_lost, ".2f"),
+        str(row.differing),
+        f"{number(row.agreement, '.2f')} %",
+        number(row.largest_error, ".2g"),
+        number(row.rms_error, ".2g"),
     ]

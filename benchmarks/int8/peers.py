@@ -1,17 +1,17 @@
-"""The int8 ways that people have today beside ours: how much accuracy each costs, and how fast it is.
+"""Compare our int8 with other int8 tools: the accuracy that each one costs, and its latency.
 
     python -m benchmarks.int8.peers -o benchmarks/results/
 
-OpenVINO + NNCF, ONNX Runtime's static and dynamic quantisation and NVIDIA ModelOpt, each on the plain export, all with
-the same calibration images; float32 for scale. Accuracy: the trained examples on their test images. Speed: the released
-architecture with seeded random weights, as in `benchmarks.peers`. NNCF comes with `paraexport[bench]`. ModelOpt pins
-other versions of onnx and onnxruntime: install `nvidia-modelopt[onnx]` in an environment of its own, and give the path
-of its Python as `--modelopt`. It needs no GPU.
+The peers are OpenVINO with NNCF, ONNX Runtime's static and dynamic quantisation, and NVIDIA ModelOpt. Each reads the
+plain export, and all get the same calibration images. Plain exports in float32 are shown for scale. Accuracy is
+measured with the trained examples on their test images, and speed as in `benchmarks.peers`.
+
+NNCF comes with `paraexport[bench]`. ModelOpt pins other versions of onnx and onnxruntime, so install it
+(`nvidia-modelopt[onnx]`) in its own environment, and pass the path of its Python as `--modelopt`. It needs no GPU.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import tempfile
 import time
@@ -20,14 +20,12 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import machine, pages
-from benchmarks.harness.bursts import Timing
-from benchmarks.harness.contest import Contestant
-from benchmarks.harness.subjects import PLAIN
+from benchmarks.harness.contest import RULES, THREADS, Contestant
+from benchmarks.harness.subjects import PLAIN, released
 from benchmarks.int8 import pages as int8_pages
 from benchmarks.int8.accuracy import CASES, measure
 from benchmarks.int8.recipes import DYNAMIC, LAYOUTS, MODELOPT, NNCF, STATIC, TARGETS, ours, recipes
-from benchmarks.peers import QUICK, contests, say
-from benchmarks.rewrites import released
+from benchmarks.peers import print_progress, rules_for, run_contests
 
 FLOAT32 = tuple(Contestant(f"float32, {name}", "scale", runner, PLAIN) for runner, name in TARGETS.items())
 PEERS = (
@@ -44,15 +42,17 @@ OURS = tuple(
 CONTESTANTS = (*FLOAT32, *PEERS, *OURS)
 
 
-@click.command(help="Accuracy and speed of int8: ours beside its peers.")
-@click.option("--depth", "depths", multiple=True, default=(2, 1), show_default=True, help="Layers in a branch, M.")
+@click.command(help="Compare accuracy and speed of our int8 with those of other tools.")
+@click.option("--depth", "depths", multiple=True, default=(2, 1), show_default=True, help="M, layers in a branch.")
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
-@click.option("--rounds", type=click.IntRange(1), help=f"Bursts of each contestant.  [default: {Timing.rounds}]")
-@click.option("--threads", default=Timing.threads, show_default=True)
-@click.option("--modelopt", default=sys.executable, help="A Python that has NVIDIA ModelOpt.  [default: this one]")
-@click.option("--part", type=click.Choice(["accuracy", "speed"]), help="Only one of the two; nothing is written.")
-@click.option("--quick", is_flag=True, help="One model, few short bursts: to see that it runs, not to measure.")
+@click.option("--rounds", type=click.IntRange(1), help=f"Bursts of each contestant.  [default: {RULES.rounds_text}]")
+@click.option("--threads", default=THREADS, show_default=True)
+@click.option(
+    "--modelopt", default=sys.executable, help="The Python of an environment with NVIDIA ModelOpt.  [default: this one]"
+)
+@click.option("--part", type=click.Choice(["accuracy", "speed"]), help="Run only this part, and write no files.")
+@click.option("--quick", is_flag=True, help="One model and a few short bursts, to see that the script runs.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON, page and picture."
 )
@@ -68,26 +68,28 @@ def main(
     quick: bool,
     output: Path | None,
 ) -> None:
-    timing = QUICK if quick else Timing()
-    timing = dataclasses.replace(timing, rounds=rounds or timing.rounds, threads=threads)
-    started, here, ways = time.perf_counter(), machine.describe(), recipes(modelopt)
-    say(here.line())
-    found, rows = [], []
+    rules, graphs = rules_for(RULES, rounds, quick=quick), recipes(modelopt)
+    started_s, here = time.perf_counter(), machine.describe()
+    print_progress(here.line())
+    accuracies, rows = [], []
     if part != "speed":
         with tempfile.TemporaryDirectory() as temporary:
             for case in CASES[:1] if quick else CASES:
-                say(f"accuracy of {case.name}")
-                found += measure(case, CONTESTANTS, ways, Path(temporary) / case.name, threads)
-        print(int8_pages.table(found))
+                print_progress(f"accuracy of {case.name}")
+                accuracies += measure(case, CONTESTANTS, graphs, Path(temporary) / case.name, threads)
+        print(int8_pages.table(accuracies))
     if part != "accuracy":
         specs = [released(branches, depth, "cls") for depth in depths]
-        rows = contests(specs, batches, timing, CONTESTANTS, recipes=ways)
+        rows = run_contests(specs, batches, rules, CONTESTANTS, threads=threads, recipes=graphs)
         print(pages.table(rows))
     if output is not None and part is None:
         model = f"int8; released architecture, L = {branches}, 65 tokens, D = 192, {threads} threads"
-        header = pages.Header(pages.command(), here, timing, model, time.perf_counter() - started)
-        int8_pages.write(output, rows, found, header)
-        say(f"{output}: int8.csv, int8-accuracy.csv, int8.json, .md, .svg and .png after {header.took_s:.0f} s")
+        took_s = time.perf_counter() - started_s
+        header = pages.Header(pages.command(), here, rules, threads, model, took_s)
+        int8_pages.write(output, rows, accuracies, header)
+        print_progress(
+            f"wrote int8.csv, int8-accuracy.csv, int8.json, .md, .svg and .png to {output} in {took_s:.0f} s"
+        )
 
 
 if __name__ == "__main__":

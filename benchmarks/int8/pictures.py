@@ -1,4 +1,4 @@
-"""Draws int8 and its peers: errors on the trained examples above, latencies below."""
+"""Draws int8 and its peers: errors on the trained examples at the top, latencies below."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.harness.pictures import FAINT, INK, PEER, RUNTIMES, STYLE, bar_p
 from benchmarks.int8.accuracy import Accuracy
 
 
-def draw_int8(rows: Sequence[Row], found: Sequence[Accuracy], header: Header, path: Path) -> None:
-    """`path` as SVG and PNG: a panel for each test set, then one for each depth and batch."""
-    tests = list(dict.fromkeys((one.model, one.test) for one in found))
+def draw_int8(rows: Sequence[Row], accuracies: Sequence[Accuracy], header: Header, path: Path) -> None:
+    """Draw `path` as SVG and PNG: a panel for each test set, then one for each depth and batch."""
+    tests = list(dict.fromkeys((row.model, row.test) for row in accuracies))
     contests = list(dict.fromkeys((row.depth, row.batch) for row in rows))
     panels = [*tests, *contests]
-    bars = len({row.contestant for row in rows} | {one.contestant for one in found})
+    bars = len({row.contestant for row in rows} | {row.contestant for row in accuracies})
     columns = 2
     lines = -(-len(tests) // columns) + -(-len(contests) // columns)
     with mpl.rc_context(STYLE):
@@ -30,10 +30,12 @@ def draw_int8(rows: Sequence[Row], found: Sequence[Accuracy], header: Header, pa
         for place, key in [*enumerate(tests), *enumerate(contests, first_contest)]:
             names = place % columns == 0
             if place < first_contest:
-                error_panel(axes[place], [one for one in found if (one.model, one.test) == key], names=names)
+                error_panel(axes[place], [row for row in accuracies if (row.model, row.test) == key], names=names)
             else:
                 bar_panel(axes[place], [row for row in rows if (row.depth, row.batch) == key], names=names)
-                axes[place].set_xlabel("ms; ×: the best int8 peer's latency by this one's", fontsize=8, color=FAINT)
+                axes[place].set_xlabel(
+                    "ms; ×: latency of the best int8 peer divided by this one", fontsize=8, color=FAINT
+                )
         used = {*range(len(tests)), *range(first_contest, first_contest + len(contests))}
         for place in range(len(axes)):
             if place not in used:
@@ -42,25 +44,25 @@ def draw_int8(rows: Sequence[Row], found: Sequence[Accuracy], header: Header, pa
         save(figure, header, path, "Accuracy, and latency of one call; shorter is better")
 
 
-def error_panel(axes: Axes, found: Sequence[Accuracy], *, names: bool) -> None:
-    """Root mean square errors of logits, with the share of images that keep their top-1."""
-    places = [index + (0.6 if one.family == "ours" else 0) for index, one in enumerate(found)]
-    shown = [one for one in found if one.family != "scale"]  # their errors would leave the bars no room
-    widest = max((one.rms_error or 0 for one in shown), default=0) or 1
-    for place, one in zip(places, found, strict=True):
-        if one.rms_error is None:
-            axes.text(widest * 0.01, place, one.note[:60], va="center", color=FAINT, style="italic", fontsize=8)
+def error_panel(axes: Axes, rows: Sequence[Accuracy], *, names: bool) -> None:
+    """Root mean square errors of logits, with the share of images that keep their top-1 class."""
+    places = [index + (0.6 if row.family == "ours" else 0) for index, row in enumerate(rows)]
+    int8_rows = [row for row in rows if row.family != "scale"]
+    widest = max((row.rms_error or 0 for row in int8_rows), default=0) or 1
+    for place, row in zip(places, rows, strict=True):
+        if row.rms_error is None:
+            axes.text(widest * 0.01, place, row.note[:60], va="center", color=FAINT, style="italic", fontsize=8)
             continue
-        axes.barh(place, one.rms_error, 0.78, color=RUNTIMES[one.runner] if one.family == "ours" else PEER)
+        axes.barh(place, row.rms_error, 0.78, color=RUNTIMES[row.runner] if row.family == "ours" else PEER)
         axes.annotate(
-            f"{one.rms_error:.2g}, {one.agreement:.2f} %", (one.rms_error, place), (5, 0),
+            f"{row.rms_error:.2g}, {row.agreement:.2f} %", (row.rms_error, place), (5, 0),
             textcoords="offset points", va="center", fontsize=8, color=INK,
         )  # fmt: skip
-    axes.set_title(f"{found[0].model}, {found[0].test}, {found[0].images} images")
+    axes.set_title(f"{rows[0].model}, {rows[0].test}, {rows[0].images} images")
     axes.set_xlabel("rms error of a logit; %: images with PyTorch's top-1", fontsize=8, color=FAINT)
     axes.set_xlim(0, widest * 1.4)
     axes.set_ylim(max(places) + 0.6, -0.6)
-    axes.set_yticks(places, [one.contestant for one in found] if names else [""] * len(found))
+    axes.set_yticks(places, [row.contestant for row in rows] if names else [""] * len(rows))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.xaxis.grid(visible=True)

@@ -1,7 +1,7 @@
-"""Int8 graphs by the tools that people have today, and by ours, all from one model and the same calibration images.
+"""Writes int8 graphs with the other tools and with ours, from one model and the same calibration images.
 
-A tool reads the plain export and `calibration.npy`, float32 [N, C, H, W]; ours reads `model.pt` and the same images.
-What is not there yet is made up from a seed.
+The other tools read the plain export and `calibration.npy`, float32 [N, C, H, W]. Ours reads `model.pt` and the same
+images. Files that do not exist yet are generated from a seed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODELOPT_AT_MOST_S = 300
 
 
 def recipes(modelopt_python: str) -> dict[str, Recipe]:
-    """Every int8 graph by name, beside those of `subjects`; `modelopt_python` is where NVIDIA ModelOpt is installed."""
+    """All int8 graphs by name, added to those of `subjects`; `modelopt_python` has NVIDIA ModelOpt."""
     return {
         **RECIPES,
         NNCF: Recipe(quantize_with_nncf, PLAIN, own_products=False),
@@ -50,12 +50,12 @@ def recipes(modelopt_python: str) -> dict[str, Recipe]:
 
 
 def ours(layout: str, target: str) -> str:
-    """The name of our graph."""
+    """The name of our graph for a layout and a target."""
     return f"int8-{layout}-{target}"
 
 
 def quantize_with_nncf(model: ParaFormer, path: Path) -> str:
-    """OpenVINO's own way: `model.xml` beside `path`."""
+    """NNCF, the tool of OpenVINO. It writes `model.xml` next to `path`."""
     import nncf
     import openvino
 
@@ -73,7 +73,7 @@ def quantize_with_nncf(model: ParaFormer, path: Path) -> str:
 
 
 def prepare_for_onnxruntime(_model: ParaFormer, path: Path) -> str:
-    """What ONNX Runtime asks for before quantisation: shapes inferred, the graph optimised."""
+    """The pre-processing that ONNX Runtime recommends before quantisation: infer shapes, optimize the graph."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with silent("root"):
@@ -82,15 +82,15 @@ def prepare_for_onnxruntime(_model: ParaFormer, path: Path) -> str:
 
 
 def quantize_statically(model: ParaFormer, path: Path) -> str:
-    """Q/DQ around products with weights, u8 activations and s8 weights: the form of its fastest kernels."""
+    """Q/DQ around products with weights, with u8 activations and s8 weights, as its fastest kernels need."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Images(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self, images: Floats) -> None:
-            self.left = iter(images)
+            self.remaining = iter(images)
 
         def get_next(self) -> dict[str, Floats] | None:
-            image = next(self.left, None)
+            image = next(self.remaining, None)
             return None if image is None else {"images": image[None]}
 
     prepared = path.parent.parent / PREPARED / path.name
@@ -101,11 +101,11 @@ def quantize_statically(model: ParaFormer, path: Path) -> str:
             op_types_to_quantize=["MatMul", "Gemm"], nodes_to_exclude=excluded, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
-    return f"{len(excluded)} products of two activations left in float32"
+    return f"{len(excluded)} products of two activations stay in float32"
 
 
 def activation_products(path: Path) -> list[str]:
-    """The names of the products of two activations: `MatMulConstBOnly` does not leave them out of static Q/DQ."""
+    """The names of the products of two activations. In static Q/DQ, `MatMulConstBOnly` does not exclude them."""
     import onnx
 
     graph = onnx.load(path).graph
@@ -118,21 +118,22 @@ def quantize_dynamically(_model: ParaFormer, path: Path) -> str:
 
     with silent("root"):
         quantize_dynamic(path.parent.parent / PREPARED / path.name, path, per_channel=True)
-    return "scales of activations from each batch; needs no calibration"
+    return "computes scales of activations for each batch; needs no calibration"
 
 
 def quantize_with_modelopt(python: str, model: ParaFormer, path: Path) -> str:
-    """In an environment of its own, since it pins other versions of onnx and onnxruntime.
+    """NVIDIA ModelOpt, in its own environment because it pins other versions of onnx and onnxruntime.
 
-    With its default, entropy, the errors of logits on the example models were twice as large.
+    It calibrates with `max`. With `entropy`, its default, the errors of logits on the example models were twice as
+    large.
 
     Raises:
         ImportError: it is not installed there.
-        RuntimeError: it failed, with the last line of what it printed.
+        RuntimeError: it failed; the message is its last error.
     """
-    asked = run(python, "-c", "import modelopt.onnx.quantization, modelopt; print(modelopt.__version__)")
-    if asked.returncode:
-        raise ImportError(last_line(asked))
+    version = run(python, "-c", "import modelopt.onnx.quantization, modelopt; print(modelopt.__version__)")
+    if version.returncode:
+        raise ImportError(last_line(version))
     calibration_images(model, path.parent.parent)
     done = run(
         python, "-m", "modelopt.onnx.quantization", f"--onnx_path={path.parent.parent / PLAIN / path.name}",
@@ -141,11 +142,11 @@ def quantize_with_modelopt(python: str, model: ParaFormer, path: Path) -> str:
     )  # fmt: skip
     if done.returncode or not path.exists():
         raise RuntimeError(last_line(done))
-    return f"nvidia-modelopt {last_line(asked)}, method max"
+    return f"nvidia-modelopt {last_line(version)}, method max"
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Without a GPU, its errors in its output."""
+    """Run a command without a GPU, with its errors in its output."""
     return subprocess.run(
         command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=MODELOPT_AT_MOST_S,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
@@ -153,13 +154,13 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The last that says an error, or the last of all."""
-    lines = done.stdout.strip().splitlines() or [f"ended with status {done.returncode} and no word"]
+    """The last line with an error, or else the last line."""
+    lines = done.stdout.strip().splitlines() or [f"exit code {done.returncode} and no output"]
     return next((line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception)\b", line)), lines[-1])
 
 
 def build_ours(layout: str, target: str, model: ParaFormer, path: Path) -> str:
-    """A bundle in the folder of `path`; that its answers are good enough is measured here, and not its to refuse."""
+    """Build a bundle in the folder of `path`. Limits are off, because the benchmark measures the error itself."""
     import paraexport
     from paraexport.checks.limits import LIMITS
 
@@ -174,21 +175,21 @@ def build_ours(layout: str, target: str, model: ParaFormer, path: Path) -> str:
 
 
 def checkpoint(model: ParaFormer, folder: Path) -> Path:
-    """`model.pt`, written if it is not there."""
+    """The path of `model.pt`, which is written if it does not exist."""
     from paraexport.checkpoint.native import save_checkpoint
     from paraexport.model.spec import Preprocessing
 
     path, spec = folder / "model.pt", model.spec
     if not path.exists():
-        half = (0.5,) * spec.channels
+        middle = (0.5,) * spec.channels
         size = spec.image_size
-        images = Preprocessing(image_size=size, channels=spec.channels, resize=size, mean=half, std=half)
+        images = Preprocessing(image_size=size, channels=spec.channels, resize=size, mean=middle, std=middle)
         save_checkpoint(path, model, images, tuple(str(number) for number in range(spec.classes)))
     return path
 
 
 def calibration_images(model: ParaFormer, folder: Path) -> Floats:
-    """`calibration.npy`, written if it is not there."""
+    """The images of `calibration.npy`, which is written if it does not exist."""
     path = folder / "calibration.npy"
     if not path.exists():
         shape = (CALIBRATION_IMAGES, model.spec.channels, *model.spec.image_size)
@@ -198,12 +199,12 @@ def calibration_images(model: ParaFormer, folder: Path) -> Floats:
 
 @contextlib.contextmanager
 def silent(logger: str) -> Iterator[None]:
-    """Without progress bars and advice: they would stand among the results."""
+    """Hide progress bars and advice, which would appear among the results."""
     log = logging.getLogger(None if logger == "root" else logger)
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null):
             yield
     finally:
         log.setLevel(level)

@@ -1,4 +1,4 @@
-"""The benchmark scripts still run, count and compare right; on a model so small that its times mean nothing."""
+"""The benchmark scripts run, count and compare correctly, on a model so small that its times mean nothing."""
 
 import csv
 import dataclasses
@@ -10,20 +10,19 @@ from click.testing import CliRunner
 
 from benchmarks import operators, peers, scaling
 from benchmarks.harness import pages, worker
-from benchmarks.harness.bursts import Measured, Timing
-from benchmarks.harness.contest import Contestant, Row, compared, compete, rotated, with_times
-from benchmarks.harness.load import Load
+from benchmarks.harness.contest import QUICK, Contestant, Row, compete, with_comparisons, with_timing
 from benchmarks.harness.machine import describe
 from benchmarks.harness.subjects import PRODUCT, Subject, prepare, prepare_product
 from benchmarks.int8 import peers as int8_peers
 from benchmarks.scaling import sizes
 from paraexport.model.spec import Spec
+from paraexport.timing.contest import Burst, Timing
 
 SPEC = Spec(
     image_size=(8, 8), channels=1, classes=3, patch_size=(4, 4), dim=8, branches=2, depth=1, heads=2, head_dim=4,
     mlp_dim=16, residual="normalized",
 )  # fmt: skip
-TIMING = Timing(rounds=1, burst_ms=1, attempts=1)
+RULES = dataclasses.replace(QUICK, rounds=1, burst_s=0.001, attempts=1)
 EAGER = Contestant("eager", "peer", "torch", "branches")
 FOLDED = Contestant("folded", "ours", "onnxruntime", "folded")
 OPENVINO = Contestant("stacked", "ours", "openvino", "stacked")
@@ -47,7 +46,9 @@ def test_a_contest_counts_checks_and_compares_and_a_missing_library_is_a_row(
 ) -> None:
     (tmp_path / "openvino.py").write_text("raise ImportError('No module named openvino')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
-    rows = compete([EAGER, FOLDED, OPENVINO, LARGE], subject, product, batch=BATCH, timing=TIMING, say=lambda _: None)
+    rows = compete(
+        [EAGER, FOLDED, OPENVINO, LARGE], subject, product, batch=BATCH, rules=RULES, progress=lambda _: None
+    )
     eager, folded, stacked, large = rows
     assert stacked.latency_ms is None
     assert stacked.note.startswith("not installed: ")
@@ -67,7 +68,7 @@ def test_every_graph_of_the_peers_is_prepared_and_answers_as_pytorch_does(subjec
     assert subject.failed == {}
     for graph in ("branches", "plain", "optimized", "folded", "stacked"):
         _, opened = worker.open_model("onnxruntime", subject.folder, graph, BATCH, 1)
-        assert 0 < opened.error_float64 < 1e-5
+        assert 0 < opened.error_vs_float64 < 1e-5
     assert subject.multiply_adds["plain"] == subject.multiply_adds["branches"] > subject.multiply_adds["folded"]
     assert "SkipLayerNormalization" in subject.notes["optimized"]
 
@@ -82,36 +83,34 @@ def test_a_wrong_answer_shows_as_its_error() -> None:
 
 
 def row(name: str, family: str, latency_ms: float | None = None, gflop: float = 1.0) -> Row:
-    one = Row(2, 1, 1, name, family, "onnxruntime", "folded", gflop=gflop)  # type: ignore[arg-type]
-    return one if latency_ms is None else with_times(one, [Measured((latency_ms,), 0.0)])
+    empty = Row(2, 1, 1, name, family, "onnxruntime", "folded", gflop=gflop)  # type: ignore[arg-type]
+    return empty if latency_ms is None else with_timing(empty, Timing({1: (Burst((latency_ms,), 0.0),)}), RULES)
 
 
 def test_a_latency_is_the_median_of_the_medians_of_the_bursts() -> None:
-    bursts = [Measured((9, 1, 2), 0.5), Measured((4, 4, 4), 0.0), Measured((3, 3, 30), 0.1), Measured((5, 6, 5), None)]
-    got = with_times(row("a", "ours", gflop=7.0), [*bursts, Measured((8, 8, 8), 0.2)])
-    assert (got.quartile_1_ms, got.latency_ms, got.quartile_3_ms, got.fastest_ms) == (3, 4, 5, 1)
-    assert got.gflop_per_s == pytest.approx(7 / 4e-3)
-    assert got.other_cpus == pytest.approx(0.2)
+    bursts = [Burst((9, 1, 2), 0.5), Burst((4, 4, 4), 0.0), Burst((3, 3, 30, 3), 0.1), Burst((5, 6, 5), None)]
+    facts = {"open_s": 0.5, "error_vs_float32": 0.25, "error_vs_float64": 0.125}
+    timing = Timing({1: (*bursts, Burst((8, 8, 8), 0.2))}, facts=facts)
+    measured = with_timing(row("a", "ours", gflop=7.0), timing)
+    assert (measured.quartile_1_ms, measured.latency_ms, measured.quartile_3_ms) == (3, 4, 5)
+    assert (measured.fastest_ms, measured.rounds, measured.calls_per_burst) == (1, 5, 3)
+    assert measured.gflop_per_s == pytest.approx(7 / 4e-3)
+    assert measured.other_cpus == pytest.approx(0.2)
+    assert (measured.open_s, measured.error_vs_float32, measured.error_vs_float64) == (0.5, 0.25, 0.125)
+    assert measured.note == "unstable"
 
 
-def test_the_best_peer_and_the_fastest_product_are_what_is_compared_with() -> None:
+def test_a_contestant_that_fails_keeps_its_reason() -> None:
+    measured = with_timing(row("a", "ours"), Timing({}, "out of memory"))
+    assert (measured.latency_ms, measured.note) == (None, "out of memory")
+
+
+def test_rows_are_compared_with_the_best_peer_and_the_fastest_product() -> None:
     rows = [row("slow", "peer", 8), row("best", "peer", 6), row("broken", "peer"), row("ours", "ours", 3)]
     peaks = [row("peak", "peak", 1), row("other peak", "peak", 2)]
-    got = compared(rows + peaks)
-    assert [one.speedup for one in got] == [0.75, 1, None, 2, None, None]
-    assert [one.share_of_peak for one in got] == pytest.approx([1 / 8, 1 / 6, None, 1 / 3, 1, 1 / 2])
-
-
-def test_everybody_takes_part_in_every_round_and_nobody_keeps_a_place() -> None:
-    rounds = [rotated(list("abc"), number) for number in range(6)]
-    assert all(sorted(one) == list("abc") for one in rounds)
-    assert all({one[place] for one in rounds} == set("abc") for place in range(3))
-    assert rotated([], 3) == []
-
-
-def test_the_load_of_others_is_what_the_machine_did_beside_the_process() -> None:
-    assert Load(10, 100, 7).others(Load(12, 105, 8)) == 2
-    assert Load(10, 100, 7).others(Load(12, 101, 8)) == 0
+    got = with_comparisons(rows + peaks)
+    assert [compared.speedup for compared in got] == [0.75, 1, None, 2, None, None]
+    assert [compared.share_of_peak for compared in got] == pytest.approx([1 / 8, 1 / 6, None, 1 / 3, 1, 1 / 2])
 
 
 def test_sizes_of_the_sweeps() -> None:
@@ -124,15 +123,15 @@ def test_results_are_written_with_their_machine_and_failed_rows(tmp_path: Path) 
         dataclasses.replace(row("gone", "peer"), note="not installed: x"),
         row("a", "ours", 3),
     ]
-    header = pages.Header("python -m benchmarks.peers", describe(), TIMING, "small", 1.0)
-    pages.write(tmp_path, "peers", compared(rows), header)
+    header = pages.Header("python -m benchmarks.peers", describe(), RULES, 2, "small", 1.0)
+    pages.write(tmp_path, "peers", with_comparisons(rows), header)
     with (tmp_path / "peers.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
-    assert [(one["contestant"], one["latency_ms"], one["note"]) for one in read] == [
+    assert [(line["contestant"], line["latency_ms"], line["note"]) for line in read] == [
         ("best", "6", ""), ("gone", "", "not installed: x"), ("a", "3", ""),
     ]  # fmt: skip
     assert '"onnxruntime"' in (tmp_path / "peers.json").read_text()
-    table = pages.table(compared(rows)).splitlines()
+    table = pages.table(with_comparisons(rows)).splitlines()
     (gone,) = (line for line in table if "gone" in line)
     assert "not installed: x" in gone
     (ours,) = (line for line in table if line.startswith("| a "))
@@ -144,10 +143,10 @@ def test_pictures_are_drawn_with_the_failed_rows(tmp_path: Path) -> None:
 
     from benchmarks.harness.pictures import draw_peers, draw_scaling
 
-    rows = compared(
+    rows = with_comparisons(
         [row("best", "peer", 6), dataclasses.replace(row("gone", "peer"), note="not installed"), row("a", "ours", 3)]
     )
-    header = pages.Header("python -m benchmarks.peers", describe(), TIMING, "small", 1.0)
+    header = pages.Header("python -m benchmarks.peers", describe(), RULES, 2, "small", 1.0)
     draw_peers(rows, header, tmp_path)
     draw_scaling(rows, header, tmp_path, depth=1, parameters=2)
     for name in ("peers", "scaling"):
@@ -165,9 +164,9 @@ def test_the_profile_adds_up_and_knows_its_products(subject: Subject) -> None:
 
 
 def test_peers_are_those_of_the_table() -> None:
-    assert {one.family for one in peers.CONTESTANTS} == {"peer", "ours", "peak"}
-    assert {one.runner for one in (*peers.CONTESTANTS, *int8_peers.CONTESTANTS)} == set(worker.OPENERS)
-    assert len({one.name for one in peers.CONTESTANTS}) == len(peers.CONTESTANTS)
+    assert {contestant.family for contestant in peers.CONTESTANTS} == {"peer", "ours", "peak"}
+    assert {contestant.runner for contestant in (*peers.CONTESTANTS, *int8_peers.CONTESTANTS)} == set(worker.OPENERS)
+    assert len({contestant.name for contestant in peers.CONTESTANTS}) == len(peers.CONTESTANTS)
 
 
 def test_the_script_runs_from_its_command_line_to_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +177,14 @@ def test_the_script_runs_from_its_command_line_to_its_files(tmp_path: Path, monk
     assert "L = 1, M = 2, batch 1" in done.stdout
     assert "round 1 of 1" in done.stderr
     with (tmp_path / "scaling.csv").open(newline="") as file:
-        measured = [(one["depth"], one["contestant"]) for one in csv.DictReader(file) if float(one["latency_ms"]) > 0]
-    assert measured == [("2", "eager"), ("2", "folded"), ("1", "eager"), ("1", "folded")]
+        lines = [line for line in csv.DictReader(file) if float(line["latency_ms"]) > 0]
+    measured = [(line["depth"], line["contestant"]) for line in lines]
+    assert measured == [
+        ("2", "eager"),
+        ("2", "folded"),
+        ("1", "eager"),
+        ("1", "folded"),
+    ]
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         f"scaling.{end}" for end in ("csv", "json", "md", "png", "svg")
     ]

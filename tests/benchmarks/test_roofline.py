@@ -15,7 +15,7 @@ from benchmarks.gpu.check import with_roofline
 from benchmarks.gpu.rows import Row
 from benchmarks.harness import ceilings
 from benchmarks.harness.ceilings import Ceilings
-from benchmarks.roofline import Work, work_of
+from benchmarks.roofline import Work, count_work
 from tests.rewrite.graphs import SMALL, traced
 from tests.targets.engines import SMALL as FOR_TENSORRT
 from tests.targets.engines import write_graph
@@ -37,42 +37,42 @@ def test_a_product_reads_its_operands_and_writes_its_result_once(
 ) -> None:
     weight = f"<{kind}[{inner},{columns}] w = {{{', '.join(['0'] * inner * columns)}}}>"
     shapes = f"({kind}[batch,{rows},{inner}] x) => ({kind}[batch,{rows},{columns}] y)"
-    found = work_of(graph(f"g {shapes} {weight} {{ r = Relu(x) y = MatMul(r, w) }}"), batch)
-    assert found.operations == {KINDS[kind]: 2 * batch * rows * inner * columns}
-    assert found.weight_bytes == SIZES[kind] * inner * columns
-    assert found.activation_bytes == SIZES[kind] * batch * rows * (inner + columns)
+    work = count_work(graph(f"g {shapes} {weight} {{ r = Relu(x) y = MatMul(r, w) }}"), batch)
+    assert work.operations == {KINDS[kind]: 2 * batch * rows * inner * columns}
+    assert work.weight_bytes == SIZES[kind] * inner * columns
+    assert work.activation_bytes == SIZES[kind] * batch * rows * (inner + columns)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_traced_model_is_counted_product_by_product(batch: int) -> None:
-    found = work_of(ir.from_proto(traced(SMALL)).graph, batch)
+    work = count_work(ir.from_proto(traced(SMALL)).graph, batch)
     projections = [(DIM, HEADS * HEAD_DIM)] * 3 + [(HEADS * HEAD_DIM, DIM), (DIM, MLP), (MLP, DIM)]
     layer = sum(TOKENS * inner * outer for inner, outer in projections) + 2 * HEADS * TOKENS * TOKENS * HEAD_DIM
     ends = PATCHES * PIXELS * DIM + DIM * CLASSES
-    assert found.operations == {"fp32": 2 * batch * (6 * layer + ends)}
+    assert work.operations == {"fp32": 2 * batch * (6 * layer + ends)}
     weights = 6 * sum(inner * outer for inner, outer in projections) + PIXELS * DIM + DIM * CLASSES + CLASSES
-    assert found.weight_bytes == 4 * weights  # the head's product has its bias with it
+    assert work.weight_bytes == 4 * weights  # the head's product has its bias with it
     moved = sum(TOKENS * (inner + outer) for inner, outer in projections) + 4 * TOKENS * HEADS * HEAD_DIM
-    assert found.activation_bytes == 4 * batch * (6 * moved + PATCHES * (PIXELS + DIM) + DIM + CLASSES)
+    assert work.activation_bytes == 4 * batch * (6 * moved + PATCHES * (PIXELS + DIM) + DIM + CLASSES)
 
 
 def test_int8_products_read_a_byte_a_number(tmp_path: Path) -> None:
-    meant = write_graph(FOR_TENSORRT, "stacked", "int8", tmp_path / "int8")
+    expected = write_graph(FOR_TENSORRT, "stacked", "int8", tmp_path / "int8")
     write_graph(FOR_TENSORRT, "stacked", "fp32", tmp_path / "fp32")
-    low = work_of(ir.load(tmp_path / "int8/model.onnx").graph, 1)
-    assert low.operations["int8"] == 2 * sum(meant.values())
+    low = count_work(ir.load(tmp_path / "int8/model.onnx").graph, 1)
+    assert low.operations["int8"] == 2 * sum(expected.values())
     spec = FOR_TENSORRT
     layer = 4 * spec.dim * spec.heads * spec.head_dim + 2 * spec.dim * spec.mlp_dim
     ends = 16 * spec.dim + spec.dim * spec.classes
     # Biases of the head's product and rewrites that hold more weights are within a quarter.
     assert low.weight_bytes == pytest.approx(spec.branches * spec.depth * layer + 4 * ends, rel=0.25)
-    assert low.weight_bytes < work_of(ir.load(tmp_path / "fp32/model.onnx").graph, 1).weight_bytes / 2
+    assert low.weight_bytes < count_work(ir.load(tmp_path / "fp32/model.onnx").graph, 1).weight_bytes / 2
 
 
 def test_what_has_no_shape_is_not_counted_as_nothing() -> None:
     text = "g (float[batch,4] x, int64[n] s) => (float y) { r = Reshape(x, s) y = MatMul(r, r) }"
     with pytest.raises(ValueError, match="no shape to count"):
-        work_of(graph(text), 1)
+        count_work(graph(text), 1)
 
 
 positive = st.floats(1e-3, 1e15)
@@ -112,8 +112,8 @@ def test_a_row_has_the_fraction_of_the_roofline() -> None:
 def test_ceilings_are_measured_on_this_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceilings, "LARGEST", 256)
     monkeypatch.setattr(ceilings, "COPIED_BYTES", 2**22)
-    found = ceilings.measure("cpu", 1)
-    assert {*found.peaks} | {*found.missing} == {"fp32", "fp16", "bf16", "int8"}
-    assert "fp32" in found.peaks
-    assert all(math.isfinite(value) and value > 1e6 for value in (*found.peaks.values(), found.bandwidth))
-    assert found.table().count("\n") == 6
+    measured = ceilings.measure("cpu", 1)
+    assert {*measured.peaks} | {*measured.missing} == {"fp32", "fp16", "bf16", "int8"}
+    assert "fp32" in measured.peaks
+    assert all(math.isfinite(value) and value > 1e6 for value in (*measured.peaks.values(), measured.bandwidth))
+    assert measured.table().count("\n") == 6

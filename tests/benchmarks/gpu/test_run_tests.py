@@ -1,4 +1,4 @@
-"""The step of `make gpu-check` that runs tests tells what they did, and is no success where none ran."""
+"""The step of `make gpu-check` that runs tests reports their outcome, and is no success if none ran."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ran(folder: Path, text: str) -> run_tests.Tests:
 
 @pytest.fixture
 def _ends_in_the_slow_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time ends as soon as the slow test has begun, however long pytest takes to start."""
+    """End the time when the slow test starts, however long pytest takes to get there."""
     waited: list[float | None] = []
     real = subprocess.Popen.wait
 
@@ -40,37 +40,37 @@ def _ends_in_the_slow_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "passed", "told"),
+    ("text", "passed", "outcome"),
     [
         (GOOD + AWAY, True, "1 passed, 0 failed, 1 skipped; see tests.txt"),
         (GOOD + BAD, False, "1 passed, 1 failed, 0 skipped; see tests.txt"),
         (AWAY, None, "0 passed, 0 failed, 1 skipped; see tests.txt"),
         ("import no_such_library\n", False, "0 passed, 1 failed, 0 skipped; see tests.txt"),
-        ("import os\nos._exit(7)\n", False, "pytest ended with exit code 7, and left no report; see tests.txt"),
+        ("import os\nos._exit(7)\n", False, "pytest ended with exit code 7, and wrote no report; see tests.txt"),
     ],
 )
-def test_what_tests_did_is_told(tmp_path: Path, text: str, passed: bool | None, told: str) -> None:
-    assert ran(tmp_path, text) == run_tests.Tests(passed, told)
+def test_the_outcome_counts_the_tests(tmp_path: Path, text: str, passed: bool | None, outcome: str) -> None:
+    assert ran(tmp_path, text) == run_tests.Tests(passed, outcome)
     assert (tmp_path / "tests.txt").is_file()
 
 
 @pytest.mark.usefixtures("_ends_in_the_slow_one")
 @pytest.mark.parametrize(
-    ("text", "passed", "told"),
+    ("text", "passed", "outcome"),
     [
         (GOOD + SLOW, None, "1 passed, 0 failed, 0 skipped; stopped after 100 s"),
         (BAD + SLOW, False, "0 passed, 1 failed, 0 skipped; stopped after 100 s"),
-        (DEAF + SLOW, False, "pytest ended with exit code -9, and left no report; stopped after 100 s"),
+        (DEAF + SLOW, False, "pytest ended with exit code -9, and wrote no report; stopped after 100 s"),
     ],
     ids=["good", "bad", "hangs"],
 )
-def test_what_ran_before_time_ended_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, passed: bool | None, told: str
+def test_tests_that_ran_before_the_time_ended_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, passed: bool | None, outcome: str
 ) -> None:
     monkeypatch.setattr(run_tests, "GRACE_S", 20.0 if DEAF not in text else 0.5)
-    assert ran(tmp_path, text) == run_tests.Tests(passed, told)
+    assert ran(tmp_path, text) == run_tests.Tests(passed, outcome)
 
 
-def test_another_report_is_never_taken_for_this_one(tmp_path: Path) -> None:
+def test_an_older_report_is_never_read(tmp_path: Path) -> None:
     assert ran(tmp_path, GOOD).passed
     assert ran(tmp_path, "import os\nos._exit(0)\n").passed is False

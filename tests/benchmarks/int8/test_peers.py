@@ -1,4 +1,4 @@
-"""The int8 benchmark runs, and compares right; on a model so small that its figures mean nothing."""
+"""The int8 benchmark runs and compares correctly, on a model so small that its numbers mean nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.harness import worker
 from benchmarks.harness.contest import Contestant
 from benchmarks.harness.subjects import PLAIN, Recipe, Subject, prepare, seeded_model, with_sources
 from benchmarks.int8 import accuracy, peers
-from benchmarks.int8.accuracy import Accuracy, Answers, Case, compared
+from benchmarks.int8.accuracy import Accuracy, Case, LabelledImages, compare
 from benchmarks.int8.recipes import DYNAMIC, MODELOPT, NNCF, PREPARED, STATIC, activation_products, checkpoint, recipes
 from paraexport.model.spec import Preprocessing
 from tests.benchmarks.test_contest import SPEC
@@ -31,74 +31,74 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 
 @pytest.mark.parametrize("graph", [STATIC, DYNAMIC])
-def test_onnxruntimes_ways_answer_nearly_as_pytorch_does(subject: Subject, graph: str) -> None:
+def test_onnxruntimes_int8_graphs_are_close_to_pytorch(subject: Subject, graph: str) -> None:
     assert graph not in subject.failed
     assert subject.multiply_adds[graph] == subject.multiply_adds[PLAIN]
     _, opened = worker.open_model("onnxruntime", subject.folder, graph, BATCH, 1)
-    assert 1e-5 < opened.error_float64 < 0.1
+    assert 1e-5 < opened.error_vs_float64 < 0.1
 
 
 def test_static_quantisation_leaves_products_of_activations_alone(subject: Subject) -> None:
     names = activation_products(subject.folder / PREPARED / "model.onnx")
     assert len(names) == 2 * SPEC.branches * SPEC.depth
     nodes = onnx.load(subject.folder / STATIC / "model.onnx").graph.node
-    made_by = {name: node.op_type for node in nodes for name in node.output}
+    producers = {name: node.op_type for node in nodes for name in node.output}
     products = [node for node in nodes if node.op_type in ("MatMul", "Gemm")]
     for node in products:
-        quantised = {made_by.get(name) == "DequantizeLinear" for name in node.input[:2]}
+        quantised = {producers.get(name) == "DequantizeLinear" for name in node.input[:2]}
         assert quantised == {node.name not in names}
     assert len(products) > len(names)
 
 
-def test_what_is_not_installed_is_a_row(subject: Subject) -> None:
+def test_a_tool_that_is_not_installed_is_a_row(subject: Subject) -> None:
     assert subject.failed[MODELOPT].startswith("not installed: ")
 
 
 def test_nncf_is_opened_as_openvino_ir(tmp_path: Path) -> None:
     pytest.importorskip("nncf", reason="nncf is in the extra `bench`")
     pytest.importorskip("openvino")
-    made = prepare(SPEC, tmp_path / "small", [BATCH], [NNCF], recipes(sys.executable))
-    assert made.failed == {}
-    _, opened = worker.open_model("openvino-ir", made.folder, NNCF, BATCH, 1)
-    assert 1e-5 < opened.error_float64 < 0.2
+    subject = prepare(SPEC, tmp_path / "small", [BATCH], [NNCF], recipes(sys.executable))
+    assert subject.failed == {}
+    _, opened = worker.open_model("openvino-ir", subject.folder, NNCF, BATCH, 1)
+    assert 1e-5 < opened.error_vs_float64 < 0.2
 
 
 def test_a_graph_whose_source_failed_has_its_reason(tmp_path: Path) -> None:
     def fail(*_: object) -> str:
         raise ValueError("broken\nsecond line")
 
-    ways = {"first": Recipe(fail), "second": Recipe(fail, "first"), "third": Recipe(fail, "second")}
-    made = prepare(SPEC, tmp_path / "small", [BATCH], ["third"], ways)
-    assert made.failed == dict.fromkeys(ways, "ValueError: broken")
-    assert with_sources("third", ways) == ["first", "second", "third"]
+    graphs = {"first": Recipe(fail), "second": Recipe(fail, "first"), "third": Recipe(fail, "second")}
+    subject = prepare(SPEC, tmp_path / "small", [BATCH], ["third"], graphs)
+    assert subject.failed == dict.fromkeys(graphs, "ValueError: broken")
+    assert with_sources("third", graphs) == ["first", "second", "third"]
 
 
 def test_agreement_and_errors_by_hand() -> None:
     expected = np.array([[1, 0], [0, 1], [2, 0], [0, 2]], np.float32)
     labels = np.array([0, 1, 0, 0])
-    got = compared(ROW, expected + np.array([[0, 2], [0, 0], [0, 0], [0, 0]], np.float32), expected, labels)
+    got = compare(ROW, expected + np.array([[0, 2], [0, 0], [0, 0], [0, 0]], np.float32), expected, labels)
     assert (got.correct, got.points_lost, got.differing, got.agreement) == (2, 25, 1, 75)
     assert got.largest_error == 2
     assert got.rms_error == pytest.approx((4 / 8) ** 0.5)
-    lost = compared(ROW, np.full((4, 2), np.nan, np.float32), expected, labels)
+    lost = compare(ROW, np.full((4, 2), np.nan, np.float32), expected, labels)
     assert (lost.correct, lost.differing, lost.agreement) == (0, 4, 0)
 
 
 def test_more_noises_are_other_images_with_the_same_labels() -> None:
-    committed, more = accuracy.noisy_digits(
+    committed, repeated = accuracy.noisy_digits(
         Preprocessing(image_size=(32, 32), channels=1, resize=(32, 32), mean=(0.5,), std=(0.5,))
     )
-    assert more.images.shape == (8 * len(committed.labels), 1, 32, 32)
-    np.testing.assert_array_equal(np.sort(more.labels), np.sort(np.tile(committed.labels, 8)))
-    assert len(np.unique(more.images.reshape(len(more.images), -1), axis=0)) == len(more.images)
-    assert not (more.images[: len(committed.images)] == committed.images).all(axis=(1, 2, 3)).any()
+    assert repeated.images.shape == (8 * len(committed.labels), 1, 32, 32)
+    np.testing.assert_array_equal(np.sort(repeated.labels), np.sort(np.tile(committed.labels, 8)))
+    assert len(np.unique(repeated.images.reshape(len(repeated.images), -1), axis=0)) == len(repeated.images)
+    assert not (repeated.images[: len(committed.images)] == committed.images).all(axis=(1, 2, 3)).any()
 
 
 def test_the_script_runs_from_its_command_line_to_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = checkpoint(seeded_model(SPEC), tmp_path)
     images = np.random.default_rng(0).standard_normal((5, 1, *SPEC.image_size), np.float32)
     np.save(tmp_path / "images.npy", images)
-    case = Case("small", model, tmp_path / "images.npy", lambda _: [Answers("five", images, np.zeros(5, int))])
+    case = Case("small", model, tmp_path / "images.npy", lambda _: [LabelledImages("five", images, np.zeros(5, int))])
     contestants = (
         peers.FLOAT32[0],
         Contestant("static", "peer", "onnxruntime", STATIC),
@@ -126,7 +126,7 @@ def test_the_script_runs_from_its_command_line_to_its_files(tmp_path: Path, monk
 
 
 def test_ours_and_all_peers_take_part() -> None:
-    graphs = {one.graph for one in peers.CONTESTANTS}
+    graphs = {contestant.graph for contestant in peers.CONTESTANTS}
     assert graphs <= set(recipes(sys.executable))
-    assert {one.family for one in peers.CONTESTANTS} == {"scale", "peer", "ours"}
-    assert len({one.name for one in peers.CONTESTANTS}) == len(peers.CONTESTANTS)
+    assert {contestant.family for contestant in peers.CONTESTANTS} == {"scale", "peer", "ours"}
+    assert len({contestant.name for contestant in peers.CONTESTANTS}) == len(peers.CONTESTANTS)

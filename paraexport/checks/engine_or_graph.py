@@ -93,13 +93,13 @@ def open_graph(made: Bundle) -> Logits:
 def as_written(made: Bundle) -> ir.Model:
     """`model.onnx` for the CPU, with every rounding to half, which runtimes leave out; its values keep their names."""
     from paraexport.graph.onnx_file import load
-    from paraexport.precision.half import half_cpu
-    from paraexport.precision.half.span import SPANS
+    from paraexport.precision.half import cpu_emulation
+    from paraexport.precision.half.formats import HALF_FORMATS
 
     model = load(made.files.at(MODEL))
-    for kind in SPANS:
+    for kind in HALF_FORMATS:
         if kind == made.manifest.precision:
-            half_cpu.for_cpu(model.graph, kind)
+            cpu_emulation.emulate_rounding(model.graph, kind)
     return model
 
 

@@ -29,7 +29,7 @@ from paraexport.timing.clock import Clock, Progress
 if TYPE_CHECKING:
     from paraexport.precision.calibration.calibration import Calibration
     from paraexport.precision.data import Data
-    from paraexport.precision.half.span import Kind
+    from paraexport.precision.half.formats import HalfType
 
 Made = tuple[tuple[Rewrite, ...], Lowering | None]
 """What the passes did, and how the precision was lowered where it was."""
@@ -118,13 +118,13 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
 def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Candidate]:
     """Every layout for every target, in fp16 or bf16."""
-    from paraexport.precision.half import halves
+    from paraexport.precision.half import lowering
 
     seen, origin, data = in_batches(images.calibration), images.calibration.origin, data_of(images)
-    kind: Kind = "fp16" if options.precision == "fp16" else "bf16"
+    kind: HalfType = "fp16" if options.precision == "fp16" else "bf16"
 
     def write(layout: str, dialect: targets.Dialect, folder: Path) -> Made:
-        return halves.write(traced, layout, kind, dialect, folder, images=seen, origin=origin, data=data)
+        return lowering.write(traced, layout, kind, dialect, folder, images=seen, origin=origin, data=data)
 
     return each(options, possible, work, write, lambda dialect: kind in dialect.weights_only)
 

@@ -20,15 +20,15 @@ from onnx import numpy_helper
 from paraexport.graph.refusal import Applied
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
-from paraexport.precision.half import half, half_cpu
-from paraexport.precision.half.span import Kind
+from paraexport.precision.half import conversion, cpu_emulation
+from paraexport.precision.half.formats import HalfType
 from paraexport.rewrite import LAYOUTS
 from paraexport.rewrite.passes import deep, lower
 from paraexport.trace.trace import trace
 from tests.rewrite.graphs import SMALL
 
 Images = NDArray[np.float32]
-KINDS: tuple[Kind, ...] = ("fp16", "bf16")
+KINDS: tuple[HalfType, ...] = ("fp16", "bf16")
 
 
 def spec_of(**fields: Any) -> Spec:
@@ -80,7 +80,7 @@ def scaled(module: ParaFormer, layout: str, factors: Mapping[str, float]) -> tup
 
 def observed(proto: onnx.ModelProto, images: Images) -> dict[str, float]:
     """max |value| of everything that must be known, as ONNX Runtime computes it."""
-    names = half.values_to_observe(ir.from_proto(proto).graph)
+    names = conversion.values_to_observe(ir.from_proto(proto).graph)
     computed = [name for name in names if name != "images"]
     shown = onnx.ModelProto()
     shown.CopyFrom(proto)
@@ -92,9 +92,9 @@ def observed(proto: onnx.ModelProto, images: Images) -> dict[str, float]:
     }
 
 
-def in_half(proto: onnx.ModelProto, kind: Kind, largest: Mapping[str, float]) -> tuple[onnx.ModelProto, Applied]:
+def in_half(proto: onnx.ModelProto, kind: HalfType, largest: Mapping[str, float]) -> tuple[onnx.ModelProto, Applied]:
     model = ir.from_proto(proto)
-    applied = half.apply(model.graph, kind, largest)
+    applied = conversion.convert(model.graph, kind, largest)
     made = ir.to_proto(model)
     onnx.checker.check_model(made, full_check=True)
     return made, applied
@@ -104,7 +104,7 @@ def for_cpu(proto: onnx.ModelProto) -> onnx.ModelProto:
     """With every rounding written out, since ONNX Runtime leaves out those of fp16."""
     model = ir.from_proto(proto)
     for kind in KINDS:
-        half_cpu.for_cpu(model.graph, kind)
+        cpu_emulation.emulate_rounding(model.graph, kind)
     made = ir.to_proto(model)
     onnx.checker.check_model(made, full_check=True)
     return made

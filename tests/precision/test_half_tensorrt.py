@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 from paraexport.model.spec import Spec
-from paraexport.precision.half.span import Kind
+from paraexport.precision.half.formats import HalfType
 from paraexport.rewrite import LAYOUTS
 from tests.precision.graphs import KINDS, float32_graph, in_half
-from tests.precision.test_half import module_of, ranges
+from tests.precision.test_half_conversion import module_of, ranges
 
 trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
 POOLS = {"cls": 0, "mean": 1}
@@ -20,7 +20,7 @@ POOLS = {"cls": 0, "mean": 1}
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("pool", POOLS)
-def test_tensorrt_rtx_compiles_it(pool: str, layout: str, kind: Kind) -> None:
+def test_tensorrt_rtx_compiles_it(pool: str, layout: str, kind: HalfType) -> None:
     module = module_of(POOLS[pool])
     assert module.spec.pool == pool
     made, _ = in_half(float32_graph(module, layout), kind, ranges(module, layout))

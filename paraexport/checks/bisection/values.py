@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from paraexport.graph.query import const, is_op, operands, read_once, readers
-from paraexport.precision.half.typed import cast_node
+from paraexport.precision.half.cast_insertion import cast_node
 from paraexport.targets.ort.probe import open_probe
 
 Array = NDArray[np.float32]

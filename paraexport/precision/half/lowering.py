@@ -1,4 +1,4 @@
-"""A layout in fp16 or bf16: ranges found, the graph typed, and what its roundings do to the answers."""
+"""Writes a layout in fp16 or bf16: finds the ranges, converts the graph, and measures its rounding error."""
 
 from __future__ import annotations
 
@@ -12,29 +12,37 @@ from paraexport.graph.query import operands
 from paraexport.model.scores import largest_difference
 from paraexport.precision.calibration.ranges import Images, largest
 from paraexport.precision.data import Data
-from paraexport.precision.half import half, half_cpu
-from paraexport.precision.half.span import SPANS, Kind
+from paraexport.precision.half import conversion, cpu_emulation
+from paraexport.precision.half.formats import HALF_FORMATS, HalfType
 from paraexport.precision.int8 import plan
 from paraexport.precision.preparation import prepare
 from paraexport.targets import Dialect
 
 
 def write(
-    traced: Path, layout: str, kind: Kind, dialect: Dialect, folder: Path, *, images: Images, origin: str, data: Data
+    traced: Path,
+    layout: str,
+    half_type: HalfType,
+    dialect: Dialect,
+    folder: Path,
+    *,
+    images: Images,
+    origin: str,
+    data: Data,
 ) -> tuple[tuple[Rewrite, ...], Lowering]:
     """Write the graph in a layout, for targets of this dialect, into the new `folder`."""
     prepared = prepare(traced, layout, (), equalised=False)
     model = prepared.model
-    ranges = largest(model, half.values_to_observe(model.graph), images)
-    applied = half.apply(model.graph, kind, ranges)
-    rounded = rounding_error(model, kind, data)
+    ranges = largest(model, conversion.values_to_observe(model.graph), images)
+    applied = conversion.convert(model.graph, half_type, ranges)
+    error = rounding_error(model, half_type, data)
     products = {
         node.name or "": prepared.costs.get(node.name or "", 0)
         for node in model.graph
-        if node.name in prepared.costs and operands(node)[0].dtype == SPANS[kind].dtype
+        if node.name in prepared.costs and operands(node)[0].dtype == HALF_FORMATS[half_type].dtype
     }
-    if kind in dialect.weights_only:
-        half_cpu.weights_only(model.graph, kind)
+    if half_type in dialect.weights_only:
+        cpu_emulation.keep_only_weights(model.graph, half_type)
     folder.mkdir()
     save(model, folder / traced.name)
     return prepared.rewrites, Lowering(
@@ -48,17 +56,17 @@ def write(
         float32=tuple(applied.refusals),
         products=products,
         linear_multiply_adds=prepared.linear_multiply_adds,
-        rounding=rounded,
+        rounding=error,
     )
 
 
-def rounding_error(model: ir.Model, kind: Kind, data: Data) -> float:
-    """max |Δ logit| / max |logit| against PyTorch with every rounding of the graph carried out, as on a GPU.
+def rounding_error(model: ir.Model, half_type: HalfType, data: Data) -> float:
+    """max |Δ logit| / max |logit| against PyTorch, with every rounding of the graph carried out as on a GPU.
 
-    A CPU runtime leaves most of them out, and neither overflows nor errs as the target of half precision will.
+    CPU runtimes leave out most roundings and never overflow, so their own error would look too small.
     """
     copy = model.clone()
-    half_cpu.for_cpu(copy.graph, kind)
+    cpu_emulation.emulate_rounding(copy.graph, half_type)
     got = plan.logits_of(copy, data.batches)
-    difference, largest = largest_difference(data.judge.reference, got, data.judge.scores)
-    return difference / (largest or 1.0)
+    difference, largest_logit = largest_difference(data.judge.reference, got, data.judge.scores)
+    return difference / (largest_logit or 1.0)

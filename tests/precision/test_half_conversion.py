@@ -22,8 +22,8 @@ from paraexport.checkpoint.load import load_checkpoint
 from paraexport.checks.locate import differences
 from paraexport.images.dataset import open_samples
 from paraexport.model.reference import ParaFormer
-from paraexport.precision.half import half
-from paraexport.precision.half.span import SPANS, Kind, misfit
+from paraexport.precision.half import conversion
+from paraexport.precision.half.formats import HALF_FORMATS, HalfType, misfit
 from paraexport.rewrite import LAYOUTS
 from tests.conftest import ROOT
 from tests.precision.graphs import (
@@ -96,7 +96,7 @@ def relative(got: Images, expected: Images) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_trained_model_answers_as_pytorch_does(name: str, layout: str, kind: Kind) -> None:
+def test_a_trained_model_answers_as_pytorch_does(name: str, layout: str, kind: HalfType) -> None:
     module, images, expected = trained(name)
     made, applied = in_half(float32_graph(module, layout), kind, trained_ranges(name, layout))
     assert applied.refusals == []
@@ -108,7 +108,7 @@ def test_a_trained_model_answers_as_pytorch_does(name: str, layout: str, kind: K
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("index", range(len(FIELDS)))
-def test_every_kind_of_model(index: int, layout: str, kind: Kind) -> None:
+def test_every_kind_of_model(index: int, layout: str, kind: HalfType) -> None:
     module = module_of(index)
     made, _ = in_half(float32_graph(module, layout), kind, ranges(module, layout))
     check_types(made, kind)
@@ -119,7 +119,7 @@ def test_every_kind_of_model(index: int, layout: str, kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("index", [0, 1])
-def test_branches_that_meet_in_a_sum(index: int, kind: Kind) -> None:
+def test_branches_that_meet_in_a_sum(index: int, kind: HalfType) -> None:
     module = module_of(index)
     plain = float32_graph(module, "folded", deep_sum=False)
     made, _ = in_half(plain, kind, observed(plain, random_images(module.spec)))
@@ -145,7 +145,7 @@ def test_an_attention_node_has_its_softmax_in_float32() -> None:
     assert relative(answers(made, images), pytorch(module, images)) <= RELATIVE["fp16"]
 
 
-def check_types(proto: onnx.ModelProto, kind: Kind) -> dict[str, int]:
+def check_types(proto: onnx.ModelProto, kind: HalfType) -> dict[str, int]:
     """The type of every value, found anew from inputs and weights; no operator mixes types, and sums are float32."""
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
@@ -179,7 +179,7 @@ def check_types(proto: onnx.ModelProto, kind: Kind) -> dict[str, int]:
         before = made_by.get(node.input[0])
         assert before is None or before.op_type != "Cast"
     half_types = {types[name] for name in types} & {TensorProto.FLOAT16, TensorProto.BFLOAT16}
-    assert half_types == {int(SPANS[kind].dtype)}
+    assert half_types == {int(HALF_FORMATS[kind].dtype)}
     return types
 
 
@@ -196,7 +196,7 @@ def weights(proto: onnx.ModelProto) -> set[str]:
     seed=st.integers(0, 99),
 )
 def test_whatever_does_not_fit_the_rest_is_right(
-    index: int, layout: str, kind: Kind, too_large: set[int], seed: int
+    index: int, layout: str, kind: HalfType, too_large: set[int], seed: int
 ) -> None:
     module = module_of(index)
     largest = dict(ranges(module, layout))
@@ -231,14 +231,14 @@ def test_a_value_that_nobody_observed_is_an_error() -> None:
         (6.0e-5, "bf16", True),
     ],
 )
-def test_what_fits(largest: float, kind: Kind, fits: bool) -> None:
+def test_what_fits(largest: float, kind: HalfType, fits: bool) -> None:
     assert (misfit(largest, kind) is None) == fits
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_largest_numbers_are_those_of_the_types(kind: Kind) -> None:
+def test_the_largest_numbers_are_those_of_the_types(kind: HalfType) -> None:
     info = torch.finfo({"fp16": torch.float16, "bf16": torch.bfloat16}[kind])
-    assert (SPANS[kind].largest, SPANS[kind].smallest_normal) == (info.max, info.smallest_normal)
+    assert (HALF_FORMATS[kind].largest, HALF_FORMATS[kind].smallest_normal) == (info.max, info.smallest_normal)
 
 
 TOO_LARGE: dict[str, tuple[dict[str, float], str]] = {
@@ -316,7 +316,7 @@ def test_a_file_has_half_the_size_and_always_the_same_bytes() -> None:
     module = model_of(spec_of(**fields))
     for layout, kind in itertools.product(LAYOUTS, KINDS):
         plain = float32_graph(module, layout)
-        largest = dict.fromkeys(half.values_to_observe(ir.from_proto(plain).graph), 1.0)
+        largest = dict.fromkeys(conversion.values_to_observe(ir.from_proto(plain).graph), 1.0)
         once, again = (in_half(plain, kind, largest)[0].SerializeToString() for _ in range(2))
         assert once == again
         assert len(once) <= 0.51 * len(plain.SerializeToString())

@@ -1,4 +1,4 @@
-"""Puts nodes of a float32 graph in half: their constants, their values, and the Casts between them and the rest."""
+"""Puts selected nodes of a float32 graph in half: their constants, their values, and Casts at the borders."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import onnx_ir as ir
 from paraexport.graph.edit import add_constant
 from paraexport.graph.free_names import fresh, names_in
 from paraexport.graph.query import const, is_op, result
-from paraexport.precision.half.span import SPANS, Kind
+from paraexport.precision.half.formats import HALF_FORMATS, HalfType
 
 FLOAT = ir.DataType.FLOAT
-SUFFIXES = {FLOAT: "fp32", **{span.dtype: kind for kind, span in SPANS.items()}}
+SUFFIXES = {FLOAT: "fp32", **{half_format.dtype: half_type for half_type, half_format in HALF_FORMATS.items()}}
 
 
-class Typed:
-    """A graph whose nodes `half` compute in half, and whose products `stored` in float32 with weights kept in half.
+class CastInserter:
+    """Types the nodes `half` in half; products in `stored` compute in float32, and store only their weight in half.
 
-    A value keeps its name; what it is in another type is called `name/fp32`.
+    A value keeps its name. Its copy in another type is called `name/fp32`, `name/fp16` or `name/bf16`.
     """
 
-    def __init__(self, graph: ir.Graph, kind: Kind, half: Iterable[ir.Node], stored: Iterable[ir.Node]) -> None:
-        self.graph, self.dtype = graph, SPANS[kind].dtype
+    def __init__(
+        self, graph: ir.Graph, half_type: HalfType, half: Iterable[ir.Node], stored: Iterable[ir.Node]
+    ) -> None:
+        self.graph, self.dtype = graph, HALF_FORMATS[half_type].dtype
         self.half, self.stored = set(half), set(stored)
         self.taken = names_in(graph)
         self.known: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
-        """One constant or Cast for each value and type, however many nodes read it."""
+        """One constant or Cast for each value and type, for all nodes that read it."""
 
-    def write(self) -> None:
+    def insert(self) -> None:
         """Compute the nodes in half, and everything else in float32."""
         nodes = list(self.graph)
         for node in nodes:
@@ -46,6 +48,7 @@ class Typed:
         for value in node.outputs:
             value.type = ir.TensorType(self.dtype)  # a copy of the graph shares the old one
             if value.is_graph_output():
+                # The Cast to float32 takes over the name, since users of the model ask for the output by name.
                 name = value.name
                 value.name = self.free_name(value, self.dtype)
                 cast = self.as_type(value, FLOAT, None)
@@ -58,20 +61,20 @@ class Typed:
     def store_weight(self, node: ir.Node) -> None:
         weight = node.inputs[1]
         assert weight is not None
-        kept = self.as_type(weight, self.dtype, node)
-        if (kept, FLOAT) not in self.known:
-            self.known[kept, FLOAT] = self.cast(kept, FLOAT, node)
-        node.replace_input_with(1, self.known[kept, FLOAT])
+        stored = self.as_type(weight, self.dtype, node)
+        if (stored, FLOAT) not in self.known:
+            self.known[stored, FLOAT] = self.cast(stored, FLOAT, node)
+        node.replace_input_with(1, self.known[stored, FLOAT])
 
     def as_type(self, value: ir.Value, dtype: ir.DataType, reader: ir.Node | None) -> ir.Value:
-        """The value in another type; `reader` is the first node that reads it so."""
+        """The value in another type; `reader` is the first node that needs it."""
         if (value, dtype) not in self.known:
-            made = self.constant(value, dtype) if const(value) is not None else self.cast(value, dtype, reader)
-            self.known[value, dtype] = made
+            converted = self.constant(value, dtype) if const(value) is not None else self.cast(value, dtype, reader)
+            self.known[value, dtype] = converted
         return self.known[value, dtype]
 
     def constant(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        """Itself where nobody reads it in its own type, else another beside it."""
+        """The constant in another type: changed in place if nothing reads it in its own type, else a second one."""
         array = const(value)
         assert array is not None
         rounded = array.astype(dtype.numpy())
@@ -93,7 +96,7 @@ class Typed:
 
 
 def cast_node(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
-    """A Cast of `value`, in no graph yet; it and its value are called `name`."""
+    """A Cast of `value` that is in no graph yet. The node and its output are both called `name`."""
     node = ir.node("Cast", [value], {"to": dtype}, name=name)
     cast = result(node)
     cast.name, cast.dtype, cast.shape = name, dtype, value.shape
@@ -101,7 +104,10 @@ def cast_node(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
 
 
 def insert_cast(graph: ir.Graph, value: ir.Value, dtype: ir.DataType, name: str, reader: ir.Node | None) -> ir.Value:
-    """The value in another type, cast right behind its node; without one, before `reader`, the first that needs it."""
+    """The value in another type, cast right after the node that computes it.
+
+    An input of the graph or a constant has no such node: its Cast goes before `reader`, the first node that needs it.
+    """
     node, producer = cast_node(value, dtype, name), value.producer()
     if producer is not None:
         graph.insert_after(producer, node)

@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from paraexport.precision.half import half_cpu
-from paraexport.precision.half.half_cpu import HAVE_KERNELS
-from paraexport.precision.half.span import Kind
+from paraexport.precision.half import cpu_emulation
+from paraexport.precision.half.cpu_emulation import HAVE_KERNELS
+from paraexport.precision.half.formats import HalfType
 from paraexport.rewrite import LAYOUTS
 from tests.precision.graphs import (
     KINDS,
@@ -27,12 +27,20 @@ from tests.precision.graphs import (
     random_images,
     session,
 )
-from tests.precision.test_half import LOGIT_ERROR, check_types, module_of, ranges, relative, trained, trained_ranges
+from tests.precision.test_half_conversion import (
+    LOGIT_ERROR,
+    check_types,
+    module_of,
+    ranges,
+    relative,
+    trained,
+    trained_ranges,
+)
 
 
 def weights_only(proto: onnx.ModelProto) -> onnx.ModelProto:
     model = ir.from_proto(proto)
-    half_cpu.weights_only(model.graph)
+    cpu_emulation.keep_only_weights(model.graph)
     made = ir.to_proto(model)
     onnx.checker.check_model(made, full_check=True)
     return made
@@ -97,7 +105,7 @@ def test_fp16_is_left_alone() -> None:
     module = module_of(0)
     made, _ = in_half(float32_graph(module, "stacked"), "fp16", ranges(module, "stacked"))
     graph = ir.from_proto(made).graph
-    assert half_cpu.for_cpu(graph).times == half_cpu.weights_only(graph).times == 0
+    assert cpu_emulation.emulate_rounding(graph).times == cpu_emulation.keep_only_weights(graph).times == 0
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -119,7 +127,7 @@ def optimised(proto: onnx.ModelProto, images: Images) -> Images:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_openvino(kind: Kind, tmp_path: Path) -> None:
+def test_openvino(kind: HalfType, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
     module, images, expected = trained("digits")
     made, _ = in_half(float32_graph(module, "stacked"), kind, trained_ranges("digits", "stacked"))

@@ -19,6 +19,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import click
+
 ROOT = Path(__file__).parent.parent
 CHECKPOINT, IMAGES = ROOT / "models/digits.pt", ROOT / "calib/digits/test"
 
@@ -57,6 +59,7 @@ def print_row(name: str, limit_s: float | None, runs_s: list[float]) -> None:
     print(f"{name:46} {limit:>9} {min(runs_s):9.3f} {statistics.median(runs_s):9.3f} {len(runs_s):6}")
 
 
+@click.command(help="Measure the time of import, build and first answer.")
 def main() -> None:
     packages = ("torch", "onnx", "onnxruntime", "numpy")
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, ", end="")

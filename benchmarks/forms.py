@@ -157,7 +157,13 @@ CONTESTS = {
 
 
 @click.command(help="Compare the ways to write a graph for CPUs.")
-@click.option("--precision", type=click.Choice(tuple(CONTESTS)), default="int8", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(tuple(CONTESTS)),
+    default="int8",
+    show_default=True,
+    help="Precision of the graphs.",
+)
 @click.option("--depth", default=2, show_default=True, help="M, layers in a branch.")
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")

@@ -104,12 +104,20 @@ def table(spent: Milliseconds, gflop: float, peak: float) -> str:
 
 
 @click.command(help="Show how the time of a layout splits by type of operator.")
-@click.option("--runtime", type=click.Choice(tuple(TARGETS)), default="onnxruntime", show_default=True)
-@click.option("--layout", type=click.Choice((PLAIN, *OURS)), default="stacked", show_default=True)
+@click.option(
+    "--runtime", type=click.Choice(tuple(TARGETS)), default="onnxruntime", show_default=True, help="Runtime to profile."
+)
+@click.option(
+    "--layout",
+    type=click.Choice((PLAIN, *OURS)),
+    default="stacked",
+    show_default=True,
+    help="Layout, or the plain export.",
+)
 @click.option("--depth", "depths", multiple=True, default=(2, 1), show_default=True, help="M, layers in a branch.")
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
-@click.option("--threads", default=THREADS, show_default=True)
+@click.option("--threads", default=THREADS, show_default=True, help="Threads of each runtime.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV and table.")
 def main(
     *,

@@ -83,7 +83,7 @@ def run_contests(
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
 @click.option("--rounds", type=click.IntRange(1), help=f"Bursts of each contestant.  [default: {RULES.rounds_text}]")
-@click.option("--threads", default=THREADS, show_default=True)
+@click.option("--threads", default=THREADS, show_default=True, help="Threads of each runtime.")
 @click.option("--quick", is_flag=True, help="A few short bursts, to see that the script runs.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON, page and picture."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import click
 import onnx_ir as ir
 
 from benchmarks.harness.subjects import released
@@ -29,6 +30,7 @@ SIZES: tuple[tuple[int, int, Pool], ...] = (
 """L, M and the pool."""
 
 
+@click.command(help="Count the nodes and multiply-adds that each layout leaves.")
 def main() -> None:
     print(f"{'L':>3} {'M':>3} {'pool':11} {'layout':10} {'nodes':>6} {'GMACs':>8} {'of branches':>12}")
     for branches, depth, pool in SIZES:

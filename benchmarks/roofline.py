@@ -110,7 +110,7 @@ def size_bytes(value: ir.Value) -> int:
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--depth", default=2, show_default=True, help="M, layers in a branch.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
-@click.option("--threads", default=2, show_default=True)
+@click.option("--threads", default=2, show_default=True, help="Threads of each runtime.")
 def main(*, branches: int, depth: int, batches: tuple[int, ...], threads: int) -> None:
     measured = ceilings.measure("cpu", threads)
     click.echo(f"{machine.describe().line()}\n\n{measured.table()}\n")

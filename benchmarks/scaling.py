@@ -42,7 +42,7 @@ def sizes(branches: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
 @click.option(
     "--rounds", type=click.IntRange(1), help=f"Bursts of each contestant.  [default: {SWEEP_RULES.rounds_text}]"
 )
-@click.option("--threads", default=THREADS, show_default=True)
+@click.option("--threads", default=THREADS, show_default=True, help="Threads of each runtime.")
 @click.option("--quick", is_flag=True, help="A few short bursts, to see that the script runs.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for CSV, JSON, page and picture."

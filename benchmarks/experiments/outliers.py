@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from torch import Tensor
 
@@ -51,6 +52,7 @@ REMEDIES = (
 )
 
 
+@click.command(help="Measure what each remedy for outliers does for int8.")
 def main() -> None:
     print(machine.describe().line())
     print("| weights | int8 | correct in PyTorch | correct in int8 | largest error / largest logit | kept in float32 |")

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import click
 import numpy as np
 import onnxruntime
 from onnx import parser
@@ -31,6 +32,7 @@ def fastest_ms(order: list[int]) -> float:
     return min(time_calls(lambda: session.run(None, feed), at_least=CALLS))
 
 
+@click.command(help="Time two orders of cutting images into patches.")
 def main() -> None:
     print(machine.describe().line())
     for name, order in ORDERS.items():

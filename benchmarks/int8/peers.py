@@ -47,7 +47,7 @@ CONTESTANTS = (*FLOAT32, *PEERS, *OURS)
 @click.option("--branches", default=16, show_default=True, help="L.")
 @click.option("--batch", "batches", multiple=True, default=(1, 8), show_default=True, help="Images in a call.")
 @click.option("--rounds", type=click.IntRange(1), help=f"Bursts of each contestant.  [default: {RULES.rounds_text}]")
-@click.option("--threads", default=THREADS, show_default=True)
+@click.option("--threads", default=THREADS, show_default=True, help="Threads of each runtime.")
 @click.option(
     "--modelopt", default=sys.executable, help="The Python of an environment with NVIDIA ModelOpt.  [default: this one]"
 )

@@ -117,3 +117,10 @@ def test_ceilings_are_measured_on_this_cpu(monkeypatch: pytest.MonkeyPatch) -> N
     assert "fp32" in measured.peaks
     assert all(math.isfinite(value) and value > 1e6 for value in (*measured.peaks.values(), measured.bandwidth))
     assert measured.table().count("\n") == 6
+
+
+def test_the_peak_is_that_of_a_large_product_even_if_small_ones_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {256: 0.023, 512: 0.023, 1024: 0.023, 2048: 0.1, 4096: 0.9}  # as on a busy machine
+    monkeypatch.setattr(ceilings, "product", lambda _kind, _device, rows: rows)
+    monkeypatch.setattr(ceilings, "shortest_s", lambda rows, _device: seconds[rows])
+    assert ceilings.peak("fp32", "cpu") == pytest.approx(2 * 2048**3 / 0.1)

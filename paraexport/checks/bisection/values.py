@@ -82,18 +82,39 @@ def forms(graph: ir.Graph, reference: Reference, images: Array) -> dict[str, For
     are none: between quantising and the product that reads it, a cut would make another graph of it. Nor is a product
     that waits for its bias, which runtimes fuse with it, whatever modules the two are named after.
     """
-    made = {value.name: value for node in graph for value in node.outputs if value.name}
-    one, two = (reference.values([*made], np.resize(images, (size, *images.shape[1:]))) for size in (1, 2))
     source = graph.inputs[0]
-    found = {source.name or "": Form((1, *images.shape[1:]), 0, ir.DataType.FLOAT)}
-    for (name, value), first, second in zip(made.items(), one, two, strict=True):
-        grown = [axis for axis, sizes in enumerate(zip(first.shape, second.shape, strict=False)) if len(set(sizes)) > 1]
-        growing = first.ndim == second.ndim and len(grown) == 1 and second.size == 2 * first.size
+    dependent = computed_from(source)
+    computed = {value.name or "": value for node in graph for value in node.outputs if value in dependent}
+    first_shapes, second_shapes = (
+        shapes_of_floats(reference.values([*computed], np.resize(images, (size, *images.shape[1:])))) for size in (1, 2)
+    )
+    forms = {source.name or "": Form((1, *images.shape[1:]), 0, ir.DataType.FLOAT)}
+    for (name, value), first, second in zip(computed.items(), first_shapes, second_shapes, strict=True):
+        if first is None or second is None or len(first) != len(second):
+            continue
+        grown = [axis for axis, sizes in enumerate(zip(first, second, strict=True)) if len(set(sizes)) > 1]
+        growing = len(grown) == 1 and math.prod(second) == 2 * math.prod(first)
         fused = is_op(value.producer(), "DequantizeLinear") or waits_for_bias(value)
-        if growing and first.dtype == np.float32 and not fused:
+        if growing and not fused:
             dtype = value.dtype if value.dtype in HALVES else ir.DataType.FLOAT
-            found[name] = Form(first.shape, grown[0], dtype)
-    return found
+            forms[name] = Form(first, grown[0], dtype)
+    return forms
+
+
+def computed_from(source: ir.Value) -> set[ir.Value]:
+    """The values with names that depend on `source`. The others, such as weights that a Cast widens, can be large."""
+    pending, dependent = [source], set[ir.Value]()
+    while pending:
+        for reader in readers(pending.pop()):
+            new = [value for value in reader.outputs if value.name and value not in dependent]
+            dependent.update(new)
+            pending += new
+    return dependent
+
+
+def shapes_of_floats(values: Iterable[NDArray[np.generic]]) -> list[tuple[int, ...] | None]:
+    """The shape of each value that is float32; None for others."""
+    return [value.shape if value.dtype == np.float32 else None for value in values]
 
 
 def waits_for_bias(value: ir.Value) -> bool:

@@ -30,7 +30,7 @@ from benchmarks.peers import print_progress, rules_for, run_contests
 from paraexport.graph.onnx_file import save
 from paraexport.model.reference import ParaFormer
 from paraexport.precision.calibration.calibration import Calibration
-from paraexport.precision.int8 import for_onnxruntime, int8
+from paraexport.precision.int8 import for_onnxruntime, for_target
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import LAYOUTS as FLOAT32_LAYOUTS
 from paraexport.rewrite.passes import skips
@@ -56,7 +56,7 @@ def write_form(signed: bool, steps: Sequence[str], model: ParaFormer, path: Path
     folder, own = path.parent.parent, "attention" in steps
     prepared = prepare(folder / TRACED / path.name, "folded", (), equalised=True, own_operators=own)
     with seeded_calibration(model, folder) as calibration:
-        int8.write(prepared.model.graph, int8.scales_of(prepared, calibration, signed=signed))
+        for_target.quantise_products(prepared.model.graph, for_target.find_scales(prepared, calibration, signed=signed))
     for step in ("products", "skips"):
         if step in steps:
             STEPS[step](prepared.model.graph)
@@ -68,7 +68,7 @@ def write_rows(bias_rows: bool, model: ParaFormer, path: Path) -> str:
     folder = path.parent.parent
     prepared = prepare(folder / TRACED / path.name, "stacked", (), equalised=True)
     with seeded_calibration(model, folder) as calibration:
-        save(int8.lower_graph(prepared, Dialect(signed=False, bias_rows=bias_rows), calibration), path)
+        save(for_target.quantise_for(prepared, Dialect(signed=False, bias_rows=bias_rows), calibration), path)
     return ""
 
 

@@ -28,8 +28,8 @@ from paraexport.timing.clock import Clock, Progress
 
 if TYPE_CHECKING:
     from paraexport.precision.calibration.calibration import Calibration
-    from paraexport.precision.data import Data
     from paraexport.precision.half.formats import HalfType
+    from paraexport.precision.judge import JudgedImages
 
 Made = tuple[tuple[Rewrite, ...], Lowering | None]
 """What the passes did, and how the precision was lowered where it was."""
@@ -104,7 +104,7 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
     """
     from paraexport.precision.int8 import lowering
 
-    wanted = lowering.Wanted(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
+    wanted = lowering.Int8Settings(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
     data = None if options.max_drop is None else data_of(images)
     decided = lowering.decide(traced, calibrations(options, images.calibration), data, wanted)
 
@@ -146,14 +146,14 @@ def each(
     return found
 
 
-def data_of(images: Images) -> Data:
+def data_of(images: Images) -> JudgedImages:
     """Images that are checked on, as many as fit into memory, with PyTorch's answers."""
-    from paraexport.precision.data import Data, Judge
+    from paraexport.precision.judge import Judge, JudgedImages
 
     most = max(1, min(MOST_FOR_PLAN, MOST_FOR_PLAN_BYTES // images.checked.pick(1).nbytes))
     chosen, labels = images.checked.spread(most), images.checked.labels
     judge = Judge(images.logits[chosen], None if labels is None else labels[chosen], images.scores)
-    return Data([*images.checked.batches(BATCH, most)], judge)
+    return JudgedImages([*images.checked.batches(BATCH, most)], judge)
 
 
 def compile_engines(made: Sequence[Candidate], options: Options, clock: Clock) -> list[Candidate]:

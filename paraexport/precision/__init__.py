@@ -1,1 +1,1 @@
-"""Lower precision, written into the graph: half, or int8 with scales from images; and what it costs, part by part."""
+"""Writes graphs in lower precision: fp16, bf16, or int8 with scales from images. Measures what each part costs."""

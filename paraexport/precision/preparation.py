@@ -1,4 +1,4 @@
-"""A layout whose precision is about to be lowered: its graph in opset 20, and the products in it that may be."""
+"""Prepares a layout for lower precision: writes its graph in opset 20, and selects the products to lower."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from paraexport.rewrite.passes import lower, tidy
 
 @dataclass(frozen=True)
 class Prepared:
-    """A float32 graph of opset 20 that is about to be lowered."""
+    """A float32 graph of opset 20, ready to be lowered."""
 
     model: ir.Model
     rewrites: tuple[Rewrite, ...]
     products: Mapping[str, int]
-    """Multiply-adds of one image, by name, of each product to be lowered."""
+    """The products to lower: node name -> multiply-adds for one image."""
     costs: Mapping[str, int]
-    """The same of every product by a constant."""
+    """The same for every product with a constant."""
 
     @property
     def linear_multiply_adds(self) -> int:
@@ -38,38 +38,38 @@ class Prepared:
 
     @property
     def activations(self) -> list[str]:
-        """The names of the values that products to be lowered read."""
+        """The names of the values that the products to lower read."""
         return list(dict.fromkeys(operands(node)[0].name or "" for node in linears(self.model.graph)))
 
 
 def prepare(
     traced: Path, layout: str, kept: Iterable[str], *, equalised: bool, own_operators: bool = False
 ) -> Prepared:
-    """The traced graph in a layout, with the parts `kept` in float32 marked, attention written out or fused.
+    """The traced graph in a layout, with the parts `kept` marked to stay in float32.
+
+    With `own_operators` each attention becomes one operator of ONNX Runtime; otherwise it is written out.
 
     Raises:
         TraceError: the graph has an operator that opset 20 lacks.
     """
     model = load(traced)
-    done = [*applied(model, low_precision_steps(layout, kept, equalised=equalised))]
+    passes = [*applied(model, low_precision_steps(layout, kept, equalised=equalised))]
     if not linears(model.graph):
-        done.append(gemm.apply(model.graph))  # all that a module without tokens has
-    # Before shapes are lost in operators of a runtime's own.
+        passes.append(gemm.apply(model.graph))  # a module without tokens has Gemm nodes only
+    # Count before fusing: operators of a runtime have no shape inference.
     costs = {node.name or "": count or 0 for node, count in by_node(model.graph) if multiplies_constant(node)}
     if own_operators:
-        done.append(for_onnxruntime.attention(model.graph))
-    if refusals := lowered_opset(model, done).refusals:
-        raise TraceError(f"the graph cannot be written in opset {lower.OPSET}", got=refusals[0])
-    chosen = {node.name or "": costs[node.name or ""] for node in linears(model.graph)}
-    rewrites = tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)
-    return Prepared(model, rewrites, chosen, costs)
-
-
-def lowered_opset(model: ir.Model, done: list[Applied]) -> Applied:
-    found = lower.apply(model)
-    done.append(found)
+        passes.append(for_onnxruntime.attention(model.graph))
+    passes.append(lower.apply(model))
     tidy.apply(model.graph)
-    return found
+    if refusals := passes[-1].refusals:
+        raise TraceError(f"the graph cannot be written in opset {lower.OPSET}", got=refusals[0])
+    products = {node.name or "": costs[node.name or ""] for node in linears(model.graph)}
+    return Prepared(model, tuple(map(as_rewrite, passes)), products, costs)
+
+
+def as_rewrite(done: Applied) -> Rewrite:
+    return Rewrite(done.name, done.times, tuple(done.refusals))
 
 
 def multiplies_constant(node: ir.Node) -> bool:

@@ -13,7 +13,7 @@ from paraexport.findings.checks import Check
 from paraexport.model.scores import class_names, ranked, recorded, scores_of, usable
 from paraexport.model.spec import LOGITS, Scores, ScoreWord
 from paraexport.pipeline.settle_scores import settle
-from paraexport.precision.data import Judge
+from paraexport.precision.judge import Judge
 from paraexport.trace.endings import Ending
 
 Array = NDArray[np.float32]
@@ -148,13 +148,13 @@ def test_values_have_parity_and_no_answers() -> None:
         "not run: the outputs are values, not classes"
     }
     with pytest.raises(InputError, match=r"--max-drop: .*--limit parity"):
-        Judge(LOGIT, None, Scores("none", "values")).lost(LOGIT)
+        Judge(LOGIT, None, Scores("none", "values")).drop_pp(LOGIT)
 
 
 def test_what_is_lost_of_one_output() -> None:
-    assert Judge(ONE, None, SIGMOID).lost(-ONE) == 100
-    assert Judge(ONE, YES, SIGMOID).lost(-ONE) == 100
-    assert Judge(ONE, YES, SIGMOID).lost(ONE) == 0
+    assert Judge(ONE, None, SIGMOID).drop_pp(-ONE) == 100
+    assert Judge(ONE, YES, SIGMOID).drop_pp(-ONE) == 100
+    assert Judge(ONE, YES, SIGMOID).drop_pp(ONE) == 0
 
 
 # ---- what they are ----

@@ -13,7 +13,7 @@ import pytest
 from paraexport.precision.calibration import calibration
 from paraexport.precision.calibration.calibration import Calibration, default_folder
 from paraexport.precision.calibration.calibrators import CALIBRATORS, Scale, scale_for
-from tests.precision.test_ranges import IMAGES, MODEL, NAMES, expected
+from tests.precision.test_histograms import IMAGES, MODEL, NAMES, expected
 
 
 def made(folder: Path, calibrator: str = "minmax", digest: str = "the images") -> Calibration:
@@ -42,8 +42,8 @@ def another_model() -> ir.Model:
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("calibrator", CALIBRATORS)
 def test_the_second_time_no_image_is_read(calibrator: str, signed: bool, tmp_path: Path) -> None:
-    first = made(tmp_path, calibrator).scales(MODEL, NAMES, signed=signed)
-    assert without_images(tmp_path, calibrator).scales(MODEL, NAMES, signed=signed) == first
+    first = made(tmp_path, calibrator).find_scales(MODEL, NAMES, signed=signed)
+    assert without_images(tmp_path, calibrator).find_scales(MODEL, NAMES, signed=signed) == first
     if calibrator == "minmax":
         assert first == by_hand(signed=signed)
     assert [file.suffix for file in tmp_path.iterdir()] == [".json"], "and nothing is left beside it"
@@ -54,22 +54,22 @@ def test_whatever_decides_the_answer_is_in_the_key(tmp_path: Path, monkeypatch: 
     weights = MODEL.clone()
     weights.graph.initializers.add(ir.Value(name="w", const_value=ir.tensor(np.ones(3, np.float32), name="w")))
     keys = [
-        one.key(MODEL, NAMES, signed=False),
-        one.key(MODEL, NAMES, signed=True),
-        one.key(MODEL, NAMES[:2], signed=False),
-        one.key(another_model(), NAMES, signed=False),
-        one.key(weights, NAMES, signed=False),
-        dataclasses.replace(one, digest="other images").key(MODEL, NAMES, signed=False),
-        dataclasses.replace(one, calibrator="mse").key(MODEL, NAMES, signed=False),
+        one.cache_key(MODEL, NAMES, signed=False),
+        one.cache_key(MODEL, NAMES, signed=True),
+        one.cache_key(MODEL, NAMES[:2], signed=False),
+        one.cache_key(another_model(), NAMES, signed=False),
+        one.cache_key(weights, NAMES, signed=False),
+        dataclasses.replace(one, digest="other images").cache_key(MODEL, NAMES, signed=False),
+        dataclasses.replace(one, calibrator="mse").cache_key(MODEL, NAMES, signed=False),
     ]
-    monkeypatch.setattr(calibration, "CODE", ("calibrators.py", "__init__.py"))  # another way to look at values
-    keys.append(one.key(MODEL, NAMES, signed=False))
+    monkeypatch.setattr(calibration, "SOURCE_FILES", ("calibrators.py", "__init__.py"))  # another way to look at values
+    keys.append(one.cache_key(MODEL, NAMES, signed=False))
     assert len({*keys}) == len(keys)
 
 
 def test_where_the_images_lie_and_what_they_are_called_is_not_in_the_key(tmp_path: Path) -> None:
     moved = dataclasses.replace(made(tmp_path), folder=tmp_path / "elsewhere", origin="the same images elsewhere")
-    assert moved.key(MODEL, NAMES, signed=False) == made(tmp_path).key(MODEL.clone(), NAMES, signed=False)
+    assert moved.cache_key(MODEL, NAMES, signed=False) == made(tmp_path).cache_key(MODEL.clone(), NAMES, signed=False)
 
 
 DAMAGED = {
@@ -88,17 +88,17 @@ DAMAGED = {
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
 def test_a_file_that_is_damaged_or_of_another_model_is_not_believed(content: bytes, tmp_path: Path) -> None:
-    made(tmp_path).scales(MODEL, NAMES, signed=False)
+    made(tmp_path).find_scales(MODEL, NAMES, signed=False)
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
     file.write_bytes(content)
-    assert made(tmp_path).scales(MODEL, NAMES, signed=False) == by_hand(signed=False)
+    assert made(tmp_path).find_scales(MODEL, NAMES, signed=False) == by_hand(signed=False)
     assert file.read_bytes() == whole, "and it is mended"
 
 
 def test_a_folder_of_another_model_does_not_answer_for_this_one(tmp_path: Path) -> None:
-    other = made(tmp_path).scales(another_model(), NAMES, signed=False)
-    assert made(tmp_path).scales(MODEL, NAMES, signed=False) == by_hand(signed=False) != other
+    other = made(tmp_path).find_scales(another_model(), NAMES, signed=False)
+    assert made(tmp_path).find_scales(MODEL, NAMES, signed=False) == by_hand(signed=False) != other
     assert len([*tmp_path.iterdir()]) == 2
 
 
@@ -108,15 +108,15 @@ def test_where_nothing_can_be_kept_the_answer_is_the_same(place: str, tmp_path: 
     folder = {"a file": tmp_path / "file", "below a file": tmp_path / "file" / "cache"}.get(place, tmp_path / "cache")
     one = made(folder)
     if place == "a folder in the way":
-        (folder / f"{one.key(MODEL, NAMES, signed=False)}.json").mkdir(parents=True)
-    assert one.scales(MODEL, NAMES, signed=False) == by_hand(signed=False)
+        (folder / f"{one.cache_key(MODEL, NAMES, signed=False)}.json").mkdir(parents=True)
+    assert one.find_scales(MODEL, NAMES, signed=False) == by_hand(signed=False)
     assert (tmp_path / "file").read_text() == ""
     if place == "a folder in the way":
         assert len([*folder.iterdir()]) == 1, "nothing half written is left"
 
 
 def test_what_is_kept_is_the_range_of_each_value(tmp_path: Path) -> None:
-    made(tmp_path).scales(MODEL, NAMES, signed=False)
+    made(tmp_path).find_scales(MODEL, NAMES, signed=False)
     (file,) = tmp_path.iterdir()
     ends = {name: [float(values.min()), float(values.max())] for name, values in expected(IMAGES).items()}
     assert json.loads(file.read_text()) == ends
@@ -132,5 +132,5 @@ def test_the_folder_is_where_caches_are(monkeypatch: pytest.MonkeyPatch) -> None
 def test_values_that_never_vary_are_named(tmp_path: Path) -> None:
     """Whatever the calibrator, which may choose another range than that of one number."""
     one = dataclasses.replace(made(tmp_path, "mse"), images=lambda: [np.zeros_like(IMAGES)], digest="zeros")
-    assert one.constant(MODEL, NAMES, signed=False) == tuple(NAMES)
-    assert made(tmp_path, "mse").constant(MODEL, NAMES, signed=False) == ()
+    assert one.find_constant(MODEL, NAMES, signed=False) == tuple(NAMES)
+    assert made(tmp_path, "mse").find_constant(MODEL, NAMES, signed=False) == ()

@@ -21,12 +21,12 @@ from paraexport.precision.calibration.calibrators import (
     FRACTIONS,
     PERCENT,
     QUANTISED_BINS,
-    Ends,
+    Range,
     Scale,
     quantised,
     scale_for,
 )
-from paraexport.precision.calibration.ranges import BINS, Histogram, binned
+from paraexport.precision.calibration.histograms import BINS, Histogram, count_in_bins
 
 Reals = NDArray[np.float32]
 LARGEST = float(np.finfo(np.float32).max)
@@ -54,7 +54,7 @@ ANY = st.floats(-(2.0**127), 2.0**127, width=32)
 
 def histogram(values: Reals) -> Histogram:
     low, high = float(values.min()), float(values.max())
-    return Histogram(low, high, binned(values, max(-low, high)))
+    return Histogram(low, high, count_in_bins(values, max(-low, high)))
 
 
 @functools.lru_cache
@@ -73,7 +73,7 @@ def on_runtime(values: Reals, scale: Scale) -> Reals:
     return np.asarray(there_and_back(signed=scale.signed).run(None, inputs)[0])
 
 
-def mean_square(values: Reals, ends: Ends, *, signed: bool) -> float:
+def mean_square(values: Reals, ends: Range, *, signed: bool) -> float:
     wide = values.astype(np.float64)
     return float(((on_runtime(values, scale_for(ends, signed=signed)).astype(np.float64) - wide) ** 2).mean())
 

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from paraexport.precision.calibration.calibrators import Scale
-from paraexport.precision.int8 import int8
-from paraexport.precision.int8.errors_at_sum import Errors, Probes, lowered, norm
+from paraexport.precision.int8 import for_target
+from paraexport.precision.int8.branch_terms import BranchTerms, find_branch_terms
+from paraexport.precision.int8.errors_at_sum import ErrorMeter, SumErrors, lower_parts, norm
 from paraexport.precision.int8.linears import parts_of
-from paraexport.precision.int8.meeting import Meeting, meeting_of
 from paraexport.precision.preparation import prepare
 from tests.precision.small import KINDS, TEST_IMAGES, batches, calibration, on_runtime, spec_of, traced_file
 
@@ -24,20 +24,20 @@ cases = pytest.mark.parametrize("name", CASES)
 
 
 @functools.lru_cache
-def measured(name: str) -> tuple[Any, dict[str, Scale], Meeting, Errors]:
+def measured(name: str) -> tuple[Any, dict[str, Scale], BranchTerms, SumErrors]:
     with tempfile.TemporaryDirectory() as folder:
         traced = traced_file(Path(folder), **CASES[name])
         prepared = prepare(traced, "folded", (), equalised=True)
-        scales = int8.scales_of(prepared, calibration(Path(folder)), signed=False)
-    meeting = meeting_of(prepared.model.graph)
-    assert meeting is not None
-    return prepared.model, scales, meeting, Probes(prepared.model, scales, meeting).errors(batches(TEST_IMAGES)())
+        scales = for_target.find_scales(prepared, calibration(Path(folder)), signed=False)
+    terms = find_branch_terms(prepared.model.graph)
+    assert terms is not None
+    return prepared.model, scales, terms, ErrorMeter(prepared.model, scales, terms).measure(batches(TEST_IMAGES)())
 
 
-def really_lowered(model: Any, scales: dict[str, Scale], meeting: Meeting, *parts: str) -> NDArray[np.float64]:
+def really_lowered(model: Any, scales: dict[str, Scale], terms: BranchTerms, *parts: str) -> NDArray[np.float64]:
     """What the sum is off by in ONNX Runtime with these parts alone in int8."""
-    (exact,) = on_runtime(model, TEST_IMAGES, meeting.total)
-    (got,) = on_runtime(lowered(model, scales, parts), TEST_IMAGES, meeting.total)
+    (exact,) = on_runtime(model, TEST_IMAGES, terms.total)
+    (got,) = on_runtime(lower_parts(model, scales, parts), TEST_IMAGES, terms.total)
     return got.astype(np.float64) - exact
 
 
@@ -48,34 +48,34 @@ def distance(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 @cases
 def test_the_errors_of_the_branches_add_up_to_that_of_the_sum(name: str) -> None:
-    model, scales, meeting, errors = measured(name)
+    model, scales, terms, errors = measured(name)
     assert errors.additivity <= 1e-3
-    together = really_lowered(model, scales, meeting, *errors.parts)
+    together = really_lowered(model, scales, terms, *errors.parts)
     assert distance(errors.together, together) <= 1e-3
     assert distance(np.sum([*errors.branches.values()], axis=0), together) <= 1e-3
 
 
 @cases
 def test_the_error_of_each_branch_is_that_of_lowering_it_alone(name: str) -> None:
-    model, scales, meeting, errors = measured(name)
+    model, scales, terms, errors = measured(name)
     assert [*errors.branches] == [f"branches.{index}" for index in range(spec_of(**CASES[name]).branches)]
     for branch, error in errors.branches.items():
-        assert distance(error, really_lowered(model, scales, meeting, branch)) <= 1e-3
+        assert distance(error, really_lowered(model, scales, terms, branch)) <= 1e-3
 
 
 @cases
 def test_the_error_of_each_layer_is_that_of_lowering_it_alone(name: str) -> None:
-    model, scales, meeting, errors = measured(name)
+    model, scales, terms, errors = measured(name)
     assert [*errors.parts] == parts_of(model.graph)
     assert len(errors.parts) == spec_of(**CASES[name]).branches * spec_of(**CASES[name]).depth
     for part, error in errors.parts.items():
-        assert distance(error, really_lowered(model, scales, meeting, part)) <= 1e-3
+        assert distance(error, really_lowered(model, scales, terms, part)) <= 1e-3
 
 
 @cases
 def test_the_sum_itself_and_relative_errors(name: str) -> None:
-    model, _, meeting, errors = measured(name)
-    (exact,) = on_runtime(model, TEST_IMAGES, meeting.total)
+    model, _, terms, errors = measured(name)
+    (exact,) = on_runtime(model, TEST_IMAGES, terms.total)
     np.testing.assert_allclose(errors.total, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
     assert errors.relative(errors.together) == pytest.approx(
         np.linalg.norm(errors.together.astype(float)) / np.linalg.norm(exact.astype(float)), rel=1e-5
@@ -85,11 +85,11 @@ def test_the_sum_itself_and_relative_errors(name: str) -> None:
 
 @cases
 def test_keeping_whole_branches_is_told_exactly(name: str) -> None:
-    model, scales, meeting, errors = measured(name)
+    model, scales, terms, errors = measured(name)
     branches = [*errors.branches]
     for kept in (branches[:1], branches[1:]):
         rest = [branch for branch in branches if branch not in kept]
-        assert distance(errors.with_kept(kept), really_lowered(model, scales, meeting, *rest)) <= 1e-3
+        assert distance(errors.with_kept(kept), really_lowered(model, scales, terms, *rest)) <= 1e-3
         layers = [part for part in errors.parts if part.split("/")[0] in kept]
         np.testing.assert_array_equal(errors.with_kept(layers), errors.with_kept(kept))
     assert not errors.with_kept(branches).any()
@@ -97,13 +97,13 @@ def test_keeping_whole_branches_is_told_exactly(name: str) -> None:
 
 
 def test_keeping_one_layer_is_told_nearly() -> None:
-    model, scales, meeting, errors = measured("normalized, cls")
+    model, scales, terms, errors = measured("normalized, cls")
     for part in errors.parts:
         rest = [other for other in errors.parts if other != part]
-        assert distance(errors.with_kept([part]), really_lowered(model, scales, meeting, *rest)) <= 0.2
+        assert distance(errors.with_kept([part]), really_lowered(model, scales, terms, *rest)) <= 0.2
 
 
 def test_a_model_that_answers_zero_has_no_relative_error() -> None:
     nothing = np.zeros((2, 3), np.float32)
-    errors = Errors(nothing, nothing, {"branches.0": nothing}, {"branches.0": nothing})
+    errors = SumErrors(nothing, nothing, {"branches.0": nothing}, {"branches.0": nothing})
     assert errors.additivity == errors.relative(nothing) == norm(nothing) == 0

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from paraexport.graph.refusal import Applied
 from paraexport.precision.calibration.calibrators import scale_for
-from paraexport.precision.int8 import for_onnxruntime, int8
+from paraexport.precision.int8 import for_onnxruntime, for_target
 from paraexport.precision.int8.linears import linears
 from paraexport.precision.int8.quantise import apply
 from paraexport.precision.preparation import prepare
@@ -151,11 +151,11 @@ def test_a_whole_model_with_and_without_these_operators(fields: dict[str, Any], 
     expected = on_runtime(ir.load(traced))[0]
     assert relative(on_runtime(plain.model)[0], expected) <= 1e-5
     assert relative(on_runtime(own.model)[0], expected) <= 1e-5
-    scales = calibration(tmp_path).scales(plain.model, plain.activations, signed=False)
+    scales = calibration(tmp_path).find_scales(plain.model, plain.activations, signed=False)
     # What is read is the same, but goes by another name behind a fused attention.
     names = dict(zip(own.activations, plain.activations, strict=True))
-    int8.write(plain.model.graph, scales)
-    int8.write(own.model.graph, {name: scales[same] for name, same in names.items()})
+    for_target.quantise_products(plain.model.graph, scales)
+    for_target.quantise_products(own.model.graph, {name: scales[same] for name, same in names.items()})
     assert for_onnxruntime.products(own.model.graph).times == len(plain.products)
     skips.apply(own.model.graph)
     check(own.model)
@@ -255,7 +255,7 @@ def test_onnxruntime_reads_back_the_bias_and_the_products(tmp_path: Path) -> Non
     from paraexport.graph.onnx_file import save
 
     prepared = prepare(traced_file(tmp_path), "folded", (), equalised=True, own_operators=True)
-    model = int8.lower_graph(prepared, Dialect(signed=False, own_operators=True), calibration(tmp_path))
+    model = for_target.quantise_for(prepared, Dialect(signed=False, own_operators=True), calibration(tmp_path))
     (tmp_path / "out").mkdir()
     save(model, tmp_path / "out" / "model.onnx")
     assert {*targets.get("onnxruntime").low_products(Folder(tmp_path / "out"))} >= {*prepared.products}

@@ -17,7 +17,7 @@ from paraexport.graph.onnx_file import save
 from paraexport.graph.query import const, operands
 from paraexport.graph.refusal import Applied
 from paraexport.precision.calibration.calibrators import Scale
-from paraexport.precision.int8 import for_openvino, int8
+from paraexport.precision.int8 import for_openvino, for_target
 from paraexport.precision.int8.quantise import apply
 from paraexport.precision.preparation import prepare
 from paraexport.targets import Dialect
@@ -115,7 +115,7 @@ def test_other_products_are_not_chosen(text: str, shape: tuple[int, ...]) -> Non
 
 def whole(folder: Path, dialect: Dialect, fields: dict[str, Any]) -> ir.Model:
     prepared = prepare(traced_file(folder, **fields), "stacked", (), equalised=True)
-    return int8.lower_graph(prepared, dialect, calibration(folder))
+    return for_target.quantise_for(prepared, dialect, calibration(folder))
 
 
 MODELS = {**KINDS, "relu, of which nothing is below 0": {"activation": "relu", "residual": "input"}}

@@ -393,7 +393,7 @@ def test_a_drop_that_cannot_be_met_is_exit_1_with_the_best_that_was_reached(
     arguments = ("build", checkpoint, "-o", tmp_path / "a.bundle", "--precision", "int8", "--calib", photos)
     done = run(*arguments, "--max-drop", 0.5)
     assert done.code == 1
-    assert "error: int8 cannot stay within --max-drop (expected at most 0.5 % of images answered otherwise" in done.err
+    assert "error: int8 cannot stay within --max-drop (expected at most 0.5 % of images with another answer" in done.err
     assert "the best of all tried" in done.err
     assert not [*tmp_path.iterdir()]
 

@@ -18,7 +18,7 @@ from paraexport.pipeline import candidates, images, reading
 from paraexport.pipeline.candidates import Candidate
 from paraexport.pipeline.options import Options
 from paraexport.precision.calibration.calibration import Calibration
-from paraexport.precision.int8 import int8
+from paraexport.precision.int8 import for_target
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import rewrite
 from paraexport.targets.folder import Folder
@@ -132,6 +132,6 @@ def test_a_model_of_weights_is_a_quarter_of_its_size(tmp_path: Path) -> None:
             prepared = prepare(traced, layout, (), equalised=True, own_operators=dialect.own_operators)
             once = Calibration(lambda: [images], "two images", "minmax", tmp_path / "kept", "noise")
             (tmp_path / "int8").mkdir(exist_ok=True)
-            save(int8.lower_graph(prepared, dialect, once), tmp_path / "int8" / MODEL)
+            save(for_target.quantise_for(prepared, dialect, once), tmp_path / "int8" / MODEL)
             sizes[target, layout] = (tmp_path / "int8" / MODEL).stat().st_size / float32
     assert max(sizes.values()) <= 0.275, sizes

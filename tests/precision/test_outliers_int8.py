@@ -106,7 +106,7 @@ def test_value_outliers_are_found_by_the_plan(values: Changed) -> None:
     done = values.in_int8(equalise=False, max_drop=0.2)
     assert done.lost <= 0.2
     assert {part.partition("/")[0] for part in done.lowering.kept} == {"branches.1", "branches.3"}
-    assert "the fewest with which at most 0.2 points of top-1 are lost" in done.lowering.reason
+    assert "this is the smallest set that loses at most 0.2 points of top-1" in done.lowering.reason
     branches = {one.part: one.error for one in done.lowering.errors if "/" not in one.part}
     assert sorted(branches, key=lambda part: branches[part])[-2:] in (
         ["branches.1", "branches.3"],

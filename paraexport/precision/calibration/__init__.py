@@ -1,0 +1,1 @@
+"""Finds the scales of int8 on calibration images."""

@@ -1,14 +1,12 @@
-"""The scales of a graph's activations, from calibration images; kept, so that the same question is answered at once."""
+"""Finds the scales of a graph's activations on calibration images, and caches them."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,52 +15,54 @@ import numpy as np
 import onnx_ir as ir
 
 from paraexport.graph.onnx_file import without_weights
-from paraexport.precision.calibration.calibrators import CALIBRATORS, Scale, scale_for
-from paraexport.precision.calibration.ranges import Images, observe
+from paraexport.precision.calibration.calibrators import CALIBRATORS, Range, Scale, scale_for
+from paraexport.precision.calibration.histograms import ImageBatches, observe_histograms
 from paraexport.system.files import cache_folder
+from paraexport.targets.cached_file import write_cached
 
-CODE = ("calibrators.py", "ranges.py")
-Ends = dict[str, tuple[float, float]]
+SOURCE_FILES = ("calibrators.py", "histograms.py")
+"""The code that computes ranges. It is part of the cache key."""
+Ranges = dict[str, Range]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scales are found: on which images, by which calibrator."""
+    """How scales are found: on which images, and by which calibrator."""
 
-    images: Images
+    images: ImageBatches
     digest: str
     """Of the images, their order and preprocessing."""
     calibrator: str
     folder: Path
-    """Of what was found before."""
+    """The cache of ranges that were found before."""
     origin: str
     """The images, as a report names them."""
 
-    def scales(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> dict[str, Scale]:
-        """The scale of each of these values of a float32 graph."""
-        ends = self.ends(model, names, signed=signed)
-        return {name: scale_for(ends[name], signed=signed) for name in names}
+    def find_scales(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> dict[str, Scale]:
+        """The scale of each named value of a float32 graph."""
+        ranges = self.find_ranges(model, names, signed=signed)
+        return {name: scale_for(ranges[name], signed=signed) for name in names}
 
-    def constant(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> tuple[str, ...]:
-        """Those of these values that are one number on all images."""
-        extremes = dataclasses.replace(self, calibrator="minmax").ends(model, names, signed=signed)
+    def find_constant(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> tuple[str, ...]:
+        """The named values that are one and the same number on all images."""
+        extremes = dataclasses.replace(self, calibrator="minmax").find_ranges(model, names, signed=signed)
         return tuple(name for name in names if extremes[name][0] == extremes[name][1])
 
-    def ends(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> Ends:
-        """The part of the range of each value that int8 is to cover."""
-        file = self.folder / f"{self.key(model, names, signed=signed)}.json"
-        ends = read(file, names)
-        if ends is None:
-            seen = observe(model, names, self.images)
-            ends = {name: CALIBRATORS[self.calibrator](seen[name], signed) for name in names}
-            write(file, ends)
-        return ends
+    def find_ranges(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> Ranges:
+        """The part of each value's range that int8 covers; from the cache if it is there."""
+        file = self.folder / f"{self.cache_key(model, names, signed=signed)}.json"
+        ranges = read_ranges(file, names)
+        if ranges is None:
+            histograms = observe_histograms(model, names, self.images)
+            ranges = {name: CALIBRATORS[self.calibrator](histograms[name], signed) for name in names}
+            write_cached(file, json.dumps(ranges).encode())
+        return ranges
 
-    def key(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> str:
-        """sha256 of all that decides the answer: weights and graph, images, method, and the code that computes."""
+    def cache_key(self, model: ir.Model, names: Sequence[str], *, signed: bool) -> str:
+        """sha256 of everything that decides the ranges: graph, weights, images, method, and the code of it."""
         facts = [self.digest, self.calibrator, signed, list(names), importlib.metadata.version("onnxruntime")]
         sha256 = hashlib.sha256(json.dumps(facts).encode())
-        for name in CODE:
+        for name in SOURCE_FILES:
             sha256.update(Path(__file__).with_name(name).read_bytes())
         graph, weights = without_weights(model)
         sha256.update(graph.SerializeToString(deterministic=True))
@@ -72,26 +72,16 @@ class Calibration:
 
 
 def default_folder() -> Path:
-    """`$XDG_CACHE_HOME/paraexport/calibration`, in `~/.cache` where that is not set."""
+    """`$XDG_CACHE_HOME/paraexport/calibration`, or in `~/.cache` if that is not set."""
     return cache_folder("calibration")
 
 
-def read(file: Path, names: Sequence[str]) -> Ends | None:
-    """What is kept there, or None where it is damaged, or about other values."""
+def read_ranges(file: Path, names: Sequence[str]) -> Ranges | None:
+    """The cached ranges, or None if there are none, if they are damaged, or if they are for other values."""
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        ends = {name: (float(low), float(high)) for name, (low, high) in kept.items()}
+        cached = json.loads(file.read_text(encoding="utf-8"))
+        ranges = {name: (float(low), float(high)) for name, (low, high) in cached.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    sound = all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ends.values())
-    return ends if sound and ends.keys() == {*names} else None
-
-
-def write(file: Path, ends: Ends) -> None:
-    """Keep an answer, whole or not at all; where that cannot be written, the next calibration takes its time again."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as beside:
-            part = Path(beside) / file.name
-            part.write_text(json.dumps(ends), encoding="utf-8")
-            part.replace(file)
+    sound = all(math.isfinite(low) and math.isfinite(high) and low <= high for low, high in ranges.values())
+    return ranges if sound and ranges.keys() == {*names} else None

@@ -37,7 +37,7 @@ def emulate_rounding(graph: ir.Graph, half_type: HalfType = "bf16") -> Applied:
 def keep_only_weights(graph: ir.Graph, half_type: HalfType = "bf16") -> Applied:
     """Compute all nodes in half in float32, and round only the weights; `times` counts the nodes.
 
-    With casts left in, OpenVINO (2026.4) truncates digits where it fuses a Cast to bf16 with the node before, instead of
+    OpenVINO (2026.4) needs this. Where it fuses a Cast to bf16 with the node before, it truncates digits instead of
     rounding. That makes the error about three times as large.
     """
     applied, dtype = Applied("weights_only"), HALF_FORMATS[half_type].dtype

@@ -10,12 +10,12 @@ from paraexport.findings.graphs import Lowering, Rewrite
 from paraexport.graph.onnx_file import save
 from paraexport.graph.query import operands
 from paraexport.model.scores import largest_difference
-from paraexport.precision.calibration.ranges import Images, largest
-from paraexport.precision.data import Data
+from paraexport.precision.calibration.histograms import ImageBatches, largest_magnitudes
 from paraexport.precision.half import conversion, cpu_emulation
 from paraexport.precision.half.formats import HALF_FORMATS, HalfType
-from paraexport.precision.int8 import plan
+from paraexport.precision.judge import JudgedImages
 from paraexport.precision.preparation import prepare
+from paraexport.precision.running import compute_logits
 from paraexport.targets import Dialect
 
 
@@ -26,14 +26,14 @@ def write(
     dialect: Dialect,
     folder: Path,
     *,
-    images: Images,
+    images: ImageBatches,
     origin: str,
-    data: Data,
+    data: JudgedImages,
 ) -> tuple[tuple[Rewrite, ...], Lowering]:
     """Write the graph in a layout, for targets of this dialect, into the new `folder`."""
     prepared = prepare(traced, layout, (), equalised=False)
     model = prepared.model
-    ranges = largest(model, conversion.values_to_observe(model.graph), images)
+    ranges = largest_magnitudes(model, conversion.values_to_observe(model.graph), images)
     applied = conversion.convert(model.graph, half_type, ranges)
     error = rounding_error(model, half_type, data)
     products = {
@@ -60,13 +60,13 @@ def write(
     )
 
 
-def rounding_error(model: ir.Model, half_type: HalfType, data: Data) -> float:
+def rounding_error(model: ir.Model, half_type: HalfType, data: JudgedImages) -> float:
     """max |Δ logit| / max |logit| against PyTorch, with every rounding of the graph carried out as on a GPU.
 
     CPU runtimes leave out most roundings and never overflow, so their own error would look too small.
     """
     copy = model.clone()
     cpu_emulation.emulate_rounding(copy.graph, half_type)
-    got = plan.logits_of(copy, data.batches)
+    got = compute_logits(copy, data.batches)
     difference, largest_logit = largest_difference(data.judge.reference, got, data.judge.scores)
     return difference / (largest_logit or 1.0)

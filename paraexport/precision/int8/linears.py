@@ -1,7 +1,7 @@
-"""The products that int8 is for, activation times constant inside the branches, and which part each belongs to.
+"""Finds the products to lower to int8, activation times constant inside the branches, and the part of each.
 
-The patch embedding and the head stay as they are, first and last layer, a small share of all arithmetic. Where no name
-tells of branches, every product is taken.
+The patch projection and the head stay in float32: they are the first and the last layer, and a small share of the
+arithmetic. If no node is named after a branch, all products are lowered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IN_BRANCHES = re.compile(r"(?:^|/)branches\.(?:\d+|\*)/")
 
 
 def linears(graph: ir.Graph) -> list[ir.Node]:
-    """The MatMuls [..., K] x constant [K, J] or [L, K, J] to be lowered, those that are kept left out."""
+    """The MatMuls [..., K] x constant [K, J] or [L, K, J] to lower, without those that are kept in float32."""
     products = [node for node in graph if is_linear(node)]
     inside = [node for node in products if IN_BRANCHES.search(node.name or "")]
     return [node for node in inside or products if not is_kept(node.name)]
@@ -36,19 +36,19 @@ def is_linear(node: ir.Node) -> bool:
 
 
 def part_of(name: str | None) -> str | None:
-    """`branches.3/layers.1`, `branches.3` for what is in no layer of it, or None."""
-    found = PART.search(name or "")
-    return found[1] if found else None
+    """The part of a node by its name: `branches.3/layers.1`, or `branches.3` outside of its layers, or None."""
+    match = PART.search(name or "")
+    return match[1] if match else None
 
 
 def parts_of(graph: ir.Graph) -> list[str]:
-    """Every part with a product to be lowered, in order."""
-    found = {part for node in linears(graph) if (part := part_of(node.name))}
-    return sorted(found, key=lambda part: [int(number) for number in re.findall(r"\d+", part)])
+    """Every part with a product to lower, in order."""
+    parts = {part for node in linears(graph) if (part := part_of(node.name))}
+    return sorted(parts, key=lambda part: [int(number) for number in re.findall(r"\d+", part)])
 
 
 def holds(outer: str, part: str) -> bool:
-    """Whether a part is this one, or a layer of this branch."""
+    """Whether `part` is `outer` itself, or a layer of the branch `outer`."""
     return part == outer or part.startswith(f"{outer}/")
 
 

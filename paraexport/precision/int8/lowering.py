@@ -1,4 +1,4 @@
-"""int8 for one traced graph: what is decided once, on the reference layout, and every layout made by it."""
+"""Writes the layouts of one traced graph in int8, after it has chosen the calibrator and the parts to keep."""
 
 from __future__ import annotations
 
@@ -15,42 +15,45 @@ from paraexport.findings.graphs import Effect, Lowering, PartError, Rewrite
 from paraexport.graph.onnx_file import save
 from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.calibration.calibrators import Scale
-from paraexport.precision.data import Data, Judge
-from paraexport.precision.int8 import int8, plan
-from paraexport.precision.int8.effects import effects, errors_of, quantised
-from paraexport.precision.int8.errors_at_sum import Errors, Probes
+from paraexport.precision.int8 import for_target
+from paraexport.precision.int8.branch_terms import find_branch_terms
+from paraexport.precision.int8.effects import logit_errors, measure_effects, quantised_copy
+from paraexport.precision.int8.errors_at_sum import ErrorMeter, SumErrors
+from paraexport.precision.int8.kept_parts import KeptParts, smallest_set
 from paraexport.precision.int8.linears import holds, parts_of
-from paraexport.precision.int8.meeting import meeting_of
+from paraexport.precision.judge import Judge, JudgedImages
 from paraexport.precision.preparation import prepare
+from paraexport.precision.running import compute_logits, open_head
 from paraexport.targets import Dialect
 
 Array = NDArray[np.float32]
 REFERENCE = "folded"
-"""The layout on which calibrators and parts are compared: the branches are apart, and nothing unread is computed."""
+"""The layout on which calibrators and parts are compared: its branches are separate, and it computes nothing unread."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What is asked of int8."""
+class Int8Settings:
+    """What the user asks of int8."""
 
     keep: tuple[str, ...]
-    """Parts to keep in float32, given by hand: `branches.3`, `branches.3/layers.1`."""
+    """Parts to keep in float32: `branches.3`, `branches.3/layers.1`."""
     max_drop: float | None
+    """The largest accuracy drop, in percentage points; None for no limit."""
     equalised: bool
 
 
 @dataclass(frozen=True, eq=False)
-class Decided:
-    """What holds for every layout."""
+class Int8Decision:
+    """What is decided once, for every layout."""
 
-    wanted: Wanted
+    settings: Int8Settings
     calibration: Calibration
     kept: tuple[str, ...]
     reason: str
-    errors: Errors | None
-    """None where no names tell of branches that meet in a sum."""
+    errors: SumErrors | None
+    """None if the graph has no sum that joins named branches."""
     effects: tuple[Effect, ...]
-    """What the remedies against outliers are worth."""
+    """The error with each remedy against outliers."""
     constant: tuple[str, ...] = ()
     """Values that are one number on all calibration images."""
 
@@ -58,105 +61,131 @@ class Decided:
         """Branch by branch, then layer by layer."""
         if self.errors is None:
             return ()
-        found = {**self.errors.branches, **self.errors.parts}
+        errors = {**self.errors.branches, **self.errors.parts}
         return tuple(
             PartError(part, self.errors.relative(error), any(holds(kept, part) for kept in self.kept))
-            for part, error in found.items()
+            for part, error in errors.items()
         )
 
 
-def decide(traced: Path, calibrations: Sequence[Calibration], data: Data | None, wanted: Wanted) -> Decided:
-    """The calibrator, and the parts that stay in float32; `data` is what `max_drop` is measured on.
+def decide(
+    traced: Path, calibrations: Sequence[Calibration], data: JudgedImages | None, settings: Int8Settings
+) -> Int8Decision:
+    """Choose the calibrator, and the parts that stay in float32. `max_drop` is measured on `data`.
 
     Raises:
-        InputError: a part to be kept does not exist.
-        CheckFailed: no choice of parts stays within `max_drop`.
+        InputError: a part to keep does not exist, or the graph has no product to lower.
+        CheckFailed: no set of parts stays within `max_drop`.
     """
     images = [*calibrations[0].images()]
-    planned = data if wanted.max_drop is not None and not wanted.keep else None
-    found = measure(traced, calibrations, images, () if planned is None else planned.batches, wanted)
-    calibration, scales = found.calibration, found.scales
-    kept, reason = wanted.keep, "kept by hand" if wanted.keep else ""
-    if found.head is not None and planned is not None and wanted.max_drop is not None:
+    judged = data if settings.max_drop is not None and not settings.keep else None
+    measured = measure(traced, calibrations, images, () if judged is None else judged.batches, settings)
+    kept, reason = settings.keep, "kept by hand" if settings.keep else ""
+    if measured.head is not None and judged is not None and settings.max_drop is not None:
 
-        def lost(kept: tuple[str, ...]) -> float:
-            again = prepare(traced, REFERENCE, kept, equalised=wanted.equalised)
-            return planned.judge.lost(plan.logits_of(quantised(again, scales), planned.batches))
+        def measure_drop_pp(kept: tuple[str, ...]) -> float:
+            prepared = prepare(traced, REFERENCE, kept, equalised=settings.equalised)
+            return judged.judge.drop_pp(compute_logits(quantised_copy(prepared, measured.scales), judged.batches))
 
-        least = plan.smallest(found.errors[1], found.head, planned.judge, wanted.max_drop, lost)
-        kept, reason = least.kept, told(least, wanted.max_drop, planned.judge)
-    worth = effects(traced, calibration, images, equalised=wanted.equalised, reached=found.reached)
-    return Decided(wanted, calibration, kept, reason, found.errors[0] if found.errors else None, worth, found.constant)
+        choice = smallest_set(measured.errors[1], measured.head, judged.judge, settings.max_drop, measure_drop_pp)
+        kept, reason = choice.kept, describe_choice(choice, settings.max_drop, judged.judge)
+    return Int8Decision(
+        settings=settings,
+        calibration=measured.calibration,
+        kept=kept,
+        reason=reason,
+        errors=measured.errors[0] if measured.errors else None,
+        effects=measure_effects(
+            traced,
+            measured.calibration,
+            images,
+            equalised=settings.equalised,
+            error_with_all=measured.logit_error,
+        ),
+        constant=measured.constant,
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What is known of int8 on the reference layout; its graph is gone by then, since it holds all the weights."""
+class Measurement:
+    """Results of int8 on the reference layout. They do not hold its graph, which holds all the weights."""
 
     calibration: Calibration
     """The best of those that were tried."""
     scales: dict[str, Scale]
-    reached: float
-    """Error of the logits with them."""
-    errors: Sequence[Errors]
-    """On the calibration images, and on those that a plan is judged on where there is one; empty without a meeting."""
+    logit_error: float
+    """‖Δ logits‖ / ‖logits‖ with these scales."""
+    errors: Sequence[SumErrors]
+    """On the calibration images, then on the judged images if there are any; empty without a sum over branches."""
     head: Callable[[Array], Array] | None
-    """From the sum over branches on; None without a meeting."""
+    """The graph from the sum over branches on; None without such a sum."""
     constant: tuple[str, ...]
     """Values that are the same on all calibration images."""
 
 
 def measure(
-    traced: Path, calibrations: Sequence[Calibration], images: Sequence[Array], planned: Sequence[Array], wanted: Wanted
-) -> Measured:
-    prepared = prepare(traced, REFERENCE, (), equalised=wanted.equalised)
+    traced: Path,
+    calibrations: Sequence[Calibration],
+    images: Sequence[Array],
+    judged_images: Sequence[Array],
+    settings: Int8Settings,
+) -> Measurement:
+    prepared = prepare(traced, REFERENCE, (), equalised=settings.equalised)
     parts = parts_of(prepared.model.graph)
     if not prepared.products:
         raise InputError(
-            "int8 has nothing to lower: no product by a constant",
+            "int8 has nothing to lower",
             where="--precision int8",
-            remedy="take another --precision",
+            expected="at least one product of an activation and a constant",
+            got="none in the graph",
+            remedy="choose another --precision",
         )
-    check_parts(wanted.keep, parts)
-    choices = [int8.scales_of(prepared, one, signed=False) for one in calibrations]
-    reached = errors_of(prepared, choices, images)
-    best = reached.index(min(reached))
-    meeting = meeting_of(prepared.model.graph) if parts else None
-    constant = calibrations[best].constant(prepared.model, prepared.activations, signed=False)
-    if meeting is None:
-        return Measured(calibrations[best], choices[best], reached[best], (), None, constant)
-    probes = Probes(prepared.model, choices[best], meeting)
-    errors = probes.errors_on([images, planned] if planned else [images])
-    head = plan.head_of(prepared.model, meeting.total)
-    return Measured(calibrations[best], choices[best], reached[best], errors, head, constant)
+    check_parts(settings.keep, parts)
+    choices = [for_target.find_scales(prepared, calibration, signed=False) for calibration in calibrations]
+    errors = logit_errors(prepared, choices, images)
+    best = errors.index(min(errors))
+    calibration, scales = calibrations[best], choices[best]
+    constant = calibration.find_constant(prepared.model, prepared.activations, signed=False)
+    terms = find_branch_terms(prepared.model.graph) if parts else None
+    if terms is None:
+        return Measurement(calibration, scales, errors[best], (), None, constant)
+    meter = ErrorMeter(prepared.model, scales, terms)
+    sum_errors = meter.measure_sets([images, judged_images] if judged_images else [images])
+    head = open_head(prepared.model, terms.total)
+    return Measurement(calibration, scales, errors[best], sum_errors, head, constant)
 
 
-def told(found: plan.Plan, allowed: float, judge: Judge) -> str:
-    """The plan in words.
+def describe_choice(choice: KeptParts, max_drop_pp: float, judge: Judge) -> str:
+    """Why these parts are kept, in words.
 
     Raises:
-        CheckFailed: it does not do what was asked.
+        CheckFailed: the drop is above the limit.
     """
-    unit = "% of images answered otherwise" if judge.labels is None else "points of top-1"
-    if not found.met:
+    unit = "points of top-1 lost" if judge.labels is not None else "% of images with another answer"
+    if not choice.met:
+        kept = ", ".join(choice.kept) or "nothing"
         raise CheckFailed(
             "int8 cannot stay within --max-drop",
-            expected=f"at most {allowed:g} {unit} lost",
-            got=f"{found.lost:.3g} with {', '.join(found.kept) or 'nothing'} kept in float32, the best of all tried",
-            remedy="allow more, calibrate on more images, or take --precision fp16",
+            expected=f"at most {max_drop_pp:g} {unit}",
+            got=f"{choice.drop_pp:.3g} with {kept} kept in float32, the best of all tried",
+            remedy="allow more, calibrate on more images, or use --precision fp16",
         )
-    if not found.kept:
-        return f"nothing needs to be kept: {found.lost:.3g} {unit} lost, {allowed:g} allowed"
-    return f"the fewest with which at most {allowed:g} {unit} are lost: {found.lost:.3g}"
+    if not choice.kept:
+        return f"nothing needs to be kept: {choice.drop_pp:.3g} {unit}, {max_drop_pp:g} allowed"
+    if judge.labels is not None:
+        limit = f"loses at most {max_drop_pp:g} points of top-1: it loses {choice.drop_pp:.3g}"
+    else:
+        limit = f"changes at most {max_drop_pp:g} % of the answers: it changes {choice.drop_pp:.3g} %"
+    return f"this is the smallest set that {limit}"
 
 
 def write(
-    traced: Path, layout: str, dialect: Dialect, folder: Path, decided: Decided
+    traced: Path, layout: str, dialect: Dialect, folder: Path, decision: Int8Decision
 ) -> tuple[tuple[Rewrite, ...], Lowering]:
     """Write the graph in a layout, for targets of this dialect, into the new `folder`."""
-    equalised, calibration = decided.wanted.equalised, decided.calibration
-    prepared = prepare(traced, layout, decided.kept, equalised=equalised, own_operators=dialect.own_operators)
-    model = int8.lower_graph(prepared, dialect, calibration)
+    equalised, calibration = decision.settings.equalised, decision.calibration
+    prepared = prepare(traced, layout, decision.kept, equalised=equalised, own_operators=dialect.own_operators)
+    model = for_target.quantise_for(prepared, dialect, calibration)
     forget_shapes(model.graph, inferable=not dialect.own_operators)
     folder.mkdir()
     save(model, folder / traced.name)
@@ -164,20 +193,20 @@ def write(
         calibration=calibration.origin,
         calibrator=calibration.calibrator,
         equalised=equalised and layout != "branches",
-        kept=decided.kept,
-        reason=decided.reason,
-        effects=decided.effects,
-        errors=decided.part_errors(),
-        additivity=None if decided.errors is None else decided.errors.additivity,
+        kept=decision.kept,
+        reason=decision.reason,
+        effects=decision.effects,
+        errors=decision.part_errors(),
+        additivity=None if decision.errors is None else decision.errors.additivity,
         float32=(),
         products=dict(prepared.products),
         linear_multiply_adds=prepared.linear_multiply_adds,
-        constant=decided.constant,
+        constant=decision.constant,
     )
 
 
 def forget_shapes(graph: ir.Graph, *, inferable: bool) -> None:
-    """Leave out the shapes that constants have anyway, and those that any reader can infer: 1 % of an int8 file."""
+    """Remove the shapes of constants, and those that any reader can infer. They are 1 % of an int8 file."""
     computed = [value for node in graph for value in node.outputs if not value.is_graph_output()] if inferable else []
     for value in (*graph.initializers.values(), *computed):
         value.shape = value.type = None
@@ -185,11 +214,12 @@ def forget_shapes(graph: ir.Graph, *, inferable: bool) -> None:
 
 
 def check_parts(keep: Sequence[str], parts: Sequence[str]) -> None:
-    if unknown := [one for one in keep if not any(holds(one, part) for part in parts)]:
-        some = f"{', '.join(parts[:4])}, …" if parts else "none: no names tell of branches"
+    """Raise an `InputError` if a part to keep does not exist."""
+    if unknown := [name for name in keep if not any(holds(name, part) for part in parts)]:
+        known = f"some of {', '.join(parts[:4])}, …" if parts else "none: no node is named after a branch"
         raise InputError(
             f"no such part: {', '.join(unknown)}",
             where="--keep",
-            expected=f"some of {some}",
-            remedy="a branch is written branches.3, a layer of it branches.3/layers.1",
+            expected=known,
+            remedy="write a branch as branches.3, and a layer of it as branches.3/layers.1",
         )

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError
-from paraexport.precision.calibration.ranges import BINS, binned, largest, observe
+from paraexport.precision.calibration.histograms import BINS, count_in_bins, largest_magnitudes, observe_histograms
 
 Reals = NDArray[np.float32]
 MODEL = ir.from_proto(
@@ -33,7 +33,7 @@ def cut(images: Reals, *places: int) -> list[Reals]:
 
 @pytest.mark.parametrize("places", [(), (1,), (5, 6, 11)])
 def test_extremes_are_exact_and_every_number_is_counted_once(places: tuple[int, ...]) -> None:
-    seen = observe(MODEL, NAMES, lambda: cut(IMAGES, *places))
+    seen = observe_histograms(MODEL, NAMES, lambda: cut(IMAGES, *places))
     for name, values in expected(IMAGES).items():
         assert (seen[name].low, seen[name].high) == (values.min(), values.max())
         assert seen[name].counts.sum() == values.size
@@ -49,7 +49,7 @@ def test_extremes_are_exact_and_every_number_is_counted_once(places: tuple[int, 
 @given(st.lists(st.integers(1, 11), max_size=4, unique=True).map(sorted))
 @settings(max_examples=20, deadline=None)
 def test_several_batches_are_as_one(places: list[int]) -> None:
-    whole, parts = (observe(MODEL, NAMES, lambda at=at: cut(IMAGES, *at)) for at in ([], places))  # type: ignore[misc]
+    whole, parts = (observe_histograms(MODEL, NAMES, lambda at=at: cut(IMAGES, *at)) for at in ([], places))  # type: ignore[misc]
     for name in NAMES:
         assert (whole[name].low, whole[name].high) == (parts[name].low, parts[name].high)
         np.testing.assert_array_equal(whole[name].counts, parts[name].counts)
@@ -59,7 +59,7 @@ def test_several_batches_are_as_one(places: list[int]) -> None:
 @settings(max_examples=100, deadline=None)
 def test_every_number_is_in_the_bin_that_covers_it(values: Reals) -> None:
     edge = float(np.abs(values).max())
-    counts = binned(values, edge)
+    counts = count_in_bins(values, edge)
     assert counts.sum() == values.size
     for value in values if edge else []:
         place = min(int((float(value) / edge + 1) * BINS / 2), BINS - 1)
@@ -67,7 +67,7 @@ def test_every_number_is_in_the_bin_that_covers_it(values: Reals) -> None:
 
 
 def test_zeros_are_all_in_the_middle() -> None:
-    counts = binned(np.zeros(7, np.float32), 0.0)
+    counts = count_in_bins(np.zeros(7, np.float32), 0.0)
     assert counts[BINS // 2] == counts.sum() == 7
 
 
@@ -77,24 +77,24 @@ def test_a_value_that_is_not_finite_is_named_whichever_batch_it_is_in(wrong: flo
     batches = cut(IMAGES.copy(), 4, 8)
     batches[batch][1, 0, 1, 2] = wrong
     with pytest.raises(DataError, match=r"y: a value is not finite on the calibration images"):
-        observe(MODEL, NAMES, lambda: batches)
+        observe_histograms(MODEL, NAMES, lambda: batches)
 
 
 def test_a_product_that_overflows_is_named_and_what_it_is_made_of_is_not() -> None:
     batches = [IMAGES, IMAGES * np.float32(1e25)]
     with pytest.raises(DataError, match=r"z: a value is not finite"):
-        observe(MODEL, NAMES, lambda: batches)
+        observe_histograms(MODEL, NAMES, lambda: batches)
 
 
 def test_nothing_is_asked_for_and_nothing_is_read() -> None:
-    assert observe(MODEL, [], lambda: pytest.fail("images were read")) == {}
+    assert observe_histograms(MODEL, [], lambda: pytest.fail("images were read")) == {}
 
 
 def test_no_images_are_an_error() -> None:
     with pytest.raises(DataError, match="no calibration image"):
-        observe(MODEL, NAMES, list)
+        observe_histograms(MODEL, NAMES, list)
 
 
 def test_the_largest_numbers_alone() -> None:
-    found = largest(MODEL, NAMES, lambda: cut(IMAGES, 3))
+    found = largest_magnitudes(MODEL, NAMES, lambda: cut(IMAGES, 3))
     assert found == {name: float(np.abs(values).max()) for name, values in expected(IMAGES).items()}

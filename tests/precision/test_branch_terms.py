@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from paraexport.precision.int8.meeting import Meeting, meeting_of
+from paraexport.precision.int8.branch_terms import BranchTerms, find_branch_terms
 from paraexport.precision.preparation import prepare
 from tests.precision.small import KINDS, TEST_IMAGES, on_runtime, relative, spec_of, traced_file
 from tests.rewrite.graphs import graph64, model_of
@@ -28,7 +28,7 @@ def branch_outputs(images: np.ndarray[Any, Any], **fields: Any) -> list[np.ndarr
 @pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
 def test_the_sum_of_a_traced_model_and_what_each_branch_adds(fields: dict[str, Any], tmp_path: Path) -> None:
     model = ir.load(traced_file(tmp_path, **fields))
-    found = meeting_of(model.graph)
+    found = find_branch_terms(model.graph)
     assert found is not None
     expected = branch_outputs(TEST_IMAGES[:4], **fields)
     assert [*found.terms] == [f"branches.{index}" for index in range(len(expected))]
@@ -37,7 +37,7 @@ def test_the_sum_of_a_traced_model_and_what_each_branch_adds(fields: dict[str, A
     check_terms(found, terms, expected, float(np.abs(total).max()))
 
 
-def check_terms(found: Meeting, terms: list[Any], expected: list[Any], scale: float) -> None:
+def check_terms(found: BranchTerms, terms: list[Any], expected: list[Any], scale: float) -> None:
     left = iter(terms)
     for names, whole in zip(found.terms.values(), expected, strict=True):
         check_branch(np.sum([next(left) for _ in names], axis=0), whole, scale)
@@ -52,7 +52,7 @@ def check_branch(got: Any, expected: Any, scale: float) -> None:
 @pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
 def test_folded_it_is_of_the_tokens_that_are_read(fields: dict[str, Any], tmp_path: Path) -> None:
     model = prepare(traced_file(tmp_path, **fields), "folded", (), equalised=True).model
-    found = meeting_of(model.graph)
+    found = find_branch_terms(model.graph)
     assert found is not None
     branch_count = spec_of(**fields).branches
     assert [*found.terms] == [f"branches.{index}" for index in range(branch_count)]
@@ -75,7 +75,7 @@ def test_folded_it_is_of_the_tokens_that_are_read(fields: dict[str, Any], tmp_pa
     ids=["sum", "chain", "tree", "skip in it", "skip around it"],
 )
 def test_however_it_is_added_up(total: str) -> None:
-    found = meeting_of(graph_of(branches(3), total).graph)
+    found = find_branch_terms(graph_of(branches(3), total).graph)
     assert found is not None
     assert found.total == "y"
     assert [*found.terms] == ["branches.0", "branches.1", "branches.2"]
@@ -86,14 +86,14 @@ def test_however_it_is_added_up(total: str) -> None:
 
 def test_a_scaled_sum_and_one_that_goes_on_are_found() -> None:
     total = f"{summed(2).replace('y =', 't =')}\n    y = LayerNormalization <axis = -1> (t, s)"
-    found = meeting_of(graph_of(branches(2), total).graph)
+    found = find_branch_terms(graph_of(branches(2), total).graph)
     assert found is not None
     assert found.total == "t"
 
 
 def test_the_sum_in_which_most_branches_meet() -> None:
     total = "a = Add (y_0, y_1)\n r = Relu (a)\n b = Add (y_2, y_3)\n s = Sum (b, y_4, y_5)\n y = Add (r, s)"
-    found = meeting_of(graph_of(branches(6), total).graph)
+    found = find_branch_terms(graph_of(branches(6), total).graph)
     assert found is not None
     assert {*found.terms} == {f"branches.{index}" for index in (2, 3, 4, 5)}
 
@@ -102,15 +102,15 @@ def test_names_with_something_in_front_of_them() -> None:
     model = graph_of(branches(2))
     for node in model.graph:
         node.name = f"encoder/{node.name}"
-    found = meeting_of(model.graph)
+    found = find_branch_terms(model.graph)
     assert found is not None
     assert [*found.terms] == ["branches.0", "branches.1"]
 
 
 def test_none_where_no_two_branches_meet() -> None:
-    assert meeting_of(graph64(branches=1).graph) is None
+    assert find_branch_terms(graph64(branches=1).graph) is None
     nameless = graph_of(branches(3))
     for node in nameless.graph:
         node.name = (node.name or "").replace("branches.", "blocks.")
-    assert meeting_of(nameless.graph) is None
-    assert meeting_of(graph_of(branches(2), "y = Mul (y_0, y_1)").graph) is None
+    assert find_branch_terms(nameless.graph) is None
+    assert find_branch_terms(graph_of(branches(2), "y = Mul (y_0, y_1)").graph) is None

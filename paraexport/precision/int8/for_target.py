@@ -1,4 +1,4 @@
-"""A prepared graph in int8: the scales of what its products read, Q/DQ around each, and what a target likes better."""
+"""Writes a prepared graph in int8 for a target: finds the scales, adds Q/DQ, and applies what is fast there."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from paraexport.rewrite.passes import skips
 from paraexport.targets import Dialect
 
 
-def lower_graph(prepared: Prepared, dialect: Dialect, calibration: Calibration) -> ir.Model:
-    """The graph in int8, in the dialect of a target; `prepared` is used up."""
+def quantise_for(prepared: Prepared, dialect: Dialect, calibration: Calibration) -> ir.Model:
+    """The graph in int8, in the dialect of a target. It changes the graph of `prepared` in place."""
     model = prepared.model
-    scales = scales_of(prepared, calibration, signed=dialect.signed)
+    scales = find_scales(prepared, calibration, signed=dialect.signed)
     if dialect.bias_rows:
         for_openvino.lower(model.graph, scales)
         return model
-    write(model.graph, scales)
+    quantise_products(model.graph, scales)
     if dialect.own_operators:
         for_onnxruntime.products(model.graph)
         skips.apply(model.graph)
     return model
 
 
-def scales_of(prepared: Prepared, calibration: Calibration, *, signed: bool) -> dict[str, Scale]:
-    return calibration.scales(prepared.model, prepared.activations, signed=signed)
+def find_scales(prepared: Prepared, calibration: Calibration, *, signed: bool) -> dict[str, Scale]:
+    """The scale of each value that the products to lower read."""
+    return calibration.find_scales(prepared.model, prepared.activations, signed=signed)
 
 
-def write(graph: ir.Graph, scales: Mapping[str, Scale]) -> None:
+def quantise_products(graph: ir.Graph, scales: Mapping[str, Scale]) -> None:
     quantise.apply(graph, linears(graph), scales)

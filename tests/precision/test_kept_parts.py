@@ -1,4 +1,4 @@
-"""The plan keeps as few parts as trying every choice does, and says what was reached where none is enough."""
+"""The smallest set is as small as brute force finds, and an unreachable limit reports the best set."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, InputError
 from paraexport.precision.calibration.calibrators import Scale
-from paraexport.precision.data import Judge
-from paraexport.precision.int8 import int8, plan
-from paraexport.precision.int8.errors_at_sum import Errors, Probes, lowered
-from paraexport.precision.int8.lowering import check_parts, told
-from paraexport.precision.int8.meeting import meeting_of
+from paraexport.precision.int8 import for_target
+from paraexport.precision.int8.branch_terms import find_branch_terms
+from paraexport.precision.int8.errors_at_sum import ErrorMeter, SumErrors, lower_parts
+from paraexport.precision.int8.kept_parts import MOST_TRIED, KeptParts, candidate_sets, smallest_set
+from paraexport.precision.int8.lowering import check_parts, describe_choice
+from paraexport.precision.judge import Judge
 from paraexport.precision.preparation import Prepared, prepare
+from paraexport.precision.running import open_head
 from tests.precision.small import TEST_IMAGES, batches, calibration, on_runtime, traced_file
 
 Reals = NDArray[np.float32]
@@ -44,7 +46,7 @@ class Made:
             f"branches.{b}": np.sum([self.parts[f"branches.{b}/layers.{m}"] for m in range(LAYERS)], axis=0)
             for b in range(BRANCHES)
         }
-        self.errors = Errors(total, np.sum([*whole.values()], axis=0), whole, self.parts)
+        self.errors = SumErrors(total, np.sum([*whole.values()], axis=0), whole, self.parts)
         reference = total @ self.weights
         labels = np.where(numbers.random(IMAGES) < 0.8, reference.argmax(1), numbers.integers(0, CLASSES, IMAGES))
         self.judge = Judge(reference, labels if with_labels else None)
@@ -68,8 +70,8 @@ class Made:
         for size in range(len(self.parts)):
             yield from itertools.combinations(self.parts, size)
 
-    def found(self, allowed: float) -> plan.Plan:
-        return plan.smallest(self.errors, self.head, self.judge, allowed, self.lost)
+    def found(self, allowed: float) -> KeptParts:
+        return smallest_set(self.errors, self.head, self.judge, allowed, self.lost)
 
 
 @given(
@@ -81,12 +83,12 @@ def test_as_few_parts_as_brute_force_over_all_choices(seed: int, size: float, al
     found = made.found(allowed)
     fewest = next((len(kept) for kept in made.subsets() if made.lost(kept) <= allowed), None)
     assert found.met is (fewest is not None)
-    assert found.lost == pytest.approx(made.lost(found.kept))
+    assert found.drop_pp == pytest.approx(made.lost(found.kept))
     if fewest is not None:
         assert len(found.kept) == fewest
-        assert found.lost <= allowed
+        assert found.drop_pp <= allowed
     else:
-        assert found.lost == pytest.approx(min(map(made.lost, made.subsets()))), "the best that can be reached"
+        assert found.drop_pp == pytest.approx(min(map(made.lost, made.subsets()))), "the best that can be reached"
 
 
 def test_what_cannot_be_met_says_the_best_that_was_reached() -> None:
@@ -94,9 +96,9 @@ def test_what_cannot_be_met_says_the_best_that_was_reached() -> None:
     found = made.found(-100)
     assert not found.met
     assert found.kept, "keeping something is better than nothing"
-    assert found.lost < made.lost(())
+    assert found.drop_pp < made.lost(())
     with pytest.raises(CheckFailed, match=rf"int8 cannot stay within --max-drop.*{found.kept[0]}.*best of all tried"):
-        told(found, -100, made.judge)
+        describe_choice(found, -100, made.judge)
 
 
 def test_a_choice_that_only_looks_good_is_not_taken() -> None:
@@ -108,16 +110,16 @@ def test_a_choice_that_only_looks_good_is_not_taken() -> None:
         asked.append(kept)
         return 0.0 if "branches.1/layers.0" in kept or len(kept) > 2 else 50.0
 
-    found = plan.smallest(made.errors, made.head, made.judge, 1.0, confirm)
+    found = smallest_set(made.errors, made.head, made.judge, 1.0, confirm)
     assert found.met
     assert asked[0] == ()
     assert found.kept in asked
-    assert found.lost == 0.0
+    assert found.drop_pp == 0.0
 
 
 def test_nothing_looks_good_and_the_lowered_model_is_asked_all_the_same() -> None:
     made = Made(3, 3.0)
-    found = plan.smallest(made.errors, made.head, made.judge, 0.0, lambda kept: 0.0)
+    found = smallest_set(made.errors, made.head, made.judge, 0.0, lambda kept: 0.0)
     assert (found.kept, found.met) == ((), True)
 
 
@@ -127,11 +129,11 @@ def test_choices_are_all_of_them_or_those_among_the_worst(parts: int) -> None:
     arrays: dict[str, Any] = {
         f"branches.{i}": numbers.standard_normal((2, 3)).astype(np.float32) * (i + 1) for i in range(parts)
     }
-    errors = Errors(arrays["branches.0"], arrays["branches.0"], arrays, arrays)
+    errors = SumErrors(arrays["branches.0"], arrays["branches.0"], arrays, arrays)
     worst = sorted(arrays, key=lambda part: -np.linalg.norm(arrays[part]))
     for size in range(min(parts, 6)):
-        made = [*plan.choices(errors, size)]
-        assert 1 <= len(made) <= plan.MOST_TRIED
+        made = [*candidate_sets(errors, size)]
+        assert 1 <= len(made) <= MOST_TRIED
         assert len({frozenset(kept) for kept in made}) == len(made)
         assert frozenset(worst[:size]) in {frozenset(kept) for kept in made}
         if parts <= 8:
@@ -141,15 +143,15 @@ def test_choices_are_all_of_them_or_those_among_the_worst(parts: int) -> None:
 def test_the_judge_counts_images() -> None:
     reference = np.eye(4, dtype=np.float32)
     logits = reference[[1, 1, 2, 3]]
-    assert Judge(reference, None).lost(logits) == 25
-    assert Judge(reference, np.array([0, 1, 2, 2])).lost(logits) == 25
-    assert Judge(reference, np.array([1, 1, 2, 2])).lost(logits) == -25, "a gain"
-    assert Judge(reference, np.array([3, 1, 2, 2])).lost(logits) == 0
+    assert Judge(reference, None).drop_pp(logits) == 25
+    assert Judge(reference, np.array([0, 1, 2, 2])).drop_pp(logits) == 25
+    assert Judge(reference, np.array([1, 1, 2, 2])).drop_pp(logits) == -25, "a gain"
+    assert Judge(reference, np.array([3, 1, 2, 2])).drop_pp(logits) == 0
 
 
 def real(folder: Path) -> tuple[Prepared, dict[str, Scale]]:
     prepared = prepare(traced_file(folder), "folded", (), equalised=True)
-    scales = int8.scales_of(prepared, calibration(folder), signed=False)
+    scales = for_target.find_scales(prepared, calibration(folder), signed=False)
     # One branch is ruined: its activations have room for three numbers only.
     coarse = {
         name: Scale(scale.scale * 60, scale.zero_point // 60, scale.signed) if name.startswith("branches.2/") else scale
@@ -160,25 +162,25 @@ def real(folder: Path) -> tuple[Prepared, dict[str, Scale]]:
 
 def test_a_real_model_with_one_ruined_branch(tmp_path: Path) -> None:
     prepared, scales = real(tmp_path)
-    meeting = meeting_of(prepared.model.graph)
-    assert meeting is not None
-    errors = Probes(prepared.model, scales, meeting).errors(batches(TEST_IMAGES)())
+    terms = find_branch_terms(prepared.model.graph)
+    assert terms is not None
+    errors = ErrorMeter(prepared.model, scales, terms).measure(batches(TEST_IMAGES)())
     reference = on_runtime(prepared.model)[0]
     judge = Judge(reference, None)
 
     def confirm(kept: tuple[str, ...]) -> float:
         rest = [part for part in errors.parts if part not in kept]
-        return judge.lost(on_runtime(lowered(prepared.model, scales, rest))[0])
+        return judge.drop_pp(on_runtime(lower_parts(prepared.model, scales, rest))[0])
 
-    head = plan.head_of(prepared.model, meeting.total)
+    head = open_head(prepared.model, terms.total)
     np.testing.assert_allclose(head(errors.total), reference, rtol=0, atol=1e-5 * np.abs(reference).max())
     allowed = 5.0
-    found = plan.smallest(errors, head, judge, allowed, confirm)
+    found = smallest_set(errors, head, judge, allowed, confirm)
     subsets = (kept for size in range(len(errors.parts)) for kept in itertools.combinations(errors.parts, size))
     fewest = next(kept for kept in subsets if confirm(kept) <= allowed)
     assert confirm(()) > allowed
     assert found.met
-    assert found.lost == confirm(found.kept) <= allowed
+    assert found.drop_pp == confirm(found.kept) <= allowed
     assert len(found.kept) == len(fewest)
     assert all(part.startswith("branches.2") for part in found.kept)
 
@@ -189,5 +191,5 @@ def test_parts_that_do_not_exist_are_named(keep: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match=rf"no such part: {keep[-1]}.*branches\.0/layers\.0.*…"):
         check_parts(keep, parts)
     check_parts(("branches.1", "branches.2/layers.1"), parts)
-    with pytest.raises(InputError, match="none: no names tell of branches"):
+    with pytest.raises(InputError, match="none: no node is named after a branch"):
         check_parts(("branches.0",), [])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from paraexport.timing.calls import time_calls
 
-KINDS = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 SMALLEST, LARGEST = 256, 8192
 """Rows and columns of the matrices. Sizes double until a product takes `LONG_S` and the rate grows no more."""
 LONG_S, GROWTH, CALLS = 0.02, 1.5, 5
@@ -26,9 +26,10 @@ class Ceilings:
 
     def table(self) -> str:
         rows = [
-            f"| {kind}, one large product | {peak / 1e12:.4g} T operations/s |" for kind, peak in self.peaks.items()
+            f"| {precision}, one large product | {peak / 1e12:.4g} T operations/s |"
+            for precision, peak in self.peaks.items()
         ]
-        rows += [f"| {kind} | not run: {reason} |" for kind, reason in self.missing.items()]
+        rows += [f"| {precision} | not run: {reason} |" for precision, reason in self.missing.items()]
         copied = f"| one large copy, read and written | {self.bandwidth / 1e9:.4g} GB/s |"
         return "\n".join([f"| ceiling of {self.device} | |", "|-|-|", *rows, copied])
 
@@ -42,11 +43,11 @@ def measure(device: str, threads: int | None = None) -> Ceilings:
     torch.backends.cuda.matmul.allow_tf32 = False
     peaks, missing = {}, {}
     try:
-        for kind in KINDS:
+        for precision in PRECISIONS:
             try:
-                peaks[kind] = peak(kind, device)
+                peaks[precision] = peak(precision, device)
             except (RuntimeError, AttributeError, NotImplementedError) as error:
-                missing[kind] = " ".join(str(error).split())[:120]
+                missing[precision] = " ".join(str(error).split())[:120]
         name = torch.cuda.get_device_name() if device == "cuda" else device
         return Ceilings(name, peaks, bandwidth(device), missing)
     finally:
@@ -54,11 +55,11 @@ def measure(device: str, threads: int | None = None) -> Ceilings:
         torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
-def peak(kind: str, device: str) -> float:
+def peak(precision: str, device: str) -> float:
     """Operations a second of a product of two square matrices, at the size with the highest rate."""
     best, size = 0.0, SMALLEST
     while size <= LARGEST:
-        seconds = shortest_s(product(kind, device, size), device)
+        seconds = shortest_s(product(precision, device, size), device)
         rate = 2 * size**3 / seconds
         # On a busy machine even a small product can take long. Then the rate still grows with the size.
         if seconds >= LONG_S and rate < GROWTH * best:
@@ -67,14 +68,14 @@ def peak(kind: str, device: str) -> float:
     return best
 
 
-def product(kind: str, device: str, size: int) -> Callable[[], object]:
+def product(precision: str, device: str, size: int) -> Callable[[], object]:
     import torch
 
-    if kind == "int8":
+    if precision == "int8":
         left, right = (torch.randint(-127, 128, (size, size), dtype=torch.int8, device=device) for _ in range(2))
         # PyTorch has no public product of integers. On CUDA, this one expects the second matrix column by column.
         return lambda: torch._int_mm(left, right.t())
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[kind]
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return lambda: left @ right
 

@@ -42,7 +42,7 @@ def made(model: ir.Model) -> tuple[ir.Model, Applied]:
     """A copy with rows; products are found again by name."""
     after = model.clone()
     names = {node.name for node in model.graph if node.op_type == "MatMul"}
-    applied = for_openvino.rows(after.graph, [node for node in after.graph if node.name in names])
+    applied = for_openvino.add_rows(after.graph, [node for node in after.graph if node.name in names])
     check(after)
     return after, applied
 

@@ -170,7 +170,7 @@ def test_a_bundle_that_runs_in_float32_fails_validation(built: Bundle, monkeypat
     from paraexport.targets.ort.target import OnnxRuntime
 
     some = sorted(built.manifest.lowering.products)[1:] if built.manifest.lowering else []
-    monkeypatch.setattr(OnnxRuntime, "low_products", lambda self, folder: frozenset(some))
+    monkeypatch.setattr(OnnxRuntime, "int8_products", lambda self, folder: frozenset(some))
     with pytest.raises(CheckFailed, match=r"not_int8 is .*at most 5 %"):
         validate.validate(built.path, limits=LOOSE)
 

@@ -88,7 +88,7 @@ def test_the_answers_are_pytorchs(example: Example, target: str, layout: str) ->
 def test_all_that_is_meant_for_int8_runs_in_int8(example: Example, target: str, layout: str) -> None:
     draft = example.made[target, layout]
     assert draft.lowering is not None
-    low = targets.get(target).low_products(Folder(draft.folder))
+    low = targets.get(target).int8_products(Folder(draft.folder))
     if isinstance(low, str):
         pytest.skip(low)
     assert {*draft.lowering.products} <= low

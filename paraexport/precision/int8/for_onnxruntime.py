@@ -1,8 +1,8 @@
-"""The operators of ONNX Runtime's own domain that its CPU kernels are fastest with, in the place of standard ones.
+"""Replaces standard operators by those of ONNX Runtime's own domain that are fastest on a CPU.
 
-- `attention`, before attention is written out: `MultiHeadAttention` reads [B, N, h·d], so that four Transposes go.
-- `products`, after quantising: `MatMulIntegerToFloat` is Q/DQ around a product, with the bias in it. ONNX Runtime makes
-  it itself, but never with a bias.
+- `attention` runs before attention is written out. `MultiHeadAttention` reads [B, N, h·d], which saves four Transposes.
+- `products` runs after quantising. `MatMulIntegerToFloat` does the work of Q/DQ around a product, and adds the bias.
+  ONNX Runtime makes this operator itself, but never with a bias.
 
 `benchmarks.forms` measures both.
 """
@@ -28,7 +28,7 @@ HEADS_FIRST, MATRIX = [0, 2, 1, 3], 2
 
 
 def attention(graph: ir.Graph) -> Applied:
-    """Every Attention whose queries, keys and values were cut into heads by a Transpose."""
+    """Fuse every Attention whose queries, keys and values come from a Transpose that splits them into heads."""
     applied = Applied("fused_attention")
     for node in list(graph):
         if is_op(node, "Attention"):
@@ -43,53 +43,55 @@ def attention(graph: ir.Graph) -> Applied:
 
 def fuse_attention(graph: ir.Graph, node: ir.Node) -> None:
     check_plain(node)
-    uncut = [before_heads(value) for value in operands(node)]
-    heads = {known(require_sizes(value)[2:3], "the heads")[0] for value in uncut}
+    # Queries, keys and values [B, N, h, d], before their Transpose to [B, h, N, d].
+    inputs = [before_transpose(value) for value in operands(node)]
+    heads = {known(require_sizes(value)[2:3], "the heads")[0] for value in inputs}
     if len(heads) != 1:
         raise Refused("several heads of queries share one of keys or values")
     name = node.name or "Attention"
-    sources = [reshaped(graph, node, value, merged(require_sizes(value)), name) for value in uncut]
-    batch, tokens, count, _ = require_sizes(uncut[0])
-    head_dim = known(require_sizes(uncut[2])[3:], "a head")[0]
-    whole = (batch, tokens, known((count,), "the heads")[0] * head_dim)
+    sources = [reshape(graph, node, value, merge_heads(require_sizes(value)), name) for value in inputs]
+    batch, tokens, count, _ = require_sizes(inputs[0])
+    head_dim = known(require_sizes(inputs[2])[3:], "a head")[0]
+    merged = (batch, tokens, known((count,), "the heads")[0] * head_dim)
     attributes = {"num_heads": heads.pop(), "scale": scale_of_scores(node)}
-    mixed = own_node(node, "MultiHeadAttention", sources, attributes, name=f"{name}/MultiHeadAttention", shape=whole)
-    apart = reshaped(graph, node, mixed, (batch, tokens, count, head_dim), name)
+    mixed = own_node(node, "MultiHeadAttention", sources, attributes, name=f"{name}/MultiHeadAttention", shape=merged)
+    # Back to [B, h, N, d], which readers of the Attention expect. If they transpose it again, `tidy` removes both.
+    split = reshape(graph, node, mixed, (batch, tokens, count, head_dim), name)
     perm = {"perm": HEADS_FIRST}
-    turned = (batch, count, tokens, head_dim)
-    substitute(
-        node.outputs[0], add_node(node, "Transpose", [apart], perm, name=beside(name, "Transpose"), shape=turned)
-    )
+    shape = (batch, count, tokens, head_dim)
+    substitute(node.outputs[0], add_node(node, "Transpose", [split], perm, name=beside(name, "Transpose"), shape=shape))
 
 
-def before_heads(value: ir.Value) -> ir.Value:
-    """[B, N, h, d], of what a Transpose made [B, h, N, d]."""
+def before_transpose(value: ir.Value) -> ir.Value:
+    """The input [B, N, h, d] of the Transpose that makes this value [B, h, N, d]."""
     node = value.producer()
     if node is None or not is_op(node, "Transpose") or attribute(node, "perm") not in (HEADS_FIRST, tuple(HEADS_FIRST)):
-        raise Refused(f"{value.name} is no Transpose of heads")
+        raise Refused(f"{value.name} is not a Transpose of heads")
     return operands(node)[0]
 
 
-def merged(sizes: Sizes) -> Sizes:
+def merge_heads(sizes: Sizes) -> Sizes:
+    """[B, N, h, d] -> [B, N, h·d]."""
     batch, tokens, *rest = sizes
     heads, head_dim = known(rest, "a head")
     return batch, tokens, heads * head_dim
 
 
-def reshaped(graph: ir.Graph, before: ir.Node, value: ir.Value, sizes: Sizes, name: str) -> ir.Value:
+def reshape(graph: ir.Graph, before: ir.Node, value: ir.Value, sizes: Sizes, name: str) -> ir.Value:
     target = np.array([-1, *known(sizes[1:], "a value")], np.int64)
     inputs = [value, add_constant(graph, beside(name, "shape"), target)]
     return add_node(before, "Reshape", inputs, {"allowzero": 1}, name=beside(name, "Reshape"), shape=sizes)
 
 
 def products(graph: ir.Graph) -> Applied:
-    """Every MatMul of two dequantised values, with the bias that is added to it."""
+    """Fuse every MatMul of two dequantised values, together with its bias."""
     applied = Applied("fused_products")
     for node in list(graph):
         factors = [value.producer() for value in operands(node)] if is_op(node, "MatMul") else []
         activation, weight = factors if len(factors) == 2 else (None, None)
         if activation is None or weight is None or not is_op(activation, "DequantizeLinear"):
             continue
+        # Activations have a zero point (3 inputs), weights have none (2 inputs).
         if is_op(weight, "DequantizeLinear") and (len(operands(activation)), len(operands(weight))) == (3, 2):
             fuse_product(node, activation, weight)
             applied.times += 1
@@ -100,7 +102,8 @@ def products(graph: ir.Graph) -> Applied:
 def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     integers, step, zero_point = operands(activation)
     columns, steps = operands(weight)
-    # ONNX Runtime 1.32 adds the bias twice where a weight of more axes has a scale for each column.
+    # Only with a weight of two axes: ONNX Runtime 1.32 adds the bias twice if a weight of more axes has a scale for
+    # each column.
     adding, _ = bias_behind(node) or (None, None) if len(dims(columns) or ()) == MATRIX else (None, None)
     bias = None if adding is None else next((value for value in operands(adding) if is_row(value)), None)
     last = node if adding is None or bias is None else adding
@@ -111,8 +114,8 @@ def fuse_product(node: ir.Node, activation: ir.Node, weight: ir.Node) -> None:
     output = result(last)
     substitute(output, fused)
     take_name(fused, output)
-    if (made := fused.producer()) is not None:
-        made.name = name
+    if (fused_node := fused.producer()) is not None:
+        fused_node.name = name
 
 
 def is_row(value: ir.Value) -> bool:
@@ -129,7 +132,7 @@ def own_node(
     name: str,
     shape: Sizes,
 ) -> ir.Value:
-    """A node of ONNX Runtime's domain in front of another, with one float32 output."""
+    """Insert a node of ONNX Runtime's domain before another node; returns its float32 output."""
     graph = before.graph
     assert graph is not None
     output = add_node(before, op_type, inputs, attributes, name=name, shape=shape)

@@ -84,7 +84,7 @@ def attempt(precision: str, head_size: int, form: str, decomposable: bool | None
         content = builder.build_serialized_network(network, config)
     allowed = {None: "-", False: "no", True: "yes"}[decomposable]
     fused = content is not None and plan.fuses_attention(bytes(content))
-    error = "" if content is not None else logger.told().partition("failed. ")[2][:60]
+    error = "" if content is not None else logger.error_text().partition("failed. ")[2][:60]
     return Row(precision, head_size, form, allowed, content is not None, fused, error)
 
 

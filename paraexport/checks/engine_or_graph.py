@@ -108,7 +108,7 @@ def read_back(folder: Folder, manifest: Manifest) -> Lowered | None:
     lowering = manifest.lowering
     if manifest.precision != "int8" or lowering is None or not lowering.products:
         return None
-    low = targets.get(manifest.target).low_products(folder)
+    low = targets.get(manifest.target).int8_products(folder)
     return Lowered(
         len(lowering.products),
         sum(lowering.products.values()),

@@ -1,4 +1,4 @@
-"""Where a graph runs. A target says whether it is available here and opens sessions; `get` finds it by its name."""
+"""Runs graphs on targets. A target reports whether it is available, and opens sessions; `get` finds it by name."""
 
 from __future__ import annotations
 
@@ -14,55 +14,56 @@ from paraexport.targets.trt.target import TensorRT
 __all__ = ["DEFAULT", "TARGETS", "Availability", "Compiler", "Dialect", "Session", "Target", "Workload"]
 
 ONNX_RUNTIME = tuple(map(OnnxRuntime, PROVIDERS.values()))
-EVERY: tuple[Target, ...] = (*ONNX_RUNTIME, OpenVino(), TensorRT(TENSORRT), TensorRT(RTX))
-TARGETS = {one.name: one for one in EVERY}
+ALL_TARGETS: tuple[Target, ...] = (*ONNX_RUNTIME, OpenVino(), TensorRT(TENSORRT), TensorRT(RTX))
+TARGETS = {target.name: target for target in ALL_TARGETS}
 DEFAULT = "onnxruntime"
-"""Runs everywhere that Python does."""
+"""It runs wherever Python runs."""
 
 
 def get(name: str) -> Target:
-    """The target called `name`, whether or not it is available here.
+    """The target called `name`, even if it is not available here.
 
     Raises:
         MissingError: this version knows no such target.
     """
     if name not in TARGETS:
         known = ", ".join(TARGETS)
-        raise MissingError("unknown target", expected=f"one of {known}", got=name, remedy="update paraexport")
+        remedy = "correct the name, or update paraexport"
+        raise MissingError("unknown target", expected=f"one of {known}", got=name, remedy=remedy)
     return TARGETS[name]
 
 
 def compiler(name: str) -> Compiler | None:
-    """The target called `name` where it compiles; None where it runs `model.onnx` as it is."""
+    """The target called `name` if it compiles engines; None if it runs `model.onnx` as it is."""
     target = get(name)
     return target if isinstance(target, Compiler) else None
 
 
 def engine_options(name: str) -> frozenset[str]:
-    """The fields of `EngineOptions` that it takes."""
-    found = compiler(name)
-    return frozenset() if found is None else found.engine_options
+    """The fields of `EngineOptions` that the target accepts."""
+    target = compiler(name)
+    return frozenset() if target is None else target.engine_options
 
 
 def optima(name: str, folder: Folder) -> tuple[int, ...]:
-    """The batches that the engine in `folder` has kernels for; none where the target runs `model.onnx` as it is."""
-    found = compiler(name)
-    return () if found is None else found.optima(folder)
+    """The batch sizes that the engine in `folder` is optimised for; none if the target runs `model.onnx` as it is."""
+    target = compiler(name)
+    return () if target is None else target.optima(folder)
 
 
 def devices(*names: str) -> list[str]:
-    """What each of the targets, by default all, that compile finds here to compile for."""
-    return [found.here() for name in names or TARGETS if (found := compiler(name))]
+    """The device that each compiling target would compile for, in words; by default for all targets."""
+    return [target.here() for name in names or TARGETS if (target := compiler(name))]
 
 
 def require(name: str) -> Target:
     """The target called `name`.
 
     Raises:
-        MissingError: something that it needs is not on this machine.
+        MissingError: this machine lacks something that the target needs.
     """
     target = get(name)
-    here = target.availability()
-    if here.version is None:
-        raise MissingError(here.missing, where=f"target {name}", remedy=here.remedy)
+    availability = target.availability()
+    if availability.version is None:
+        raise MissingError(availability.missing, where=f"target {name}", remedy=availability.remedy)
     return target

@@ -1,4 +1,4 @@
-"""How a target compiles a graph, and what it became: frozen dataclasses that pass between stages."""
+"""Options of a compilation, and the facts of its result: frozen dataclasses that pass between stages."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from paraexport.targets.profiles import Profile
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How a target compiles the graph and runs it; `docs/tensorrt.md` says what each costs, and which target takes it.
+    """How a target compiles the graph and runs it. None leaves the choice to the target.
 
-    None leaves the choice to the target.
+    `docs/tensorrt.md` describes the cost of each option, and which targets accept it.
     """
 
     compute_capabilities: tuple[str, ...] = ()
-    """GPUs to compile for, `8.9`; empty for all that the target knows."""
+    """GPUs to compile for, as `8.9`; empty for all that the target knows."""
     profiles: tuple[Profile, ...] = ()
-    """Ranges of batches with kernels of their own; by default one up to the largest batch, chosen for 8 or that."""
+    """Ranges of batch sizes, each with its own kernels. By default one range, optimised for 8 or the largest batch."""
     workspace_mib: int | None = None
-    """GPU memory that a kernel may use beside its inputs and outputs."""
+    """GPU memory that a kernel may use in addition to its inputs and outputs."""
     optimization_level: int | None = None
-    """0 to 5: how long to search for faster kernels."""
+    """0 to 5. Higher levels search longer for faster kernels."""
     aux_streams: int | None = None
-    """Streams beside the first, on which branches may run side by side."""
+    """Additional streams, on which branches may run in parallel."""
     version_compatible: bool = False
-    """Runs on later versions of the runtime too."""
+    """The engine also runs on later versions of the runtime."""
     hardware_compatible: bool = False
-    """Runs on later GPUs too, of compute capability 8.0 and up."""
+    """The engine also runs on later GPUs, of compute capability 8.0 and up."""
     stripped: bool = False
-    """Leave out the weights: they are read from `model.onnx` when the engine is opened."""
+    """Leave the weights out of the engine. They are read from `model.onnx` when it is opened."""
     tf32: bool = False
     """Let float32 products round their inputs to 11 bits."""
     cuda_graphs: bool = True
-    """Record runs as CUDA graphs, so that one launch stands for that of every kernel."""
+    """Record runs as CUDA graphs, so that one launch starts all kernels."""
     timing_cache: bool = True
-    """Keep what was timed on this GPU for the next build."""
+    """Cache the times of kernels on this GPU for the next build."""
 
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """One layer of a compiled engine, which may be many nodes of the graph."""
+    """One layer of a compiled engine. It may hold many nodes of the graph."""
 
     name: str
     kind: str
     outputs: tuple[str, ...]
-    """The types of its outputs, in the words of the runtime."""
+    """The types of its outputs, as the runtime names them."""
     inputs: tuple[str, ...]
     nodes: tuple[str, ...]
     """The ONNX nodes in it."""
@@ -53,41 +53,41 @@ class EngineLayer:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an engine became, read back from it on a GPU."""
+    """The layers and the memory of an engine, read from it on a GPU."""
 
     layers: tuple[EngineLayer, ...]
     aux_streams: int
-    """That it uses; it may be fewer than were asked for."""
+    """Streams that it uses. They may be fewer than requested."""
     memory_bytes: int
-    """GPU memory of one execution context, beside weights, inputs and outputs."""
+    """GPU memory of one execution context, without weights, inputs and outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineInfo:
-    """What was compiled, by what and for what: `engine.json` beside `model.engine`."""
+    """The facts of an engine, as in `engine.json`: the compiler, its options, and the result."""
 
     runtime: str
     version: str
-    """Of the runtime that compiled it."""
+    """The version of the runtime that compiled it."""
     built_for: tuple[str, ...]
     """Compute capabilities; empty for all that the runtime knows."""
     built_on: str
-    """The GPU of the build; empty where there was none."""
+    """The GPU of the build; empty if there was none."""
     profiles: tuple[Profile, ...]
-    """The batches that it takes, those that kernels were chosen for in the middle; numbered as the engine does."""
+    """The batch sizes that it accepts, in the order of the engine's profiles."""
     options: EngineOptions
     network_layers: int
-    """In TensorRT's reading of the graph, before it fuses any."""
+    """Layers of the network that TensorRT read, before it fused any."""
     products: dict[str, tuple[str, ...]]
-    """The types that each product reads, by ONNX node, as the plan itself lists them; empty where it lists none.
+    """ONNX node -> the types that its product reads, as the plan lists them; empty if it lists none.
 
-    Of each profile where these differ, `unlisted` for one that does not list it.
+    If profiles differ, the types of all of them, with `unlisted` for a profile that does not list the product.
     """
     fused_attention: bool
-    """The plan holds a kernel that computes an attention at once."""
+    """The plan holds a kernel that computes a whole attention."""
     size_bytes: int
     inspection: Inspection | None
     not_inspected: str
-    """Why there is no inspection; empty where there is one."""
+    """Why there is no inspection; empty if there is one."""
     warnings: tuple[str, ...]
-    """What the compiler said."""
+    """Warnings of the compiler."""

@@ -1,4 +1,4 @@
-"""The files of a model in one folder, as runtimes and readers open them."""
+"""Opens the files of a model in one folder, for runtimes and readers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from paraexport.errors import BundleError
 
 MANIFEST, MODEL = "manifest.json", "model.onnx"
 WEIGHTS = f"{MODEL}.data"
-"""Weights of `model.onnx` outside it."""
+"""The weights of `model.onnx` if they are in a separate file."""
 COPY_AGAIN = "copy the bundle again, or rebuild it with `paraexport build CKPT -o BUNDLE`"
 
 
 class Folder:
-    """A folder that nobody else writes to, such as one that a build is filling."""
+    """A folder that no other process changes, such as one that a build is filling."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        """As messages name it."""
+        """The path that messages show."""
 
     def at(self, name: str) -> Path:
         """A path for a library that opens the file `name` by itself."""
         return self.path / name
 
     def named(self, text: str) -> str:
-        """What a library says, with the paths of `at` as the user knows them."""
+        """A message of a library, with the paths from `at` replaced by those that the user knows."""
         return text
 
     def has(self, name: str) -> bool:
@@ -34,7 +34,7 @@ class Folder:
         """The content of the file `name`.
 
         Raises:
-            BundleError: it is not there, or cannot be read.
+            BundleError: the file does not exist, or cannot be read.
         """
         try:
             return self.at(name).read_bytes()

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: reads `model.onnx` as it is."""
+"""Runs `model.onnx` with OpenVINO on the CPU."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import openvino
 
 INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
-IN_FLOAT32 = "this CPU has no VNNI, without which OpenVINO's products of int8 are wrong: they are computed in float32"
+IN_FLOAT32 = "this CPU has no VNNI; OpenVINO's int8 products would be wrong without it, so they run in float32"
 
 
 @dataclass(frozen=True)
 class OpenVino:
-    """The target."""
+    """The target `openvino`."""
 
     name: ClassVar = "openvino"
     dialect: ClassVar = Dialect(
@@ -44,36 +44,36 @@ class OpenVino:
         in_float32 = workload.precision == "int8" and saturates()
         return OpenVinoSession(folder.at(MODEL), workload.threads, in_float32=in_float32)
 
-    def low_products(self, folder: Folder) -> frozenset[str] | str:
+    def int8_products(self, folder: Folder) -> frozenset[str] | str:
         if saturates():
             return IN_FLOAT32
         compiled = OpenVinoSession(folder.at(MODEL), None).compiled
-        found: set[str] = set()
+        products: set[str] = set()
         for operation in compiled.get_runtime_model().get_ops():
             facts = operation.get_rt_info()
             kind, precision, names = (
                 facts[name].value for name in ("layerType", "runtimePrecision", "originalLayersNames")
             )
             if kind in PRODUCTS and precision in INTEGERS:
-                # Nodes that were made of one carry its name, with more behind it.
-                found.update(name.partition("/Dequantization")[0] for name in names.split(","))
-        return frozenset(found)
+                # OpenVINO appends "/Dequantization…" to the names of nodes that it splits off from a product.
+                products.update(name.partition("/Dequantization")[0] for name in names.split(","))
+        return frozenset(products)
 
     def slow_int8(self) -> str:
-        return "int8 runs in float32, since the CPU has no VNNI" if saturates() else ""
+        return "int8 runs in float32, because the CPU has no VNNI" if saturates() else ""
 
 
 class OpenVinoSession:
-    """One compiled model, and one request of it for each thread that calls."""
+    """One compiled model, with one inference request for each calling thread."""
 
     def __init__(self, model: Path, threads: int | None, *, in_float32: bool = False) -> None:
-        """`in_float32`: what is quantised is computed in float32, with every rounding of Q/DQ."""
+        """Compile the model. With `in_float32` quantised products run in float32, with every rounding of Q/DQ."""
         import openvino
         from openvino.frontend import FrontEndManager
 
-        # A path without ".onnx", as of a handle, would be tried in every other format first.
+        # Name the format: a path without ".onnx", such as /proc/self/fd/3, would be tried in every other one first.
         reader = FrontEndManager().load_by_framework("onnx")
-        # Without the hint OpenVINO computes in bfloat16 or half wherever the CPU has them.
+        # Without this hint OpenVINO computes in bfloat16 or half on CPUs that support them.
         settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
@@ -81,18 +81,18 @@ class OpenVinoSession:
             settings["LP_TRANSFORMS_MODE"] = "NO"
         self.compiled = openvino.Core().compile_model(reader.convert(reader.load(model)), "CPU", settings)
         self.local = threading.local()
-        self.inputs, self.outputs = map(tensors, (self.compiled.inputs, self.compiled.outputs))
+        self.inputs, self.outputs = map(tensor_infos, (self.compiled.inputs, self.compiled.outputs))
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         request = getattr(self.local, "request", None)
         if request is None:
             request = self.local.request = self.compiled.create_infer_request()
-        # The request's own memory is written again by its next call.
+        # Copy the result: the next call overwrites the request's own memory.
         return np.array(request.infer({0: images}, share_inputs=True)[0], np.float32)
 
 
-def tensors(ports: Sequence[openvino.ConstOutput]) -> tuple[TensorInfo, ...]:
-    """What the model says of its inputs or outputs; a free axis is "?"."""
+def tensor_infos(ports: Sequence[openvino.ConstOutput]) -> tuple[TensorInfo, ...]:
+    """Names, types and shapes of inputs or outputs; a free axis is "?"."""
     return tuple(
         TensorInfo(
             port.get_any_name(),
@@ -105,7 +105,7 @@ def tensors(ports: Sequence[openvino.ConstOutput]) -> tuple[TensorInfo, ...]:
 
 @functools.cache
 def saturates() -> bool:
-    """Its products of uint8 and int8 do, on this CPU."""
+    """Whether OpenVINO's products of uint8 and int8 saturate on this CPU."""
     import openvino
     from openvino import opset13 as ops
 

@@ -1,4 +1,4 @@
-"""Optimisation profiles: the batches that an engine takes, and those that its kernels are chosen for."""
+"""Checks optimisation profiles: the batch sizes that an engine accepts, and those it is optimised for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from paraexport.errors import EngineError
 
 OPTIMUM = 8
-"""Images in one run that kernels are chosen for where nobody says."""
+"""The default batch size that kernels are optimised for."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A range of batches; TensorRT's own words for its ends and for the one that kernels are chosen for."""
+    """A range of batch sizes, with TensorRT's names: kernels are optimised for `opt`."""
 
     min: int
     opt: int
@@ -28,49 +28,52 @@ class Profile:
 
 
 def settle(given: Sequence[Profile], max_batch: int) -> tuple[Profile, ...]:
-    """The profiles `given`, each once; where none is, one for everything up to `max_batch`.
+    """The profiles `given`, each once; if there are none, one profile for 1 to `max_batch`.
 
     Raises:
-        EngineError: one is impossible or goes beyond `max_batch`, or no profile takes some batch up to it.
+        EngineError: a profile is impossible or exceeds `max_batch`, or no profile accepts some batch size up to it.
     """
     profiles = tuple(dict.fromkeys(given)) or (Profile(1, min(OPTIMUM, max_batch), max_batch),)
-    if faults := [*impossible(profiles, max_batch)]:
+    if problems := [*impossible(profiles, max_batch)]:
         raise EngineError(
-            "no such profiles can be",
+            "impossible profiles",
             where=f"--profile {', '.join(map(str, profiles))}",
             expected=f"MIN:OPT:MAX with 1 <= MIN <= OPT <= MAX <= {max_batch}, the --max-batch",
-            got="; ".join(faults),
-            remedy="correct them, or give another --max-batch",
+            got="; ".join(problems),
+            remedy="correct the profiles, or give another --max-batch",
         )
-    if missing := [*ranges(batch for batch in range(1, max_batch + 1) if not any(batch in one for one in profiles))]:
+    uncovered = (batch for batch in range(1, max_batch + 1) if not any(batch in profile for profile in profiles))
+    if missing := [*ranges(uncovered)]:
         others = " ".join(f"--profile {Profile(first, last, last)}" for first, last in missing)
         raise EngineError(
-            f"no profile takes a batch of {' or '.join(span(*one) for one in missing)}",
+            f"no profile accepts a batch of {' or '.join(range_text(first, last) for first, last in missing)}",
             where=f"--profile {', '.join(map(str, profiles))}",
             expected=f"every batch from 1 to {max_batch}, the --max-batch, in some profile",
-            remedy=f"add {others}, or widen one",
+            remedy=f"add {others}, or widen a profile",
         )
     return profiles
 
 
 def nearest(profiles: Sequence[Profile], batch: int) -> int:
-    """The number of the profile for a batch: of those that take it, the one whose optimum is nearest, as a ratio.
+    """The index of the profile for a batch: among those that accept it, the one with the nearest optimum, as a ratio.
 
     Raises:
-        EngineError: none takes it.
+        EngineError: no profile accepts it.
     """
-    fit = [number for number, one in enumerate(profiles) if batch in one]
-    if not fit:
-        raise EngineError("no profile takes the batch", expected=" or ".join(map(str, profiles)), got=batch)
-    return min(fit, key=lambda number: max(batch / profiles[number].opt, profiles[number].opt / batch))
+    fitting = [number for number, profile in enumerate(profiles) if batch in profile]
+    if not fitting:
+        accepted = " or ".join(map(str, profiles))
+        remedy = "use another batch size, or build with a --profile for it"
+        raise EngineError("no profile accepts the batch", expected=accepted, got=batch, remedy=remedy)
+    return min(fitting, key=lambda number: max(batch / profiles[number].opt, profiles[number].opt / batch))
 
 
 def impossible(profiles: Sequence[Profile], max_batch: int) -> Iterator[str]:
-    for one in profiles:
-        if not 1 <= one.min <= one.opt <= one.max:
-            yield f"{one} is out of order"
-        elif one.max > max_batch:
-            yield f"{one} goes beyond {max_batch}"
+    for profile in profiles:
+        if not 1 <= profile.min <= profile.opt <= profile.max:
+            yield f"{profile} is out of order"
+        elif profile.max > max_batch:
+            yield f"{profile} goes beyond {max_batch}"
 
 
 def ranges(numbers: Iterator[int]) -> Iterator[tuple[int, int]]:
@@ -80,5 +83,5 @@ def ranges(numbers: Iterator[int]) -> Iterator[tuple[int, int]]:
         yield run[0], run[-1]
 
 
-def span(first: int, last: int) -> str:
+def range_text(first: int, last: int) -> str:
     return str(first) if first == last else f"{first} to {last}"

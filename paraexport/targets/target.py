@@ -1,4 +1,4 @@
-"""What a target is: the protocols that each keeps to, and what they tell of themselves."""
+"""Defines the protocols of targets, sessions and compilers, and the facts that a target gives about itself."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Progress
 
-UNTOLD = "the runtime does not tell what it computes in int8"
+NOT_REPORTED = "the runtime does not report what it computes in int8"
 
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a target can build and run here; `missing` and `remedy` say what to do where it cannot."""
+    """Whether a target can build and run here; if not, what is missing and how to get it."""
 
     version: str | None
+    """The version of the runtime; None if the target cannot be used."""
     missing: str = ""
     remedy: str = ""
     idle: str = ""
-    """Why what is built here cannot run here; empty where it can."""
+    """Why the target can build here but not run; empty if it can run."""
 
 
 @dataclass(frozen=True)
@@ -34,39 +35,39 @@ class Dialect:
     """How graphs are written for a target."""
 
     signed: bool
-    """int8 with zero point 0 for activations; else uint8 with a zero point of its own for each."""
+    """Activations are int8 with zero point 0; otherwise uint8, each with its own zero point."""
     own_operators: bool = False
-    """The operators of ONNX Runtime's own domain, in the place of Q/DQ around products."""
+    """Use operators of ONNX Runtime's own domain instead of Q/DQ around products."""
     bias_rows: bool = False
-    """Biases and zero points as rows of int8 weights, where each branch has a weight of its own in one product."""
+    """Write biases and zero points as rows of int8 weights, in products with one weight per branch."""
     weights_only: tuple[str, ...] = ()
-    """The half precisions that it has no kernels for: weights are kept in half, and multiplied in float32."""
+    """The half precisions without kernels: weights are stored in half and multiplied in float32."""
     half_runs_in: str = ""
-    """What it computes half precision in, where that is not half."""
+    """The precision that half products run in, with the consequences; empty if they run in half."""
     opset: int | None = None
-    """What float32 graphs are lowered to; None where they stay as they are traced. Lower precision is in 20."""
+    """The opset of float32 graphs; None keeps the traced one. Graphs in lower precision always use opset 20."""
     refuses: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """The precisions that it would not run as the graph has them, and why."""
+    """The precisions that it would not run as written in the graph, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What a session is opened for."""
+    """What a session must be able to run."""
 
     image: tuple[int, ...]
     """[C, H, W]."""
     max_batch: int
     precision: str = "fp32"
     threads: int | None = None
-    """Inside one call, on a CPU; the runtime's default, one a physical core, when None."""
+    """CPU threads inside one call; None for the runtime's default, one per physical core."""
 
 
 class Session(Protocol):
-    """An opened model: float32 [N, C, H, W] -> float32 [N, classes]; safe from many threads."""
+    """An opened model: float32 [N, C, H, W] -> float32 [N, classes]. Many threads may call it."""
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
-        """What the model itself says of its inputs; the name of a symbolic axis means nothing."""
+        """The inputs, as the model declares them. The name of a symbolic axis has no meaning."""
         ...
 
     @property
@@ -76,7 +77,7 @@ class Session(Protocol):
 
 
 class Target(Protocol):
-    """Where a graph runs. Making one imports no runtime: a method imports it when it is called."""
+    """Where a graph runs. Methods import the runtime when they are called, not earlier."""
 
     @property
     def name(self) -> str: ...
@@ -88,48 +89,48 @@ class Target(Protocol):
 
     def open_session(self, folder: Folder, workload: Workload) -> Session: ...
 
-    def low_products(self, folder: Folder) -> frozenset[str] | str:
-        """The names of the products that this runtime computes in int8, read back from what it made of the model.
+    def int8_products(self, folder: Folder) -> frozenset[str] | str:
+        """The names of the products that the runtime computes in int8, read from the model that it optimised.
 
-        Or why that cannot be told here.
+        If they cannot be known here, the reason as a string.
         """
         ...
 
     def slow_int8(self) -> str:
-        """What int8 costs on this machine where it is not as fast as on others; empty where it is."""
+        """Why int8 is slower on this machine than on others; empty if it is not."""
         ...
 
 
 @runtime_checkable
 class Compiler(Target, Protocol):
-    """A target that runs what it has made of `model.onnx` beforehand."""
+    """A target that compiles `model.onnx` to an engine beforehand, and runs that."""
 
     @property
     def engine_options(self) -> frozenset[str]:
-        """The fields of `EngineOptions` that it takes."""
+        """The fields of `EngineOptions` that it accepts."""
         ...
 
     @property
     def layout(self) -> str:
-        """What `auto` takes where nothing can be timed."""
+        """The layout that `auto` chooses if nothing can be timed."""
         ...
 
     def check(self, wanted: EngineOptions) -> None:
-        """Raise an `EngineError` where the version that is installed here cannot compile so."""
+        """Raise an `EngineError` if the installed version cannot compile with these options."""
         ...
 
     def here(self) -> str:
-        """The device that it compiles for or why there is none, in words; another one may want another engine."""
+        """The device that it compiles for, in words, or why there is none. It is part of the cache key."""
         ...
 
     def obstacle(self, folder: Folder) -> str:
-        """Why the engine in `folder` cannot run here; empty where it can."""
+        """Why the engine in `folder` cannot run here; empty if it can."""
         ...
 
     def optima(self, folder: Folder) -> tuple[int, ...]:
-        """The batches that the kernels of the engine in `folder` were chosen for."""
+        """The batch sizes that the engine in `folder` is optimised for."""
         ...
 
     def compile_model(self, folder: Path, max_batch: int, wanted: EngineOptions, progress: Progress) -> EngineInfo:
-        """Compile `model.onnx`, in the same folder; `progress` is told of phases."""
+        """Compile `model.onnx` in this folder. `progress` receives the name of each phase."""
         ...

@@ -95,7 +95,7 @@ def test_without_any_target_the_exit_code_is_3(run: Run, monkeypatch: pytest.Mon
 
 def test_doctor_tells_what_int8_costs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paraexport.targets.ort.target.saturates", lambda: True)
-    assert "int8 runs at half its speed, since the CPU has no VNNI" in run("doctor").out
+    assert "int8 runs at half its speed, because the CPU has no VNNI" in run("doctor").out
     monkeypatch.setattr("paraexport.targets.ort.target.saturates", lambda: False)
     monkeypatch.setattr("paraexport.targets.openvino.saturates", lambda: False)
     assert "VNNI" not in run("doctor").out

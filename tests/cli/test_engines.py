@@ -71,7 +71,7 @@ def test_the_command_line_takes_the_options_and_says_that_nothing_ran(small: Pat
         (["--profile", "1:8"], "'1:8' is no MIN:OPT:MAX such as 2:8:64"),
         (["--profile", ""], "'' is no MIN:OPT:MAX such as 2:8:64"),
         (["--profile", f"1:1:{'9' * 5000}"], "9' is no MIN:OPT:MAX such as 2:8:64"),
-        (["--profile", "2:8:64"], "no profile takes a batch of 1 "),
+        (["--profile", "2:8:64"], "no profile accepts a batch of 1 "),
         (["--engine", "profiles=8"], "profiles is none of"),
         (["--engine", "tf32=maybe"], "tf32=maybe is not true or false"),
         (["--engine", "aux_streams=two"], "aux_streams=two is not a whole number"),

@@ -1,4 +1,4 @@
-"""ONNX Runtime's GPU providers where there is no GPU: every way to the CPU is an error, and each lack has its name.
+"""ONNX Runtime's GPU providers where there is no GPU: every way to the CPU is an error, and each item has its name.
 
 Nothing stands in for CUDA: these tests run the ONNX Runtime that is installed, whichever build it is.
 """
@@ -24,7 +24,7 @@ from paraexport.pipeline import candidate_times
 from paraexport.pipeline.options import Options
 from paraexport.rewrite import LAYOUTS, rewrite
 from paraexport.targets.ort import available, gpu
-from paraexport.targets.ort.placement import Placed, placed_in, require_on, shapes_only
+from paraexport.targets.ort.placement import PlacedNode, read_placement, require_on, shapes_only
 from paraexport.targets.ort.provider import CPU, CUDA, PROVIDERS, RTX, TENSORRT, Provider
 from paraexport.targets.target import Workload
 from paraexport.targets.trt.device import Device, find_device
@@ -80,7 +80,7 @@ def test_shapes_alone_may_be_computed_on_the_cpu(small_bundle: Bundle, tmp_path:
         small_bundle.path / "model.onnx", options, providers=["CPUExecutionProvider"]
     )
     session.run(None, {"images": read(small_bundle.files)[0]})
-    placed = placed_in(Path(session.end_profiling()))
+    placed = read_placement(Path(session.end_profiling()))
     shapes = {one.operator for one in placed if one.shapes_only}
     assert "Shape" in shapes
     assert shapes <= {"Shape", "Concat", "Gather", "Slice", "Squeeze", "Unsqueeze"}
@@ -95,7 +95,7 @@ def test_a_profile_without_nodes_proves_nothing() -> None:
     with pytest.raises(MissingError, match="got no node"):
         require_on(CUDA, ())
     with pytest.raises(MissingError, match="got no node"):
-        require_on(CUDA, [Placed("shape", "Shape", "CPUExecutionProvider", shapes_only=True)])
+        require_on(CUDA, [PlacedNode("shape", "Shape", "CPUExecutionProvider", shapes_only=True)])
 
 
 @pytest.mark.parametrize(
@@ -129,27 +129,27 @@ def test_a_build_says_what_is_missing_before_any_work(provider: Provider, small:
 def test_the_build_for_cpus_is_told_apart(provider: Provider) -> None:
     if provider.provider in onnxruntime.get_available_providers():
         pytest.skip("this is the build for GPUs")
-    lack = available.lack_of_build(provider)
-    assert lack is not None
-    assert lack.missing == f"onnxruntime {onnxruntime.__version__} is a build without {provider.provider}"
-    assert lack.remedy.startswith("pip uninstall onnxruntime, then pip install 'paraexport[gpu]'")
+    item = available.missing_build(provider)
+    assert item is not None
+    assert item.missing == f"onnxruntime {onnxruntime.__version__} is a build without {provider.provider}"
+    assert item.remedy.startswith("pip uninstall onnxruntime, then pip install 'paraexport[gpu]'")
 
 
 def test_two_builds_at_once_are_told_where_the_one_for_gpus_was_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     if CUDA.provider in onnxruntime.get_available_providers():
         pytest.skip("this is the build for GPUs")
-    monkeypatch.setattr(available, "installed", lambda name: True)
-    lack = available.lack_of_build(CUDA)
-    assert lack is not None
-    assert lack.missing.startswith("onnxruntime and onnxruntime-gpu are both installed and overwrite each other")
-    assert lack.remedy == "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'paraexport[gpu]'"
+    monkeypatch.setattr(available, "is_installed", lambda name: True)
+    item = available.missing_build(CUDA)
+    assert item is not None
+    assert item.missing.startswith("onnxruntime and onnxruntime-gpu are both installed and overwrite each other")
+    assert item.remedy == "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'paraexport[gpu]'"
 
 
 def test_the_plugin_of_tensorrt_rtx_is_a_package_of_its_own() -> None:
     if importlib.util.find_spec(RTX.plugin) is not None:
         pytest.skip(f"{RTX.plugin} is installed")
-    lack = available.lack_of_plugin(RTX)
-    assert lack == available.Lack(f"{RTX.plugin} is not installed", "pip install 'paraexport[gpu-rtx]'")
+    item = available.missing_plugin(RTX)
+    assert item == available.MissingItem(f"{RTX.plugin} is not installed", "pip install 'paraexport[gpu-rtx]'")
 
 
 def test_without_a_gpu_no_other_wheel_is_asked_for() -> None:
@@ -183,19 +183,19 @@ def test_a_library_that_cannot_be_loaded_is_told_with_the_loaders_words(
 def test_the_program_that_tries_the_library_ends_in_words_where_it_is_not_there() -> None:
     if CUDA.provider in onnxruntime.get_available_providers():
         pytest.skip("this is the build for GPUs")
-    lack = available.lack_of_libraries(CUDA)
-    assert lack is not None
-    assert lack.missing.startswith("CUDAExecutionProvider cannot be loaded: ")
-    assert "Traceback" not in lack.missing
+    item = available.missing_libraries(CUDA)
+    assert item is not None
+    assert item.missing.startswith("CUDAExecutionProvider cannot be loaded: ")
+    assert "Traceback" not in item.missing
 
 
 @pytest.mark.parametrize(("wheel", "lacking"), [("12.8", False), ("13.0", False), ("14.1", True)])
 def test_a_driver_older_than_the_wheel_is_told(wheel: str, lacking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "cuda_version", wheel, raising=False)
-    lack = available.lack_of_driver(Device("NVIDIA L4", "8.9", "13.0"))
-    assert (lack is not None) is lacking
-    if lack is not None:
-        assert lack.missing == (
+    item = available.missing_driver(Device("NVIDIA L4", "8.9", "13.0"))
+    assert (item is not None) is lacking
+    if item is not None:
+        assert item.missing == (
             "onnxruntime is built for CUDA 14, and the GPU is NVIDIA L4, compute capability 8.9, driver for CUDA 13.0"
         )
 

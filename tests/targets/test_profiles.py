@@ -27,8 +27,8 @@ def test_those_that_are_given_are_taken_in_their_order_and_once() -> None:
         ([(0, 8, 64)], "0:8:64 is out of order"),
         ([(1, 8, 65)], "1:8:65 goes beyond 64"),
         ([(1, 8, 65), (4, 2, 8)], "1:8:65 goes beyond 64; 4:2:8 is out of order"),
-        ([(2, 8, 64)], "no profile takes a batch of 1 .*add --profile 1:1:1, or"),
-        ([(1, 8, 32)], "no profile takes a batch of 33 to 64 .*add --profile 33:64:64, or"),
+        ([(2, 8, 64)], "no profile accepts a batch of 1 .*add --profile 1:1:1, or"),
+        ([(1, 8, 32)], "no profile accepts a batch of 33 to 64 .*add --profile 33:64:64, or"),
         ([(1, 1, 1), (8, 8, 62)], "of 2 to 7 or 63 to 64 .*add --profile 2:7:7 --profile 63:64:64, or"),
     ],
 )
@@ -59,5 +59,5 @@ def test_of_several_the_one_with_the_nearest_optimum_runs(batch: int, expected: 
 
 
 def test_a_batch_that_no_profile_takes_is_refused() -> None:
-    with pytest.raises(EngineError, match=r"no profile takes the batch \(expected 1:1:1 or 4:8:8, got 3\)"):
+    with pytest.raises(EngineError, match=r"no profile accepts the batch \(expected 1:1:1 or 4:8:8, got 3\)"):
         nearest((Profile(1, 1, 1), Profile(4, 8, 8)), 3)

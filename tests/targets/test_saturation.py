@@ -90,7 +90,7 @@ def test_no_product_of_openvino_is_wrong_and_what_runs_in_float32_is_told(tmp_pa
         Folder(folder), targets.Workload(image=IMAGES.shape[1:], max_batch=3, precision="int8")
     )
     assert (session(IMAGES) == EXPECTED).all()
-    low = targets.get("openvino").low_products(Folder(folder))
+    low = targets.get("openvino").int8_products(Folder(folder))
     assert ("computed in float32" in low) == openvino.saturates()
 
 

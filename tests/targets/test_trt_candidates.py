@@ -59,5 +59,5 @@ def test_where_none_can_be_compiled_every_reason_is_told(tmp_path: Path) -> None
 
 
 def test_where_there_is_no_choice_the_reason_is_all_that_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"^model\.onnx: TensorRT-RTX .* does not take the graph"):
+    with pytest.raises(EngineError, match=r"^model\.onnx: TensorRT-RTX .* does not support the graph"):
         compiled([Candidate("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())])

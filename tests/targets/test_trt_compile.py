@@ -141,7 +141,7 @@ def test_an_image_size_that_is_not_fixed_is_refused(tmp_path: Path) -> None:
         compile_here(save(tmp_path / "graph", text))
 
 
-NOT_TAKEN, NOTHING = "does not take the graph", "expected one input and one output of float32, got inputs: none"
+NOT_TAKEN, NOTHING = "does not support the graph", "expected one input and one output of float32, got inputs: none"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def simple(tmp_path: Path) -> Path:
 
 
 def test_profiles_that_exclude_a_batch_are_refused(simple: Path) -> None:
-    with pytest.raises(EngineError, match="no profile takes a batch of 4 "):
+    with pytest.raises(EngineError, match="no profile accepts a batch of 4 "):
         compile_here(simple, EngineOptions(profiles=(Profile(1, 2, 3),)), max_batch=4)
     assert not (simple / "model.engine").exists()
 
@@ -229,7 +229,7 @@ def test_compute_capabilities_that_it_knows_and_does_not(simple: Path) -> None:
 
 
 def test_turing_is_refused_by_the_node_and_with_what_to_do(simple: Path) -> None:
-    with pytest.raises(EngineError, match=r"branches\.0/logits.*Turing.*leave compute capability 7\.5 out"):
+    with pytest.raises(EngineError, match=r"branches\.0/logits.*Turing.*leave out compute capability 7\.5"):
         compile_here(simple, EngineOptions(compute_capabilities=("7.5",)))
 
 
@@ -282,7 +282,7 @@ def test_an_option_that_the_target_does_not_have_is_refused(target: str) -> None
     ("options", "words"),
     [
         (EngineOptions(profiles=(Profile(1, 8, 65),)), "--profile 1:8:65.*1:8:65 goes beyond 64"),
-        (EngineOptions(profiles=(Profile(1, 8, 63),)), "no profile takes a batch of 64"),
+        (EngineOptions(profiles=(Profile(1, 8, 63),)), "no profile accepts a batch of 64"),
         (EngineOptions(workspace_mib=0), "workspace_mib.*at least 1"),
         (EngineOptions(optimization_level=6), "optimization_level.*at most 5"),
     ],

@@ -19,12 +19,12 @@ from paraexport.errors import BundleError, EngineError, MissingError
 from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions, Inspection
 from paraexport.targets.folder import Folder
 from paraexport.targets.profiles import Profile
-from paraexport.targets.target import UNTOLD, Workload
+from paraexport.targets.target import NOT_REPORTED, Workload
 from paraexport.targets.trt import build, info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
 from paraexport.targets.trt.flavour import RTX, TENSORRT, release
-from paraexport.targets.trt.loaded import unreadable
-from paraexport.targets.trt.logger import logger_of, started
+from paraexport.targets.trt.loaded import unreadable_engine
+from paraexport.targets.trt.logger import logger_of, start
 from paraexport.targets.trt.target import TensorRT
 from tests.targets.engines import compile_here, require_rtx, save, tensorrt_rtx
 
@@ -48,10 +48,7 @@ def test_nothing_stands_against_the_same_version_and_gpu() -> None:
 
 def test_another_version_is_named_with_the_one_that_is_here() -> None:
     (reason,) = obstacles("10.15.1.29")
-    assert (
-        reason
-        == "it was compiled by TensorRT 10.16.1.11, and 10.15.1.29 is here: it runs on the very same version alone"
-    )
+    assert reason == "it was compiled by TensorRT 10.16.1.11, and 10.15.1.29 is here: it runs only on the same version"
 
 
 @pytest.mark.parametrize(("version", "runs"), [("10.16.2.0", True), ("11.4.0.106", True), ("10.15.1.29", False)])
@@ -90,7 +87,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     info.write(tmp_path, told)
     (tmp_path / info.ENGINE).write_bytes(b"plan")
     assert info.read(Folder(tmp_path)) == told
-    assert tensorrt.low_products(Folder(tmp_path)) == frozenset({"branches.0/fc1/MatMul"})
+    assert tensorrt.int8_products(Folder(tmp_path)) == frozenset({"branches.0/fc1/MatMul"})
     (tmp_path / info.INFO).write_text("{}")
     with pytest.raises(BundleError, match="malformed"):
         info.read(Folder(tmp_path))
@@ -164,7 +161,8 @@ def test_an_account_with_control_characters_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("products", "expected"), [({"fc1": ("int8", "int8"), "fc2": ("half", "half")}, frozenset({"fc1"})), ({}, UNTOLD)]
+    ("products", "expected"),
+    [({"fc1": ("int8", "int8"), "fc2": ("half", "half")}, frozenset({"fc1"})), ({}, NOT_REPORTED)],
 )
 def test_where_the_inspector_names_no_nodes_the_plan_is_asked(
     products: dict[str, tuple[str, ...]], expected: frozenset[str] | str, tmp_path: Path
@@ -174,7 +172,7 @@ def test_where_the_inspector_names_no_nodes_the_plan_is_asked(
     for layers in ((layer,), ()):
         info.write(tmp_path, dataclasses.replace(BUILT, inspection=Inspection(layers, 0, 0), products=products))
         (tmp_path / info.ENGINE).write_bytes(b"plan")
-        assert tensorrt.low_products(Folder(tmp_path)) == expected
+        assert tensorrt.int8_products(Folder(tmp_path)) == expected
 
 
 def test_a_plan_that_lists_nothing_lists_nothing() -> None:
@@ -208,7 +206,7 @@ def test_a_broken_tensorrt_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_an_engine_that_does_not_open_says_why(said: str, kind: type[Exception], what: str, tmp_path: Path) -> None:
-    found = unreadable(tmp_path, said)
+    found = unreadable_engine(tmp_path, said)
     assert isinstance(found, kind)
     assert what in str(found)
     assert said in str(found)
@@ -237,25 +235,6 @@ def test_a_build_that_fails_says_what_to_lower(
     assert remedy in str(found)
 
 
-class Timed:
-    """An IBuilderConfig that has timed something."""
-
-    def get_timing_cache(self) -> Timed:
-        return self
-
-    def serialize(self) -> bytes:
-        return b"timed"
-
-
-def test_what_was_timed_is_kept_where_it_can_be_and_ends_no_build_where_it_cannot(tmp_path: Path) -> None:
-    kept = tmp_path / "timing/L4.cache"
-    build.keep_timing_cache(Timed(), kept)
-    build.keep_timing_cache(Timed(), kept)
-    assert kept.read_bytes() == b"timed"
-    assert [*kept.parent.iterdir()] == [kept]
-    build.keep_timing_cache(Timed(), kept / "a file is no folder" / "L4.cache")
-
-
 def test_a_tensorrt_that_cannot_start_says_why() -> None:
     """Its bindings raise a TypeError then, and the reason is in the log."""
     require_rtx()
@@ -266,11 +245,11 @@ def test_a_tensorrt_that_cannot_start_says_why() -> None:
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
     for said, words in ((OLD, "the NVIDIA driver is too old .*35"), ("no reason", "TensorRT cannot start .*no reason")):
-        logger.start()
+        logger.clear()
         logger.log(trt.ILogger.ERROR, said)
         with pytest.raises(MissingError, match=words):
-            started(nothing, logger)
-    assert started(trt.Builder, logger) is not None
+            start(nothing, logger)
+    assert start(trt.Builder, logger) is not None
 
 
 def test_a_gpu_that_tensorrt_rtx_does_not_know_can_be_built_for_and_not_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +257,7 @@ def test_a_gpu_that_tensorrt_rtx_does_not_know_can_be_built_for_and_not_run_on(m
     monkeypatch.setattr("paraexport.targets.trt.flavour.find_device", lambda: Device("NVIDIA H100", "9.0", "13.0"))
     found = RTX.availability()
     assert found.version is not None
-    assert found.idle == "TensorRT-RTX does not know NVIDIA H100, compute capability 9.0"
+    assert found.idle == "TensorRT-RTX does not support NVIDIA H100, compute capability 9.0"
     monkeypatch.setattr("paraexport.targets.trt.flavour.find_device", lambda: L4)
     assert RTX.availability().idle == ""
 
@@ -343,7 +322,9 @@ def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
     told = compile_here(folder, EngineOptions(compute_capabilities=("12.0",)))
     reason = "it was compiled for compute capability 12.0, and NVIDIA L4 has 8.9"
     assert (told.not_inspected, told.built_on, tensorrt_rtx.obstacle(Folder(folder))) == (reason, str(L4), reason)
-    with pytest.raises(MissingError, match=f"{reason}; run it where it was built for, .* --target tensorrt-rtx"):
+    with pytest.raises(
+        MissingError, match=f"{reason}; run it on a machine that it was built for, .* --target tensorrt-rtx"
+    ):
         tensorrt_rtx.open_session(Folder(folder), Workload(image=(4,), max_batch=1))
 
 

@@ -72,7 +72,7 @@ def test_every_batch_is_answered_in_every_profile_and_again(flavour: Flavour, fo
 def test_a_batch_that_no_profile_takes_is_refused_before_its_images_are_copied(flavour: Flavour, folder: Path) -> None:
     session = opened(flavour, folder, EngineOptions())
     for batch in (0, 17):
-        with pytest.raises(EngineError, match="no profile takes the batch"):
+        with pytest.raises(EngineError, match="no profile accepts the batch"):
             session(np.zeros((batch, 1, 8, 8), np.float32))
     check(session, folder, [16])
 

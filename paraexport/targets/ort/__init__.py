@@ -1,1 +1,1 @@
-"""ONNX Runtime, on the CPU and on NVIDIA GPUs: a target, a `Provider`, for each execution provider."""
+"""Runs graphs in ONNX Runtime, on the CPU and on NVIDIA GPUs; each execution provider is a target."""

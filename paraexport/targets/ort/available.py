@@ -1,4 +1,4 @@
-"""Whether a provider of ONNX Runtime can run here, and if not, which of all that it needs is missing."""
+"""Checks whether a provider of ONNX Runtime can run here, and if not, finds what is missing."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
 
 BUILDS = ("onnxruntime", "onnxruntime-gpu")
-"""They install the same module: of two, the last one is there, with files of the other."""
-ELSEWHERE = "run where an NVIDIA GPU is, or take --target onnxruntime"
+"""These packages install the same module. If both are installed, their files are mixed."""
+ELSEWHERE = "run on a machine with an NVIDIA GPU, or use --target onnxruntime"
 LOADING = "from paraexport.targets.ort.available import serve; serve(*sys.argv[2:])"
-"""With the name of a target."""
+"""Python code of a process that gets the name of a target as its argument."""
 LOAD_AT_MOST_S = 120.0
 MOST_CHARACTERS = 250
 
 
 @dataclass(frozen=True)
-class Lack:
-    """Something that is missing, and how to get it."""
+class MissingItem:
+    """Something that is missing here, and how to get it."""
 
     missing: str
     remedy: str
@@ -44,84 +44,89 @@ def availability(provider: Provider) -> Availability:
     except Exception as error:  # a broken library may raise anything
         reason = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         return Availability(None, f"onnxruntime cannot be imported: {reason}", provider.remedy)
-    lack = lack_of(provider) if provider.on_gpu else None
-    if lack is not None:
-        return Availability(None, lack.missing, lack.remedy)
+    item = find_missing(provider) if provider.on_gpu else None
+    if item is not None:
+        return Availability(None, item.missing, item.remedy)
     return Availability(str(onnxruntime.__version__))
 
 
-def lack_of(provider: Provider) -> Lack | None:
-    """The first that is missing, what is hardest to get before the rest: a GPU, the package, the libraries."""
+def find_missing(provider: Provider) -> MissingItem | None:
+    """The first missing item. The order is: GPU, package, libraries, so the hardest to get comes first."""
     if isinstance(device := find_device(), str):
-        return Lack(device, ELSEWHERE)
-    if (lack := lack_of_plugin(provider) if provider.plugin else lack_of_build(provider)) is not None:
-        return lack
+        return MissingItem(device, ELSEWHERE)
+    if (item := missing_plugin(provider) if provider.plugin else missing_build(provider)) is not None:
+        return item
     if not provider.plugin:
-        return lack_of_driver(device) or lack_of_libraries(provider)
+        return missing_driver(device) or missing_libraries(provider)
     try:
-        known = plugin_devices(provider)
+        devices = plugin_devices(provider)
     except Exception as error:  # the plugin may raise anything
-        return Lack(f"{provider.plugin} cannot be loaded: {one_line(error)}", provider.remedy)
-    return None if known else Lack(f"{provider.provider} does not know {device}", "take --target onnxruntime-cuda")
+        return MissingItem(f"{provider.plugin} cannot be loaded: {one_line(error)}", provider.remedy)
+    if devices:
+        return None
+    return MissingItem(f"{provider.provider} does not support {device}", "use --target onnxruntime-cuda")
 
 
-def lack_of_build(provider: Provider) -> Lack | None:
-    """Whether the ONNX Runtime that is installed was built with the provider."""
+def missing_build(provider: Provider) -> MissingItem | None:
+    """What is wrong if the installed ONNX Runtime was built without the provider."""
     import onnxruntime
 
     if provider.provider in onnxruntime.get_available_providers():
         return None
-    there = [name for name in BUILDS if installed(name)]
+    packages = [name for name in BUILDS if is_installed(name)]
     missing = f"onnxruntime {onnxruntime.__version__} is a build without {provider.provider}"
-    if len(there) > 1:
-        missing = f"{' and '.join(there)} are both installed and overwrite each other: {missing}"
-    return Lack(missing, f"pip uninstall {' '.join(there)}, then {provider.remedy}" if there else provider.remedy)
+    if len(packages) > 1:
+        missing = f"{' and '.join(packages)} are both installed and overwrite each other: {missing}"
+    remedy = f"pip uninstall {' '.join(packages)}, then {provider.remedy}" if packages else provider.remedy
+    return MissingItem(missing, remedy)
 
 
-def lack_of_plugin(provider: Provider) -> Lack | None:
+def missing_plugin(provider: Provider) -> MissingItem | None:
     import onnxruntime
 
     if not hasattr(onnxruntime, "get_ep_devices"):
-        return Lack(f"onnxruntime {onnxruntime.__version__} takes no plugins", "pip install 'onnxruntime>=1.24'")
+        missing = f"onnxruntime {onnxruntime.__version__} does not support plugins"
+        return MissingItem(missing, "pip install 'onnxruntime>=1.24'")
     if importlib.util.find_spec(provider.plugin) is None:
-        return Lack(f"{provider.plugin} is not installed", "pip install 'paraexport[gpu-rtx]'")
+        return MissingItem(f"{provider.plugin} is not installed", "pip install 'paraexport[gpu-rtx]'")
     return None
 
 
-def lack_of_driver(device: Device) -> Lack | None:
-    """Whether the driver knows the CUDA that ONNX Runtime was built for; a later minor version does no harm."""
+def missing_driver(device: Device) -> MissingItem | None:
+    """What is wrong if the driver is older than the CUDA of ONNX Runtime. Only the major version matters."""
     if int(device.driver.partition(".")[0]) >= int(cuda_version()):
         return None
-    return Lack(f"onnxruntime is built for CUDA {cuda_version()}, and the GPU is {device}", "update the driver")
+    return MissingItem(f"onnxruntime is built for CUDA {cuda_version()}, and the GPU is {device}", "update the driver")
 
 
 def cuda_version() -> str:
-    """The major one of the wheel, `13`."""
+    """The major version of CUDA that the wheel was built for, as `13`."""
     import onnxruntime
 
     return str(getattr(onnxruntime, "cuda_version", "") or "13").partition(".")[0]
 
 
-def installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
     return bool([*importlib.metadata.distributions(name=name)])
 
 
 @functools.cache
-def lack_of_libraries(provider: Provider) -> Lack | None:
-    """Whether the provider's library finds those that it links, tried in a process of its own.
+def missing_libraries(provider: Provider) -> MissingItem | None:
+    """What is wrong if the provider's library does not find the libraries that it links.
 
-    Not in this one: ONNX Runtime must be the first to load it, or it is left without its host.
+    A separate process tries this. In this process ONNX Runtime must load the library first, because the library needs
+    its host.
     """
     try:
         command = process.command(LOADING, provider.name)
         done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_AT_MOST_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        return Lack(f"{provider.provider} was not loaded within {LOAD_AT_MOST_S:g} s", provider.remedy)
+        return MissingItem(f"{provider.provider} was not loaded within {LOAD_AT_MOST_S:g} s", provider.remedy)
     if not done.returncode:
         return None
-    told = (done.stdout.strip() or done.stderr.strip()).splitlines()
-    reason = told[-1] if told else f"the process ended with code {done.returncode}"
-    return Lack(f"{provider.provider} cannot be loaded: {reason}", remedy_for(provider, reason))
+    lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
+    reason = lines[-1] if lines else f"the process ended with code {done.returncode}"
+    return MissingItem(f"{provider.provider} cannot be loaded: {reason}", remedy_for(provider, reason))
 
 
 def remedy_for(provider: Provider, reason: str) -> str:
@@ -131,15 +136,15 @@ def remedy_for(provider: Provider, reason: str) -> str:
 
 
 def serve(name: str) -> None:
-    """Load the library of the target called `name`, or print why it cannot be loaded and exit with 1."""
+    """Load the library of the target called `name`. If that fails, print the reason and exit with 1."""
     import onnxruntime
 
     provider = PROVIDERS[name]
     preload(provider)
-    beside = Path(onnxruntime.__file__).parent / "capi"
+    folder = Path(onnxruntime.__file__).parent / "capi"
     try:
-        for wanted in ("onnxruntime_providers_shared", provider.library):
-            (file,) = beside.glob(f"*{wanted}.*")
+        for library in ("onnxruntime_providers_shared", provider.library):
+            (file,) = folder.glob(f"*{library}.*")
             ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
     except (OSError, ValueError) as error:
         print(one_line(error))
@@ -148,25 +153,25 @@ def serve(name: str) -> None:
 
 @functools.cache
 def preload(provider: Provider) -> None:
-    """Load the libraries of pip's NVIDIA packages, which no search path leads to."""
+    """Load the libraries of pip's NVIDIA packages, which are in no search path."""
     import onnxruntime
 
     for package in provider.preload:
-        with contextlib.suppress(Exception):  # it may be on the system's own path
+        with contextlib.suppress(Exception):  # the library may be in the system's own path
             importlib.import_module(package)
     if provider.library:
-        # What it cannot load it prints; whoever needs that library says so.
+        # It prints the libraries that it cannot load. Hide that: code that needs one of them reports it.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             onnxruntime.preload_dlls()
 
 
 def plugin_devices(provider: Provider) -> list[Any]:
-    """The GPUs that the plugin can use; ONNX Runtime knows the plugin from then on."""
+    """The GPUs that the plugin can use. This registers the plugin with ONNX Runtime."""
     import onnxruntime
 
     register(provider.plugin)
-    return [one for one in onnxruntime.get_ep_devices() if one.ep_name == provider.provider]
+    return [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider.provider]
 
 
 @functools.cache
@@ -178,10 +183,10 @@ def register(plugin: str) -> None:
 
 
 def version_of(module: str) -> str:
-    """The version of a module that is loaded; empty where it is not."""
+    """The version of a loaded module; empty if it is not loaded."""
     return str(getattr(sys.modules.get(module), "__version__", ""))
 
 
 def one_line(error: Exception) -> str:
-    """The end of what it says: ONNX Runtime begins with the place in its own source."""
+    """The end of the message: messages of ONNX Runtime begin with the place in its source code."""
     return on_one_line(error)[-MOST_CHARACTERS:]

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: runs `model.onnx` as it is, and tells what it makes of int8."""
+"""Opens sessions of ONNX Runtime on the CPU, and finds the products that it computes in int8."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ def session_options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # every error is raised too
     if saturates():
-        # Weights become uint8: exact, and half as fast as the kernels that a CPU with VNNI has for int8.
+        # This turns weights into uint8, which is exact. It is half as fast as the int8 kernels of a CPU with VNNI.
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 
 def checking_options() -> onnxruntime.SessionOptions:
-    """For graphs that are not for this target alone: where products of int8 saturate, Q/DQ is computed in float32.
+    """Options to check a graph on the CPU that may be for another target: exact products on every CPU.
 
-    `session.x64quantprecision` will not do: it makes a DequantizeLinear invalid that has a scale for each column and
-    stays by itself, as ONNX Runtime 1.32 leaves those behind int8 activations.
+    On CPUs where int8 products saturate, Q/DQ is computed in float32. `session.x64quantprecision` cannot be used for
+    this. It makes a DequantizeLinear invalid that has one scale per column and is not fused into a product, and ONNX
+    Runtime 1.32 does not fuse those that follow int8 activations.
     """
     import onnxruntime
 
@@ -54,7 +55,7 @@ def checking_options() -> onnxruntime.SessionOptions:
 
 
 def products_in_int8(model: Path) -> frozenset[str]:
-    """The names of the products that are of integers in the graph which ONNX Runtime makes of the model."""
+    """The names of the products that multiply integers in the graph that ONNX Runtime has optimised."""
     import onnx
     import onnxruntime
 
@@ -62,7 +63,7 @@ def products_in_int8(model: Path) -> frozenset[str]:
     with tempfile.TemporaryDirectory() as work:
         optimised = Path(work) / "optimised.onnx"
         options.optimized_model_filepath = str(optimised)
-        # With its weights inside, a file of more than 2 GiB could not be written.
+        # Keep the weights outside: a file with more than 2 GiB cannot be written.
         options.add_session_config_entry(f"{WRITTEN_APART}_file_name", "weights")
         options.add_session_config_entry(f"{WRITTEN_APART}_min_size_in_bytes", "1024")
         onnxruntime.InferenceSession(model, options, providers=[CPU.provider])

@@ -1,9 +1,11 @@
-"""A session of ONNX Runtime on a GPU, which is opened only when it is seen to run there.
+"""Opens sessions of ONNX Runtime on a GPU, and checks that they really run there.
 
-ONNX Runtime falls back to the CPU in four ways. A provider that cannot be loaded is left out; Python makes the session
-again with other providers when one raises, and once more when a run fails; and a node that the provider has no kernel
-for goes to the CPU. The second and third are switched off, the first is seen in the session's list of providers, the
-last in a profile of one run.
+ONNX Runtime falls back to the CPU in four ways:
+
+1. It leaves out a provider that cannot be loaded. The session's list of providers shows this.
+2. Its Python code opens the session again with other providers if one raises. This is switched off.
+3. It does the same if a run fails. This is switched off too.
+4. It puts a node on the CPU if the provider has no kernel for it. A profile of one run shows this.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from paraexport.errors import MissingError
 from paraexport.model.spec import INPUT
 from paraexport.system.files import cache_folder, sha256_of
 from paraexport.targets.ort import available
-from paraexport.targets.ort.placement import placed_in, require_on
+from paraexport.targets.ort.placement import read_placement, require_on
 from paraexport.targets.ort.provider import Provider
 from paraexport.targets.target import Workload
 from paraexport.targets.trt.device import find_device
@@ -32,76 +34,77 @@ if TYPE_CHECKING:
 
 NO_FALLBACK = "session.disable_cpu_ep_fallback"
 TF32 = "NVIDIA_TF32_OVERRIDE"
-"""0 keeps NVIDIA's libraries from TF32, whatever a program asks of them."""
+"""0 switches TF32 off in NVIDIA's libraries, even if a program asks for it."""
 
 
 def open_session(provider: Provider, model: Path, workload: Workload) -> onnxruntime.InferenceSession:
-    """A session of the model that was seen to run on the provider alone.
+    """A session of the model. One run has shown that the provider computes all of it.
 
     Raises:
-        MissingError: it cannot be opened there, or ONNX Runtime runs some of it elsewhere.
+        MissingError: the session cannot be opened there, or ONNX Runtime runs some nodes elsewhere.
     """
     if provider.compiles:
-        # These providers have no option for it, and an engine must run as it was built: so for the whole process.
+        # These providers have no option for TF32. Set it for the whole process: an engine must run as it was built.
         os.environ.setdefault(TF32, "0")
     available.preload(provider)
     with tempfile.TemporaryDirectory() as work:
-        session = created(provider, model, workload, Path(work))
-        if (got := session.get_providers())[0] != provider.provider:
-            raise refused(provider, f"a session on {', '.join(got)}")
+        session = create_session(provider, model, workload, Path(work))
+        if (providers := session.get_providers())[0] != provider.provider:
+            raise not_opened(provider, f"a session on {', '.join(providers)}")
         session.run(None, {INPUT: np.zeros((1, *workload.image), np.float32)})
-        require_on(provider, placed_in(Path(session.end_profiling())))
+        require_on(provider, read_placement(Path(session.end_profiling())))
     return session
 
 
-def created(provider: Provider, model: Path, workload: Workload, work: Path) -> onnxruntime.InferenceSession:
+def create_session(provider: Provider, model: Path, workload: Workload, work: Path) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_profiling, options.profile_file_prefix = True, str(work / "profile")
     if provider.compiles:
-        # All of it goes into one engine, shapes too: then ONNX Runtime itself can refuse the CPU. TensorRT optimises.
+        # The whole graph goes into one engine, so ONNX Runtime itself can refuse the CPU. TensorRT does the optimising.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry(NO_FALLBACK, "1")
     cache = work
     if provider.compiles:
-        with contextlib.suppress(OSError):  # nothing is kept where the folder cannot be written
+        with contextlib.suppress(OSError):  # nothing is cached if the folder cannot be written
             cache = engine_folder(provider, model, workload)
     settings = dict(provider.options(workload, cache))
     try:
-        chosen = None
+        providers = None
         if provider.plugin:
             options.add_provider_for_devices(available.plugin_devices(provider)[:1], settings)
         else:
-            chosen = [(provider.provider, settings)]
+            providers = [(provider.provider, settings)]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the provider is not there: an error below
-            return onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=False)
+            warnings.simplefilter("ignore")  # it warns of a missing provider, which is an error in `open_session`
+            return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=False)
     except Exception as error:  # ONNX Runtime raises whatever the provider does
-        raise refused(provider, available.one_line(error)) from error
+        raise not_opened(provider, available.one_line(error)) from error
 
 
-def refused(provider: Provider, got: str) -> MissingError:
+def not_opened(provider: Provider, got: str) -> MissingError:
     return MissingError(
         "ONNX Runtime did not open the model on the GPU",
         where=f"target {provider.name}",
         expected=f"a session on {provider.provider}",
         got=got,
-        remedy="paraexport doctor tells what is missing; --target onnxruntime is for the CPU",
+        remedy="run `paraexport doctor` to see what is missing, or use --target onnxruntime on the CPU",
     )
 
 
 def engine_folder(provider: Provider, model: Path, workload: Workload) -> Path:
-    """Where the provider keeps engines of this model, here, only.
+    """The folder in which the provider caches engines of exactly this model on this machine.
 
-    The provider names a cached engine after the graph alone: other weights in the same graph would get its answers.
+    The provider names a cached engine after the graph alone. In a shared folder, a model with other weights in the same
+    graph would get the wrong engine.
     """
     files = [model, *model.parent.glob(f"{model.name}.data")]
     versions = [available.version_of(name) for name in ("onnxruntime", *provider.preload, provider.plugin) if name]
     settings = [workload.image, workload.max_batch, workload.precision, os.environ.get(TF32)]
-    parts = [provider.name, *settings, find_device(), *versions, *map(sha256_of, files)]
-    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    facts = [provider.name, *settings, find_device(), *versions, *map(sha256_of, files)]
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     folder = cache_folder("onnxruntime") / f"{provider.name}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

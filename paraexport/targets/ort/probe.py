@@ -1,7 +1,7 @@
-"""Any values of a graph by name, for some images: the graph in ONNX Runtime, with those values as its outputs.
+"""Computes any named values of a graph: runs it in ONNX Runtime with those values as outputs.
 
-The runtime gets the graph and its weights apart: the weights stay where they are, no file is written, and the limit of
-2 GiB of a protobuf message is never met.
+The runtime gets the graph without its weights, and references to the weights. So the weights are not copied to a file,
+and the 2 GiB limit of a protobuf message does not apply.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 UNSIGNED = {1: np.uint8, 2: np.uint16}
-"""By bytes, of the same size as numbers that NumPy itself does not know, such as bfloat16."""
+"""Size in bytes -> an integer type of this size, for types that NumPy itself lacks, such as bfloat16."""
 
 
 class Probe:
     """float32 [N, C, H, W] -> the values, in the order of their names.
 
-    It holds a copy of all weights until it is closed, which leaving a `with` does.
+    It holds a copy of all weights until it is closed. Use it in a `with`, which closes it.
     """
 
     def __init__(
         self, names: Sequence[str], session: onnxruntime.InferenceSession, weights: Sequence[onnxruntime.OrtValue]
     ) -> None:
-        """`weights` are in memory that the session reads, and does not hold."""
+        """`weights` must be kept here, because the session reads their memory without owning it."""
         self.names, self.session, self.weights = [*names], session, weights
         self.size_bytes = sum(weight.tensor_size_in_bytes() for weight in weights)
 
@@ -51,10 +51,10 @@ class Probe:
 
 
 def open_probe(model: ir.Model, names: Sequence[str], *, optimised: bool = True) -> Probe:
-    """The graph with these outputs; `optimised=False` keeps every value, those of fused nodes too.
+    """Open the graph with these values as outputs. The runtime cannot fuse away a value that is an output.
 
-    Asking for a value keeps it from being fused away, whatever else the runtime does to the graph. The weights of
-    `model` must stay as they are while the probe is in use.
+    `optimised=False` switches all optimisations off, so that each node runs as written. Do not change the weights of
+    `model` while the probe is open.
     """
     import onnxruntime
 
@@ -78,7 +78,7 @@ def open_probe(model: ir.Model, names: Sequence[str], *, optimised: bool = True)
 def open_in_memory(
     proto: onnx.ModelProto, weights: Mapping[str, ir.TensorProtocol], options: onnxruntime.SessionOptions
 ) -> tuple[onnxruntime.InferenceSession, list[onnxruntime.OrtValue]]:
-    """(a session on the CPU, the weights, which must live as long as it does)."""
+    """(a session on the CPU, its weights). The weights must live as long as the session."""
     import onnxruntime
 
     held = [on_cpu(tensor) for tensor in weights.values()]
@@ -88,7 +88,7 @@ def open_in_memory(
 
 
 def on_cpu(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:
-    """The memory of the tensor itself, or a copy where its numbers are not in order or not aligned."""
+    """The memory of the tensor itself, or a copy if its numbers are not contiguous or not aligned."""
     import onnxruntime
 
     array = np.require(tensor.numpy(), requirements=["C", "A"])
@@ -99,24 +99,24 @@ def on_cpu(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:
 
 
 def write_out_products(graph: onnx.GraphProto) -> None:
-    """Products of integers as the products of float32 that they stand for, each output under its name.
+    """Replace integer products by dequantised float32 products, with the same output names.
 
-    ONNX Runtime has exact kernels for them on every CPU, but takes them only as one of its optimisations.
+    ONNX Runtime has exact integer kernels on every CPU, but only uses them as one of its optimisations.
     """
     nodes = [*graph.node]
     del graph.node[:]
     for node in nodes:
-        graph.node.extend(written_out(node) if node.op_type == "MatMulIntegerToFloat" else [node])
+        graph.node.extend(write_out_product(node) if node.op_type == "MatMulIntegerToFloat" else [node])
 
 
-def written_out(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def write_out_product(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     (output,) = node.output
     left, right, left_scale, right_scale, *others = node.input
     left_zero, right_zero, bias = (*others, "", "", "")[:3]
     factors, product = [f"{output}/left", f"{output}/right"], f"{output}/product" if bias else output
-    made = [
+    nodes = [
         onnx.helper.make_node("DequantizeLinear", [left, left_scale, left_zero], factors[:1], axis=-1),
         onnx.helper.make_node("DequantizeLinear", [right, right_scale, right_zero], factors[1:], axis=-1),
         onnx.helper.make_node("MatMul", factors, [product]),
     ]
-    return [*made, onnx.helper.make_node("Add", [product, bias], [output])] if bias else made
+    return [*nodes, onnx.helper.make_node("Add", [product, bias], [output])] if bias else nodes

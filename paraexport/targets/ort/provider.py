@@ -1,7 +1,7 @@
-"""What differs between ONNX Runtime's execution providers; everything else of `targets.ort` is the same for all.
+"""Lists the differences between ONNX Runtime's execution providers. All other code in `targets.ort` is shared.
 
-What each option does: https://onnxruntime.ai/docs/execution-providers, and for TensorRT-RTX
-https://nvidia.github.io/TensorRT-RTX-EP-ABI. `tests/targets/api` lists the names that the libraries themselves know.
+The options are documented at https://onnxruntime.ai/docs/execution-providers, and for TensorRT-RTX at
+https://nvidia.github.io/TensorRT-RTX-EP-ABI. `tests/targets/api` lists the names that the libraries themselves accept.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ Options = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Provider:
-    """One execution provider: what it is called, what it wants, and what graph it is given."""
+    """One execution provider: its names, its needs, its options, and the dialect of its graphs."""
 
     name: str
-    """Of the target: `onnxruntime-cuda`."""
+    """The name of the target, `onnxruntime-cuda`."""
     provider: str
-    """`CUDAExecutionProvider`."""
+    """The name in ONNX Runtime, `CUDAExecutionProvider`."""
     dialect: Dialect
     remedy: str
     """How to install it."""
     options: Callable[[Workload, Path], Options] = lambda workload, cache: {}  # noqa: ARG005
-    """(workload, a folder for this very model) -> the provider's options."""
+    """(workload, cache folder of this model) -> the provider's options."""
     library: str = ""
-    """Of the wheel, that holds it: `onnxruntime_providers_cuda`; empty where it is in ONNX Runtime or in a plugin."""
+    """Its library in the wheel, `onnxruntime_providers_cuda`; empty if it is in ONNX Runtime itself or in a plugin."""
     plugin: str = ""
-    """The Python package that brings it as a plugin."""
+    """The Python package with the plugin; empty if it is no plugin."""
     preload: tuple[str, ...] = ()
-    """Python packages that load the shared libraries which it links."""
+    """Python packages that load the shared libraries that it links."""
     compiles: bool = False
-    """It makes one engine of the whole graph, and does its own optimising."""
+    """It compiles the whole graph to one engine, and does its own optimising."""
 
     @property
     def on_gpu(self) -> bool:
@@ -49,7 +49,7 @@ def cuda_options(workload: Workload, cache: Path) -> Options:  # noqa: ARG001 (o
 
 
 def tensorrt_options(workload: Workload, cache: Path) -> Options:
-    # The Python binding reads these options itself, and takes "True" or "False" alone: "1" is an error.
+    # The Python binding parses these options itself. It accepts only "True" or "False"; "1" is an error.
     caches = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(cache)}
     timings = {"trt_timing_cache_enable": "True", "trt_timing_cache_path": str(cache)}
     integers = {"trt_int8_enable": "True"} if workload.precision == "int8" else {}
@@ -61,10 +61,10 @@ def rtx_options(workload: Workload, cache: Path) -> Options:
 
 
 def profile(prefix: str, workload: Workload) -> Options:
-    """The batches that the engine takes. Without it TensorRT builds another engine whenever a batch is new."""
-    sizes = {"min": 1, "opt": min(OPTIMUM, workload.max_batch), "max": workload.max_batch}
-    shapes = {which: "x".join(map(str, (batch, *workload.image))) for which, batch in sizes.items()}
-    return {f"{prefix}_profile_{which}_shapes": f"{INPUT}:{shape}" for which, shape in shapes.items()}
+    """The batch sizes that the engine accepts. Without them TensorRT builds an engine again for each new size."""
+    batches = {"min": 1, "opt": min(OPTIMUM, workload.max_batch), "max": workload.max_batch}
+    shapes = {end: "x".join(map(str, (batch, *workload.image))) for end, batch in batches.items()}
+    return {f"{prefix}_profile_{end}_shapes": f"{INPUT}:{shape}" for end, shape in shapes.items()}
 
 
 CPU = Provider(
@@ -81,19 +81,20 @@ CPU = Provider(
 CUDA = Provider(
     name="onnxruntime-cuda",
     provider="CUDAExecutionProvider",
-    # Its only product of integers is MatMulInteger of int8 and int8; Q/DQ stay around a product in float32.
+    # Its only integer product is MatMulInteger of int8 and int8. With Q/DQ, the product itself runs in float32.
     dialect=Dialect(signed=True, refuses={"int8": "ONNX Runtime's CUDA provider multiplies Q/DQ in float32"}),
     remedy="pip install 'paraexport[gpu]'",
     options=cuda_options,
     library="onnxruntime_providers_cuda",
 )
 WEAKLY_TYPED = (
-    "ONNX Runtime's TensorRT provider builds weakly typed networks, in which TensorRT picks each layer's type"
+    "ONNX Runtime's TensorRT provider builds weakly typed networks, in which TensorRT chooses each layer's type"
 )
 TENSORRT = Provider(
     name="onnxruntime-tensorrt",
     provider="TensorrtExecutionProvider",
-    # It leaves `Attention` not decomposable, which then does not compile in float32: opset 20 has none.
+    # Opset 20, which has no `Attention`: this provider does not let TensorRT decompose the node, and then TensorRT
+    # cannot compile it in float32.
     dialect=Dialect(signed=True, opset=20, refuses=dict.fromkeys(("fp16", "bf16"), WEAKLY_TYPED)),
     remedy="pip install 'paraexport[gpu]', and TensorRT 10",
     options=tensorrt_options,
@@ -110,4 +111,4 @@ RTX = Provider(
     plugin="onnxruntime_ep_nv_tensorrt_rtx",
     compiles=True,
 )
-PROVIDERS = {one.name: one for one in (CPU, CUDA, TENSORRT, RTX)}
+PROVIDERS = {provider.name: provider for provider in (CPU, CUDA, TENSORRT, RTX)}

@@ -1,4 +1,4 @@
-"""ONNX Runtime as targets, one for each execution provider; see `docs/onnxruntime.md`."""
+"""Makes each execution provider of ONNX Runtime a target; see `docs/onnxruntime.md`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.ort import available, cpu, gpu
 from paraexport.targets.ort.provider import Provider
 from paraexport.targets.ort.saturation import saturates
-from paraexport.targets.target import UNTOLD, Availability, Dialect, Workload
+from paraexport.targets.target import NOT_REPORTED, Availability, Dialect, Workload
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """One of them, by its provider."""
+    """The target of one provider."""
 
     provider: Provider
 
@@ -41,17 +41,17 @@ class OnnxRuntime:
     def open_session(self, folder: Folder, workload: Workload) -> OnnxRuntimeSession:
         return OnnxRuntimeSession(self.provider, folder.at(MODEL), workload)
 
-    def low_products(self, folder: Folder) -> frozenset[str] | str:
-        # TensorRT's engine is inside the provider, which tells nothing of it.
-        return UNTOLD if self.provider.on_gpu else cpu.products_in_int8(folder.at(MODEL))
+    def int8_products(self, folder: Folder) -> frozenset[str] | str:
+        # The provider hides TensorRT's engine.
+        return NOT_REPORTED if self.provider.on_gpu else cpu.products_in_int8(folder.at(MODEL))
 
     def slow_int8(self) -> str:
         slow = not self.provider.on_gpu and saturates()
-        return "int8 runs at half its speed, since the CPU has no VNNI" if slow else ""
+        return "int8 runs at half its speed, because the CPU has no VNNI" if slow else ""
 
 
 class OnnxRuntimeSession:
-    """One InferenceSession; its `run` may be called from many threads at once."""
+    """One InferenceSession; many threads may call it at once."""
 
     def __init__(self, provider: Provider, model: Path, workload: Workload) -> None:
         self.provider = provider
@@ -59,7 +59,7 @@ class OnnxRuntimeSession:
             self.session = gpu.open_session(provider, model, workload)
         else:
             self.session = cpu.open_session(model, workload.threads)
-        self.inputs, self.outputs = tensors(self.session.get_inputs()), tensors(self.session.get_outputs())
+        self.inputs, self.outputs = tensor_infos(self.session.get_inputs()), tensor_infos(self.session.get_outputs())
         self.input, self.output = self.inputs[0].name, self.outputs[0].name
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,15 +67,15 @@ class OnnxRuntimeSession:
         return np.asarray(logits, np.float32)
 
 
-def tensors(values: Sequence[onnxruntime.NodeArg]) -> tuple[TensorInfo, ...]:
-    """What the model says of its inputs or outputs; a free axis has its name, or "?"."""
+def tensor_infos(values: Sequence[onnxruntime.NodeArg]) -> tuple[TensorInfo, ...]:
+    """Names, types and shapes of inputs or outputs; a free axis has its name, or "?"."""
     return tuple(
         TensorInfo(value.name, dtype_of(value.type), tuple("?" if size is None else size for size in value.shape or ()))
         for value in values
     )
 
 
-def dtype_of(kind: str) -> str:
+def dtype_of(tensor_type: str) -> str:
     """`tensor(float)` -> `float32`."""
-    name = kind.removeprefix("tensor(").removesuffix(")")
+    name = tensor_type.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(name, name)

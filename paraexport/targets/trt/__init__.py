@@ -1,1 +1,1 @@
-"""TensorRT and TensorRT-RTX: one implementation for both, `flavour.py` holding what differs between them."""
+"""Compiles and runs engines of TensorRT and TensorRT-RTX. `flavour.py` holds the differences between the two."""

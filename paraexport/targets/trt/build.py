@@ -1,30 +1,30 @@
-"""model.onnx -> model.engine, and engine.json, which says what it is."""
+"""Compiles model.onnx to model.engine, and describes it in engine.json."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from paraexport.errors import EngineError, MissingError
 from paraexport.system.files import cache_folder
+from paraexport.targets.cached_file import write_cached
 from paraexport.targets.compilation import EngineInfo, EngineOptions, Inspection
 from paraexport.targets.profiles import Profile, settle
 from paraexport.targets.trt import info
-from paraexport.targets.trt import plan as listing
+from paraexport.targets.trt import plan as plan_listing
 from paraexport.targets.trt.device import Device, find_device
 from paraexport.targets.trt.flavour import Flavour
-from paraexport.targets.trt.loaded import unreadable
-from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver, started
+from paraexport.targets.trt.loaded import unreadable_engine
+from paraexport.targets.trt.logger import logger_of, new_monitor, old_driver_error, start
 from paraexport.targets.trt.network import parse
 from paraexport.targets.trt.stoppable import stoppable
 from paraexport.timing.clock import Progress
 
 MIB = 2**20
-NO_LAYERS = "the engine inspector tells of no layers, or in another form than its documents"
+NO_LAYERS = "the engine inspector reports no layers, or not in the documented form"
 
 
 def compile_model(
@@ -38,8 +38,8 @@ def compile_model(
     """
     trt = flavour.load()
     logger, monitor = logger_of(trt), new_monitor(trt, progress)
-    logger.start()
-    builder = started(trt.Builder, logger)
+    logger.clear()
+    builder = start(trt.Builder, logger)
     network = parse(flavour, trt, builder, logger, folder / "model.onnx")
     profiles = settle(wanted.profiles, max_batch)
     config = builder.create_builder_config()
@@ -53,12 +53,12 @@ def compile_model(
     if monitor.raised is not None:
         raise monitor.raised
     if plan is None:
-        raise failure(flavour, logger.told(), wanted, max_batch)
+        raise failure(flavour, logger.error_text(), wanted, max_batch)
     content = memoryview(plan)  # no copy: it is as large as the weights
     (folder / info.ENGINE).write_bytes(content)
     if cache is not None:
-        keep_timing_cache(config, cache)
-    told = EngineInfo(
+        write_cached(cache, config.get_timing_cache().serialize())
+    engine_info = EngineInfo(
         runtime=flavour.title,
         version=str(trt.__version__),
         built_for=built_for(flavour, wanted, device),
@@ -66,34 +66,40 @@ def compile_model(
         profiles=profiles,
         options=wanted,
         network_layers=network.num_layers,
-        products=dict(listing.products(content, len(profiles))),
-        fused_attention=listing.fuses_attention(content),
+        products=dict(plan_listing.products(content, len(profiles))),
+        fused_attention=plan_listing.fuses_attention(content),
         size_bytes=content.nbytes,
         inspection=None,
         not_inspected="",
         warnings=tuple(dict.fromkeys(logger.warnings)),
     )
-    if found := "; ".join(info.obstacles(told, told.version, device, flavour.unusable(trt, device))):
-        told = dataclasses.replace(told, not_inspected=found)
+    unusable = flavour.unusable(trt, device)
+    if obstacles := "; ".join(info.obstacles(engine_info, engine_info.version, device, unusable)):
+        engine_info = dataclasses.replace(engine_info, not_inspected=obstacles)
     else:
-        found_inside = look_inside(trt, plan)
-        untold = () if found_inside.layers else (NO_LAYERS,)
-        told = dataclasses.replace(told, inspection=found_inside, warnings=(*told.warnings, *untold))
-    info.write(folder, told)
-    return told
+        inspection = inspect_plan(trt, plan)
+        warnings = engine_info.warnings if inspection.layers else (*engine_info.warnings, NO_LAYERS)
+        engine_info = dataclasses.replace(engine_info, inspection=inspection, warnings=warnings)
+    info.write(folder, engine_info)
+    return engine_info
 
 
 def set_profiles(builder: Any, config: Any, network: Any, profiles: Sequence[Profile]) -> None:
     images = network.get_input(0)
-    for one in profiles:
+    for batch_range in profiles:
         profile = builder.create_optimization_profile()
-        profile.set_shape(images.name, *((size, *tuple(images.shape)[1:]) for size in (one.min, one.opt, one.max)))
+        batches = (batch_range.min, batch_range.opt, batch_range.max)
+        profile.set_shape(images.name, *((batch, *tuple(images.shape)[1:]) for batch in batches))
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError("TensorRT refuses the profile", where="--profile", got=one)
+            remedy = "change the --profile, or leave it out"
+            raise EngineError("TensorRT refuses the profile", where="--profile", got=batch_range, remedy=remedy)
 
 
 def set_options(flavour: Flavour, trt: Any, config: Any, wanted: EngineOptions) -> None:
-    """Only what was asked for is set: the rest stays as TensorRT has it, but for TF32, which float32 does not mean."""
+    """Set the options that were given, and leave the others at TensorRT's defaults.
+
+    TF32 is the exception: it is switched off by default, because float32 does not mean TF32.
+    """
     if wanted.version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if wanted.stripped:
@@ -121,22 +127,22 @@ def built_for(flavour: Flavour, wanted: EngineOptions, device: Device | str) -> 
     return (device.compute_capability,) if isinstance(device, Device) else ()
 
 
-def look_inside(trt: Any, plan: Any) -> Inspection:
+def inspect_plan(trt: Any, plan: Any) -> Inspection:
     logger = logger_of(trt)
-    runtime = started(trt.Runtime, logger)
+    runtime = start(trt.Runtime, logger)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise unreadable(info.ENGINE, logger.told())
+        raise unreadable_engine(info.ENGINE, logger.error_text())
     return info.inspect(trt, engine)
 
 
-def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) -> EngineError | MissingError:
-    """What TensorRT said last, and what can be done about it."""
-    if old := old_driver(said, "model.onnx"):
-        return old
-    low = said.lower()
+def failure(flavour: Flavour, message: str, wanted: EngineOptions, max_batch: int) -> EngineError | MissingError:
+    """The error for TensorRT's last messages, with a remedy."""
+    if error := old_driver_error(message, "model.onnx"):
+        return error
+    low = message.lower()
     if "turing" in low or "sm75" in low:
-        remedy = "leave compute capability 7.5 out: it has no float32 products there, and every graph of ours has some"
+        remedy = "leave out compute capability 7.5: TensorRT has no float32 products there, and every graph has some"
     elif "bad_alloc" in low:
         remedy = "free memory of this machine, or build with --layout stacked, or fewer of --branches"
     elif ("workspace" in low or "memory" in low) and wanted.workspace_mib is not None:
@@ -147,32 +153,26 @@ def failure(flavour: Flavour, said: str, wanted: EngineOptions, max_batch: int) 
         remedy = "version_compatible needs the lean runtime: pip install tensorrt-lean, or leave it out"
     else:
         remedy = "build with another --layout or --precision, and please report the message"
-    return EngineError(f"{flavour.title} cannot compile the graph", where="model.onnx", got=said[:600], remedy=remedy)
+    what, got = f"{flavour.title} cannot compile the graph", message[:600]
+    return EngineError(what, where="model.onnx", got=got, remedy=remedy)
 
 
 def open_timing_cache(
     flavour: Flavour, trt: Any, config: Any, wanted: EngineOptions, device: Device | str
 ) -> Path | None:
-    """What was timed before on this kind of GPU by this version, and where to keep it; None where nothing is timed."""
+    """Load the times that this version measured before on this kind of GPU; returns the file to write them to.
+
+    None if nothing is timed.
+    """
     if "timing_cache" not in flavour.options or not wanted.timing_cache or isinstance(device, str):
         return None
     name = "".join(letter if letter.isalnum() else "-" for letter in f"{device.name}-{trt.__version__}")
     file = cache_folder("timing") / f"{name}.cache"
-    kept: list[bytes] = []
+    cached: list[bytes] = []
     with contextlib.suppress(OSError):
-        kept = [file.read_bytes()]
-    for content in (*kept, b""):  # a new one where that which was kept is damaged, or of another driver
+        cached = [file.read_bytes()]
+    for content in (*cached, b""):  # start a new cache if the old one is damaged, or of another driver
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
             return file
     return None
-
-
-def keep_timing_cache(config: Any, file: Path) -> None:
-    """Written beside and renamed, so that builds at the same time do no harm; left out where that is not possible."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=file.parent) as beside:
-            part = Path(beside) / file.name
-            part.write_bytes(config.get_timing_cache().serialize())
-            part.replace(file)

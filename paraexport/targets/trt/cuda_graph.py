@@ -1,4 +1,4 @@
-"""What goes onto a stream, recorded once as a CUDA graph and launched as one thing from then on.
+"""Records the work on a stream once as a CUDA graph, and then launches it with one call.
 
 CUDA driver API, "Stream Management" and "Graph Management": https://docs.nvidia.com/cuda/cuda-driver-api
 """
@@ -11,14 +11,15 @@ from collections.abc import Callable
 from paraexport.targets.trt.device import Driver
 
 THREAD_LOCAL = 1
-"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may do meanwhile what cannot be recorded, such as allocating."""
+"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may still make calls that cannot be recorded,
+such as allocations."""
 
 
 class CudaGraph:
-    """What `enqueue` puts onto the stream; nothing of it has run when this is made.
+    """The work that `enqueue` puts onto the stream. Recording does not run it.
 
     Raises:
-        MissingError: the driver refuses to record it. The stream can be used as before.
+        MissingError: the driver refuses to record it. The stream remains usable.
     """
 
     def __init__(self, driver: Driver, stream: ctypes.c_void_p, enqueue: Callable[[], None]) -> None:
@@ -28,7 +29,7 @@ class CudaGraph:
         try:
             enqueue()
         except BaseException:
-            # Whatever was wrong, the stream must stop recording; that this fails as well tells nothing new.
+            # The stream must stop recording. Ignore errors here: the first error is the one to report.
             driver.library.cuStreamEndCapture(stream, ctypes.byref(graph))
             if graph:
                 driver.library.cuGraphDestroy(graph)
@@ -40,7 +41,7 @@ class CudaGraph:
             driver.library.cuGraphDestroy(graph)
 
     def launch(self) -> None:
-        """Put all of it onto the stream."""
+        """Put all recorded work onto the stream."""
         self.driver.call("cuGraphLaunch", self.executable, self.stream)
 
     def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""The NVIDIA GPU of this machine, through the driver's own library: no CUDA toolkit is needed to ask.
+"""Finds the NVIDIA GPU of this machine through the driver's own library, without a CUDA toolkit.
 
 CUDA driver API: https://docs.nvidia.com/cuda/cuda-driver-api
 """
@@ -14,9 +14,9 @@ from paraexport.errors import MissingError
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 OUT_OF_MEMORY, NO_DEVICE = 2, 100
 OF_THE_DRIVER = frozenset({34, 209, 222, 803, 804})
-"""It is a stub, does not fit its kernel module, or is too old for a program or for the GPU."""
+"""Errors of the driver itself: it is a stub, does not match its kernel module, or is too old."""
 UPDATE = "update the driver"
-LOOK = "start the program again; if it comes back, nvidia-smi and the system's log tell what the GPU is at"
+RESTART = "start the program again; if the error returns, look at nvidia-smi and at the system's log"
 MAJOR, MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR."""
 
@@ -29,14 +29,14 @@ class Device:
     compute_capability: str
     """`8.9`."""
     driver: str
-    """The newest CUDA that the driver knows, `13.0`."""
+    """The newest CUDA version that the driver supports, `13.0`."""
 
     def __str__(self) -> str:
         return f"{self.name}, compute capability {self.compute_capability}, driver for CUDA {self.driver}"
 
 
 def find_device() -> Device | str:
-    """The GPU, or one clause on why there is none."""
+    """The GPU, or why there is none, as one clause."""
     try:
         return Driver().describe()
     except MissingError as error:
@@ -44,7 +44,7 @@ def find_device() -> Device | str:
 
 
 class Driver:
-    """The driver's library, initialised; every call that fails raises.
+    """The initialised library of the driver. A call that fails raises a `MissingError`.
 
     Raises:
         MissingError: there is no driver, or no GPU that it can use.
@@ -54,12 +54,13 @@ class Driver:
         try:
             self.library = ctypes.CDLL(LIBRARY)
         except OSError:
-            raise MissingError("there is no NVIDIA driver here", remedy="install one, or run where a GPU is") from None
+            remedy = "install one, or use a machine with an NVIDIA GPU"
+            raise MissingError("there is no NVIDIA driver here", remedy=remedy) from None
         self.call("cuInit", 0)
         count = ctypes.c_int()
         self.call("cuDeviceGetCount", ctypes.byref(count))
         if not count.value:
-            raise MissingError("the NVIDIA driver finds no GPU", remedy="is CUDA_VISIBLE_DEVICES empty?")
+            raise MissingError("the NVIDIA driver finds no GPU", remedy="check CUDA_VISIBLE_DEVICES")
 
     def call(self, name: str, *arguments: object) -> None:
         function = getattr(self.library, name, None)
@@ -67,15 +68,16 @@ class Driver:
             raise MissingError("the NVIDIA driver is too old", where=name, got="it has no such function", remedy=UPDATE)
         code = function(*arguments)
         if code == NO_DEVICE:
-            raise MissingError("the NVIDIA driver finds no GPU", remedy="is CUDA_VISIBLE_DEVICES empty?")
+            raise MissingError("the NVIDIA driver finds no GPU", remedy="check CUDA_VISIBLE_DEVICES")
         if code == OUT_OF_MEMORY:
-            raise MissingError("the GPU has no memory left", where=name, remedy="free some, or build --max-batch lower")
+            remedy = "free some, or build with a lower --max-batch"
+            raise MissingError("the GPU has no memory left", where=name, remedy=remedy)
         if code:
-            remedy = UPDATE if code in OF_THE_DRIVER else LOOK
+            remedy = UPDATE if code in OF_THE_DRIVER else RESTART
             raise MissingError(f"the NVIDIA driver fails with {self.error(code)}", where=name, remedy=remedy)
 
     def error(self, code: int) -> str:
-        """`CUDA_ERROR_ILLEGAL_ADDRESS (700)`, or the number alone where the driver does not know it."""
+        """`CUDA_ERROR_ILLEGAL_ADDRESS (700)`, or only the number if the driver does not know it."""
         name = ctypes.c_char_p()
         self.library.cuGetErrorName(code, ctypes.byref(name))
         return f"{name.value.decode()} ({code})" if name.value else f"error {code}"
@@ -95,7 +97,7 @@ class Driver:
 
 
 def retain_primary(driver: Driver) -> ctypes.c_void_p:
-    """The context that the CUDA runtime inside TensorRT uses as well, from now on this thread's current one."""
+    """Make the primary context current in this thread. The CUDA runtime inside TensorRT uses it too."""
     device, context = ctypes.c_int(), ctypes.c_void_p()
     driver.call("cuDeviceGet", ctypes.byref(device), 0)
     driver.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)

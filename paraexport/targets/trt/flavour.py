@@ -1,6 +1,6 @@
-"""What differs between TensorRT 10.x, 11.x and TensorRT-RTX; everything else of `targets.trt` is the same for all.
+"""Holds the differences between TensorRT 10.x, 11.x and TensorRT-RTX. All other code in `targets.trt` is shared.
 
-Between 10 and 11 it is one thing here: STRONGLY_TYPED is bit 1 in one and bit 0 in the other, so that flags are built
+Versions 10 and 11 differ in one thing only: STRONGLY_TYPED is bit 1 in one and bit 0 in the other. So flags are built
 from the enumeration, `1 << int(...)`.
 """
 
@@ -20,20 +20,21 @@ from paraexport.targets.trt.device import Device, find_device
 
 @dataclass(frozen=True)
 class Flavour:
-    """One of the two products: its Python module, and what it can do."""
+    """One of the two products: its Python module and its abilities."""
 
     name: str
-    """Of the target: `tensorrt-rtx`."""
+    """The name of the target, `tensorrt-rtx`."""
     title: str
     module: str
     oldest: str
-    """The first version that takes our graphs."""
+    """The first version that accepts our graphs."""
     remedy: str
     """How to install it."""
     ahead_of_time: bool
-    """It compiles with neither GPU nor driver, for any GPU, and finishes kernels where they run; else for one GPU."""
+    """It compiles for any GPU, without GPU or driver, and finishes kernels when they run. Otherwise it needs a GPU, and
+    compiles for that one."""
     options: frozenset[str]
-    """The fields of `EngineOptions` that it takes."""
+    """The fields of `EngineOptions` that it accepts."""
 
     @property
     def installed(self) -> bool:
@@ -45,13 +46,13 @@ class Flavour:
         Raises:
             MissingError: it is not installed, is broken, or too old.
         """
-        here = self.library()
-        if here.version is None:
-            raise MissingError(here.missing, where=f"target {self.name}", remedy=here.remedy)
+        library = self.library()
+        if library.version is None:
+            raise MissingError(library.missing, where=f"target {self.name}", remedy=library.remedy)
         return importlib.import_module(self.module)
 
     def library(self) -> Availability:
-        """Whether the library can be used, whatever GPU there is."""
+        """Whether the library can be used; this ignores the GPU."""
         try:
             version = str(importlib.import_module(self.module).__version__)
         except ImportError as error:
@@ -65,38 +66,41 @@ class Flavour:
         return Availability(version)
 
     def availability(self) -> Availability:
-        """Whether it can build here, and if so, why what it builds cannot run here."""
-        found = self.library()
-        if found.version is None or not (reason := self.unusable(importlib.import_module(self.module), find_device())):
-            return found
+        """Whether it can build here; `idle` says why its engines cannot run here."""
+        library = self.library()
+        if library.version is None:
+            return library
+        reason = self.unusable(importlib.import_module(self.module), find_device())
+        if not reason:
+            return library
         if not self.ahead_of_time:
-            return Availability(None, f"{self.title} {found.version} is installed, but {reason}", GPU_REMEDY)
-        return Availability(found.version, idle=reason)
+            return Availability(None, f"{self.title} {library.version} is installed, but {reason}", GPU_REMEDY)
+        return Availability(library.version, idle=reason)
 
     def unusable(self, trt: Any, device: Device | str) -> str:
-        """Why no engine runs on the device, or nothing."""
+        """Why no engine runs on the device; empty if engines run."""
         if isinstance(device, str):
             return device
         if self.ahead_of_time and device.compute_capability not in self.capabilities(trt):
-            return f"{self.title} does not know {device.name}, compute capability {device.compute_capability}"
+            return f"{self.title} does not support {device.name}, compute capability {device.compute_capability}"
         if (cuda := self.needs_cuda()) is not None and release(device.driver) < (cuda,):
             return f"{self.title} is built for CUDA {cuda}, and the GPU is {device}: update the driver"
         return ""
 
     def needs_cuda(self) -> int | None:
-        """The major version of CUDA that the wheel was built for, the oldest that a driver may know.
+        """The major version of CUDA that the wheel was built for. The driver must support it.
 
-        None where the wheel does not tell.
+        None if the wheel's requirements do not show it.
         """
         try:
             needed = importlib.metadata.requires(self.module) or ()
         except importlib.metadata.PackageNotFoundError:
             return None
-        found = (re.match(rf"{self.module}_cu(\d+)\b", one.replace("-", "_")) for one in needed)
-        return next((int(one[1]) for one in found if one), None)
+        matches = (re.match(rf"{self.module}_cu(\d+)\b", package.replace("-", "_")) for package in needed)
+        return next((int(match[1]) for match in matches if match), None)
 
     def capabilities(self, trt: Any) -> dict[str, Any]:
-        """`8.9` -> ComputeCapability.SM89, for each that can be compiled for ahead of time."""
+        """`8.9` -> ComputeCapability.SM89, for each that it can compile for ahead of time."""
         members = trt.ComputeCapability.__members__.items()
         return {f"{name[2:-1]}.{name[-1]}": member for name, member in members if name.startswith("SM")}
 
@@ -104,7 +108,7 @@ class Flavour:
         """`8.9` -> ComputeCapability.SM89.
 
         Raises:
-            EngineError: this version has no such one.
+            EngineError: this version does not compile for it.
         """
         known = self.capabilities(trt)
         if text not in known:
@@ -113,19 +117,19 @@ class Flavour:
                 where="--compute-capability",
                 expected=f"some of {', '.join(known)}",
                 got=text,
-                remedy="other GPUs, such as H100 with 9.0, need --target tensorrt",
+                remedy="choose one of these; other GPUs, such as H100 with 9.0, need --target tensorrt",
             )
         return known[text]
 
     def new_runtime_cache(self, engine: Any) -> Any:
-        """Where all contexts keep the kernels that are finished when they run; None where none are."""
+        """The cache in which all contexts share kernels that are finished when they run; None if none are."""
         return engine.create_runtime_config().create_runtime_cache() if self.ahead_of_time else None
 
     def new_context(self, trt: Any, engine: Any, cache: Any, *, recording: bool) -> Any:
-        """An execution context on memory that it is given, or None where there can be none.
+        """An execution context that uses memory of its caller, or None if TensorRT cannot create one.
 
-        Where kernels are finished when they run it records CUDA graphs itself if it is to, and knows when: the kernels
-        for a shape change after its first runs.
+        If kernels are finished when they run, the kernels for a shape change after its first runs. Then the context
+        itself records CUDA graphs (with `recording`), because it knows when they are final.
         """
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if not self.ahead_of_time:
@@ -138,7 +142,7 @@ class Flavour:
         return engine.create_execution_context(runtime_config)
 
 
-GPU_REMEDY = "an engine is compiled on the kind of GPU that it is to run on: build there, or take --target tensorrt-rtx"
+GPU_REMEDY = "build on the kind of GPU that the engine will run on, or use --target tensorrt-rtx"
 TENSORRT = Flavour(
     name="tensorrt",
     title="TensorRT",
@@ -168,5 +172,5 @@ RTX = Flavour(
 
 def release(version: str) -> tuple[int, ...]:
     """`10.16.1.11` -> (10, 16, 1, 11)."""
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, found[0].split("."))) if found else ()
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, match[0].split("."))) if match else ()

@@ -1,4 +1,4 @@
-"""engine.json: what an engine is, what it became, and what stands against running it here."""
+"""Reads and writes engine.json, and finds the reasons why an engine cannot run here."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ def write(folder: Path, info: EngineInfo) -> None:
 
 
 def read(folder: Folder) -> EngineInfo:
-    """What is said of the engine in `folder`.
+    """The facts of the engine in `folder`.
 
     Raises:
-        BundleError: there is no engine, or nothing is said of it.
+        BundleError: the engine or its engine.json is missing, or engine.json is malformed.
     """
     for name in (ENGINE, INFO):
         if not folder.has(name):
             raise BundleError(
-                "there is no engine", where=folder.path, expected=f"{name} in it", remedy="build it again"
+                "there is no engine", where=folder.path, expected=f"{name} in it", remedy="build the bundle again"
             )
     content = folder.read(INFO)
     try:
         return msgspec.json.decode(content, type=EngineInfo)
     except (ValueError, RecursionError) as error:  # msgspec's own is a ValueError
         where, got = folder.path / INFO, on_one_line(error)
-        raise BundleError("malformed", where=where, got=got, remedy="build it again") from error
+        raise BundleError("malformed", where=where, got=got, remedy="build the bundle again") from error
 
 
 def obstacles(info: EngineInfo, version: str, device: Device | str, unusable: str) -> Iterator[str]:
     """Every reason, as one clause, why the engine cannot run with this version of its runtime on this device.
 
-    `unusable` is why no engine at all runs on the device, or nothing.
+    `unusable` is the reason why no engine at all runs on the device; empty if there is none.
     """
-    other = f"it was compiled by {info.runtime} {info.version}, and {version} is here"
+    versions = f"it was compiled by {info.runtime} {info.version}, and {version} is here"
     if info.options.version_compatible:
         if release(version)[:2] < release(info.version)[:2]:
-            yield f"{other}: it runs on the same and later versions"
+            yield f"{versions}: it runs on the same and later versions"
     elif version != info.version:
-        yield f"{other}: it runs on the very same version alone"
+        yield f"{versions}: it runs only on the same version"
     if unusable:
         yield unusable
     elif isinstance(device, Device) and (reason := unfit(info, device)):
@@ -64,7 +64,7 @@ def obstacles(info: EngineInfo, version: str, device: Device | str, unusable: st
 
 
 def unfit(info: EngineInfo, device: Device) -> str:
-    """Why an engine does not run on a GPU, or nothing."""
+    """Why an engine does not run on a GPU; empty if it runs."""
     here = release(device.compute_capability)
     if info.options.hardware_compatible and here >= AMPERE:
         return ""
@@ -75,26 +75,26 @@ def unfit(info: EngineInfo, device: Device) -> str:
 
 
 def inspect(trt: Any, engine: Any) -> Inspection:
-    """What became of the graph, from a deserialised engine: only where there is a GPU."""
-    told = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return Inspection(read_layers(told), int(engine.num_aux_streams), int(engine.device_memory_size_v2))
+    """The layers and memory of a deserialised engine. This needs a GPU."""
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    return Inspection(read_layers(text), int(engine.num_aux_streams), int(engine.device_memory_size_v2))
 
 
-def read_layers(told: str) -> tuple[EngineLayer, ...]:
-    """The layers in what the inspector tells; none where it is in no form that is known, which harms no engine."""
+def read_layers(text: str) -> tuple[EngineLayer, ...]:
+    """The layers in the inspector's JSON; none if its form is unknown, because the engine works all the same."""
     try:
-        return tuple(layers(json.loads(told, strict=False)))
+        return tuple(layers(json.loads(text, strict=False)))
     except (AttributeError, LookupError, TypeError, ValueError):
         return ()
 
 
-def layers(told: Mapping[str, Any]) -> Iterator[EngineLayer]:
-    """The layers in the inspector's JSON, of an engine built with ProfilingVerbosity.DETAILED.
+def layers(report: Mapping[str, Any]) -> Iterator[EngineLayer]:
+    """The layers in the inspector's report about an engine that was built with ProfilingVerbosity.DETAILED.
 
-    10.x says `Format/Datatype` of a tensor, 11.x `DataType` and `Format` apart (NVIDIA, "Migrating IEngineInspector
+    10.x writes `Format/Datatype` of a tensor, 11.x writes `DataType` and `Format` (NVIDIA, "Migrating IEngineInspector
     Usage from TensorRT 10.x to 11.x").
     """
-    for layer in told["Layers"]:
+    for layer in report["Layers"]:
         if isinstance(layer, str):
             yield EngineLayer(layer, "", (), (), ())
             continue
@@ -109,10 +109,10 @@ def types(tensors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def nodes_in_int8(inspection: Inspection) -> frozenset[str]:
-    """The ONNX nodes of layers that read int8, in every profile; none of an inspection whose layers name no nodes."""
+    """The ONNX nodes in layers that read int8 in every profile; none if the layers do not name their nodes."""
     by_profile: dict[int, set[str]] = {}
     for layer in inspection.layers:
-        found = by_profile.setdefault(in_profile(layer.name)[1], set())
-        if any("int8" in one.lower() for one in layer.inputs):
-            found.update(in_profile(node)[0] for node in layer.nodes)
+        nodes = by_profile.setdefault(in_profile(layer.name)[1], set())
+        if any("int8" in tensor_type.lower() for tensor_type in layer.inputs):
+            nodes.update(in_profile(node)[0] for node in layer.nodes)
     return frozenset(set.intersection(*by_profile.values())) if by_profile else frozenset()

@@ -1,7 +1,7 @@
-"""What TensorRT says while it works: errors and warnings kept as lines, phases passed on as progress.
+"""Collects the messages of TensorRT: errors and warnings as lines, and phases of a build as progress.
 
-A process has one logger while anything of TensorRT lives: later ones are ignored. So this one is made once. (An error
-recorder for each builder would be the documented way; with the bindings of TensorRT-RTX 1.7 it crashes the process.)
+TensorRT ignores a second logger while any of its objects exists. So each process creates one logger. (The documented
+way is an error recorder for each builder, but with the bindings of TensorRT-RTX 1.7 it crashes the process.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_LINES = 200
 
 @functools.cache
 def logger_of(trt: Any) -> Any:
-    """The `ILogger` of this process; `start()` forgets what it has, `told()` is every error since, on one line."""
+    """The `ILogger` of this process. `clear()` forgets its messages; `error_text()` gives all errors since."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -32,43 +32,44 @@ def logger_of(trt: Any) -> Any:
             elif severity == trt.ILogger.WARNING:
                 self.warnings.append(" ".join(message.split()))
 
-        def start(self) -> None:
+        def clear(self) -> None:
             self.errors.clear()
             self.warnings.clear()
 
-        def told(self) -> str:
+        def error_text(self) -> str:
             lines = dict.fromkeys(line for line in self.errors if "checkMacros" not in line)
-            return "; ".join(lines) or "it gave no reason, or gave it to another logger of this process"
+            return "; ".join(lines) or "it gave no reason, or sent it to another logger of this process"
 
     return Logger()
 
 
-def started(kind: Any, logger: Any) -> Any:
-    """`trt.Builder(logger)` or `trt.Runtime(logger)`.
+def start(create: Any, logger: Any) -> Any:
+    """`create(logger)`, with `trt.Builder` or `trt.Runtime` as `create`.
 
     Raises:
         MissingError: TensorRT cannot start here.
     """
     try:
-        return kind(logger)
-    except TypeError as error:  # what the bindings make of a null pointer
-        said = logger.told()
-        other = MissingError("TensorRT cannot start", where="the GPU", got=said[:300], remedy="paraexport doctor")
-        raise old_driver(said, "the GPU") or other from error
+        return create(logger)
+    except TypeError as error:  # the bindings raise this for a null pointer
+        message, remedy = logger.error_text(), "run `paraexport doctor` to see what is missing"
+        other = MissingError("TensorRT cannot start", where="the GPU", got=message[:300], remedy=remedy)
+        raise old_driver_error(message, "the GPU") or other from error
 
 
-def old_driver(said: str, where: object) -> MissingError | None:
-    """What is wrong, where TensorRT says that it is the driver."""
-    if "driver" not in said.lower():
+def old_driver_error(message: str, where: object) -> MissingError | None:
+    """The error for an old driver, if TensorRT's message blames the driver."""
+    if "driver" not in message.lower():
         return None
-    remedy = "update the driver: the CUDA that TensorRT was built with must not be newer than the driver's"
-    return MissingError("the NVIDIA driver is too old", where=where, got=said[:300], remedy=remedy)
+    remedy = "update the driver: it must support the CUDA version that TensorRT was built with"
+    return MissingError("the NVIDIA driver is too old", where=where, got=message[:300], remedy=remedy)
 
 
 def new_monitor(trt: Any, progress: Progress) -> Any:
-    """An `IProgressMonitor`: `progress` is told of each phase of the build, though not of the phases within.
+    """An `IProgressMonitor` that passes each phase of the build to `progress`, but not the phases inside of it.
 
-    What `progress` raises stops the build; it is kept in `raised`, since TensorRT would lose it. So does `stop()`.
+    An exception from `progress` stops the build. It is stored in `raised`, because TensorRT would lose it. `stop()`
+    stops the build too.
     """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
@@ -82,7 +83,7 @@ def new_monitor(trt: Any, progress: Progress) -> Any:
             if parent is None:
                 self.whole = phase
             elif parent == self.whole and self.raised is None:
-                self.tell(f"engine: {phase[:1].lower()}{phase[1:]}")
+                self.report(f"engine: {phase[:1].lower()}{phase[1:]}")
 
         def phase_finish(self, phase: str) -> None:
             pass
@@ -93,9 +94,9 @@ def new_monitor(trt: Any, progress: Progress) -> Any:
         def stop(self) -> None:
             self.stopped = True
 
-        def tell(self, words: str) -> None:
+        def report(self, phase: str) -> None:
             try:
-                progress(words)
+                progress(phase)
             except BaseException as error:
                 self.raised = error
 

@@ -1,6 +1,6 @@
-"""model.engine on the GPU, opened once; each thread that calls has a worker of its own.
+"""Runs model.engine on the GPU. The engine is opened once, and each calling thread has its own worker.
 
-Written to NVIDIA's documents; it has not been run, since there was no GPU to run it on (docs/tensorrt.md).
+It follows NVIDIA's documents, and has not been run on a GPU yet (docs/tensorrt.md).
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ def open_session(flavour: Flavour, folder: Folder) -> EngineSession:
     """Open the engine in `folder`.
 
     Raises:
-        MissingError: TensorRT, a GPU, or a GPU or version that the engine was compiled for, is not here.
+        MissingError: there is no TensorRT or no GPU here, or the engine was compiled for another GPU or version.
         BundleError: there is no engine, or TensorRT cannot read it.
     """
-    told = info.read(folder)
-    if found := obstacle(flavour, folder):
-        again = "onnxruntime" if flavour.unusable(flavour.load(), find_device()) else flavour.name
+    engine_info = info.read(folder)
+    if reason := obstacle(flavour, folder):
+        target = "onnxruntime" if flavour.unusable(flavour.load(), find_device()) else flavour.name
         raise MissingError(
-            f"{info.ENGINE} cannot run here: {found}",
+            f"{info.ENGINE} cannot run here: {reason}",
             where=folder.path,
-            remedy=f"run it where it was built for, or build it again for this machine with --target {again}",
+            remedy=f"run it on a machine that it was built for, or build it again for this one with --target {target}",
         )
-    return EngineSession(flavour, folder, told)
+    return EngineSession(flavour, folder, engine_info)
 
 
 def obstacle(flavour: Flavour, folder: Folder) -> str:
-    """Why the engine in `folder` cannot run here, or nothing."""
+    """Why the engine in `folder` cannot run here; empty if it can."""
     trt, device = flavour.load(), find_device()
-    found = info.obstacles(info.read(folder), str(trt.__version__), device, flavour.unusable(trt, device))
-    return "; ".join(found)
+    reasons = info.obstacles(info.read(folder), str(trt.__version__), device, flavour.unusable(trt, device))
+    return "; ".join(reasons)
 
 
 def nodes_in_int8(flavour: Flavour, folder: Folder) -> frozenset[str] | None:
-    """The ONNX nodes that the engine in `folder` computes in int8: as it says on a GPU, else as its plan lists them.
+    """The ONNX nodes that the engine in `folder` computes in int8: from its inspection on a GPU, else from its plan.
 
-    None where neither names a node.
+    None if neither names a node.
 
     Raises:
-        MissingError: the engine cannot run here, and the plan lists nothing.
+        MissingError: the engine cannot run here, and the plan lists no products.
     """
-    told = info.read(folder)
-    found = told.inspection
-    if found is None and not (told.products and obstacle(flavour, folder)):
+    engine_info = info.read(folder)
+    inspection = engine_info.inspection
+    if inspection is None and not (engine_info.products and obstacle(flavour, folder)):
         loaded = open_session(flavour, folder).loaded
-        found = info.inspect(loaded.trt, loaded.engine)
-    if found is not None and any(layer.nodes for layer in found.layers):
-        return info.nodes_in_int8(found)
-    listed = frozenset(name for name, types in told.products.items() if {*types} == {"int8"})
-    return listed if told.products else None
+        inspection = info.inspect(loaded.trt, loaded.engine)
+    if inspection is not None and any(layer.nodes for layer in inspection.layers):
+        return info.nodes_in_int8(inspection)
+    listed = frozenset(name for name, types in engine_info.products.items() if {*types} == {"int8"})
+    return listed if engine_info.products else None
 
 
 class EngineSession:
-    """One engine; safe from many threads. Its memory on the GPU goes with it, and a thread's with the thread."""
+    """One engine. Many threads may call it. Its GPU memory is freed with it, and a thread's memory with the thread."""
 
-    def __init__(self, flavour: Flavour, folder: Folder, told: EngineInfo) -> None:
-        self.loaded = LoadedEngine(flavour, folder, told)
+    def __init__(self, flavour: Flavour, folder: Folder, engine_info: EngineInfo) -> None:
+        self.loaded = LoadedEngine(flavour, folder, engine_info)
         self.local = threading.local()
 
     @property
@@ -82,14 +82,14 @@ class EngineSession:
 
     @property
     def without_graphs(self) -> str:
-        """Why runs are not recorded as CUDA graphs; empty where they are."""
+        """Why runs are not recorded as CUDA graphs; empty if they are."""
         return self.loaded.without_graphs
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 [N, C, H, W] -> float32 [N, classes].
 
         Raises:
-            EngineError: no profile takes N.
+            EngineError: no profile accepts the batch size N.
         """
         self.loaded.driver.call("cuCtxSetCurrent", self.loaded.primary)
         worker = getattr(self.local, "worker", None)

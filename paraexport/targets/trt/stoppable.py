@@ -1,7 +1,7 @@
-"""A long call into TensorRT that Ctrl-C stops: it has a thread of its own, so that the one that called hears signals.
+"""Runs a long call into TensorRT in its own thread, so that Ctrl-C can stop it.
 
-Python runs the handler of a signal in the main thread, as soon as Python runs there: in one of TensorRT's callbacks,
-where that thread is in a build. What the handler raises there goes through TensorRT, which drops it and builds on.
+Python runs signal handlers in the main thread, as soon as Python code runs there. If the main thread were in a build,
+that would be a callback of TensorRT. TensorRT drops exceptions from its callbacks and continues to build.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Result = TypeVar("Result")
 
 
 def stoppable(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
-    """The result of `call()`, or what it raises. Interrupted, it calls `stop()` and waits for `call` to end early.
+    """The result of `call()`, or its exception. An interruption calls `stop()`, and waits until `call` has ended.
 
-    It waits through further interruptions too: a process that ends while TensorRT works crashes.
+    Further interruptions do not end the wait, because a process that exits while TensorRT works crashes.
     """
     done: Future[Result] = Future()
 

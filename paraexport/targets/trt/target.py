@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX as targets; see `docs/tensorrt.md`."""
+"""Makes TensorRT and TensorRT-RTX targets; see `docs/tensorrt.md`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.folder import Folder
-from paraexport.targets.target import UNTOLD, Availability, Dialect, Workload
+from paraexport.targets.target import NOT_REPORTED, Availability, Dialect, Workload
 from paraexport.targets.trt import build, device, info, session
 from paraexport.targets.trt.flavour import Flavour
 from paraexport.timing.clock import Progress
@@ -16,7 +16,7 @@ from paraexport.timing.clock import Progress
 
 @dataclass(frozen=True)
 class TensorRT:
-    """One of the two, by its flavour."""
+    """The target of one flavour."""
 
     flavour: Flavour
     dialect: ClassVar = Dialect(signed=True, opset=20)
@@ -48,14 +48,14 @@ class TensorRT:
         return session.obstacle(self.flavour, folder)
 
     def optima(self, folder: Folder) -> tuple[int, ...]:
-        return tuple(one.opt for one in info.read(folder).profiles)
+        return tuple(batch_range.opt for batch_range in info.read(folder).profiles)
 
-    def open_session(self, folder: Folder, workload: Workload) -> session.EngineSession:  # noqa: ARG002 (the engine tells)
+    def open_session(self, folder: Folder, workload: Workload) -> session.EngineSession:  # noqa: ARG002 (the engine knows)
         return session.open_session(self.flavour, folder)
 
-    def low_products(self, folder: Folder) -> frozenset[str] | str:
-        found = session.nodes_in_int8(self.flavour, folder)
-        return UNTOLD if found is None else found
+    def int8_products(self, folder: Folder) -> frozenset[str] | str:
+        nodes = session.nodes_in_int8(self.flavour, folder)
+        return NOT_REPORTED if nodes is None else nodes
 
     def slow_int8(self) -> str:
         return ""

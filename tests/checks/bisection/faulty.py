@@ -43,8 +43,8 @@ class Faulty:
     def availability(self) -> Availability:
         return RIGHT.availability()
 
-    def low_products(self, folder: Folder) -> frozenset[str] | str:
-        return RIGHT.low_products(folder)
+    def int8_products(self, folder: Folder) -> frozenset[str] | str:
+        return RIGHT.int8_products(folder)
 
     def slow_int8(self) -> str:
         return RIGHT.slow_int8()

@@ -1,1 +1,1 @@
-"""Images: found, decoded, resized and normalised; from folders, `.npy` and `.npz`."""
+"""Finds, decodes, resizes and normalises images from folders, `.npy` and `.npz`."""

@@ -1,4 +1,4 @@
-"""Images and labels from `.npy` and `.npz`, with a refusal for every array that does not fit the model."""
+"""Reads images and labels from `.npy` and `.npz`, and refuses arrays that do not fit the model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from paraexport.model.spec import Preprocessing
 
 _CHUNK_BYTES = 1 << 26
 _BEYOND = 4
-"""How many times the whole range of preprocessed images they may go beyond it, on either side."""
+"""How far values may go beyond the range of preprocessed images, as a multiple of this range."""
 
 
 @dataclass(frozen=True, eq=False)
 class ArraySource:
-    """Images of one array, preprocessed as they are read; the array may be a file mapped into memory."""
+    """Images of one array, preprocessed when they are read. The array may be a file mapped into memory."""
 
     images: NDArray[Any]
-    """uint8 [N, H, W, C], or float32 [N, C, H, W] where `preprocessing` is None."""
+    """uint8 [N, H, W, C], or float32 [N, C, H, W] if `preprocessing` is None."""
     preprocessing: Preprocessing | None
 
     def __len__(self) -> int:
@@ -44,10 +44,10 @@ class ArraySource:
 def open_array(
     path: Path, preprocessing: Preprocessing, classes: int, *, need_labels: bool
 ) -> tuple[ArraySource, NDArray[np.int64] | None]:
-    """`.npy` or `.npz` as `open_samples` describes them; the labels [N], or None where they are not needed.
+    """Open `.npy` or `.npz` as `open_samples` describes; returns (images, labels [N] or None if not needed).
 
     Raises:
-        DataError: no such array in the file, or it does not fit the model.
+        DataError: the file lacks an array, or an array does not fit the model.
     """
     stored = stored_arrays(path)
     _require_fit(stored["images"], preprocessing, path)
@@ -59,7 +59,7 @@ def open_array(
         return ArraySource(images, None), labels
     if images.ndim == 3:
         images = images[..., None]
-    prepare_batch(images[:1], preprocessing, path)  # all have one size, so that the first speaks for the rest
+    prepare_batch(images[:1], preprocessing, path)  # raises early; all images have the size of the first
     return ArraySource(images, preprocessing), labels
 
 
@@ -73,7 +73,7 @@ def _require_fit(images: StoredArray, preprocessing: Preprocessing, path: Path) 
     raw = dtype == np.uint8 and (is_grey or (len(shape) == 4 and shape[3] == channels))
     if not (prepared or raw) or 0 in shape:
         raise DataError(
-            "images that do not fit the model",
+            "the images do not fit the model",
             where=path,
             expected=f"at least one of float32 [N, {channels}, {height}, {width}] or uint8 [N, H, W, {channels}]",
             got=f"{dtype} {list(shape)}",
@@ -82,7 +82,7 @@ def _require_fit(images: StoredArray, preprocessing: Preprocessing, path: Path) 
 
 
 def _refuse_impossible(images: NDArray[Any], preprocessing: Preprocessing, path: Path) -> None:
-    """Numbers that are not finite, or that no preprocessing gives, as of images that were not preprocessed."""
+    """Raise a `DataError` for values that are not finite, or that show that the images were not preprocessed."""
     mean, std = (np.array(values, np.float64) for values in (preprocessing.mean, preprocessing.std))
     lowest, highest = (0 - mean) / std, (1 - mean) / std
     margin = _BEYOND * (highest - lowest)
@@ -95,24 +95,24 @@ def _refuse_impossible(images: NDArray[Any], preprocessing: Preprocessing, path:
                 where=path,
                 expected="finite numbers",
                 got="NaN or infinity",
-                remedy="leave it out, or prepare it again",
+                remedy="remove this image, or preprocess it again",
             )
         low, high = chunk.min((2, 3)), chunk.max((2, 3))
         wrong = ((low < lowest - margin) | (high > highest + margin)).any(1)
         if wrong.any():
             number = int(wrong.argmax())
             raise DataError(
-                f"image {start + number} is not preprocessed as the model's images are",
+                f"image {start + number} is not preprocessed for this model",
                 where=path,
                 expected=f"about {lowest.min():.4g} to {highest.max():.4g}",
                 got=f"{low[number].min():.4g} to {high[number].max():.4g}",
-                remedy="subtract the mean and divide by the std, or give uint8 [N, H, W, C]",
+                remedy="scale to 0..1, subtract the mean and divide by the std; or give uint8 [N, H, W, C]",
             )
         start += len(chunk)
 
 
 def _checked_labels(given: StoredArray | None, count: int, classes: int, path: Path) -> NDArray[np.int64]:
-    expected = f"{count} integers in 0..{classes - 1}, one an image"
+    expected = f"{count} integers in 0..{classes - 1}, one for each image"
     got = "none"
     if given is not None:
         got = f"{given.dtype} {list(given.shape)}"
@@ -123,12 +123,12 @@ def _checked_labels(given: StoredArray | None, count: int, classes: int, path: P
             got = f"values in {labels.min()}..{labels.max()}"
     remedy = "save them as `labels` with numpy.savez(path, images=..., labels=...)"
     raise DataError(
-        "labels that do not fit the images or the model", where=path, expected=expected, got=got, remedy=remedy
+        "the labels do not fit the images or the model", where=path, expected=expected, got=got, remedy=remedy
     )
 
 
 def _chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """A few images at a time, so that a file mapped into memory need not fit there."""
+    """A few images at a time, because a mapped file may be larger than the memory."""
     step = max(1, _CHUNK_BYTES // images[0].nbytes)
     for start in range(0, len(images), step):
         yield images[start : start + step]

@@ -1,7 +1,7 @@
-"""Images and labels for checks, accuracy and calibration: folders, .npy, .npz, or made up.
+"""Opens images and labels for checks, accuracy and calibration: folders, .npy, .npz, or made-up images.
 
-Every image file is decoded once when a folder is opened. That costs one decoding more than the stream itself, and buys
-that an unreadable file is known by name before anything runs and can shift neither a label nor a batch.
+Opening a folder decodes every image file once, in addition to the decoding when the images are read. So unreadable
+files are known by name before anything runs, and cannot shift a label or a batch.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from paraexport.errors import DataError
 from paraexport.images.arrays import ArraySource, open_array
 from paraexport.images.files import image_files
 from paraexport.images.preprocess import prepare_file
+from paraexport.images.wording import counted, shortened
 from paraexport.model.spec import Preprocessing
 from paraexport.system.files import file_digest
 
+SHOWN = 8
+"""Names in a message; it counts the rest."""
+
 
 class _Source(Protocol):
-    """Where the images come from; `identify` feeds everything that decides what `read` returns into a hash."""
+    """Where images come from. `identify` updates a hash with everything that decides what `read` returns."""
 
     def __len__(self) -> int: ...
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]: ...
@@ -36,25 +40,26 @@ class _Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Preprocessed images in a fixed order, read as they are asked for; `labels` int64 [N], one an image."""
+    """Preprocessed images in a fixed order, which are read when they are needed."""
 
     origin: str
-    """As a report names them: `360 labelled images from digits/test`."""
+    """The images, as a report names them: `360 labelled images from digits/test`."""
     labels: NDArray[np.int64] | None
+    """The class of each image [N]; None without labels."""
     made_up: bool
     unreadable: tuple[str, ...]
-    """One line for each file that was skipped: which, and why."""
+    """One line for each skipped file: its name, and the reason."""
     source: _Source = field(repr=False)
     folders: Mapping[str, int] | None = None
-    """The class of each class folder."""
+    """Class folder -> class; None if the images do not come from class folders."""
     notes: tuple[str, ...] = ()
-    """What had to be assumed of them, one sentence each."""
+    """Assumptions about them, one sentence each."""
 
     def __len__(self) -> int:
         return len(self.source)
 
     def batches(self, size: int, most: int | None = None) -> Iterator[NDArray[np.float32]]:
-        """All images in order, or `most` of them as in `spread`, [size, C, H, W] at a time and what is left over last.
+        """All images in order, or `most` of them as in `spread`, in batches [size, C, H, W]; the last may be smaller.
 
         Raises:
             DataError: a file was damaged after it was opened.
@@ -66,9 +71,9 @@ class Samples:
             yield self.source.read(indices[start : start + size])
 
     def spread(self, count: int) -> NDArray[np.intp]:
-        """Which images are `count` evenly spaced ones, or all if there are fewer.
+        """The places of `count` evenly spaced images, or of all if there are fewer.
 
-        A labelled folder is in the order of its classes, so that these are spread over the classes.
+        A labelled folder is sorted by class, so these images are spread over the classes.
         """
         count = min(count, len(self))
         return np.arange(count) * len(self) // max(count, 1)
@@ -84,21 +89,21 @@ class Samples:
         return self.source.read(places)
 
     def without_each(self, step: int) -> Samples:
-        """These without every `step`-th one, in the same order."""
+        """These samples without every `step`-th image, in the same order."""
         kept = np.flatnonzero(np.arange(len(self)) % step != step - 1)
         return Samples(
             origin=f"{len(kept)} of {self.origin}",
             labels=None if self.labels is None else self.labels[kept],
             made_up=self.made_up,
             unreadable=self.unreadable,
-            source=_Part(self.source, kept),
+            source=_Subset(self.source, kept),
             folders=self.folders,
         )
 
     def digest(self) -> str:
-        """sha256 of everything here that decides the images, their order and their labels, but not where they lie.
+        """sha256 of everything that decides the images, their order and their labels, without their paths.
 
-        It reads each byte once and decodes nothing. How Pillow decodes and resizes depends on its version too.
+        It reads each byte once and decodes nothing. The version of Pillow, which also affects the pixels, is not in it.
         """
         sha256 = hashlib.sha256()
         self.source.identify(sha256)
@@ -124,7 +129,7 @@ class _Files:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class _Subset:
     """Some images of a source."""
 
     source: _Source
@@ -142,16 +147,16 @@ class _Part:
 
 
 def open_samples(path: Path, preprocessing: Preprocessing, labels: Sequence[str], *, need_labels: bool) -> Samples:
-    """A folder, `.npy` or `.npz`; `labels` are the names of all classes, in the order of the logits.
+    """Open a folder, `.npy` or `.npz`. `labels` are the names of all classes, in the order of the logits.
 
-    A folder holds one subfolder a class if labels are needed, else images at any depth. A subfolder's class is told by
-    its name: a label, or a number in 0..classes-1; or, where no name is a label and there are as many subfolders as
-    classes, by its place in sorted order, as in torchvision's ImageFolder. An array comes as `.npy`, or as `images` and
-    `labels` in `.npz`: float32 [N, C, H, W] is preprocessed already; uint8 [N, H, W, C], or [N, H, W] for one channel,
-    is not.
+    - A folder without labels may hold images at any depth. With labels it holds one subfolder for each class. The name
+      of a subfolder is a label, or a number in 0..classes-1. If no name is a label, and there are as many subfolders as
+      classes, they are numbered in sorted order, as in torchvision's ImageFolder.
+    - An array is in `.npy`, or in `.npz` as `images` and `labels`. float32 [N, C, H, W] is already preprocessed. uint8
+      [N, H, W, C], or [N, H, W] for one channel, is not.
 
     Raises:
-        DataError: nothing usable at `path`, or it does not fit the model.
+        DataError: there is nothing usable at `path`, or it does not fit the model.
     """
     path = Path(path)
     if path.is_dir():
@@ -160,26 +165,28 @@ def open_samples(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
         raise DataError("there is no such file or folder", where=path, remedy="check the path")
     if path.suffix.lower() not in (".npy", ".npz"):
         raise DataError(
-            "no data set",
+            "not a data set",
             where=path,
             expected="a folder of images, .npy or .npz",
             got=f"a file {path.suffix or 'without a suffix'}",
-            remedy="give the folder that it lies in",
+            remedy="give the folder that contains the images",
         )
     source, numbers = open_array(path, preprocessing, len(labels), need_labels=need_labels)
-    origin = f"{_counted(len(source), 'labelled image' if need_labels else 'image')} from {path}"
+    origin = f"{counted(len(source), 'labelled image' if need_labels else 'image')} from {path}"
     return Samples(origin, numbers, False, (), source)
 
 
 def made_up_samples(preprocessing: Preprocessing, count: int = 32, seed: int = 0) -> Samples:
-    """Noise, slopes and blobs over the whole range 0..255, then scaled and normalised as real images are.
+    """Noise, slopes and blobs over the whole range 0..255, scaled and normalised like real images.
 
-    The same numbers on every machine: NumPy keeps the raw stream of a bit generator fixed, and the rest is exact.
+    The numbers are the same on every machine: NumPy guarantees the raw stream of a bit generator, and the rest is
+    exact.
     """
     if count < 1:
         raise ValueError(f"count is {count}, expected at least 1")
     (height, width), channels = preprocessing.image_size, preprocessing.channels
     stream = np.random.PCG64(seed)
+    # Raw 64-bit numbers: the top 8 bits make noise 0..255, the top 53 bits make uniform reals in [0, 1).
     down, across = np.mgrid[:height, :width] + 0.5
     pixels = np.empty((count, height, width, channels), np.uint8)
     for number, image in enumerate(pixels):
@@ -190,7 +197,7 @@ def made_up_samples(preprocessing: Preprocessing, count: int = 32, seed: int = 0
         blob = np.maximum(0, 1 - distance / (0.05 + third / 5)) ** 2
         image[:] = noise.reshape(image.shape) if number % 3 == 0 else _full_range(slope if number % 3 == 1 else blob)
     source = ArraySource(pixels, replace(preprocessing, resize=preprocessing.image_size))
-    return Samples(f"{_counted(count, 'made-up image')} (seed {seed})", None, True, (), source)
+    return Samples(f"{counted(count, 'made-up image')} (seed {seed})", None, True, (), source)
 
 
 def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str], need_labels: bool) -> Samples:
@@ -203,13 +210,13 @@ def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
             raise DataError(
                 "no class folders",
                 where=path,
-                expected="one subfolder a class",
-                got=f"{_counted(len(files), 'image')} and no subfolder",
-                remedy="sort them by class; calibration images need no labels",
+                expected="one subfolder for each class",
+                got=f"{counted(len(files), 'image')} and no subfolder",
+                remedy="sort the images into one folder for each class; calibration images need no labels",
             )
         classes, notes = _class_numbers(folders, labels, path)
         loose = {file for file in files if file.parent == path}
-        skipped = [f"{file}: lies in no class folder" for file in files if file in loose]
+        skipped = [f"{file}: not in a class folder" for file in files if file in loose]
         files = [file for file in files if file not in loose]
         files.sort(key=lambda file: classes[file.relative_to(path).parts[0]])  # stable: natural order within a class
     readable = []
@@ -222,10 +229,10 @@ def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
             if need_labels:
                 numbers.append(classes[file.relative_to(path).parts[0]])
     if not readable:
-        raise DataError(
-            f"none of {_counted(len(skipped), 'image')} can be used", where=path, got=skipped[0], remedy="replace them"
-        )
-    origin = f"{_counted(len(readable), 'labelled image' if need_labels else 'image')} from {path}"
+        what = f"none of {counted(len(skipped), 'image')} can be used"
+        remedy = "replace the files, or give another folder"
+        raise DataError(what, where=path, expected="at least one usable image", got=skipped[0], remedy=remedy)
+    origin = f"{counted(len(readable), 'labelled image' if need_labels else 'image')} from {path}"
     known = np.array(numbers, np.int64) if need_labels else None
     source = _Files(tuple(readable), preprocessing)
     return Samples(origin, known, False, tuple(skipped), source, classes if need_labels else None, notes)
@@ -242,9 +249,9 @@ def _problem(file: Path, preprocessing: Preprocessing) -> str | None:
 def _class_numbers(
     folders: Sequence[str], labels: Sequence[str], where: Path
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Folder name -> class, and what was assumed. Sorted order counts only if no name is a label: no mixture of both.
+    """(folder name -> class, assumptions). Folders are numbered in sorted order only if no name is a label.
 
-    The first of two labels may be empty, for a model with one output whose "no" has no name: any folder may be that.
+    A model with one output has two labels, and the one for "no" may be empty. Then any folder name may stand for it.
     """
     if len(labels) == 2 and not labels[0] and len(folders) == 2 and labels[1] in folders:
         labels = (*(name for name in folders if name != labels[1]), labels[1])
@@ -253,25 +260,27 @@ def _class_numbers(
     if len(known) == len(folders):
         if twice := [name for name in folders if uses[name] > 1]:
             raise DataError(
-                f"labels that several classes share: {_some(twice)}",
+                f"several classes share these labels: {shortened(twice, SHOWN)}",
                 where=where,
-                expected="one class a folder name",
-                remedy="name the folders by class number",
+                expected="one class for each folder name",
+                remedy="name the folders after the class numbers",
             )
         return {name: numbers[name] for name in folders}, ()
     if all(name.isascii() and name.isdigit() and int(name) < len(labels) for name in folders):
         return {name: int(name) for name in folders}, ()
     if not known and len(folders) == len(labels):
-        pairs = _some(
-            [f"{name} is {label or number}" for number, (name, label) in enumerate(zip(folders, labels, strict=True))]
+        pairs = shortened(
+            [f"{name} is {label or number}" for number, (name, label) in enumerate(zip(folders, labels, strict=True))],
+            SHOWN,
         )
-        note = f"no class folder of {where} has the name of a label, so they are taken in string order: {pairs}"
+        note = f"no class folder in {where} has the name of a label, so they are numbered in string order: {pairs}"
         return {name: number for number, name in enumerate(folders)}, (note,)
+    named, unknown = [label for label in labels if label], [name for name in folders if name not in numbers]
     raise DataError(
         "class folders that the model does not know",
         where=where,
-        expected=f"folders named {_some([label for label in labels if label])}, or 0..{len(labels) - 1}",
-        got=f"{_counted(len(folders), 'folder')}, unknown {_some([name for name in folders if name not in numbers])}",
+        expected=f"folders named {shortened(named, SHOWN)}, or 0..{len(labels) - 1}",
+        got=f"{counted(len(folders), 'folder')}, unknown: {shortened(unknown, SHOWN)}",
         remedy="rename the folders, or name the classes with --spec labels=FILE",
     )
 
@@ -279,12 +288,3 @@ def _class_numbers(
 def _full_range(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     lowest = values.min()
     return np.rint((values - lowest) / ((values.max() - lowest) or 1.0) * 255).astype(np.uint8)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

@@ -1,4 +1,4 @@
-"""Image files: those below a folder, in natural order."""
+"""Finds the image files in a folder."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ SUFFIXES = (
 
 
 def image_files(path: Path) -> list[Path]:
-    """`path` itself, or every image below a folder but hidden ones, in natural order: `2.png` before `10.png`.
+    """`path` itself if it is a file, or all images in the folder and its subfolders, without hidden ones.
+
+    They are in natural order: `2.png` before `10.png`.
 
     Raises:
-        DataError: nothing there, a folder that cannot be read, or no file with an image's suffix.
+        DataError: there is nothing at `path`, a folder cannot be read, or no file has the suffix of an image.
     """
     path = Path(path)
     if not path.is_dir():
@@ -26,5 +28,6 @@ def image_files(path: Path) -> list[Path]:
         return [path]
     files = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
     if not files:
-        raise DataError("no images", where=path, expected=f"files {' '.join(SUFFIXES)}", remedy="check the path")
+        expected, remedy = f"files {' '.join(SUFFIXES)}", "check the path, or convert the images"
+        raise DataError("no images", where=path, expected=expected, remedy=remedy)
     return files

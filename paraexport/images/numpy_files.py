@@ -1,7 +1,7 @@
-"""Arrays in `.npy` and `.npz` files: their names, shapes and sizes first, and data only when it is asked for.
+"""Reads arrays from `.npy` and `.npz` files: names, shapes and sizes first, and the data only when needed.
 
-`.npy` files and uncompressed members of `.npz` files are mapped into memory, whatever their size. A compressed member
-is expanded, and what it may expand to is bounded by `MOST_EXPANSION`, `FREE_EXPANSION_BYTES` and half of the memory.
+`.npy` files and uncompressed members of `.npz` files are mapped into memory, at any size. A compressed member is
+expanded; `MOST_EXPANSION`, `FREE_EXPANSION_BYTES` and half of the memory limit its expanded size.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_EXPANSION = 100
-"""Times the size of the file; pixels of photographs and drawings shrink less, zeros more."""
+"""Largest expanded size, as a multiple of the file size. Photographs and drawings stay below it, zeros do not."""
 FREE_EXPANSION_BYTES = 1 << 28
-"""Allowed for a file of any size."""
+"""An expanded array of this size is always allowed, even in a small file."""
 USUAL_MEMORY_BYTES = 1 << 35
-"""Assumed where the system does not state how much it has."""
+"""Assumed if the system does not report its memory."""
 HEAD_BYTES = 1 << 14
-"""Read for a header; NumPy itself takes no longer one without a word of trust."""
+"""Read for a header. NumPy itself refuses longer headers from files that it does not trust."""
 PIECE_BYTES = 1 << 20
-"""Read at a time. A zip directory must fit too: it holds two names."""
+"""Read at a time. The zip directory must fit too, and it has only two names."""
 LOCAL_HEADER = struct.Struct("<26xHH")
-"""Of a zip member: the lengths of its name and of its extra field, which stand before the data."""
+"""The header of a zip member, with the lengths of its name and extra field. These come before the data."""
 NAME_SHOWN, NAMES_SHOWN = 40, 8
 
 
 @dataclass(frozen=True)
 class StoredArray:
-    """What the header of an array says; `read` gives the array itself.
+    """Type and shape of an array, from its header; `read` returns the array itself.
 
-    `read` raises a `DataError` for data that is damaged, or that would expand too far.
+    `read` raises a `DataError` if the data is damaged, or if it would expand too much.
     """
 
     dtype: np.dtype[Any]
@@ -55,51 +55,51 @@ class StoredArray:
 
 @dataclass(frozen=True)
 class Header:
-    """The header of `.npy` data, checked against the size of all of it."""
+    """The header of `.npy` data, checked against the size of the data."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     order: str
     """`C` or `F`."""
     offset: int
-    """Where the numbers begin."""
+    """The position of the first number, in bytes."""
     size_bytes: int
-    """Of the numbers."""
+    """The size of the numbers."""
 
 
 class SmallPieces(io.FileIO):
-    """A file that is read in small pieces only, so that a forged length cannot fill the memory."""
+    """A file that refuses large reads, so that a forged length cannot fill the memory."""
 
     def read(self, size: int | None = -1) -> bytes:
         left = max(0, os.fstat(self.fileno()).st_size - self.tell())
         wanted = left if size is None or size < 0 else min(size, left)
         if wanted > PIECE_BYTES:
-            raise ValueError(f"a part of {wanted} bytes where at most {PIECE_BYTES} are needed")
+            raise ValueError(f"a part of {wanted} bytes, expected at most {PIECE_BYTES}")
         return super().read(wanted) or b""
 
 
 def stored_arrays(path: Path) -> dict[str, StoredArray]:
-    """Every array in `path` by its name; the one in a `.npy` file is called `images`.
+    """Every array in `path` by its name. The array in a `.npy` file is called `images`.
 
     Only the names and headers are read.
 
     Raises:
-        DataError: no regular file, no NumPy file, other arrays than `images` and `labels`, or a header that does not
-            fit the data.
+        DataError: not a regular file, not a NumPy file, arrays other than `images` and `labels`, or a header that does
+            not fit the data.
     """
-    with reading(path), open_small(path) as file:
+    with refuse_damaged(path), open_small(path) as file:
         if file.read(6) == np.lib.format.MAGIC_PREFIX:
             file.seek(0)
             header = read_header(file, os.fstat(file.fileno()).st_size)
-            return {"images": StoredArray(header.dtype, header.shape, lambda: mapped(path, header, 0))}
+            return {"images": StoredArray(header.dtype, header.shape, lambda: map_array(path, header, 0))}
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
             return {name: stored_member(path, archive, info) for name, info in members(path, archive).items()}
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what a library says of a damaged file into a `DataError`."""
+def refuse_damaged(path: Path) -> Iterator[None]:
+    """Turn a library's error about a damaged file into a `DataError`."""
     try:
         yield
     except ParaexportError:
@@ -121,7 +121,7 @@ def open_small(path: Path) -> Iterator[SmallPieces]:
 
 
 def members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """`images`, and `labels` where they are there."""
+    """The members `images` and, if there is one, `labels`."""
     infos = archive.infolist()
     names = [info.filename.removesuffix(".npy") for info in infos]
     if "images" not in names or {*names} - {"images", "labels"} or len({*names}) < len(names):
@@ -130,7 +130,7 @@ def members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         raise DataError(
             "wrong arrays in the file",
             where=path,
-            expected="images, and labels where they are needed, each once",
+            expected="images once, and labels at most once",
             got=", ".join(shown) + more or "none",
             remedy="save it again with numpy.savez(path, images=..., labels=...)",
         )
@@ -146,7 +146,7 @@ def stored_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
 
 
 def read_header(stream: IO[bytes], size_bytes: int) -> Header:
-    """The header of `.npy` data of `size_bytes` in all."""
+    """The header of `.npy` data; `size_bytes` is the size of header and data together."""
     head = io.BytesIO(stream.read(HEAD_BYTES))
     version = np.lib.format.read_magic(head)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -161,21 +161,21 @@ def read_header(stream: IO[bytes], size_bytes: int) -> Header:
     offset, data_bytes = head.tell(), math.prod(shape) * dtype.itemsize
     if offset + data_bytes != size_bytes:
         raise ValueError(
-            f"the header says {dtype} {list(shape)}, {data_bytes} bytes, and there are {size_bytes - offset}"
+            f"the header says {dtype} {list(shape)}, which is {data_bytes} bytes, but there are {size_bytes - offset}"
         )
     return Header(dtype, shape, "F" if is_fortran else "C", offset, data_bytes)
 
 
 def read_member(path: Path, info: zipfile.ZipInfo, header: Header) -> NDArray[Any]:
-    """The array of a zip member, its checksum verified; mapped into memory where it is not compressed."""
-    with reading(path), open_small(path) as file, zipfile.ZipFile(file) as archive:
+    """The array of a zip member, after its checksum is verified. An uncompressed member is mapped into memory."""
+    with refuse_damaged(path), open_small(path) as file, zipfile.ZipFile(file) as archive:
         if info.compress_type == zipfile.ZIP_STORED:
             with archive.open(info) as stream:
-                while stream.read(PIECE_BYTES):  # to the end, where the checksum is compared
+                while stream.read(PIECE_BYTES):  # read to the end, because zipfile checks the checksum there
                     pass
             file.seek(info.header_offset)
-            before = LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size)))
-            return mapped(path, header, info.header_offset + before)
+            header_bytes = LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size)))
+            return map_array(path, header, info.header_offset + header_bytes)
         require_affordable(path, header, os.fstat(file.fileno()).st_size)
         with archive.open(info) as stream:
             stream.read(header.offset)
@@ -184,34 +184,34 @@ def read_member(path: Path, info: zipfile.ZipInfo, header: Header) -> NDArray[An
                 flat[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
                 filled += len(piece)
             if filled != len(flat):
-                raise ValueError(f"{filled} bytes of numbers where the header says {len(flat)}")
+                raise ValueError(f"{filled} bytes of numbers, but the header says {len(flat)}")
         return flat.view(header.dtype).reshape(header.shape, order=header.order)  # type: ignore[call-overload]
 
 
 def require_affordable(path: Path, header: Header, file_bytes: int) -> None:
-    """Raise a `DataError` where a compressed array is larger than is allowed for a file of this size."""
+    """Raise a `DataError` if a compressed array is larger than allowed for a file of this size."""
     most = min(max(FREE_EXPANSION_BYTES, MOST_EXPANSION * file_bytes), memory_bytes() // 2)
     if header.size_bytes > most:
         raise DataError(
             "the compressed array is too large to expand",
             where=path,
-            expected=f"at most {most} bytes: {MOST_EXPANSION} times the file's size, and half of the memory",
+            expected=f"at most {most} bytes: {MOST_EXPANSION} times the size of the file, and half of the memory",
             got=f"{header.dtype} {list(header.shape)}, {header.size_bytes} bytes, from a file of {file_bytes}",
             remedy="save it uncompressed with numpy.savez or numpy.save, which has no limit",
         )
 
 
 def memory_bytes() -> int:
-    """What this machine has."""
+    """The memory of this machine."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return USUAL_MEMORY_BYTES
 
 
-def mapped(path: Path, header: Header, start: int) -> NDArray[Any]:
-    """The array whose `.npy` data begins at `start`, read from the disk as it is used."""
-    with reading(path):
+def map_array(path: Path, header: Header, start: int) -> NDArray[Any]:
+    """The array whose `.npy` data begins at `start`. Its pages are read from the disk when they are used."""
+    with refuse_damaged(path):
         if not header.size_bytes:
             return np.empty(header.shape, header.dtype)
         offset = start + header.offset

@@ -1,15 +1,16 @@
-"""Image file -> float32 [N, C, H, W]; one definition for calibration, Python and C++.
+"""Turns an image file into float32 [N, C, H, W]. Calibration, Python and C++ share this definition:
 
-1. Decode, the first frame only. Neither the EXIF orientation nor a colour profile is applied, as in torchvision.
-2. Channels. A palette is expanded to RGB; CMYK, YCbCr and 1-bit become RGB or grey as in Pillow. Transparency is
-   dropped, never blended: the colour that lies under a transparent pixel counts. Grey of 16 or 32 bits becomes 8 bits
-   by round(v·255/65535) = (v + 128) // 257; values outside 0..65535 and floating point are refused. Colour of 16 bits
-   keeps its high byte, as Pillow reads it. RGB to one channel is the luma of ITU-R 601, (19595·R + 38470·G + 7471·B +
-   32768) >> 16; grey to three channels is three copies.
-3. Resize uint8 -> uint8 with Pillow's filter of the same name, which is antialiased except for `nearest`: to (height,
-   width), or the shorter side to n and the longer one to ⌊n·longer/shorter⌋. Skipped where the size already fits.
-4. Crop the centre: top = round((H − h)/2) and left likewise, a half going to the even number (so 1 -> 0, 3 -> 2).
-5. (pixel/255 − mean)/std, each of the three operations rounded to float32.
+1. Decode the first frame. As in torchvision, neither the EXIF orientation nor a colour profile is applied.
+2. Convert the channels. A palette becomes RGB. CMYK, YCbCr and 1-bit images become RGB or grey as in Pillow.
+   Transparency is dropped, never blended: the colour under a transparent pixel counts. Grey of 16 or 32 bits becomes 8
+   bits by round(v·255/65535) = (v + 128) // 257. Values outside 0..65535, and floating point, are refused. Colour of 16
+   bits keeps its high byte, as in Pillow. RGB to one channel is the luma of ITU-R 601, (19595·R + 38470·G + 7471·B +
+   32768) >> 16. Grey to three channels is three copies.
+3. Resize uint8 -> uint8 with Pillow's filter of the same name, which is antialiased except for `nearest`. The new size
+   is (height, width), or the shorter side becomes n and the longer one ⌊n·longer/shorter⌋. An image that already has
+   the size stays as it is.
+4. Crop the centre: top = round((H − h)/2), and left likewise. A half goes to the even number (so 1 -> 0, 3 -> 2).
+5. Compute (pixel/255 − mean)/std. Each of the three operations rounds to float32.
 """
 
 from __future__ import annotations
@@ -32,29 +33,29 @@ from paraexport.system.files import open_regular
 if TYPE_CHECKING:
     from PIL import Image
 
-# Named one by one because Pillow would hand an EPS file to Ghostscript.
+# A fixed list, because Pillow would open an EPS file with Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 _FILTERS_LOCK = threading.Lock()  # warning filters belong to the whole process
 _LARGE_PIXELS = 2**24
 _LARGE_LOCK = threading.Lock()
-"""Held while an image of more pixels is decoded: the largest that is read needs 1 GB for that."""
+"""Held while an image with more than `_LARGE_PIXELS` is decoded. The largest allowed image needs 1 GB."""
 _PIXELS_PER_BYTE = 10_000
-"""A large image with more of them is one colour or a bomb: PNG reaches 8256, GIF and JPEG stay below 1500."""
+"""A large image with more pixels per byte is one colour or a bomb. PNG reaches 8256, GIF and JPEG less than 1500."""
 
 
 def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
     """The first frame as [H, W, channels], with 1 (grey) or 3 (RGB) channels.
 
     Raises:
-        DataError: no image file, one that is damaged or too large, or a number of channels that no image file has.
+        DataError: the file is not an image, damaged or too large, or `channels` is not 1 or 3.
     """
     if channels not in (1, 3):
         raise DataError(
-            "an image file has no such number of channels",
+            f"image files cannot have {channels} channels",
             where=path,
             expected="1 or 3 channels",
             got=channels,
-            remedy=f"give uint8 [N, H, W, {channels}] or float32 [N, {channels}, h, w] as .npy",
+            remedy=f"give uint8 [N, H, W, {channels}] or float32 [N, {channels}, h, w] in .npy",
         )
     path = Path(path)
     head = _first_bytes(path)
@@ -91,11 +92,11 @@ def prepare_pixels(
 def prepare_batch(
     pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: object = "pixels"
 ) -> NDArray[np.float32]:
-    """[N, H, W, C] -> [N, C, h, w], with the errors of `prepare_pixels`; C may be any number here."""
+    """[N, H, W, C] -> [N, C, h, w] for any number of channels C, with the errors of `prepare_pixels`."""
     channels = preprocessing.channels
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != channels or 0 in pixels.shape[1:]:
         raise DataError(
-            "not an image of this model",
+            "the pixels do not fit the model",
             where=where,
             expected=f"uint8 [N, H, W, {channels}] with at least one pixel",
             got=f"{pixels.dtype} {list(pixels.shape)}",
@@ -115,7 +116,7 @@ def prepare_file(path: Path, preprocessing: Preprocessing) -> NDArray[np.float32
 
 
 def _first_bytes(path: Path) -> bytes:
-    """Refuses what is not a file with something in it."""
+    """The first 8 bytes. Raises a `DataError` if there is no such file, or if it is empty."""
     try:
         if path.is_dir():
             raise DataError("a folder, expected one image file", where=path, remedy="name a file in it")
@@ -131,7 +132,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _open(path: Path, head: bytes) -> Image.Image:
-    """The image with only its header read. Pillow's warning about decompression bombs counts as its error does."""
+    """Open the image and read its header only. Pillow's warning about decompression bombs is an error here."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -151,7 +152,7 @@ def _open(path: Path, head: bytes) -> Image.Image:
         raise DataError(
             "not an image",
             where=path,
-            expected=f"at least one pixel in one of {', '.join(FORMATS)}",
+            expected=f"an image with at least one pixel, in one of the formats {', '.join(FORMATS)}",
             got=f"a file that starts with {head!r}",
             remedy="convert it, or leave it out",
         ) from error
@@ -171,17 +172,17 @@ def _refuse_bomb(pixels: int, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings of odd metadata, which does not touch the pixels; one thread at a time."""
+    """Hide warnings about odd metadata, which does not affect the pixels. Only one thread at a time can be inside."""
     with _FILTERS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _decode(image: Image.Image, channels: int, path: Path) -> NDArray[np.uint8]:
-    """[H, W, channels], steps 1 and 2 of the definition."""
-    with _quiet() if image.format == "TIFF" else nullcontext():  # it reads metadata again while it decodes
+    """[H, W, channels]: steps 1 and 2 of the definition."""
+    with _quiet() if image.format == "TIFF" else nullcontext():  # TIFF reads metadata again while it decodes
         image.load()
-    image.info.pop("transparency", None)  # else Pillow warns, for some palettes, that it is dropped
+    image.info.pop("transparency", None)  # otherwise Pillow warns for some palettes that it drops it
     if image.mode == "F":
         raise DataError(
             "floating-point pixels have no known range",
@@ -202,7 +203,7 @@ def _decode(image: Image.Image, channels: int, path: Path) -> NDArray[np.uint8]:
 
 
 def _to_eight_bits(values: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
-    """Pillow's own conversion clips 16 bits at 255 in some versions and truncates them in others."""
+    """16 bits -> 8 bits. Pillow's own conversion clips at 255 in some versions, and truncates in others."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise DataError(
@@ -228,13 +229,13 @@ def _per_channel(name: str, preprocessing: Preprocessing) -> NDArray[np.float32]
 
 
 def _resize(pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: object) -> NDArray[np.uint8]:
-    """[N, H, W, C] -> [N, h, w, C], step 3."""
+    """[N, H, W, C] -> [N, h, w, C]: step 3 of the definition."""
     count, height, width, channels = pixels.shape
     size = preprocessing.resize
     if isinstance(size, int):
         shorter, longer = min(height, width), max(height, width)
-        other = size * longer // shorter
-        size = (other, size) if width <= height else (size, other)
+        longer_size = size * longer // shorter
+        size = (longer_size, size) if width <= height else (size, longer_size)
     if tuple(size) == (height, width):
         return pixels
     from PIL import Image
@@ -246,23 +247,23 @@ def _resize(pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: obje
             expected=f"at most {Image.MAX_IMAGE_PIXELS} pixels",
             remedy="crop it to a less extreme shape",
         )
-    how = Image.Resampling[preprocessing.interpolation.upper()]
+    resampling = Image.Resampling[preprocessing.interpolation.upper()]
 
     def resized(band: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.asarray(Image.fromarray(np.ascontiguousarray(band)).resize((size[1], size[0]), how))
+        return np.asarray(Image.fromarray(np.ascontiguousarray(band)).resize((size[1], size[0]), resampling))
 
     result = np.empty((count, *size, channels), np.uint8)
     for source, target in zip(pixels, result, strict=True):
         if channels == 3:
             target[:] = resized(source)
-        else:  # band by band: Pillow would weight four bands by the last, as alpha
+        else:  # band by band, because Pillow would treat the last of four bands as alpha
             for band in range(channels):
                 target[:, :, band] = resized(source[:, :, band])
     return result
 
 
 def _crop(pixels: NDArray[np.uint8], size: tuple[int, int], where: object) -> NDArray[np.uint8]:
-    """[N, H, W, C] -> [N, h, w, C], step 4."""
+    """[N, H, W, C] -> [N, h, w, C]: step 4 of the definition."""
     height, width = size
     spare = pixels.shape[1] - height, pixels.shape[2] - width
     if min(spare) < 0:

@@ -1,4 +1,4 @@
-"""How different the images of a data set are, watched while they pass by."""
+"""Measures how different the images of a data set are, while they pass by in batches."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Images = NDArray[np.float32]
-ALIKE, NARROW = 2.0, 16.0
-"""Levels of 255 by which a pixel varies from image to image, and by which all pixels differ, in images that are poor
-evidence: noise of a camera is as large."""
+LEAST_VARIATION, LEAST_SPAN = 2.0, 16.0
+"""Limits in levels of 255. Images are poor evidence if a pixel varies less than the first from image to image, or if
+all pixels lie within the second. The noise of a camera alone is as large."""
 
 
 @dataclass(frozen=True, eq=False)
 class Variety:
-    """What is known of preprocessed images [N, C, H, W]."""
+    """How much preprocessed images [N, C, H, W] differ."""
 
     digests: tuple[bytes, ...]
-    """Of each image, in order; equal images have equal ones."""
+    """One digest for each image, in order. Equal images have equal digests."""
     plain: int
-    """Images of one colour."""
+    """The number of images with one colour only."""
     still: tuple[int, ...]
-    """Channels that have one value in all images, from 0."""
+    """The channels, counted from 0, that have the same value in all images."""
     span: NDArray[np.float64]
     """The largest value minus the smallest one, [C]."""
     variation: NDArray[np.float64]
@@ -39,7 +39,7 @@ class Variety:
         return len({*self.digests})
 
     def firsts(self, count: int) -> NDArray[np.intp]:
-        """The places of `count` different images, evenly spaced, or of all if there are fewer."""
+        """The places of `count` different images, evenly spaced, or of all different ones if there are fewer."""
         places = np.array([*{digest: place for place, digest in [*enumerate(self.digests)][::-1]}.values()])
         places.sort()
         count = min(count, len(places))
@@ -50,8 +50,8 @@ class Variety:
         return {self.digests[place] for place in places}
 
 
-class Watch:
-    """Collects the variety of images that pass by, batch by batch."""
+class VarietyMeter:
+    """Measures the variety of images that pass by in batches."""
 
     def __init__(self) -> None:
         self.digests: list[bytes] = []
@@ -59,7 +59,7 @@ class Watch:
         self.low = self.high = self.sums = self.squares = np.zeros(0)
 
     def watch(self, batches: Iterable[Images]) -> Iterator[Images]:
-        """`batches`, [N, C, H, W] each, as they are."""
+        """Yields the batches [N, C, H, W] unchanged, and measures them."""
         for images in batches:
             self.add(images)
             yield images
@@ -82,39 +82,39 @@ class Watch:
         return Variety(tuple(self.digests), self.plain, tuple(map(int, np.flatnonzero(span == 0))), span, variation)
 
 
-def of_batches(batches: Iterable[Images]) -> Variety:
-    watch = Watch()
+def measure_variety(batches: Iterable[Images]) -> Variety:
+    meter = VarietyMeter()
     for images in batches:
-        watch.add(images)
-    return watch.variety()
+        meter.add(images)
+    return meter.variety()
 
 
-def weaknesses(seen: Variety, std: Sequence[float]) -> Iterator[str]:
-    """What makes the images poor evidence, one clause each: `all 64 images are equal`.
+def weaknesses(variety: Variety, std: Sequence[float]) -> Iterator[str]:
+    """Reasons why the images are poor evidence, one clause each: `all 64 images are equal`.
 
-    `std` is that of the preprocessing, one number or one a channel: it leads back to pixels from 0 to 255.
+    `std` is that of the preprocessing, one number or one for each channel. It converts values to pixels from 0 to 255.
     """
-    count = seen.images
+    count = variety.images
     pixels = 255 * np.array(std)
-    if count > 1 and seen.distinct == 1:
+    if count > 1 and variety.distinct == 1:
         yield f"all {count} images are equal"
-    elif 2 * seen.distinct <= count:
-        yield f"only {seen.distinct} of {count} images are different"
-    elif count > 1 and (levels := float((seen.variation * pixels).max())) < ALIKE:
+    elif 2 * variety.distinct <= count:
+        yield f"only {variety.distinct} of {count} images are different"
+    elif count > 1 and (levels := float((variety.variation * pixels).max())) < LEAST_VARIATION:
         yield f"the {count} images are nearly equal: a pixel varies by {levels:.2g} of 255 levels"
-    if seen.plain == count:
+    if variety.plain == count:
         yield "the image has one colour" if count == 1 else f"each of the {count} images has one colour"
-    elif 4 * seen.plain >= count:
-        yield f"{seen.plain} of {count} images have one colour each"
-    elif (levels := float((seen.span * pixels).max())) < NARROW:
+    elif 4 * variety.plain >= count:
+        yield f"{variety.plain} of {count} images have one colour each"
+    elif (levels := float((variety.span * pixels).max())) < LEAST_SPAN:
         yield f"the pixels of all images lie within {levels:.3g} of 255 levels"
-    elif count > 1 and seen.still:
-        channels = ", ".join(map(str, seen.still))
-        yield f"channel{'s' if len(seen.still) > 1 else ''} {channels} never varied in {count} images"
+    elif count > 1 and variety.still:
+        channels = ", ".join(map(str, variety.still))
+        yield f"channel{'s' if len(variety.still) > 1 else ''} {channels} never varied in {count} images"
 
 
 def weak_classes(labels: NDArray[np.int64] | None, names: Sequence[str]) -> Iterator[str]:
-    """Why accuracy on images with these labels says little."""
+    """Reasons why accuracy on images with these labels proves little, one clause each."""
     if labels is None or len(names) < 2:
         return
     present = np.unique(labels)

@@ -1,1 +1,1 @@
-"""What a Para-Former is: its spec, the reference module, and what its outputs mean."""
+"""Defines a Para-Former: its spec, the reference module, and the meaning of its outputs."""

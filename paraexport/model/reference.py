@@ -1,7 +1,7 @@
-"""The reference Para-Former: the model that every exported artefact is compared with.
+"""Implements the reference Para-Former in PyTorch. Every exported model is compared with it.
 
 Shapes: images [B, C, H, W], tokens [B, N, D] with N = patches (+ 1 class token), heads [B, h, N, d].
-Each submodule's output is a named tap (`paraexport.model.taps`), and the same name stands in the traced graph.
+The output of each submodule is a named tap (`paraexport.model.taps`), and has the same name in the traced graph.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class ParaFormer(nn.Module):
-    """logits = head(norm(pool(Σ_l branch_l(embedding(images))))), with the norm where `spec.norm` puts it.
+    """logits = head(norm(pool(Σ_l branch_l(embedding(images))))). `spec.norm` defines the place of the norm.
 
-    Nothing skips around the sum and nothing scales it (arXiv 2407.21670). With one branch it is a plain ViT.
+    There is no skip around the sum, and no scale on it (arXiv 2407.21670). With one branch the model is a plain ViT.
 
     Raises:
         ValueError: the fields of `spec` contradict each other.
@@ -49,7 +49,7 @@ class ParaFormer(nn.Module):
         return self.classify(self.sum(*self.branch_outputs(images)))
 
     def branch_outputs(self, images: Tensor) -> list[Tensor]:
-        """[B, C, H, W] -> what each branch contributes to the sum, L tensors [B, N, D]."""
+        """[B, C, H, W] -> the output of each branch, L tensors [B, N, D]; the model adds them up."""
         tokens = self.embedding(images)
         return [branch(tokens) for branch in self.branches]
 
@@ -62,7 +62,7 @@ class ParaFormer(nn.Module):
         return self.head(pooled)
 
     def prefix_logits(self, images: Tensor) -> list[Tensor]:
-        """Logits of the first 1, 2, …, L branches alone; a loss on all of them trains a model that can be cut short."""
+        """Logits of the first 1, 2, …, L branches. A loss on all of them trains a model that also works with fewer."""
         outputs = self.branch_outputs(images)
         return [self.classify(total) for total in torch.stack(outputs).cumsum(0)]
 
@@ -72,7 +72,7 @@ class ParaFormer(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Patches, class token and position: [B, C, H, W] -> tokens [B, N, D]."""
+    """Patches, class token and position embedding: [B, C, H, W] -> tokens [B, N, D]."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class ConvPatches(nn.Module):
 
 
 class LinearPatches(nn.Module):
-    """Non-overlapping patches read as (row, column, channel) through a Linear: [B, C, H, W] -> [B, patches, D]."""
+    """Non-overlapping patches, flattened as (row, column, channel), into a Linear: [B, C, H, W] -> [B, patches, D]."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -111,6 +111,7 @@ class LinearPatches(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         (down, across), (height, width) = self.grid, self.patch_size
+        # [B, C, rows, h, columns, w] -> [B, rows, columns, h, w, C] -> [B, patches, h·w·C]
         patches = images.reshape(-1, self.channels, down, height, across, width)
         patches = patches.permute(0, 2, 4, 3, 5, 1).reshape(-1, down * across, height * width * self.channels)
         return self.norm_out(self.projection(self.norm_in(patches)))
@@ -189,7 +190,7 @@ class FeedForward(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """One learnt factor a channel (arXiv 2103.17239): [B, N, D] -> [B, N, D]."""
+    """One learnt factor for each channel (arXiv 2103.17239): [B, N, D] -> [B, N, D]."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -200,7 +201,7 @@ class LayerScale(nn.Module):
 
 
 class BranchSum(nn.Module):
-    """Σ_l of L tensors [B, N, D], left to right; a module of its own so that the sum has a name."""
+    """Σ_l of L tensors [B, N, D], from left to right. It is a module so that the sum has a name."""
 
     def forward(self, *outputs: Tensor) -> Tensor:
         return functools.reduce(torch.add, outputs)

@@ -1,4 +1,4 @@
-"""Outputs of a model [N, outputs] -> scores, answers, and numbers in which two models can be compared."""
+"""Turns outputs of a model [N, outputs] into scores and answers, and compares the outputs of two models."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from numpy.typing import NDArray
 from paraexport.model.spec import LOGITS, Scores
 
 NEGATIVE = -1
-"""The index of the label for "no", which has no output of its own."""
+"""The index of the label for "no" of a model with one output. No output stands for it."""
 Outputs = NDArray[np.floating]
 Reals = NDArray[np.float64]
 PRESENT = 0.5
-"""A class with a probability of its own is present from here on."""
+"""A class with its own probability is present from this value on."""
 SMALLEST = 1e-6
 """Probabilities below this count as equal when two models are compared."""
 NEAR_CERTAIN = 1e-2
-"""Of a single probability, float32 keeps too few digits of its logit when it is nearer than this to 0 or 1."""
+"""Own probabilities nearer to 0 or 1 are clipped to this distance: float32 keeps too few digits of their logit."""
 LOWEST_LOGARITHM = -30.0
+"""Log-probabilities below this count as equal when two models are compared."""
 
 
 def recorded(scores: Scores, outputs: int) -> Scores:
-    """What a bundle means; one that says nothing of its only output, as older ones do, decides by sigmoid."""
+    """The scores of a bundle. Older bundles do not record them; if they have one output, it means a sigmoid."""
     if outputs == 1 and scores == LOGITS:
         return Scores("sigmoid", "independent", "assumed for one output")
     return scores
 
 
 def scores_of(outputs: Outputs, scores: Scores) -> Reals:
-    """The scores in float64, of the shape of `outputs`."""
+    """The scores in float64, with the shape of `outputs`."""
     values = outputs.astype(np.float64)
     match scores.activation:
         case "softmax":
             powers = np.exp(values - values.max(-1, keepdims=True))
             return np.asarray(powers / powers.sum(-1, keepdims=True))
         case "sigmoid":
-            powers = np.exp(-np.abs(values))  # at most 1, so that nothing overflows
+            powers = np.exp(-np.abs(values))  # at most 1, so it cannot overflow
             return np.where(values >= 0, 1 / (1 + powers), powers / (1 + powers))
         case "exp":
             return np.asarray(np.exp(values))
@@ -48,16 +49,16 @@ def scores_of(outputs: Outputs, scores: Scores) -> Reals:
 
 
 def usable(outputs: Outputs, scores: Scores) -> bool:
-    """Whether every output is a number that has a score; the logarithm of 0 has one."""
+    """Whether every output is a number with a score. The logarithm of 0 is one."""
     finite = np.isfinite(outputs)
     return bool((finite | np.isneginf(outputs)).all() if scores.activation == "exp" else finite.all())
 
 
 def answers(outputs: Outputs, scores: Scores) -> NDArray[np.int64]:
-    """What a model decides: the number of the class, [N, 1]; or 1 for each class that is present, [N, outputs].
+    """The decisions of a model: the number of the class, [N, 1]; or 1 for each class that is present, [N, outputs].
 
     Raises:
-        ValueError: the outputs are values, which decide nothing.
+        ValueError: the outputs are measured values, which are no decisions.
     """
     match scores.kind:
         case "exclusive" | "ranking":
@@ -66,18 +67,18 @@ def answers(outputs: Outputs, scores: Scores) -> NDArray[np.int64]:
             threshold = {"sigmoid": 0.0, "exp": math.log(PRESENT)}.get(scores.activation, PRESENT)
             return (outputs >= threshold).astype(np.int64)
         case "values":
-            raise ValueError("values decide nothing")
+            raise ValueError("the outputs are measured values; there is no class to choose")
 
 
 def classes_of(outputs: Outputs, scores: Scores) -> NDArray[np.int64]:
-    """The number of one class for each image, [N], as a label counts it; 0 or 1 for a model with one output."""
+    """The number of one class for each image, [N], as in labels; 0 or 1 for a model with one output."""
     if scores.kind == "independent" and outputs.shape[1] == 1:
         return answers(outputs, scores)[:, 0]
     return outputs.argmax(-1).astype(np.int64)
 
 
 def class_names(labels: Sequence[str], scores: Scores) -> tuple[str, ...]:
-    """The names of the classes that labels of images count; a model with one output has the two classes 0 and 1."""
+    """The names of the classes, in the order that labels of images use. A model with one output has two classes."""
     if len(labels) == 1 and scores.kind != "values":
         return scores.negative or ("0" if labels[0] == "1" else ""), labels[0]
     return tuple(labels)
@@ -89,14 +90,15 @@ class Scored:
 
     label: str
     index: int
-    """Of the output."""
+    """The index of the output, or `NEGATIVE`."""
     score: float
 
 
 def ranked(outputs: Outputs, labels: Sequence[str], scores: Scores) -> list[Scored]:
-    """The outputs of one image [outputs] as scores, the best first; of equal ones the lower class comes first.
+    """The outputs of one image [outputs] as scores, the best first. For equal scores the lower class comes first.
 
-    Values have no best one and stay in their order. The label for "no" has one minus the score of "yes".
+    Measured values have no best one, and stay in their order. The score of the label for "no" is one minus that for
+    "yes".
     """
     numbers = scores_of(outputs[None], scores)[0]
     order = range(len(outputs)) if scores.kind == "values" else np.argsort(-outputs, kind="stable")
@@ -108,16 +110,16 @@ def ranked(outputs: Outputs, labels: Sequence[str], scores: Scores) -> list[Scor
 
 
 def text_of(score: float, scores: Scores) -> str:
-    """`93.1 %`, or a plain number where it is no probability."""
+    """`93.1 %`, or a plain number if the score is not a probability."""
     return f"{100 * score:.1f} %" if scores.probabilities else f"{score:.4g}"
 
 
 def as_logits(outputs: Outputs, scores: Scores) -> Reals:
-    """Outputs on the scale of logits.
+    """Outputs on the scale of logits, for comparisons.
 
-    Softmax and sigmoid squash: a probability near 0 or 1 hides how far off the logit behind it is. So probabilities
-    are compared as log p, or as log(p / (1 − p)) where each class has its own. What is not a number stays so, and a
-    number that is no probability is bounded here: compare the outputs themselves as well.
+    Softmax and sigmoid compress: a probability near 0 or 1 hides a large error of its logit. So probabilities are
+    compared as log p, or as log(p / (1 − p)) if each class has its own. NaN stays NaN. Numbers outside of 0..1 are
+    clipped, which hides them; so compare the outputs themselves as well.
     """
     values = outputs.astype(np.float64)
     if scores.activation == "exp":
@@ -130,22 +132,24 @@ def as_logits(outputs: Outputs, scores: Scores) -> Reals:
     return np.asarray(np.log(bounded / (1 - bounded)))
 
 
-def largest_difference(wanted: Outputs, found: Outputs, scores: Scores) -> tuple[float, float]:
-    """(max |Δ|, max |wanted|) of outputs [N, outputs], on the scale of logits or as they are: where they differ most.
+def largest_difference(expected: Outputs, got: Outputs, scores: Scores) -> tuple[float, float]:
+    """(max |Δ|, max |expected|) of outputs [N, outputs], on the scale of logits or as they are.
 
-    What is not finite differs more than everything else.
+    The scale with the larger relative difference is used. NaN counts as the largest difference.
     """
-    sides = [(as_logits(wanted, scores), as_logits(found, scores))]
+    pairs = [(as_logits(expected, scores), as_logits(got, scores))]
     if scores.activation == "none":
-        sides.append((wanted.astype(np.float64), found.astype(np.float64)))
+        pairs.append((expected.astype(np.float64), got.astype(np.float64)))
     with np.errstate(invalid="ignore"):
-        both = [(float(np.abs(other - one).max()), float(np.abs(one).max())) for one, other in sides]
-    ratios = [difference / (largest or 1.0) for difference, largest in both]
-    return both[ratios.index(max(ratios, key=lambda ratio: math.inf if math.isnan(ratio) else ratio))]
+        differences = [
+            (float(np.abs(other - reference).max()), float(np.abs(reference).max())) for reference, other in pairs
+        ]
+    ratios = [difference / (largest or 1.0) for difference, largest in differences]
+    return differences[ratios.index(max(ratios, key=lambda ratio: math.inf if math.isnan(ratio) else ratio))]
 
 
 def describe(scores: Scores) -> str:
-    """In a few words: `sigmoid of each output: a probability for each class`."""
+    """The scores in a few words: `sigmoid of each output: a probability for each class`."""
     applied = {
         "softmax": "softmax of the outputs",
         "sigmoid": "sigmoid of each output",

@@ -1,6 +1,6 @@
-"""What a model is, and how its images are prepared: frozen dataclasses that pass between stages.
+"""Describes a model and the preprocessing of its images: frozen dataclasses that pass between stages.
 
-Only the standard library is imported here, so that every module may import this one.
+This module imports only the standard library, so every other module may import it.
 """
 
 from __future__ import annotations
@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
-"""What an exported graph calls its input, its output and its only symbolic axis."""
+"""The names of the input, the output and the only symbolic axis of an exported graph."""
 Residual = Literal["input", "normalized", "post"]
 Activation = Literal["gelu", "gelu_tanh", "relu"]
 Pool = Literal["cls", "mean", "patch_mean"]
 NormPlace = Literal["before", "after", "none"]
 PatchProjection = Literal["linear", "conv"]
 MOST_COUNT = 10**6
-"""Channels, classes, heads and the like; far more than any model has."""
+"""Limit of channels, classes, heads and other counts. No model has nearly as many."""
 MOST_PIXEL, LEAST_STD = 1e4, 1e-6
-"""Of mean and std, on the 0..1 scale: far outside of these no model was trained."""
+"""Limits of mean and std on the 0..1 scale. No model was trained with values outside of them."""
 LONGEST_SIDE = 1 << 16
-"""Of an image, in pixels."""
+"""Limit of the side of an image, in pixels."""
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 ScoreFunction = Literal["softmax", "sigmoid", "exp", "none"]
 ScoreKind = Literal["exclusive", "independent", "ranking", "values"]
 ScoreWord = Literal["softmax", "sigmoid", "exp", "none", "regression"]
-"""How a user or a config says what the outputs are."""
+"""The words in which an option or a config declares the outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """What every stage after tracing knows of a model, recognised or not.
+    """The facts of a model that every stage after tracing needs, also if it is not a Para-Former.
 
     The model maps float32 images [N, channels, height, width] to logits [N, classes].
     """
@@ -43,9 +43,9 @@ class Classifier:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec(Classifier):
-    """A Para-Former, whole: `branches` branches of `depth` layers read the same tokens and are summed.
+    """A whole Para-Former: `branches` branches of `depth` layers read the same tokens, and their outputs are summed.
 
-    `residual` says what a layer's skip carries, with LN the norm and f the attention or the feed-forward:
+    `residual` defines the skip of a layer. LN is the norm, f is the attention or the feed-forward:
 
     - ``input``: x + f(LN x), the usual pre-norm.
     - ``normalized``: u + f(u) with u = LN x, as in the code released with arXiv 2407.21670.
@@ -66,20 +66,20 @@ class Spec(Classifier):
     pool: Pool = "cls"
     """`cls` reads the class token, `mean` averages all tokens, `patch_mean` all but the class token."""
     norm: NormPlace = "after"
-    """Where the last LayerNorm stands: before the pool, after it, or nowhere."""
+    """The place of the last LayerNorm: before the pool, after it, or nowhere."""
     eps: float = 1e-5
-    """Of every LayerNorm."""
+    """Epsilon of every LayerNorm."""
     patch_projection: PatchProjection = "linear"
-    """`linear` reads a patch as (row, column, channel); `conv` is a Conv2d with stride = kernel."""
+    """`linear` flattens a patch as (row, column, channel); `conv` is a Conv2d with stride = kernel."""
     patch_norms: bool = False
-    """A LayerNorm on each side of a linear patch projection."""
+    """A LayerNorm before and after a linear patch projection."""
     class_token: bool = True
     qkv_bias: bool = True
     layer_scale: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches down and across."""
+        """(rows, columns) of patches."""
         return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
 
     @property
@@ -88,34 +88,36 @@ class Spec(Classifier):
         return self.grid[0] * self.grid[1] + int(self.class_token)
 
     def problems(self) -> list[str]:
-        """Every contradiction between the fields, each as one clause; empty when there is none."""
+        """Every contradiction between the fields, each as one clause; empty if there is none."""
         counts = ("channels", "classes", "dim", "branches", "depth", "heads", "head_dim", "mlp_dim")
-        found = [
-            f"{name} is {size}, expected at least 1, at most {MOST_COUNT}"
+        problems = [
+            f"{name} is {size}, expected 1 to {MOST_COUNT}"
             for name in counts
             if not 1 <= (size := getattr(self, name)) <= MOST_COUNT
         ]
         if max(self.image_size) > LONGEST_SIDE:
-            found.append(f"image_size is {' x '.join(map(str, self.image_size))}, expected 1 to {LONGEST_SIDE} pixels")
+            size_text = " x ".join(map(str, self.image_size))
+            problems.append(f"image_size is {size_text}, expected 1 to {LONGEST_SIDE} pixels")
         for side, image, patch in zip(("height", "width"), self.image_size, self.patch_size, strict=True):
             if patch < 1 or image < 1 or image % patch:
-                found.append(f"image {side} {image} is not a multiple of patch {side} {patch}")
+                problems.append(f"image {side} {image} is not a multiple of patch {side} {patch}")
         if self.pool == "cls" and not self.class_token:
-            found.append("pool=cls needs a class token, and the model has none")
+            problems.append("pool=cls needs a class token, and the model has none")
         if self.patch_norms and self.patch_projection == "conv":
-            found.append("patch_norms needs patch_projection=linear")
+            problems.append("patch_norms needs patch_projection=linear")
         if not 0 < self.eps < 1:
-            found.append(f"eps is {self.eps}, expected a number between 0 and 1")
-        return found
+            problems.append(f"eps is {self.eps}, expected a number between 0 and 1")
+        return problems
 
 
 def brief(values: tuple[float, ...]) -> str:
+    """`0.485,0.456,0.406`."""
     return ",".join(f"{value:g}" for value in values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How an image becomes the model's input: convert to `channels`, resize, centre crop, scale to 0..1, normalise."""
+    """The preprocessing of an image: convert to `channels`, resize, centre crop, scale to 0..1, normalise."""
 
     image_size: tuple[int, int]
     """(height, width) after the crop."""
@@ -124,14 +126,14 @@ class Preprocessing:
     """(height, width) exactly, or the length of the shorter side with the aspect ratio kept."""
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, ...] = (0.5,)
-    """One a channel, on the 0..1 scale."""
+    """One number, or one for each channel, on the 0..1 scale."""
     std: tuple[float, ...] = (0.5,)
 
     def problems(self) -> list[str]:
-        """Every impossible value, each as one clause; empty when there is none."""
+        """Every impossible value, each as one clause; empty if there is none."""
         resize = self.resize if isinstance(self.resize, tuple) else (self.resize,)
         sides = {"image_size": self.image_size, "resize": resize}
-        found = [
+        problems = [
             f"{name} is {' x '.join(map(str, sizes))}, expected 1 to {LONGEST_SIDE} pixels"
             for name, sizes in sides.items()
             if not all(1 <= size <= LONGEST_SIDE for size in sizes)
@@ -139,12 +141,12 @@ class Preprocessing:
         for name in ("mean", "std"):
             values = getattr(self, name)
             if len(values) not in (1, self.channels):
-                found.append(f"{name} has {len(values)} numbers for {self.channels} channels")
+                problems.append(f"{name} has {len(values)} numbers for {self.channels} channels")
             if not all(abs(value) <= MOST_PIXEL for value in values):
-                found.append(f"{name} is {brief(values)}, expected numbers up to {MOST_PIXEL:g}")
+                problems.append(f"{name} is {brief(values)}, expected numbers up to {MOST_PIXEL:g}")
         if not all(value >= LEAST_STD for value in self.std):
-            found.append(f"std is {brief(self.std)}, expected at least {LEAST_STD:g}")
-        return found
+            problems.append(f"std is {brief(self.std)}, expected at least {LEAST_STD:g}")
+        return problems
 
 
 @dataclass(frozen=True)
@@ -160,12 +162,12 @@ class Scores:
     """
 
     activation: ScoreFunction = "softmax"
-    """What a program applies to the outputs; `none` where they are the scores already."""
+    """The function that a program applies to the outputs; `none` if they are the scores already."""
     kind: ScoreKind = "exclusive"
     reason: str = ""
-    """Who says so: an option, a config, or the end of the graph."""
+    """Where this comes from: an option, a config, or the end of the graph."""
     negative: str = ""
-    """Of a model with one output: the label for a probability below 0.5. Empty where it has no name."""
+    """For a model with one output, the label for a probability below 0.5; empty if it has no name."""
 
     @property
     def probabilities(self) -> bool:
@@ -188,12 +190,12 @@ class Scores:
 
 
 LOGITS = Scores()
-"""What bundles mean that do not say what their outputs are: logits of classes, for softmax."""
+"""The default of bundles that do not record the meaning of their outputs: logits of classes, for softmax."""
 
 
 @dataclass(frozen=True)
 class Assumption:
-    """A field that neither the checkpoint nor the user settled; printed, and kept in the manifest."""
+    """A value that neither the checkpoint nor the user gave. It is printed, and recorded in the manifest."""
 
     field: str
     value: str

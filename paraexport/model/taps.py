@@ -1,7 +1,7 @@
-"""Named intermediate values of any module, and the names they carry in a traced graph.
+"""Records named intermediate values of any module, under the names that they have in a traced graph.
 
-A tap is the output of one submodule. The path `branches.3.layers.1.attention` is written
-`branches.3/layers.1/attention`: a list index stays with its list, every other step is a level of its own.
+A tap is the output of one submodule. The path `branches.3.layers.1.attention` becomes the name
+`branches.3/layers.1/attention`: a list index stays with its list, and every other step is one level.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def tap_name(module_path: str) -> str:
 
 
 def record_taps(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Run `module` once and return the output tensor of every submodule by its name, in the order of computation.
+    """Run `module` once; returns tap name -> output tensor of every submodule, in the order of computation.
 
-    A submodule that runs several times keeps its last output; one that does not return a tensor has no tap.
+    If a submodule runs several times, its last output is kept. If it does not return a tensor, it has no tap.
     """
     recorded: dict[str, Tensor] = {}
 

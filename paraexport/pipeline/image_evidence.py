@@ -14,7 +14,7 @@ from paraexport.errors import DataError
 from paraexport.findings.graphs import Lowering
 from paraexport.images import class_order
 from paraexport.images.dataset import Samples
-from paraexport.images.variety import Variety, of_batches, weak_classes, weaknesses
+from paraexport.images.variety import Variety, measure_variety, weak_classes, weaknesses
 from paraexport.model.scores import answers, class_names, classes_of, recorded
 from paraexport.model.spec import Scores
 from paraexport.pipeline.candidates import in_batches
@@ -71,7 +71,7 @@ def look(samples: Samples, variety: Variety, calibration: Samples, paths: ImageP
     if paths.precision == "fp32":
         return of_samples(samples, variety)
     separate = paths.separate
-    calibrating = variety if calibration is samples else of_batches(in_batches(calibration)())
+    calibrating = variety if calibration is samples else measure_variety(in_batches(calibration)())
     if paths.precision != "int8":
         return Looked(samples, variety, calibrating, None, separate=separate)
     repeated = calibrating.images > 1 and REPEATED * calibrating.distinct <= calibrating.images

@@ -16,7 +16,7 @@ from paraexport.checks.comparison import Evidence, Pair
 from paraexport.checks.golden import Array, answers
 from paraexport.errors import InputError
 from paraexport.images.dataset import Samples, made_up_samples, open_samples
-from paraexport.images.variety import Variety, Watch
+from paraexport.images.variety import Variety, VarietyMeter
 from paraexport.model.scores import class_names
 from paraexport.model.spec import Preprocessing, Scores
 from paraexport.pipeline.options import ImagePaths
@@ -90,7 +90,7 @@ class Answers:
 
 def ask(loaded: Checkpoint, samples: Samples, size: int) -> Answers:
     """Run PyTorch on every image, `size` at a time."""
-    pytorch, watch = answers(loaded.original), Watch()
+    pytorch, watch = answers(loaded.original), VarietyMeter()
     logits = np.concatenate([pytorch(batch) for batch in watch.watch(samples.batches(size))])
     return Answers(logits, watch.variety())
 

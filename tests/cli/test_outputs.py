@@ -71,10 +71,10 @@ def build(run: Run, work: Path, module: str, *options: object) -> Done:
 def test_folders_in_string_order_are_reported_by_a_build(run: Run, work: Path) -> None:
     done = build(run, work, "as_text", "--data", work / "data")
     assert done.code == 0, done.err
-    assert "PyTorch answers 6 of 36 images as their class folders say, and 36 with the folders in string" in done.err
+    assert "agree with the class folders for 6 of 36 images, and for 36 with the folders in string" in done.err
     again = run("validate", work / "as_text.bundle", work / "as_text.pt", "--data", work / "data")
     assert again.code == 0
-    assert "warning: PyTorch answers 6 of 36 images as their class folders say, and 36 with" in again.err
+    assert "warning: PyTorch's answers agree with the class folders for 6 of 36 images, and for 36 with" in again.err
     names = work / "names.txt"
     names.write_text("\n".join(sorted(map(str, range(12)))))
     done = build(run, work, "as_text", "--data", work / "data", "--spec", f"labels={names}")

@@ -105,7 +105,7 @@ def test_labels_that_do_not_fit(tmp_path: Path, labels: object, got: str) -> Non
     arrays = {"images": numbered(4)} | ({} if labels is None else {"labels": np.array(labels)})
     np.savez(tmp_path / "a.npz", **arrays)
     message = refused(tmp_path / "a.npz", need_labels=True)
-    assert "expected 4 integers in 0..2, one an image" in message
+    assert "expected 4 integers in 0..2, one for each image" in message
     assert got in message
     assert "numpy.savez" in message
 
@@ -148,7 +148,7 @@ def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
     np.save(tmp_path / "a.npy", images)
     message = refused(tmp_path / "a.npy", RGB)
     assert "image 3 has values that are not finite" in message
-    assert "prepare it again" in message
+    assert "preprocess it again" in message
 
 
 def test_non_finite_values_far_into_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_float32_that_no_preprocessing_gives(tmp_path: Path, value: float, chann
         assert len(images_of(tmp_path / "a.npy", NORMALISED)) == 5
         return
     message = refused(tmp_path / "a.npy", NORMALISED)
-    assert "image 3 is not preprocessed as the model's images are" in message
+    assert "image 3 is not preprocessed for this model" in message
     assert "expected about -2 to 3" in message
     assert f"got {min(value, 0):.4g} to {max(value, 0):.4g}" in message
     assert "divide by the std" in message

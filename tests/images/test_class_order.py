@@ -32,9 +32,9 @@ def test_folders_in_string_order_are_reported_with_both_numbers_and_the_remedy(e
         int((np.array([AS_TEXT.index(str(label)) for label in labels]) == answered).sum()),
     ]
     (line,) = doubts(labels, answered, TWELVE, BY_NUMBER)
-    assert f"PyTorch answers {right[0]} of {12 * each} images" in line
-    assert f"and {right[1]} with the folders in string order" in line
-    assert "--spec labels=FILE, with one name a line in this order: 0, 1, 10, 11, 2, 3" in line
+    assert f"agree with the class folders for {right[0]} of {12 * each} images" in line
+    assert f"and for {right[1]} with the folders in string order" in line
+    assert "--spec labels=FILE, with one name on each line, in this order: 0, 1, 10, 11, 2, 3" in line
 
 
 def test_folders_in_natural_order_are_reported_where_string_order_was_taken() -> None:
@@ -42,14 +42,14 @@ def test_folders_in_natural_order_are_reported_where_string_order_was_taken() ->
     labels, answered = trained(TWELVE, {name: place for place, name in enumerate(AS_TEXT)})
     (line,) = doubts(labels, answered, names, {name: place for place, name in enumerate(AS_TEXT)})
     assert "with the folders in natural order" in line
-    assert "name the folders by their labels, or by the number of their class: 0 is class 0, 1 is class 1, 2 is" in line
+    assert "after their labels, or after the number of their class: 0 is class 0, 1 is class 1, 2 is" in line
 
 
 def test_labels_that_are_the_folder_names_in_another_order() -> None:
     labels, answered = trained(["ant", "bee", "cat"], {"cat": 0, "ant": 1, "bee": 2}, each=10)
     (line,) = doubts(labels, answered, ("cat", "ant", "bee"), {"cat": 0, "ant": 1, "bee": 2})
-    assert "answers 0 of 30 images" in line
-    assert "and 30 with the folders in string order" in line
+    assert "for 0 of 30 images" in line
+    assert "and for 30 with the folders in string order" in line
     assert "in this order: ant, bee, cat" in line
 
 
@@ -57,15 +57,15 @@ def test_some_of_the_folders_are_enough() -> None:
     folders = {name: int(name) for name in ("2", "5", "10", "11")}
     labels, answered = trained(AS_TEXT, folders, each=10)
     (line,) = doubts(labels, answered, TWELVE, folders)
-    assert "answers 0 of 40 images" in line
-    assert "or by the number of their class: 10 is class 2, 11 is class 3, 2 is class 4" in line
+    assert "for 0 of 40 images" in line
+    assert "or after the number of their class: 10 is class 2, 11 is class 3, 2 is class 4" in line
 
 
 def test_folders_that_count_from_one() -> None:
     folders = {name: int(name) for name in ("1", "2", "3")}
     labels, answered = trained(["1", "2", "3", "4"], folders, each=10)
     (line,) = doubts(labels, answered, ("0", "1", "2", "3"), folders)
-    assert "numbers that count from 1" in line
+    assert "the order of their numbers, which count from 1" in line
 
 
 @pytest.mark.parametrize(("each", "wrong"), [(1, 0), (5, 0), (30, 120), (30, 300)])
@@ -79,7 +79,7 @@ def test_two_swapped_classes_of_many_are_named() -> None:
     order[3], order[7] = order[7], order[3]
     labels, answered = trained(order, BY_NUMBER, each=20, wrong=12)
     (line,) = doubts(labels, answered, TWELVE, None)
-    assert "takes the images of some classes for those of others: 3 → 7 → 3;" in line
+    assert "gives the images of some classes the labels of others: 3 → 7 → 3;" in line
 
 
 def test_yes_and_no_of_one_output_swapped() -> None:
@@ -92,5 +92,5 @@ def test_guesses() -> None:
     labels = np.repeat(np.arange(10), 10)
     answered = np.tile(np.arange(10), 10)
     (line,) = doubts(labels, answered, TWELVE[:10], None)
-    assert "10 of 100 images as labelled, which is no better than guessing among 10 classes" in line
+    assert "the labels for 10 of 100 images, which is no better than guessing among 10 classes" in line
     assert doubts(labels[:15], answered[:15], TWELVE[:10], None) == ()

@@ -137,7 +137,7 @@ def test_folders_that_are_no_labels_are_taken_in_sorted_order_and_that_is_report
     for folder in ("n1", "n10", "n2"):
         put(tmp_path / folder / "a.png", 0)
     (note,) = open_samples(tmp_path, GREY, LABELS, need_labels=True).notes
-    assert note.endswith("so they are taken in string order: n1 is cat, n10 is dog, n2 is eel")
+    assert note.endswith("so they are numbered in string order: n1 is cat, n10 is dog, n2 is eel")
 
 
 def test_without_every_fourth_image(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_unknown_class_folders(tmp_path: Path, folders: list[str], unknown: str)
     for folder in folders:
         put(tmp_path / folder / "a.png", 0)
     message = refused_labelled(tmp_path)
-    assert f"unknown {unknown})" in message
+    assert f"unknown: {unknown})" in message
     assert "expected folders named cat, dog, eel, or 0..2" in message
     assert "rename the folders, or name the classes with --spec labels=FILE" in message
 
@@ -182,15 +182,15 @@ def test_many_unknown_class_folders_stay_one_short_line(tmp_path: Path) -> None:
 def test_a_label_of_two_classes(tmp_path: Path) -> None:
     put(tmp_path / "crane" / "a.png", 0)
     message = refused_labelled(tmp_path, ("crane", "crane", "dog"))
-    assert "several classes share: crane" in message
-    assert "name the folders by class number" in message
+    assert "several classes share these labels: crane" in message
+    assert "name the folders after the class numbers" in message
 
 
 def test_no_class_folders(tmp_path: Path) -> None:
     put(tmp_path / "a.png", 0)
     message = refused_labelled(tmp_path)
-    assert "expected one subfolder a class, got 1 image and no subfolder" in message
-    assert "sort them by class" in message
+    assert "expected one subfolder for each class, got 1 image and no subfolder" in message
+    assert "sort the images into one folder for each class" in message
 
 
 def test_an_image_outside_the_class_folders_is_named(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_an_image_outside_the_class_folders_is_named(tmp_path: Path) -> None:
     put(tmp_path / "montage.png", 90)
     samples = open_samples(tmp_path, GREY, LABELS, need_labels=True)
     assert all_shades(samples) == [10]
-    assert samples.unreadable == (f"{tmp_path / 'montage.png'}: lies in no class folder",)
+    assert samples.unreadable == (f"{tmp_path / 'montage.png'}: not in a class folder",)
 
 
 def test_unreadable_images_shift_no_label(tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paraexport.images.variety import of_batches, weak_classes, weaknesses
+from paraexport.images.variety import measure_variety, weak_classes, weaknesses
 
 NOISE = np.random.default_rng(0).random((40, 3, 4, 6), np.float32)
 BLACK = np.zeros((40, 3, 4, 6), np.float32)
 
 
 def said(images: NDArray[np.float32]) -> list[str]:
-    return [*weaknesses(of_batches([images[:7], images[7:]] if len(images) > 7 else [images]), (0.5,))]
+    return [*weaknesses(measure_variety([images[:7], images[7:]] if len(images) > 7 else [images]), (0.5,))]
 
 
 def still(channel: int) -> NDArray[np.float32]:
@@ -43,7 +43,7 @@ def test_what_makes_images_poor_evidence(images: NDArray[np.float32], expected: 
 
 
 def test_the_first_of_equal_images_are_spread_over_all() -> None:
-    seen = of_batches([np.repeat(NOISE, 2, 0)])
+    seen = measure_variety([np.repeat(NOISE, 2, 0)])
     assert seen.distinct == 40
     assert seen.firsts(4).tolist() == [0, 20, 40, 60]
     assert seen.firsts(100).tolist() == [*range(0, 80, 2)]

@@ -315,10 +315,10 @@ def bad(kind: str, folder: Path) -> tuple[Path | None, str]:
     arrays: dict[str, tuple[Any, str]] = {
         "another shape": (
             ready[..., 1:],
-            r"images that do not fit the model.*float32 \[N, 1, 8, 12\].*\[20, 1, 8, 11\]",
+            r"the images do not fit the model.*float32 \[N, 1, 8, 12\].*\[20, 1, 8, 11\]",
         ),
-        "channels last": (ready.transpose(0, 2, 3, 1), "images that do not fit the model"),
-        "double": (ready.astype(np.float64), "images that do not fit the model"),
+        "channels last": (ready.transpose(0, 2, 3, 1), "the images do not fit the model"),
+        "double": (ready.astype(np.float64), "the images do not fit the model"),
         "no image": (ready[:0], "at least one of"),
         "pixels as float32": ((ready + 1) * 127.5, "image 0 is not preprocessed .*about -1 to 1"),
         "an outlier of 1e4": (with_one(ready, 1e4), r"image 7 is not preprocessed.*got -?[\d.]+ to 1e\+04"),

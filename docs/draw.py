@@ -17,7 +17,7 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
-from paraexport.graph.cost import SHARED, STACKED, part_of
+from paraexport.graph.cost import SHARED, STACKED, branch_label
 from paraexport.graph.query import const, is_op, operands
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
@@ -65,7 +65,7 @@ def dot(graph: ir.Graph) -> Iterator[str]:
     yield f'"images" [label="images\\n{shape_text(graph.inputs[0])}" fillcolor="white"];'
     for node in graph:
         small = ' fontcolor="#777777" color="#bbbbbb"' if is_op(node, *VIEWS) else ""
-        yield f'"{node.name}" [label="{label(node)}" fillcolor="{COLOURS[part_of(node.name)]}"{small}];'
+        yield f'"{node.name}" [label="{label(node)}" fillcolor="{COLOURS[branch_label(node.name)]}"{small}];'
         for value in operands(node):
             producer = value.producer()
             if producer is not None:

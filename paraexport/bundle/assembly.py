@@ -12,7 +12,7 @@ from paraexport.model.spec import Assumption, Scores
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
-    from paraexport.trace.trace import Graph
+    from paraexport.trace.trace import TracedGraph
 
 
 class Chosen(Protocol):
@@ -36,7 +36,7 @@ def manifest_of(
     max_batch: int,
     chosen: Chosen,
     candidates: tuple[CandidateTimes, ...],
-    graph: Graph,
+    graph: TracedGraph,
     checkpoint: Checkpoint,
     scores: Scores,
     assumptions: tuple[Assumption, ...],

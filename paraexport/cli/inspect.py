@@ -39,7 +39,7 @@ from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
-    from paraexport.graph.summary import Part
+    from paraexport.graph.summary import BranchCost
 
 NATIVE = "paraformer"
 
@@ -212,7 +212,7 @@ def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
     print_table(("operator", "nodes"), operators)
 
 
-def print_parts(needed: Sequence[Part]) -> None:
+def print_parts(needed: Sequence[BranchCost]) -> None:
     """What each branch needs, and the sum of all."""
     columns = [
         [getattr(part, name) for part in needed] for name in ("nodes", "parameters", "multiply_adds", "activations")

@@ -1,1 +1,1 @@
-"""Tools for ONNX graphs: read, write, summarise, name, edit, count."""
+"""Tools for ONNX graphs: read, write, query, edit, count, and find shapes and names."""

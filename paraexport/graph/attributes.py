@@ -1,4 +1,4 @@
-"""Attributes of a node by their type, so that a pass never works with a value that it does not expect."""
+"""Reads the attributes of a node by type, so that a pass never works with an unexpected value."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Type = ir.AttributeType
 
 
 def attribute(node: ir.Node, name: str, default: object = None) -> object:
-    """Its value, whatever its type, or the default where it is not given.
+    """The value of any type, or the default if the node does not have the attribute.
 
     Raises:
-        Refused: the function around the node is to give it.
+        Refused: the attribute refers to one of the function around the node.
     """
     return value_of(node, name, default)
 
@@ -24,18 +24,18 @@ def int_of(node: ir.Node, name: str, default: int | None = None) -> int:
     """An integer.
 
     Raises:
-        Refused: it is not given and has no default, or is no integer.
+        Refused: the attribute has another type, or is missing and has no default.
     """
     return int(value_of(node, name, default, Type.INT))
 
 
 def float_of(node: ir.Node, name: str, default: float | None = None) -> float:
-    """A number; Refused as in `int_of`."""
+    """A number; refused as in `int_of`."""
     return float(value_of(node, name, default, Type.FLOAT))
 
 
 def ints_of(node: ir.Node, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
-    """Several integers; Refused as in `int_of`."""
+    """Several integers; refused as in `int_of`."""
     return tuple(value_of(node, name, default, Type.INTS))
 
 
@@ -45,13 +45,13 @@ def axis_of(node: ir.Node, rank: int, default: int | None = None) -> int:
 
 
 def counted(axis: int, rank: int) -> int:
-    """An axis counted from the front.
+    """An axis counted from the front: -1 becomes `rank` - 1.
 
     Raises:
         Refused: a value of this rank has no such axis.
     """
     if not -rank <= axis < rank:
-        raise Refused(f"axis {axis} of a value with {rank} axes")
+        raise Refused(f"it names axis {axis}, but the value has {rank} axes")
     return axis % rank
 
 
@@ -62,7 +62,7 @@ def value_of(node: ir.Node, name: str, default: object, kind: Type | None = None
             raise Refused(f"{node.op_type} has no attribute {name}")
         return default
     if given.is_ref():
-        raise Refused(f"a function is to give {node.op_type} its {name}")
+        raise Refused(f"the attribute {name} of {node.op_type} refers to an attribute of a function")
     if kind is not None and given.type != kind:
-        raise Refused(f"the attribute {name} of {node.op_type} is {given.type.name}, not {kind.name}")
+        raise Refused(f"the attribute {name} of {node.op_type} has the type {given.type.name}; expected {kind.name}")
     return given.value

@@ -1,7 +1,7 @@
-"""What a graph needs to run, by branch: nodes, parameters, activations and multiply-adds.
+"""Counts what each branch of a graph needs to run: nodes, parameters, activations and multiply-adds.
 
-Multiply-adds are those of products, convolutions and attentions; every other node counts 0. A multiply-add is one
-multiplication and one addition, so twice as many floating-point operations.
+Products, convolutions and attentions have multiply-adds; every other node counts 0. One multiply-add is two
+floating-point operations, a multiplication and an addition.
 """
 
 from __future__ import annotations
@@ -17,95 +17,97 @@ from onnx_ir.passes import common
 from paraexport.graph.attributes import int_of
 from paraexport.graph.query import input_of, is_op, operands
 from paraexport.graph.refusal import Refused
-from paraexport.graph.shapes import dims
-from paraexport.graph.summary import BRANCH, Part
+from paraexport.graph.shapes import dims, element_count
+from paraexport.graph.summary import BRANCH, BranchCost
 
 SHARED, STACKED = "shared", "all branches"
-"""What belongs to no branch, or to several; what computes all of them at once."""
+"""Labels of nodes that belong to no branch or to several, and of nodes that compute all branches at once."""
 STACKED_NAME = re.compile(r"(?:^|/)branches\.\*/")
 COUNTED = ("MatMul", "Gemm", "Conv", "Attention")
-OWN_COUNTED = ("MatMulIntegerToFloat", "MultiHeadAttention")
-"""Of ONNX Runtime's own domain, the latter of [B, N, h·d]."""
+MICROSOFT_COUNTED = ("MatMulIntegerToFloat", "MultiHeadAttention")
+"""Operators of ONNX Runtime's own domain. MultiHeadAttention reads [B, N, h·d]."""
 IR_VERSION = 10
 
 
-def parts(graph: ir.Graph) -> list[Part]:
-    """The graph by branch, as the names of nodes and constants tell; branches in order, what is shared last."""
+def branch_costs(graph: ir.Graph) -> list[BranchCost]:
+    """The cost of each branch on one image, in order; shared nodes come last. Names assign nodes to branches."""
     fixed = with_batch(graph, 1)
     nodes: dict[str, list[ir.Node]] = defaultdict(list)
     constants: dict[str, list[ir.Value]] = defaultdict(list)
     for node in fixed:
-        nodes[part_of(node.name)].append(node)
+        nodes[branch_label(node.name)].append(node)
     for value in graph.initializers.values():
         if value.dtype is not None and value.dtype.is_floating_point():
-            constants[part_of(value.name)].append(value)
-    names = sorted(nodes.keys() | constants.keys(), key=lambda name: (name == SHARED, len(name), name))
+            constants[branch_label(value.name)].append(value)
+    labels = sorted(nodes.keys() | constants.keys(), key=lambda label: (label == SHARED, len(label), label))
     return [
-        Part(
-            name,
-            len(nodes[name]),
-            sum(size(value) or 0 for value in constants[name]),
-            total(map(node_multiply_adds, nodes[name])),
-            total(size(value) for node in nodes[name] for value in node.outputs if value.name),
+        BranchCost(
+            label,
+            len(nodes[label]),
+            sum(value_elements(value) or 0 for value in constants[label]),
+            sum_if_known(map(node_multiply_adds, nodes[label])),
+            sum_if_known(value_elements(value) for node in nodes[label] for value in node.outputs if value.name),
         )
-        for name in names
+        for label in labels
     ]
 
 
-def part_of(name: str | None) -> str:
-    if found := BRANCH.search(name or ""):
-        return f"branch {found[1]}"
+def branch_label(name: str | None) -> str:
+    """`branch 3`, `all branches` or `shared`, from the name of a node or a constant."""
+    if match := BRANCH.search(name or ""):
+        return f"branch {match[1]}"
     return STACKED if STACKED_NAME.search(name or "") else SHARED
 
 
-def size(value: ir.Value) -> int | None:
+def value_elements(value: ir.Value) -> int | None:
     shape = dims(value)
-    known = [length for length in shape or () if length is not None]
-    return math.prod(known) if shape is not None and len(known) == len(shape) else None
+    return None if shape is None else element_count(shape)
 
 
-def total(counts: Iterable[int | None]) -> int | None:
-    found = list(counts)
-    known = [count for count in found if count is not None]
-    return sum(known) if len(known) == len(found) else None
+def sum_if_known(counts: Iterable[int | None]) -> int | None:
+    counts = list(counts)
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def multiply_adds(graph: ir.Graph, batch: int = 1) -> int:
-    """Of one run on `batch` images.
+    """The multiply-adds of one run on `batch` images.
 
     Raises:
-        ValueError: a shape is not known; every node that cannot be counted is listed.
+        ValueError: a shape is not known. The message lists every node that cannot be counted.
     """
-    return sum(by_branch(graph, batch).values())
+    return sum(multiply_adds_by_branch(graph, batch).values())
 
 
-def by_branch(graph: ir.Graph, batch: int = 1) -> dict[int | None, int]:
-    """The multiply-adds of each branch, told by the name of the node; None is what belongs to no branch, or to several.
+def multiply_adds_by_branch(graph: ir.Graph, batch: int = 1) -> dict[int | None, int]:
+    """The multiply-adds of each branch, which the name of a node gives. The key None is for shared nodes.
 
     Raises:
-        ValueError: a shape is not known; every node that cannot be counted is listed.
+        ValueError: a shape is not known. The message lists every node that cannot be counted.
     """
     totals: Counter[int | None] = Counter()
     unknown = []
-    for node, count in by_node(graph, batch):
-        found = BRANCH.search(node.name or "")
+    for node, count in multiply_adds_by_node(graph, batch):
+        match = BRANCH.search(node.name or "")
         if count is None:
             unknown.append(node.name or node.op_type)
         else:
-            totals[int(found[1]) if found else None] += count
+            totals[int(match[1]) if match else None] += count
     if unknown:
-        raise ValueError(f"no shape to count multiply-adds from: {', '.join(unknown)}")
+        raise ValueError(
+            f"cannot count multiply-adds, because the shapes at these nodes are not known: {', '.join(unknown)}"
+        )
     return dict(totals)
 
 
-def by_node(graph: ir.Graph, batch: int = 1) -> Iterator[tuple[ir.Node, int | None]]:
-    """Each node with its multiply-adds on `batch` images, or None where a shape is not known."""
+def multiply_adds_by_node(graph: ir.Graph, batch: int = 1) -> Iterator[tuple[ir.Node, int | None]]:
+    """Each node with its multiply-adds on `batch` images, or None if a shape is not known."""
     fixed = with_batch(graph, batch)
     return ((node, node_multiply_adds(twin)) for node, twin in zip(graph, fixed, strict=True))
 
 
 def with_batch(graph: ir.Graph, batch: int) -> ir.Graph:
-    """A copy in which a free axis 0 of an input has length `batch`, with all shapes that follow from it."""
+    """A copy of the graph for `batch` images: free first axes of inputs have this length, and shapes follow."""
     copy = graph.clone()
     inputs = [value for value in copy.inputs if value.shape]
     free = {value.shape[0] for value in inputs if value.shape and isinstance(value.shape[0], ir.SymbolicDim)}
@@ -117,14 +119,14 @@ def with_batch(graph: ir.Graph, batch: int) -> ir.Graph:
         value.shape = ir.Shape(sizes)
     try:
         common.ShapeInferencePass(strict_mode=False)(ir.Model(copy, ir_version=IR_VERSION))
-    except Exception:  # onnx raises classes of its own, and C++ ones; what is not inferred is not counted
+    except Exception:  # onnx raises classes of its own, and C++ ones; nodes without a shape are not counted
         return copy
     return copy
 
 
 def node_multiply_adds(node: ir.Node) -> int | None:
-    """The multiply-adds of one node whose shapes are all known and such as its operator has, else None."""
-    if not is_op(node, *COUNTED) and not (node.domain == "com.microsoft" and node.op_type in OWN_COUNTED):
+    """The multiply-adds of one node, or None if a shape is not known or does not fit the operator."""
+    if not is_op(node, *COUNTED) and not (node.domain == "com.microsoft" and node.op_type in MICROSOFT_COUNTED):
         return 0
     if len(operands(node)) < 2 or not node.outputs:
         return None
@@ -134,7 +136,7 @@ def node_multiply_adds(node: ir.Node) -> int | None:
         return None
     first, second, out = known
     if node.op_type == "Attention":
-        # q kᵀ has d terms for each query and key, its product by v as many terms as there are keys.
+        # q kᵀ has d terms for each query and key; its product by v has as many terms as there are keys.
         cached = input_of(node, 4) is not None
         return None if cached or len(second) < 2 else (math.prod(first) + math.prod(out)) * second[-2]
     if node.op_type == "MultiHeadAttention":

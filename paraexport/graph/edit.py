@@ -1,8 +1,8 @@
-"""The few changes to a graph that every rewrite is built from. With them, a pass reads like its algebra.
+"""Edits a graph: adds constants and nodes, replaces values, removes unused nodes. All rewrites use these functions.
 
-A pass decides first and edits last: whatever may be refused is found out before the graph is touched. Graphs come from
-any exporter: a node may have several outputs, leave out inputs, and be read from inside a subgraph. What a pass asks
-for and the graph does not have is `Refused`.
+A pass decides first and edits last: it makes all checks that can refuse before it changes the graph. Graphs come from
+any exporter. A node may have several outputs or leave out inputs, and a subgraph may read its result. A function
+raises `Refused` if the graph lacks something that it needs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from paraexport.graph.query import result
 
 
 def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """Register `array` as an initializer under `name`, or a name like it that is free."""
+    """Register `array` as an initializer under `name`, or under a similar name that is free."""
     free = claim(graph, name)
     value = ir.Value(
         name=free,
@@ -33,7 +33,7 @@ def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
 
 
 def replace_constant(node: ir.Node, index: int, new: ir.Value) -> None:
-    """Let input `index` be the constant `new`, which takes over the name of the old one if that has no other reader."""
+    """Make input `index` the constant `new`. It takes the name of the old constant if nothing else reads that one."""
     old = node.inputs[index]
     node.replace_input_with(index, new)
     if old is None or old.uses() or old.is_graph_input() or old.is_graph_output():
@@ -53,9 +53,9 @@ def add_node(
     shape: Sequence[int | str | None] | None = None,
     version: int | None = None,
 ) -> ir.Value:
-    """Insert a node before `before`, with one output of the same dtype as its first input; both are called `name`.
+    """Insert a node before `before` and return its only output. Both are called `name`, or a similar free name.
 
-    `shape` is that of the output, with None or a name for what is not known; never -1.
+    The output has the dtype of the first input. In `shape`, an unknown size is None or a name, never -1.
     """
     graph = before.graph
     assert graph is not None
@@ -70,7 +70,7 @@ def add_node(
 
 
 def substitute(old: ir.Value, new: ir.Value) -> None:
-    """Let everybody who reads `old`, the graph's output included, read `new`; a graph output keeps its name."""
+    """Make all readers of `old` read `new`, the output of the graph included. A graph output keeps its name."""
     if old.is_graph_output():
         producer = old.producer()
         if producer is not None and not can_be_output(new):
@@ -82,17 +82,17 @@ def substitute(old: ir.Value, new: ir.Value) -> None:
 
 
 def can_be_output(value: ir.Value) -> bool:
-    """Whether the graph may return this value under another name: one that a node gives, and that is no output yet."""
+    """Whether the graph may return this value under another name: a node computes it, and it is not an output yet."""
     return value.producer() is not None and not value.is_graph_output()
 
 
 def can_stand_for(new: ir.Value, old: ir.Value) -> bool:
-    """Whether `new` may take the place of `old` without a node more."""
+    """Whether `new` can replace `old` without an extra node."""
     return not old.is_graph_output() or can_be_output(new)
 
 
 def take_name(new: ir.Value, old: ir.Value) -> None:
-    """Call `new` what `old` is called, since it is the same number now; `old` is about to go or has changed."""
+    """Give `new` the name of `old`, because it now holds the numbers of `old`."""
     if new.is_graph_output() or old.is_graph_output():
         return
     name = old.name
@@ -100,7 +100,7 @@ def take_name(new: ir.Value, old: ir.Value) -> None:
 
 
 def rename(value: ir.Value, name: str) -> None:
-    """Call a value, unless the graph returns it, `name` or a name like it that is free."""
+    """Rename a value to `name`, or to a similar name that is free. An output of the graph keeps its name."""
     node = value.producer()
     if node is None or node.graph is None or value.is_graph_output():
         return
@@ -108,7 +108,7 @@ def rename(value: ir.Value, name: str) -> None:
 
 
 def clean(graph: ir.Graph) -> None:
-    """Remove what nobody reads; a dead reader would make a value look shared."""
+    """Remove unused nodes: a value with an unused reader would look shared."""
     forget(graph)
     model = ir.Model(graph, ir_version=10)
     common.RemoveUnusedNodesPass()(model)

@@ -1,4 +1,4 @@
-"""What `inspect` shows of an ONNX file of any origin."""
+"""Reads an ONNX file of any origin for `inspect`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pathlib import Path
 
 from paraexport.errors import InputError
 from paraexport.graph import untrusted
-from paraexport.graph.cost import parts
+from paraexport.graph.cost import branch_costs
 from paraexport.graph.summary import Contents, summary_of
 from paraexport.system.memory_bound import memory_bound
 from paraexport.timing.clock import Progress, silent
 
 
 def read(path: Path | str, *, progress: Progress = silent) -> Contents:
-    """The contents of the file at `path`; its files of weights are looked for, and not read.
+    """The contents of the file at `path`. Its files of weights are checked, but not read.
 
     Raises:
-        InputError: it is no ONNX model, or a damaged one.
-        MissingError: memory is too little.
+        InputError: the file is not an ONNX model, or is damaged.
+        MissingError: there is not enough memory.
     """
     path = Path(path)
     progress("reading")
@@ -31,4 +31,4 @@ def read(path: Path | str, *, progress: Progress = silent) -> Contents:
         except InputError as error:
             missing = str(error)
         untrusted.free_negative_sizes(model)
-        return Contents(summary, tuple(parts(untrusted.as_ir(model, path).graph)), missing)
+        return Contents(summary, tuple(branch_costs(untrusted.as_ir(model, path).graph)), missing)

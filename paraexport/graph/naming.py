@@ -1,4 +1,4 @@
-"""Names for a node that stands for several: `branches.*/fc1` for `branches.0/fc1` and `branches.1/fc1`."""
+"""Names nodes by branch and layer: `branches.*/fc1` replaces `branches.0/fc1` and `branches.1/fc1`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 BRANCHES = "branches.*"
 KEPT = ".float32"
-"""Ends the name of a node that stays in float32 where others are lowered; what is made of such nodes has it too."""
+"""The end of the name of a node that stays in float32 in a lower precision. Nodes that replace such nodes keep it."""
 
 
 def is_kept(name: str | None) -> bool:
@@ -15,12 +15,12 @@ def is_kept(name: str | None) -> bool:
 
 
 def is_in(name: str | None, part: str) -> bool:
-    """Whether the node is of the part `branches.3` or `branches.3/layers.1`, whatever module the branches are in."""
+    """Whether a node belongs to the part `branches.3` or `branches.3/layers.1`. An outer module makes no difference."""
     return f"/{part}/" in f"/{name or ''}"
 
 
 def shared_scope(names: Sequence[str | None]) -> str:
-    """What the names have in common from the left, level by level, with `*` for an index in which they differ."""
+    """The levels that the names share from the left, with `*` for an index that differs."""
     levels = []
     for parts in zip(*((name or "").split("/") for name in names), strict=False):
         level = shared_level(parts)
@@ -31,7 +31,7 @@ def shared_scope(names: Sequence[str | None]) -> str:
 
 
 def shared_level(parts: Sequence[str]) -> str | None:
-    """`branches.*` of `branches.0` and `branches.1`; None where more than an index differs."""
+    """`branches.*` for `branches.0` and `branches.1`; None if more than an index differs."""
     pieces = []
     for same in itertools.zip_longest(*(part.split(".") for part in parts)):
         if len(set(same)) == 1:
@@ -44,7 +44,7 @@ def shared_level(parts: Sequence[str]) -> str | None:
 
 
 def stacked_name(names: Sequence[str | None], last: str) -> str:
-    """The name of what stands for all of `names`, ending in `last`: `branches.*/layers.1/fc1/MatMul`."""
+    """The name of a node that replaces all of `names`, with `last` at its end: `branches.*/layers.1/fc1/MatMul`."""
     scope = shared_scope(names)
     if scope.rpartition("/")[2].partition("_")[0] != last:
         scope = joined(scope, last)
@@ -52,9 +52,10 @@ def stacked_name(names: Sequence[str | None], last: str) -> str:
 
 
 def joined(scope: str, name: str) -> str:
+    """`scope/name`, or `name` if there is no scope."""
     return f"{scope}/{name}" if scope else name
 
 
 def beside(name: str, last: str) -> str:
-    """The name of a node in the scope of the node `name`."""
+    """The name of another node in the scope of the node `name`: `a/b/MatMul` -> `a/b/last`."""
     return joined(name.rpartition("/")[0], last)

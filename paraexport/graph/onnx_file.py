@@ -1,7 +1,7 @@
-"""Reads ONNX files, and writes such as are valid; decides which weights go to a file of their own.
+"""Reads ONNX files, writes and checks them, and decides which weights go to a second file.
 
-One protobuf message holds at most 2 GiB, in a file as in memory. A graph whose weights are larger has them in a second
-file, `model.onnx.data`, and no code may serialise such a graph with its weights: `without_weights` is for that.
+One protobuf message holds at most 2 GiB, in a file and in memory. Larger weights go to a second file,
+`model.onnx.data`. No code may serialise such a graph with its weights; use `without_weights` instead.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ INVALID = "not valid ONNX"
 REMEDY = "export it again, or copy it again"
 MOST_CHARACTERS = 300
 MOST_WEIGHTS_BYTES = 2**31 - 2**27
-"""Weights that fit into one file, beside 128 MiB for nodes, names and shapes. A test may set it lower."""
+"""The largest weights that stay in one file, beside 128 MiB for nodes, names and shapes. Tests may lower it."""
 SMALL_BYTES = 256
-"""Tensors of at most this size, such as the target of a Reshape, stay in the graph: shape inference reads them."""
+"""Tensors up to this size, such as the target of a Reshape, stay in the graph, because shape inference reads them."""
 ALIGNMENT_BYTES = 4096
-"""Each tensor of a data file begins at a multiple of it, so that a mapped file has no misaligned numbers."""
+"""Each tensor of a data file begins at a multiple of this size, so numbers in a mapped file are aligned."""
 BESIDE = "weights"
 
 
 def load(path: Path) -> ir.Model:
-    """The graph at `path`; what it says of the domain `ai.onnx` is said of "", which is the same one.
+    """The graph at `path`. The domain `ai.onnx` is renamed to "", which is the same domain.
 
-    Weights in another file are mapped, and read when they are used: the file must stay.
+    Weights in another file are mapped and read when they are used, so the file must stay.
 
     Raises:
-        InputError: it is damaged, or holds something that onnx_ir does not read, such as a sparse tensor.
+        InputError: the file is damaged, or has something that onnx_ir cannot read, such as a sparse tensor.
     """
     try:
         model = ir.load(path)
     except OSError:
         raise
-    except Exception as error:  # each library has classes of its own
+    except Exception as error:  # each library has its own classes
         raise unreadable(error, path) from error
     return with_plain_domain(model)
 
@@ -54,19 +54,19 @@ def with_plain_domain(model: ir.Model) -> ir.Model:
 
 
 def unreadable(error: Exception, path: Path) -> ParaexportError:
-    """What a library says of the file at `path`, as an error of ours."""
-    cause = innermost(error)
+    """The error of a library about the file at `path`, as a paraexport error."""
+    cause = root_cause(error)
     if isinstance(cause, UnicodeError):
-        said = "a message of a library that is no UTF-8"
+        message = "an error message that is not UTF-8"
     else:
-        said = on_one_line(str(cause).partition(". ")[0])[:MOST_CHARACTERS] or type(cause).__name__
+        message = on_one_line(str(cause).partition(". ")[0])[:MOST_CHARACTERS] or type(cause).__name__
     if isinstance(cause, NotImplementedError):
-        return InputError("cannot be read", where=path, got=said, remedy="export it without that")
-    return lack_of_memory(error, path, "free memory") or InputError(INVALID, where=path, got=said, remedy=REMEDY)
+        return InputError("cannot be read", where=path, got=message, remedy="export it without that")
+    return lack_of_memory(error, path, "free memory") or InputError(INVALID, where=path, got=message, remedy=REMEDY)
 
 
-def innermost(error: BaseException) -> BaseException:
-    """What began a chain of errors."""
+def root_cause(error: BaseException) -> BaseException:
+    """The first error of a chain of errors."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -83,28 +83,32 @@ def fits_one_file(graph: ir.Graph) -> bool:
 def save(model: ir.Model, path: Path, *, apart: bool = False) -> None:
     """Write `model` to `path` and check it, shapes included.
 
-    Weights that do not fit one file go to `path` + `.data`; with `apart` all do, whatever their size.
+    Weights that do not fit into one file go to `path` + `.data`. With `apart`, all weights go there.
 
     Raises:
         TraceError: the graph is not valid ONNX.
     """
     beside = f"{path.name}.data" if apart or not fits_one_file(model.graph) else None
     if beside is None:
-        # Weights that are in a file elsewhere would stay there.
+        # Else, weights in another file would stay there.
         ir.external_data.load_to_model(model)
     ir.save(model, path, external_data=beside, alignment=ALIGNMENT_BYTES, align_threshold=0)
     try:
         onnx.checker.check_model(plain(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        got = f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
-        raise TraceError("the graph is not valid ONNX", where=path.name, got=got) from error
+        raise TraceError("the graph is not valid ONNX", where=path.name, got=first_line(error)) from error
+
+
+def first_line(error: BaseException) -> str:
+    """The class of an error and the first line of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def without_weights(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
-    """(the graph with a reference in the place of each large weight, the weights by name); `model` stays as it is.
+    """(the graph with a reference instead of each large weight, the weights by name). `model` does not change.
 
-    The references say nothing of where the weights are: equal graphs give equal bytes.
+    The references do not say where the weights are. So equal graphs give equal bytes.
     """
     values = {
         name: value
@@ -122,7 +126,7 @@ def without_weights(model: ir.Model) -> tuple[onnx.ModelProto, dict[str, ir.Tens
 
 
 def is_plain(tensor: ir.TensorProtocol) -> bool:
-    """Whether its elements are numbers of whole bytes."""
+    """Whether each element is a number of whole bytes."""
     return tensor.dtype != ir.DataType.STRING and tensor.dtype.bitwidth >= 8
 
 
@@ -132,7 +136,7 @@ def reference(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
 
 
 def forget_pages(tensors: Iterable[ir.TensorProtocol]) -> None:
-    """Let the system take back the memory of weights that are read from files; they are read again when needed."""
+    """Release the memory of weights that come from mapped files. They are read again when needed."""
     for tensor in tensors:
         if isinstance(tensor, ir.ExternalTensor) and tensor.raw is not None and hasattr(mmap, "MADV_DONTNEED"):
             tensor.raw.madvise(mmap.MADV_DONTNEED)

@@ -1,6 +1,6 @@
-"""Questions to a graph: constants, inputs and outputs of a node, readers, and what follows a product.
+"""Queries a graph: constants, inputs and outputs of a node, readers, and the biases and scales of products.
 
-Each either answers or raises `Refused`: graphs come from anywhere.
+Graphs come from any exporter. So each function returns an answer or raises `Refused`.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from paraexport.graph.refusal import Refused
 from paraexport.graph.shapes import dims
 
 SUBGRAPH = ir.Node("paraexport", "Subgraph", (), name="a subgraph")
-"""Stands for a node inside a subgraph, such as a branch of If, that reads a value of the graph around it."""
+"""Represents all nodes inside subgraphs, such as the branches of an If, that read a value of the outer graph."""
 
 
 def const(value: ir.Value | None) -> NDArray[Any] | None:
-    """The numbers that a value always has, or None.
+    """The numbers of a constant value, or None.
 
-    An initializer that is an input of the graph as well is only a default, and text is no number.
+    An initializer that is also an input of the graph is only a default, so it is not constant. Text gives None too.
     """
     if value is None or value.is_graph_input():
         return None
     try:
         tensor = ir.convenience.get_const_tensor(value)
     except ValueError:
-        return None  # a Constant that holds something else than one tensor
+        return None  # a Constant that does not hold exactly one tensor
     return None if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.numpy()
 
 
 def opset_of(graph: ir.Graph) -> int:
-    """The version of the standard operators, which have two names; 0 where the graph does not say."""
+    """The version of the standard operators, whose domain has two names; 0 if the graph has none."""
     return graph.opset_imports.get("", graph.opset_imports.get("ai.onnx", 0))
 
 
 def operands(node: ir.Node) -> list[ir.Value]:
-    """The inputs of a node that are given."""
+    """The inputs of a node, without those that it leaves out."""
     return [value for value in node.inputs if value is not None]
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value | None:
-    """An input of a node by its number; None where it is left out."""
+    """An input of a node by its number; None if the node leaves it out."""
     return node.inputs[index] if index < len(node.inputs) else None
 
 
@@ -51,33 +51,33 @@ def result(node: ir.Node) -> ir.Value:
     """The only output of a node.
 
     Raises:
-        Refused: it has several, or none.
+        Refused: the node has several outputs, or none.
     """
     if len(node.outputs) != 1:
-        raise Refused(f"{node.op_type} has {len(node.outputs)} outputs")
+        raise Refused(f"{node.op_type} has {len(node.outputs)} outputs; expected 1")
     return node.outputs[0]
 
 
-def main_result(node: ir.Node, otherwise: str) -> ir.Value:
-    """The first output of a node, such as an Attention, whose other outputs nobody reads.
+def main_result(node: ir.Node, reason: str) -> ir.Value:
+    """The first output of a node, such as an Attention, whose other outputs are unused.
 
     Raises:
-        Refused: somebody does, for the reason `otherwise`.
+        Refused: another output is used. `reason` is the message.
     """
     if not node.outputs or any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
-        raise Refused(otherwise)
+        raise Refused(reason)
     return node.outputs[0]
 
 
 def readers(value: ir.Value) -> list[ir.Node]:
-    """The nodes that read a value, each once; `SUBGRAPH` stands for those inside subgraphs."""
+    """The nodes that read a value, each once. `SUBGRAPH` represents all readers inside subgraphs."""
     home = value.graph
     nodes = (use.node if home is None or use.node.graph is home else SUBGRAPH for use in value.uses())
     return list(dict.fromkeys(nodes))
 
 
 def only_reader(value: ir.Value) -> ir.Node | None:
-    """The node that alone reads the value, with one input; None where others do, or the graph returns it."""
+    """The only node that reads the value, with one input; None if there are others, or the graph returns the value."""
     return readers(value)[0] if len(value.uses()) == 1 and not value.is_graph_output() else None
 
 
@@ -91,7 +91,7 @@ def is_op(node: ir.Node | None, *op_types: str) -> bool:
 
 
 def weight_of(node: ir.Node | None) -> NDArray[Any] | None:
-    """The matrix [K, J] of a product activation @ constant, or None where the node is no such product."""
+    """The matrix [K, J] of a product activation @ constant, or None if the node is no such product."""
     if node is None or not is_op(node, "MatMul") or len(operands(node)) != 2:
         return None
     weight = const(node.inputs[1])
@@ -99,7 +99,7 @@ def weight_of(node: ir.Node | None) -> NDArray[Any] | None:
 
 
 def is_matrix(array: NDArray[Any]) -> bool:
-    """Whether it holds real numbers, in rows and columns. Sums of integers wrap around, so their algebra is another."""
+    """Whether the array is a matrix of real numbers. Integers do not count: their sums wrap around."""
     return array.ndim == 2 and array.size > 0 and is_real(array)
 
 
@@ -108,29 +108,29 @@ def is_real(array: NDArray[Any]) -> bool:
 
 
 def bias_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
-    """(activation, constant) of an Add of a constant that is at most as large as the activation, or None."""
+    """(activation, constant) of an Add, if the result has the shape of the activation; else None."""
     return with_constant(node, "Add")
 
 
 def bias_behind(node: ir.Node) -> tuple[ir.Node, NDArray[Any]] | None:
-    """(Add, constant) where all that reads the result of the node is the Add of a constant, or None."""
+    """(Add, constant) if the only reader of the node is the Add of a constant; else None."""
     adding = only_reader(result(node))
     added = bias_of(adding)
     return None if adding is None or added is None else (adding, added[1])
 
 
 def scale_of(node: ir.Node | None) -> tuple[ir.Value, NDArray[Any]] | None:
-    """(activation, constant) of a Mul by a constant that is at most as large as the activation, or None."""
+    """(activation, constant) of a Mul, if the result has the shape of the activation; else None."""
     return with_constant(node, "Mul")
 
 
 def with_constant(node: ir.Node | None, op_type: str) -> tuple[ir.Value, NDArray[Any]] | None:
-    # Before opset 7 an attribute said how to broadcast.
+    # Before opset 7, an attribute controlled broadcasting.
     if node is None or not is_op(node, op_type) or len(node.outputs) != 1 or node.attributes:
         return None
-    for activation, other in itertools.permutations(operands(node), 2):
-        array = const(other)
-        known = const(activation) is None and dims(activation) is not None
-        if array is not None and known and is_real(array) and dims(activation) == dims(result(node)):
+    for activation, constant in itertools.permutations(operands(node), 2):
+        array = const(constant)
+        is_activation = const(activation) is None and dims(activation) is not None
+        if array is not None and is_activation and is_real(array) and dims(activation) == dims(result(node)):
             return activation, array
     return None

@@ -1,4 +1,4 @@
-"""What a pass reports: how often its rule applied, and where and why it did not."""
+"""The report of a pass: how often its rule applied, and where and why it did not."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import onnx_ir as ir
 
 
 class Refused(Exception):
-    """A rule does not apply here; the message is the reason, for people."""
+    """A rule does not apply here. The message gives the reason to the user."""
 
 
 @dataclass
 class Applied:
-    """What one pass did."""
+    """The report of one pass."""
 
     name: str
     times: int = 0

@@ -1,53 +1,57 @@
-"""The one place that asks a value for its shape.
+"""Asks a value for its shape. No other module does.
 
-A size is a number, the name of a free axis such as `batch`, or None for an axis that nothing is known about.
+A size is a number, the name of a free axis such as `batch`, or None if nothing is known about the axis.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
 from paraexport.graph.refusal import Refused
 
 Size = int | str | None
+Sizes = tuple[Size, ...]
 Dims = tuple[int | None, ...]
 INVENTED = "unk__"
-"""How names begin that shape inference of ONNX invents; they say nothing."""
+"""ONNX's shape inference invents axis names with this prefix. They carry no information."""
 
 
 def dims(value: ir.Value) -> Dims | None:
-    """The sizes that are numbers, None for every other axis; None for a value of unknown rank."""
+    """The sizes that are numbers, with None for every other axis. None if the rank is not known."""
     if value.shape is None:
         return None
     return tuple(size if isinstance(size, int) else None for size in value.shape)
 
 
 def named_sizes(value: ir.Value) -> list[Size] | None:
-    """The sizes with the names of free axes; None for a value of unknown rank."""
+    """The sizes, with the names of free axes. None if the rank is not known."""
     if value.shape is None:
         return None
     return [size if isinstance(size, int) else size.value for size in value.shape]
 
 
 def require_dims(value: ir.Value) -> Dims:
-    """As `dims`.
+    """The same as `dims`.
 
     Raises:
         Refused: the rank is not known.
     """
     if (sizes := dims(value)) is None:
-        raise unknown(value)
+        raise unknown_shape(value)
     return sizes
 
 
-def require_sizes(value: ir.Value) -> tuple[Size, ...]:
-    """As `named_sizes`, without names that shape inference invented.
+def require_sizes(value: ir.Value) -> Sizes:
+    """The same as `named_sizes`, without the names that shape inference invents.
 
     Raises:
         Refused: the rank is not known.
     """
     if (sizes := named_sizes(value)) is None:
-        raise unknown(value)
+        raise unknown_shape(value)
     return tuple(None if isinstance(size, str) and size.startswith(INVENTED) else size for size in sizes)
 
 
@@ -60,17 +64,41 @@ def require_fixed(value: ir.Value, free_batch: int) -> tuple[int, ...]:
     first, *rest = dims(value) or (None,)
     fixed = [size for size in rest if size is not None]
     if not rest or len(fixed) < len(rest):
-        raise unknown(value)
+        raise unknown_shape(value)
     if 0 in (first, *fixed):
         raise Refused(f"{value.name} is empty")
     return (free_batch if first is None else first, *fixed)
 
 
-def are_equal(one: ir.Value, other: ir.Value) -> bool:
+def require_numbers(sizes: Sequence[Size], what: str) -> tuple[int, ...]:
+    """The sizes as numbers; `what` names the value in the refusal.
+
+    Raises:
+        Refused: a size is not a number, or is 0.
+    """
+    if unknown := [size for size in sizes if not isinstance(size, int)]:
+        raise Refused(f"the shape of {what} has the free axis {unknown[0] or '?'} after the batch")
+    if 0 in sizes:
+        raise Refused(f"{what} is empty")
+    return tuple(size for size in sizes if isinstance(size, int))
+
+
+def element_count(sizes: Sequence[Size]) -> int | None:
+    """The product of the sizes, or None if one of them is not a number."""
+    numbers = [size for size in sizes if isinstance(size, int)]
+    return math.prod(numbers) if len(numbers) == len(sizes) else None
+
+
+def is_known(size: int | ir.SymbolicDim) -> bool:
+    """Whether an axis has a number or a name."""
+    return isinstance(size, int) or size.value is not None
+
+
+def have_equal_shapes(left: ir.Value, right: ir.Value) -> bool:
     """Whether two values certainly have the same shape."""
-    sizes = named_sizes(one)
-    return sizes is not None and None not in sizes and sizes == named_sizes(other)
+    sizes = named_sizes(left)
+    return sizes is not None and None not in sizes and sizes == named_sizes(right)
 
 
-def unknown(value: ir.Value) -> Refused:
+def unknown_shape(value: ir.Value) -> Refused:
     return Refused(f"the shape of {value.name} is not known")

@@ -1,4 +1,4 @@
-"""What an ONNX file holds, read from its graph alone: files of weights beside it are not needed."""
+"""Summarises an ONNX file from its graph alone, without its files of weights."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BRANCH = re.compile(r"(?:^|/)branches\.(\d+)/")
 RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
-"""Operators that draw random numbers, `Dropout` in training only."""
+"""Operators that draw random numbers; `Dropout` does so only in training."""
 OVERRIDABLE_IR = 4
-"""The IR version since which an initializer need not be an input; one that is both is an input with a default."""
+"""From this IR version on, an initializer that is also an input is an input with a default."""
 
 
 @dataclass(frozen=True)
@@ -29,54 +29,54 @@ class OnnxSummary:
     size_bytes: int
     ir_version: int
     opsets: dict[str, int]
-    """Version by domain; the standard one is `ai.onnx`."""
+    """The version of each domain. `ai.onnx` is the standard one."""
     producer: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     dynamic_axes: tuple[str, ...]
     operators: dict[str, int]
-    """Nodes by operator, those in subgraphs and functions included."""
+    """The number of nodes of each operator, subgraphs and functions included."""
     weights: int
-    """Initializers."""
+    """The number of initializers."""
     weights_bytes: int
     external_data: bool
-    """Whether weights lie in files beside this one."""
+    """Whether some weights are in other files."""
     overridable: tuple[str, ...]
-    """Inputs with a default: initializers that are inputs too, from IR version 4 on."""
+    """Inputs with a default: initializers that are also inputs, from IR version 4 on."""
     branches: int
-    """Parallel branches, counted by the names of the nodes."""
+    """The number of parallel branches, according to the names of the nodes."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one branch, or what is shared, needs to run on one image."""
+class BranchCost:
+    """The cost of one branch, or of all shared nodes, for one image."""
 
     name: str
     """`branch 0`, …, `all branches` or `shared`."""
     nodes: int
     parameters: int
-    """Floating-point constants, each counted where its name says; what branches share counts once."""
+    """Elements of floating-point constants. The name gives the branch; a shared constant counts once."""
     multiply_adds: int | None
-    """None where a shape is not known."""
+    """None if a shape is not known."""
     activations: int | None
-    """Elements that the nodes write; None where a shape is not known."""
+    """Elements that the nodes write; None if a shape is not known."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What `inspect` shows of an ONNX file."""
+    """The contents of an ONNX file, for `inspect`."""
 
     summary: OnnxSummary
-    parts: tuple[Part, ...]
+    parts: tuple[BranchCost, ...]
     missing: str
-    """What is wrong with the files of weights beside it; empty where nothing is."""
+    """The problem with its files of weights; empty if there is none."""
 
 
 def summarise(path: Path) -> OnnxSummary:
     """Read the graph at `path`.
 
     Raises:
-        InputError: it is no ONNX model, or a damaged one.
+        InputError: the file is not an ONNX model, or is damaged.
     """
     from paraexport.graph.untrusted import read
 
@@ -107,7 +107,7 @@ def summary_of(model: onnx.ModelProto, file_bytes: int) -> OnnxSummary:
         overridable=tuple(value.name for value in model.graph.input if value.name in names)
         if model.ir_version >= OVERRIDABLE_IR
         else (),
-        branches=len({found[1] for node in nodes if (found := BRANCH.search(node.name))}),
+        branches=len({match[1] for node in nodes if (match := BRANCH.search(node.name))}),
     )
 
 
@@ -124,7 +124,7 @@ def operator(node: onnx.NodeProto) -> str:
 
 
 def tensor_info(value: onnx.ValueInfoProto) -> TensorInfo:
-    """An axis without a size goes by its name, or by `?`; so does one of a negative size, which is free as well."""
+    """Name, type and shape. A free axis has its name, or `?`; a negative size means a free axis too."""
     import onnx
 
     tensor = value.type.tensor_type

@@ -1,4 +1,4 @@
-"""Reads ONNX files of any origin. Whatever a library raises on one is a damaged file, reported in one line."""
+"""Reads ONNX files of any origin. Every error of a library is reported in one line, as a damaged file."""
 
 from __future__ import annotations
 
@@ -16,40 +16,44 @@ from paraexport.graph.onnx_file import INVALID, MOST_CHARACTERS, REMEDY, unreada
 from paraexport.graph.screen import is_external, problems, size_bytes
 
 LARGEST_FILE_BYTES = 2**31 - 1
-"""What one protobuf message holds."""
+"""The limit of one protobuf message."""
 NOT_ONNX = "not an ONNX model"
 MOST_NUMBERS = 2**27
-"""512 MiB in float32; the self-check runs 7 images at once. 1025 tokens in 16 heads have 17 million scores."""
+"""The limit for one value: 512 MiB in float32. 1025 tokens in 16 heads have 17 million scores an image; the self-check
+runs 7 images at once."""
 LARGEST_KEPT_BYTES = 2**16
 
 
 def most_memory(path: Path, weights_files: Iterable[str] = ()) -> int:
-    """How many bytes the reading and rewriting of the file at `path` may take.
+    """The memory in bytes that may be used to read and rewrite the file at `path`.
 
-    Eight times its weights, and 2 GiB: a small message may ask for values without end.
+    It is 2 GiB plus eight times the weights. A limit is needed, because a small file may ask for huge values.
     """
     files = [path, *(path.parent / location for location in weights_files)]
     return 2**31 + 8 * sum(file.stat().st_size for file in files)
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """The message in the file, as far as that is sound; files of weights beside it are not looked at.
+    """The checked message in the file. Files of weights are not read.
 
     Raises:
-        InputError: it is no ONNX model, or a damaged one.
-        MissingError: memory is too little.
+        InputError: the file is not an ONNX model, or is damaged.
+        MissingError: there is not enough memory.
     """
     require_file(path)
     try:
         model = onnx.ModelProto.FromString(path.read_bytes())
     except OSError:
         raise
-    except Exception as error:  # protobuf's own, whose home differs between versions
+    except Exception as error:  # protobuf's own class, whose module differs between versions
         raise lack_of_memory(error, path, "free memory") or InputError(
             NOT_ONNX, where=path, got=error, remedy=REMEDY
         ) from error
     if model.ir_version > onnx.IR_VERSION:
-        expected, got = f"at most {onnx.IR_VERSION}, which onnx {onnx.__version__} reads", model.ir_version
+        expected, got = (
+            f"at most {onnx.IR_VERSION}, the newest version that onnx {onnx.__version__} reads",
+            model.ir_version,
+        )
         remedy = "pip install -U onnx, or export it with an older onnx"
         raise InputError("its IR version is too new", where=path, expected=expected, got=got, remedy=remedy)
     if not model.opset_import or not model.graph.output:
@@ -60,13 +64,13 @@ def read(path: Path) -> onnx.ModelProto:
 
 
 def require_file(path: Path) -> None:
-    """Make sure that there is a plain file of a size that a model may have, before anything is read.
+    """Check that `path` is a readable file whose size is possible for a model.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        InputError: it is not.
     """
     if not path.is_file():
-        got = "a folder" if path.is_dir() else "a device or a pipe" if path.exists() else "nothing there"
+        got = "a folder" if path.is_dir() else "a device or a pipe" if path.exists() else "no such file"
         raise InputError("no ONNX file", where=path, expected="a file", got=got, remedy="check the path")
     try:
         with path.open("rb") as file:
@@ -75,7 +79,7 @@ def require_file(path: Path) -> None:
         raise InputError("cannot be read", where=path, got=error.strerror, remedy="check its permissions") from error
     if size > LARGEST_FILE_BYTES:
         expected, got = (
-            f"at most {LARGEST_FILE_BYTES} bytes; weights beyond that lie in a second file",
+            f"at most {LARGEST_FILE_BYTES} bytes; larger weights are in a second file",
             f"{size} bytes",
         )
         raise InputError(NOT_ONNX, where=path, expected=expected, got=got, remedy="check the path")
@@ -85,10 +89,10 @@ def require_file(path: Path) -> None:
 
 
 def as_ir(model: onnx.ModelProto, path: Path) -> ir.Model:
-    """The same as a graph of onnx_ir, with weights in other files read when they are asked for.
+    """The model as an onnx_ir graph. Weights in other files are read when they are used.
 
     Raises:
-        InputError: it holds something that onnx_ir does not read, such as a sparse tensor.
+        InputError: the model has something that onnx_ir cannot read, such as a sparse tensor.
     """
     try:
         graph = ir.serde.deserialize_model(model)
@@ -99,7 +103,7 @@ def as_ir(model: onnx.ModelProto, path: Path) -> ir.Model:
 
 
 def check_model(model: onnx.ModelProto, path: Path) -> None:
-    """Run ONNX's own checks and its inference of shapes; values of a size that no memory holds are refused too.
+    """Run ONNX's own checks and shape inference, and refuse values that are too large for memory.
 
     Raises:
         InputError: the model is not valid, or one of its values is too large.
@@ -107,7 +111,7 @@ def check_model(model: onnx.ModelProto, path: Path) -> None:
     if model.graph.sparse_initializer:
         name = on_one_line(model.graph.sparse_initializer[0].values.name)
         remedy = "store them as dense tensors"
-        raise InputError("sparse initializers are not read", where=path, got=name, remedy=remedy)
+        raise InputError("sparse initializers are not supported", where=path, got=name, remedy=remedy)
     message = without_weights(model).SerializeToString()
     try:
         onnx.checker.check_model(message)
@@ -118,12 +122,12 @@ def check_model(model: onnx.ModelProto, path: Path) -> None:
         sizes = [axis.dim_value for axis in value.type.tensor_type.shape.dim if axis.HasField("dim_value")]
         if math.prod(sizes) > MOST_NUMBERS:
             got = f"{on_one_line(value.name)} of {sizes}"
-            expected = f"values of at most {MOST_NUMBERS:,} numbers for an image"
+            expected = f"at most {MOST_NUMBERS:,} numbers in one value for one image"
             raise InputError("it needs too much memory", where=path, expected=expected, got=got, remedy=REMEDY)
 
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with inputs in place of the large initializers: its checks need no memory, and no other file."""
+    """A copy with inputs instead of large initializers. ONNX can check it with little memory."""
     copy = onnx.ModelProto(ir_version=model.ir_version)
     copy.opset_import.extend(model.opset_import)
     copy.functions.extend(model.functions)
@@ -141,7 +145,7 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def external_tensors(message: Any) -> Iterator[onnx.TensorProto]:
-    """Every tensor with its data in another file, at any depth."""
+    """Every tensor whose data is in another file, at any depth of the message."""
     if isinstance(message, onnx.TensorProto):
         if is_external(message):
             yield message
@@ -156,7 +160,7 @@ def external_files(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
     """The files of weights, relative to the folder of the model at `path`.
 
     Raises:
-        InputError: one is outside of that folder, is a link or no file, or is too short.
+        InputError: a file is outside of that folder, is missing, is a link or too short.
     """
     ends: dict[str, tuple[int, str]] = {}
     for tensor in external_tensors(model):
@@ -169,21 +173,23 @@ def external_files(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
 
 
 def require_weights(path: Path, location: str, end: int, name: str) -> None:
-    """Make sure that the file at `location` is a plain one beside the model, and has data up to the byte `end`."""
+    """Check that `location` is a regular file in the folder of the model, with at least `end` bytes."""
     pure = (PurePosixPath(location), PureWindowsPath(location))
-    if any(one.anchor or ".." in one.parts for one in pure) or "\0" in location:
+    if any(relative.anchor or ".." in relative.parts for relative in pure) or "\0" in location:
         got = f"{location!r}, for {name}"
         expected = "a file in its folder"
-        raise InputError("its weights lie elsewhere", where=path, expected=expected, got=got, remedy="export it again")
+        raise InputError(
+            "its weights are outside of its folder", where=path, expected=expected, got=got, remedy="export it again"
+        )
     place = path.parent / location
     steps = [place, *(folder for folder in place.parents if folder != path.parent and path.parent in folder.parents)]
     if any(step.is_symlink() for step in steps):
-        got, remedy = "a symbolic link", "put a copy of the file itself there: cp -L"
+        got, remedy = "a symbolic link", "replace it with a copy of the file: cp -L"
     elif not place.is_file():
-        got = "a folder, a device or a pipe" if place.exists() else "nothing there"
-        remedy = "copy the file of weights as well"
+        got = "a folder, a device or a pipe" if place.exists() else "no such file"
+        remedy = "copy the file of weights too"
     elif place.stat().st_nlink > 1:
-        got, remedy = f"a file with {place.stat().st_nlink} hard links", "put a copy of its own there"
+        got, remedy = f"a file with {place.stat().st_nlink} hard links", "replace it with a separate copy"
     elif (size := place.stat().st_size) < end:
         raise InputError(
             "its weights are cut off",
@@ -200,7 +206,7 @@ def require_weights(path: Path, location: str, end: int, name: str) -> None:
 
 
 def free_negative_sizes(model: onnx.ModelProto) -> bool:
-    """Free every axis whose length is negative, as some exporters write a free batch; whether there was any."""
+    """Make every axis with a negative length free; some exporters write the batch so. Returns whether there was one."""
     values = [*model.graph.input, *model.graph.output, *model.graph.value_info]
     axes = [axis for value in values for axis in value.type.tensor_type.shape.dim if axis.dim_value < 0]
     for axis in axes:

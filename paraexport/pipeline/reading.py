@@ -13,7 +13,7 @@ from paraexport.targets.folder import MODEL
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
-    from paraexport.trace.trace import Graph
+    from paraexport.trace.trace import TracedGraph
 
 LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
 
@@ -40,7 +40,7 @@ def load(source: Path, reading: Reading) -> Checkpoint:
     )
 
 
-def traced(loaded: Checkpoint, folder: Path) -> Graph:
+def traced(loaded: Checkpoint, folder: Path) -> TracedGraph:
     """The module as ONNX, in the new `folder`, its weights in a file of their own, which is mapped."""
     from paraexport.trace.trace import trace
 

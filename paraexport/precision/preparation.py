@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from paraexport.errors import TraceError
 from paraexport.findings.graphs import Rewrite
-from paraexport.graph.cost import by_node
+from paraexport.graph.cost import multiply_adds_by_node
 from paraexport.graph.onnx_file import load
 from paraexport.graph.query import const, is_op, operands
 from paraexport.graph.refusal import Applied
@@ -57,7 +57,9 @@ def prepare(
     if not linears(model.graph):
         passes.append(gemm.apply(model.graph))  # a module without tokens has Gemm nodes only
     # Count before fusing: operators of a runtime have no shape inference.
-    costs = {node.name or "": count or 0 for node, count in by_node(model.graph) if multiplies_constant(node)}
+    costs = {
+        node.name or "": count or 0 for node, count in multiply_adds_by_node(model.graph) if multiplies_constant(node)
+    }
     if own_operators:
         passes.append(for_onnxruntime.attention(model.graph))
     passes.append(lower.apply(model))

@@ -1,0 +1,1 @@
+"""Traces a module into an ONNX graph, and finds how the graph ends."""

@@ -1,7 +1,7 @@
-"""nn.MultiheadAttention with separate products and the batch in front, for as long as a module is traced.
+"""Replaces nn.MultiheadAttention during a trace: separate products for query, key and value, and the batch in front.
 
-PyTorch's own moves the batch behind the tokens and cuts one packed product into three: the same numbers, but branches
-written so cannot be stacked, and no product can be told from the others.
+PyTorch's own module moves the batch behind the tokens and cuts one packed product into three. The numbers are the same,
+but such branches cannot be stacked, and the three products have no names of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from torch.nn import functional as F
 
 
 class SeparateAttention(nn.Module):
-    """The same function as `source`, of [B, N, D], with one Linear each for query, key and value; none with a mask."""
+    """Computes the same as `source` for [B, N, D], with one Linear each for query, key and value.
+
+    Calls with a mask go to `source`.
+    """
 
     def __init__(self, source: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -32,7 +35,7 @@ class SeparateAttention(nn.Module):
         self.out_proj = source.out_proj
 
     def __getattr__(self, name: str) -> Any:
-        """What else a module may read of its attention, such as `embed_dim`."""
+        """The other attributes of `source`, such as `embed_dim`. A module around it may read them."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -50,32 +53,35 @@ class SeparateAttention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         if key_padding_mask is not None or attn_mask is not None or is_causal or query.ndim != 3:
-            whole: tuple[Tensor, Tensor | None] = self.source(
+            result: tuple[Tensor, Tensor | None] = self.source(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
             )
-            return whole
+            return result
         q, k, v = (
             product(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for product, tokens in ((self.query, query), (self.key, key), (self.value, value))
         )
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         weights = None
-        if need_weights:  # where nobody reads them, the exporter drops them again
+        if need_weights:  # the exporter removes them again if nothing reads them
             weights = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5).softmax(-1)
             weights = weights.mean(1) if average_attn_weights else weights
         return self.out_proj(mixed), weights
 
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    made.weight = nn.Parameter(weight, requires_grad=False)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
     if bias is not None:
-        made.bias = nn.Parameter(bias, requires_grad=False)
-    return made
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
 
 
 def can_be_separated(module: nn.Module) -> bool:
-    """Whether the module is what PyTorch made of it, without hooks: its own forward never calls `out_proj`."""
+    """Whether the module is an unchanged nn.MultiheadAttention with the batch in front.
+
+    Hooks are excluded: its own forward never calls `out_proj`, so a hook there would run only in the replacement.
+    """
     return (
         type(module) is nn.MultiheadAttention
         and module.batch_first
@@ -90,8 +96,8 @@ def can_be_separated(module: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def separate_attention(module: nn.Module) -> Iterator[None]:
-    """Let every nn.MultiheadAttention inside `module` that can be be a `SeparateAttention`, until the block ends."""
-    # named_children would leave out the second name of a child
+    """Replace every suitable nn.MultiheadAttention inside `module` by a `SeparateAttention`, until the block ends."""
+    # named_children would skip the second name of a child that has two.
     places = [
         (parent, name, child)
         for parent in module.modules()
@@ -103,7 +109,7 @@ def separate_attention(module: nn.Module) -> Iterator[None]:
     try:
         for parent, name, child in places:
             setattr(parent, name, separated[child])
-        torch.backends.mha.set_fastpath_enabled(False)  # it reads the packed weights itself
+        torch.backends.mha.set_fastpath_enabled(False)  # the fast path reads the packed weights itself
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

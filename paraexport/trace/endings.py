@@ -1,4 +1,4 @@
-"""How a traced graph ends: its last operator, and between which bounds that keeps the outputs."""
+"""Finds the last operator of a graph, and bounds that its outputs never leave."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import onnx_ir as ir
 Bounds = tuple[float, float]
 FREE: Bounds = (-math.inf, math.inf)
 DEEPEST = 64
-"""Nodes that are followed from an output; a head ends in fewer."""
+"""The longest chain of nodes that is followed back from an output. Heads are shorter."""
 PASSING = frozenset(
     {
         *("Identity", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile"),
         *("Slice", "Split", "Gather", "GatherElements", "GatherND", "ReduceMean", "ReduceMax", "ReduceMin", "Dropout"),
     }
 )
-"""Operators whose results lie between the bounds of their first input."""
+"""Operators whose results stay between the bounds of their first input."""
 FIXED: Mapping[str, Bounds] = {
     **dict.fromkeys(("Softmax", "Sigmoid", "HardSigmoid", "Hardmax"), (0.0, 1.0)),
     **dict.fromkeys(("Tanh", "Erf", "Softsign", "Sin", "Cos"), (-1.0, 1.0)),
@@ -32,23 +32,23 @@ FIXED: Mapping[str, Bounds] = {
 @dataclass(frozen=True)
 class Ending:
     operator: str
-    """The last one that computes: `Softmax`, `Gemm`."""
+    """The last operator that computes something: `Softmax`, `Gemm`."""
     low: float
     high: float
-    """No output is below or above these, whatever the image."""
+    """For every image, all outputs are between these bounds."""
     logarithm: bool
     """The outputs are logarithms of values between 0 and 1."""
 
 
 def ending_of(output: ir.Value) -> Ending:
-    """How `output` is computed, followed back through the last operators up to the first product."""
-    low, high = Follow().bounds(output)
+    """The ending of the graph at `output`, from its last operators."""
+    low, high = IntervalAnalysis().bounds(output)
     last = last_node(output)
     return Ending(last.op_type if last else "", low, high, last is not None and is_logarithm(last))
 
 
 def last_node(value: ir.Value | None) -> ir.Node | None:
-    """The node that computes `value`, behind those that only convert or reshape it."""
+    """The node that computes `value`. Nodes that only convert or reshape it are skipped."""
     moves = PASSING - {"ReduceMean", "ReduceMax", "ReduceMin"}
     node = value.producer() if value is not None else None
     while node is not None and node.op_type in moves and node.inputs[0] is not None:
@@ -59,14 +59,14 @@ def last_node(value: ir.Value | None) -> ir.Node | None:
 def is_logarithm(node: ir.Node) -> bool:
     """LogSoftmax, Log of a probability, or LogSigmoid as −Softplus(−x)."""
     if node.op_type == "Log":
-        low, high = Follow().bounds(node.inputs[0])
+        low, high = IntervalAnalysis().bounds(node.inputs[0])
         return low >= 0 and high <= 1
     inner = last_node(node.inputs[0]) if node.op_type == "Neg" else None
     return node.op_type == "LogSoftmax" or (inner is not None and inner.op_type == "Softplus")
 
 
-class Follow:
-    """Interval arithmetic over the last nodes of a graph; what it does not know is free."""
+class IntervalAnalysis:
+    """Interval arithmetic over the last nodes of a graph. A value that it cannot bound is `FREE`."""
 
     def __init__(self) -> None:
         self.known: dict[ir.Value, Bounds] = {}
@@ -76,14 +76,14 @@ class Follow:
         if value is None:
             return FREE
         if value not in self.known:
-            self.known[value] = FREE  # until it is known, and where the graph is too deep
+            self.known[value] = FREE  # this stays if the graph is too deep
             if self.depth < DEEPEST:
                 self.depth += 1
-                self.known[value] = self.of(value)
+                self.known[value] = self.compute(value)
                 self.depth -= 1
         return self.known[value]
 
-    def of(self, value: ir.Value) -> Bounds:
+    def compute(self, value: ir.Value) -> Bounds:
         if (constant := ir.convenience.get_const_tensor(value)) is not None:
             numbers = constant.numpy()
             fits = numbers.size and numbers.dtype.kind in "fiu" and np.isfinite(numbers).all()
@@ -106,14 +106,16 @@ class Follow:
         return rule(inputs) if rule else FREE
 
     def share(self, node: ir.Node) -> Bounds:
-        """x / Σx, of numbers that are not negative."""
+        """x / Σx is between 0 and 1 if no x is negative."""
         low, _ = self.bounds(node.inputs[0])
         return (0.0, 1.0) if low >= 0 else FREE
 
 
 def is_share(node: ir.Node) -> bool:
-    """Whether a division is by the sum of what it divides, as a softmax that is written out; a small number more
-    below it, or a least value of it, changes nothing."""
+    """Whether a Div is x / Σx, as in a softmax that is written out.
+
+    A small number added to the sum, or a lower limit of it, makes no difference: the result only gets smaller.
+    """
     total = last_node(node.inputs[1])
     while total is not None and total.op_type in ("Clip", "Add", "Max"):
         total = last_node(total.inputs[0])
@@ -163,7 +165,7 @@ def absolute(bounds: Bounds) -> Bounds:
 
 
 def clipped(inputs: Sequence[Bounds]) -> Bounds:
-    """Clip(x, min, max), either of which may be missing."""
+    """Clip(x, min, max); min or max may be missing."""
     low, high = inputs[0]
     least = inputs[1][0] if len(inputs) > 1 else -math.inf
     most = inputs[2][1] if len(inputs) > 2 else math.inf
@@ -171,13 +173,13 @@ def clipped(inputs: Sequence[Bounds]) -> Bounds:
 
 
 def summed(inputs: Sequence[Bounds]) -> Bounds:
-    """Of an unknown number of values: only the sign is known."""
+    """The sum of an unknown number of values: only its sign is known."""
     low, high = inputs[0]
     return (0.0 if low >= 0 else -math.inf), (0.0 if high <= 0 else math.inf)
 
 
-def of_each(function: Callable[[float], float]) -> Callable[[Sequence[Bounds]], Bounds]:
-    """The rule of a function that never falls."""
+def increasing(function: Callable[[float], float]) -> Callable[[Sequence[Bounds]], Bounds]:
+    """The rule of a function that never decreases."""
     return lambda inputs: (function(inputs[0][0]), function(inputs[0][1]))
 
 
@@ -189,10 +191,10 @@ RULES: Mapping[str, Callable[[Sequence[Bounds]], Bounds]] = {
     "Neg": lambda inputs: negated(inputs[0]),
     "Reciprocal": lambda inputs: reciprocal(inputs[0]),
     "Abs": lambda inputs: absolute(inputs[0]),
-    "Relu": of_each(lambda end: max(end, 0.0)),
-    "Exp": of_each(exponential),
-    "Log": of_each(logarithm),
-    "Sqrt": of_each(lambda end: math.sqrt(max(end, 0.0))),
+    "Relu": increasing(lambda end: max(end, 0.0)),
+    "Exp": increasing(exponential),
+    "Log": increasing(logarithm),
+    "Sqrt": increasing(lambda end: math.sqrt(max(end, 0.0))),
     "Clip": clipped,
     "Sum": lambda inputs: reduce(sums, inputs),
     "Mean": lambda inputs: products(reduce(sums, inputs), (1 / len(inputs), 1 / len(inputs))),
@@ -202,4 +204,4 @@ RULES: Mapping[str, Callable[[Sequence[Bounds]], Bounds]] = {
     "Where": lambda inputs: union(inputs[1:]),
     "ReduceSum": summed,
 }
-"""From the bounds of the inputs to those of the output."""
+"""For each operator: the bounds of its inputs -> the bounds of its output."""

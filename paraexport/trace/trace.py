@@ -1,7 +1,7 @@
-"""Module -> ONNX: one graph in which every node, weight and value is named after its branch and layer.
+"""Traces a module into an ONNX graph, and names every node, weight and value after its branch and layer.
 
-The graph is the canonical form that later stages read: opset 23 (one `Attention` node an attention), the batch the only
-symbolic axis, one `Sum` where the branches meet, the same bytes for the same model.
+Later stages read this canonical form: opset 23, with one `Attention` node for each attention; the batch is the only
+symbolic axis; one `Sum` adds up the branches. The same model gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import nn
 
 from paraexport.errors import TraceError
 from paraexport.findings.graphs import TensorInfo
-from paraexport.graph.onnx_file import save
+from paraexport.graph.onnx_file import first_line, root_cause, save
 from paraexport.graph.summary import RANDOM
 from paraexport.model.spec import BATCH, INPUT, OUTPUT, Classifier
 from paraexport.trace.attention import separate_attention
@@ -33,25 +33,25 @@ OPSET = 23
 
 
 @dataclass(frozen=True)
-class Graph:
-    """An ONNX file, checked, and what its callers must know of it."""
+class TracedGraph:
+    """A checked ONNX file with its inputs, outputs and last operators."""
 
     path: Path
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     export_s: float
-    """Seconds that torch's own export took."""
+    """The seconds of torch's own export."""
     ending: Ending
-    """How the outputs are computed last."""
+    """The last operators before the outputs."""
 
 
-def trace(module: nn.Module, classifier: Classifier, path: Path, *, apart: bool = False) -> Graph:
+def trace(module: nn.Module, classifier: Classifier, path: Path, *, apart: bool = False) -> TracedGraph:
     """Write `module` to `path` as ONNX, images [batch, C, H, W] -> logits [batch, classes], both float32.
 
-    Weights go to `path` + `.data` where they do not fit one file, or with `apart`.
+    Weights go to `path` + `.data` if they do not fit into one file, or with `apart`.
 
     Raises:
-        TraceError: torch cannot export the module, the batch did not stay free, or the graph is not valid ONNX.
+        TraceError: torch cannot export the module, the batch is not free, or the graph is not valid ONNX.
     """
     started = time.perf_counter()
     model = export(module, classifier)
@@ -65,15 +65,15 @@ def trace(module: nn.Module, classifier: Classifier, path: Path, *, apart: bool 
     inputs, outputs = signature(model.graph, classifier)
     ending = ending_of(model.graph.outputs[0])
     save(model, path, apart=apart)
-    # torch keeps the graph of its last export, and with it the module's weights.
+    # torch keeps the graph of its last export, and so the module's weights.
     for value in model.graph.initializers.values():
         value.const_value = None
-    return Graph(path, inputs, outputs, export_s, ending)
+    return TracedGraph(path, inputs, outputs, export_s, ending)
 
 
 def export(module: nn.Module, classifier: Classifier) -> ir.Model:
-    """Torch's own export of `module` with a symbolic batch; nothing else is done to the graph."""
-    # A batch of 2: torch specialises sizes 0 and 1.
+    """The graph of torch's own export of `module`, with a symbolic batch."""
+    # The batch is 2, because torch treats sizes 0 and 1 as constants.
     images = torch.zeros(2, classifier.channels, *classifier.image_size)
     try:
         with quiet_exporter(), separate_attention(module), torch.no_grad():
@@ -92,30 +92,30 @@ def export(module: nn.Module, classifier: Classifier) -> ir.Model:
         raise TraceError(
             "torch cannot export this model to ONNX",
             where=type(module).__name__,
-            got=one_line(root_cause(error)),
-            remedy="the module must be traceable by torch.export with a free batch, without control flow on values",
+            got=first_line(root_cause(error)),
+            remedy="make the module traceable by torch.export: a free batch, no control flow that depends on values",
         ) from error
     assert program is not None
     return program.model
 
 
 def refuse_random(graph: ir.Graph) -> None:
-    """Raise a `TraceError` that names the first node that draws random numbers."""
+    """Raise a `TraceError` if a node draws random numbers. It names the first one."""
     for node in graph:
         if node.op_type in RANDOM:
             raise TraceError(
-                "the module draws random numbers, so that nothing can be compared with it",
+                "the module draws random numbers, so its outputs cannot be compared",
                 where=node.name,
-                expected="the same answer twice",
+                expected="the same outputs in every run",
                 got=node.op_type,
-                remedy="leave it out in eval mode",
+                remedy="remove this operation in eval mode",
             )
 
 
 def merge_sums(graph: ir.Graph) -> None:
-    """Make one `Sum` of every chain ((a + b) + c) + … within one module whose interim results nobody else reads.
+    """Replace every chain ((a + b) + c) + … of one module by one `Sum`, if nothing else reads its interim results.
 
-    The order of the terms is kept, so that the result is the same to the last bit.
+    The terms keep their order, so the result is the same to the last bit.
     """
     inner: set[ir.Node] = set()
     for last in reversed(list(graph)):
@@ -137,7 +137,10 @@ def merge_sums(graph: ir.Graph) -> None:
 
 
 def is_inner_add(value: ir.Value, last: ir.Node) -> bool:
-    """Whether `value` is an interim result of the chain ending in `last`: an Add of its module and shape, read once."""
+    """Whether `value` is an interim result of the chain that ends in `last`.
+
+    It must come from an Add of the same module and shape, and have one reader.
+    """
     node = value.producer()
     if node is None or node.op_type != "Add" or len(value.uses()) != 1 or value.is_graph_output():
         return False
@@ -148,17 +151,21 @@ def is_inner_add(value: ir.Value, last: ir.Node) -> bool:
 
 
 def signature(graph: ir.Graph, classifier: Classifier) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
-    """The graph's inputs and outputs, which must be images [batch, C, H, W] -> logits [batch, classes] in float32."""
+    """The inputs and outputs of the graph: float32 images [batch, C, H, W] -> logits [batch, classes].
+
+    Raises:
+        TraceError: the graph has others.
+    """
     inputs, outputs = (tuple(map(tensor_info, values)) for values in (graph.inputs, graph.outputs))
     expected_in = (TensorInfo(INPUT, "float32", (BATCH, classifier.channels, *classifier.image_size)),)
     expected_out = (TensorInfo(OUTPUT, "float32", (BATCH, classifier.classes)),)
     for side, got, expected in (("input", inputs, expected_in), ("output", outputs, expected_out)):
         if got != expected:
             raise TraceError(
-                f"the traced graph has another {side} than the model",
+                f"the {side} of the traced graph differs from the model's",
                 expected=describe(expected),
                 got=describe(got),
-                remedy="keep the batch free and at axis 0 throughout: write images.shape[0], not len(images)",
+                remedy="keep the batch free and at axis 0 everywhere: use images.shape[0] instead of len(images)",
             )
     return inputs, outputs
 
@@ -175,7 +182,7 @@ def describe(tensors: tuple[TensorInfo, ...]) -> str:
 
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Silence what the exporter says about itself (a torchvision it does not need, deprecations inside torch)."""
+    """Hide the exporter's messages about itself, such as a missing torchvision that it does not need."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -192,14 +199,3 @@ def quiet_exporter() -> Iterator[None]:
         finally:
             logging.disable(disabled)
             logger.setLevel(level)
-
-
-def root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

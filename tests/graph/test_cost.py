@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from paraexport.graph.cost import by_branch, by_node, multiply_adds, parts
+from paraexport.graph.cost import branch_costs, multiply_adds, multiply_adds_by_branch, multiply_adds_by_node
 from paraexport.rewrite.passes import stack
 from tests.rewrite.graphs import SMALL, graph64, model_of, traced
 from tests.rewrite.little import Little, outputs_of
@@ -21,7 +21,7 @@ BRANCH_MULTIPLY_ADDS = 2 * (
 
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_traced_model_is_counted_by_branch(batch: int) -> None:
-    counts = by_branch(graph64().graph, batch)
+    counts = multiply_adds_by_branch(graph64().graph, batch)
     embedding, head = 8 * 6 * DIM, DIM * 5
     assert counts.pop(None) == batch * (embedding + head)
     assert counts == dict.fromkeys(range(3), batch * BRANCH_MULTIPLY_ADDS)
@@ -29,7 +29,7 @@ def test_a_traced_model_is_counted_by_branch(batch: int) -> None:
 
 
 def test_parts_have_the_parameters_that_pytorch_counts() -> None:
-    model, found = model_of(SMALL), {part.name: part for part in parts(graph64().graph)}
+    model, found = model_of(SMALL), {part.name: part for part in branch_costs(graph64().graph)}
     assert list(found) == ["branch 0", "branch 1", "branch 2", "shared"]
     for index, branch in enumerate(model.branches):
         part = found[f"branch {index}"]
@@ -40,7 +40,7 @@ def test_parts_have_the_parameters_that_pytorch_counts() -> None:
 
 
 def test_activations_are_as_many_numbers_as_the_nodes_write() -> None:
-    (part,) = parts(graph64(branches=1, depth=1).graph)[:1]
+    (part,) = branch_costs(graph64(branches=1, depth=1).graph)[:1]
     attention = TOKENS * DIM * (1 + 3 + 3 + 3 + 3 + 1 + 1 + 1 + 1 + 1 + 1)  # norm, q k v with bias, in heads, out, skip
     feed_forward = TOKENS * (DIM + 3 * MLP + 3 * DIM)  # norm; fc1, its bias, GELU; fc2, its bias, skip
     assert part.activations == attention + feed_forward
@@ -49,7 +49,7 @@ def test_activations_are_as_many_numbers_as_the_nodes_write() -> None:
 def test_stacked_branches_are_one_part_with_as_much_work() -> None:
     model = graph64(pool="mean", norm="before")
     stack.apply(model.graph)
-    found = {part.name: part for part in parts(model.graph)}
+    found = {part.name: part for part in branch_costs(model.graph)}
     assert found["all branches"].multiply_adds == 3 * BRANCH_MULTIPLY_ADDS
     assert not any(name.startswith("branch ") for name in found)
 
@@ -90,7 +90,7 @@ def test_shapes_that_the_graph_does_not_tell_are_inferred() -> None:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
-    assert by_branch(model.graph, 2) == by_branch(graph64().graph, 2)
+    assert multiply_adds_by_branch(model.graph, 2) == multiply_adds_by_branch(graph64().graph, 2)
 
 
 def test_every_node_that_cannot_be_counted_is_named() -> None:
@@ -98,7 +98,7 @@ def test_every_node_that_cannot_be_counted_is_named() -> None:
     first = graph.node("MatMul", graph.input, graph.node("Transpose", graph.input, perm=[0, 2, 1]))
     second = graph.node("MatMul", first, graph.input)
     model = graph.model(graph.node("Relu", graph.dense(graph.node("Softmax", first), 3, 2)), second)
-    counts = {node.name: count for node, count in by_node(model.graph)}
+    counts = {node.name: count for node, count in multiply_adds_by_node(model.graph)}
     assert counts["MatMul1"] is None
     assert counts["MatMul2"] is None
     assert counts["MatMul4"] == 1 * 3 * 3 * 2

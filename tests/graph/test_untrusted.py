@@ -87,15 +87,15 @@ def marked_operator(model: onnx.ModelProto) -> None:
 
 
 DAMAGED: dict[str, tuple[Edit, str]] = {
-    "data type": (unknown_data_type, "weight: 99 is no data type"),
-    "type of a value": (unknown_type_of_a_value, "77 is no data type"),
-    "short": (short_buffer, "its shape [48, 48] has 2304 elements, its data 2303.75"),
-    "missing": (numbers_missing, "its shape [48, 48] has 2304 elements, its data 5"),
-    "huge": (huge_shape, "[1099511627776, 1099511627776] is no shape"),
-    "negative": (negative_shape, "[-48, 48] is no shape"),
-    "unknown value": (unknown_value, "the_Gemm: reads nobody's, which nothing before it computes"),
-    "cycle": (cycle, "the_Flatten: reads logits, which nothing before it computes"),
-    "twice": (twice, "the_Gemm: computes flat, which another node computes as well"),
+    "data type": (unknown_data_type, "weight: 99 is not a data type"),
+    "type of a value": (unknown_type_of_a_value, "77 is not a data type"),
+    "short": (short_buffer, "its shape [48, 48] has 2304 elements, but its data has 2303.75"),
+    "missing": (numbers_missing, "its shape [48, 48] has 2304 elements, but its data has 5"),
+    "huge": (huge_shape, "[1099511627776, 1099511627776] is not a valid shape"),
+    "negative": (negative_shape, "[-48, 48] is not a valid shape"),
+    "unknown value": (unknown_value, "the_Gemm: it reads nobody's, which no earlier node computes"),
+    "cycle": (cycle, "the_Flatten: it reads logits, which no earlier node computes"),
+    "twice": (twice, "the_Gemm: it computes flat, but another node computes it too"),
     "bytes": (marked, "is b'\\xffmark!', not text"),
     "bytes on an axis": (marked_axis, "a dim_param is b'\\xffmark!', not text"),
     "bytes for an operator": (marked_operator, "an op_type is b'\\xffmark!', not text"),
@@ -141,7 +141,12 @@ def test_pipes_devices_and_folders_are_no_models(command: str, tmp_path: Path) -
     (tmp_path / "b.onnx").symlink_to("/dev/zero")
     (tmp_path / "c.onnx").mkdir()
     (tmp_path / "d.onnx").symlink_to("d.onnx")
-    for name, got in (("a", "a device or a pipe"), ("b", "a device or a pipe"), ("c", "a folder"), ("d", "nothing")):
+    for name, got in (
+        ("a", "a device or a pipe"),
+        ("b", "a device or a pipe"),
+        ("c", "a folder"),
+        ("d", "no such file"),
+    ):
         assert got in refusal(BOTH[command], tmp_path / f"{name}.onnx")
 
 
@@ -196,9 +201,9 @@ def large_image(model: onnx.ModelProto) -> None:
         (recursive, "functions of its own (A, B)"),
         (deep, "If holds a subgraph"),
         (newest_opset, "it is of opset 999, and onnx"),
-        (later_version, "not valid ONNX"),
+        (later_version, "its IR version is too new"),
         (large_value, "it needs too much memory"),
-        (sparse_weights, "sparse initializers are not read (got sparse); store them as dense tensors"),
+        (sparse_weights, "sparse initializers are not supported (got sparse); store them as dense tensors"),
         (large_image, "an image of [1, 1048576, 1048576] has 1,099,511,627,776 numbers"),
     ],
 )
@@ -239,17 +244,17 @@ def linked(path: Path) -> None:
 
 
 WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "outside": (moved_to("../w.bin"), "its weights lie elsewhere"),
-    "absolute": (moved_to("/etc/passwd"), "its weights lie elsewhere"),
-    "nowhere": (moved_to(""), "it does not say in which file its data lies"),
-    "missing": (lambda path: (path.parent / "w.bin").unlink(), "got nothing there"),
+    "outside": (moved_to("../w.bin"), "its weights are outside of its folder"),
+    "absolute": (moved_to("/etc/passwd"), "its weights are outside of its folder"),
+    "nowhere": (moved_to(""), "it does not name the file of its data"),
+    "missing": (lambda path: (path.parent / "w.bin").unlink(), "got no such file"),
     "folder": (moved_to("."), "got a folder"),
     "link": (linked, "got a symbolic link"),
     "hard link": (lambda path: os.link(path.parent / "w.bin", path.parent / "x.bin"), "a file with 2 hard links"),
     "short": (lambda path: os.truncate(path.parent / "w.bin", 9215), "its weights are cut off (expected at least 9216"),
-    "offset": (lambda path: set_entry(path, "offset", "-4096"), "its offset '-4096' is no number of bytes"),
+    "offset": (lambda path: set_entry(path, "offset", "-4096"), "its offset '-4096' is not a number of bytes"),
     "far": (lambda path: set_entry(path, "offset", str(2**62)), "its weights are cut off"),
-    "length": (lambda path: set_entry(path, "length", "9999"), "its shape takes 9216 bytes, its length is 9999"),
+    "length": (lambda path: set_entry(path, "length", "9999"), "its shape needs 9216 bytes, but its length is 9999"),
 }
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from paraexport.graph.cost import parts
+from paraexport.graph.cost import branch_costs
 from paraexport.graph.refusal import Refused
 from paraexport.rewrite import LAYOUTS, foreign_steps
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
@@ -23,7 +23,7 @@ Run = Callable[[onnx.ModelProto, Feeds], Sequence[Any]]
 MODEL_PASSES: tuple[Callable[[ir.Model], object], ...] = (prepare.apply, shapes.apply, lower.apply)
 GRAPH_PASSES: tuple[Callable[[ir.Graph], Any], ...] = (
     gemm.apply, totals.apply, packed.apply, attention.apply, *dict.fromkeys([*LAYOUTS["folded"], *LAYOUTS["stacked"]]),
-    equalise.apply, parts,
+    equalise.apply, branch_costs,
 )  # fmt: skip
 
 

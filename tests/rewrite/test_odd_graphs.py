@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper, parser, shape_inference
 
-from paraexport.graph.cost import parts
+from paraexport.graph.cost import branch_costs
 from paraexport.graph.edit import add_constant, add_node, substitute
 from paraexport.graph.query import const, readers, result
 from paraexport.graph.refusal import Refused
@@ -323,7 +323,7 @@ def test_a_node_with_several_outputs_has_no_only_result() -> None:
 def test_a_graph_whose_shapes_cannot_be_inferred_is_counted_as_far_as_it_goes() -> None:
     model = graph("a = MatMul (x, w) y = Relu (a)", w=weights(6, 6))
     model.graph.node[1].op_type = "Unheard"
-    (whole,) = parts(ir.from_proto(model).graph)
+    (whole,) = branch_costs(ir.from_proto(model).graph)
     assert (whole.nodes, whole.parameters, whole.multiply_adds) == (2, 36, 4 * 6 * 6)
 
 

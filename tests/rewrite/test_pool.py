@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from hypothesis import find, given, settings
 
-from paraexport.graph.cost import by_branch, multiply_adds
+from paraexport.graph.cost import multiply_adds, multiply_adds_by_branch
 from paraexport.graph.refusal import Applied
 from paraexport.graph.shapes import dims
 from paraexport.model.spec import Spec
@@ -84,11 +84,11 @@ def test_float32_models_run_the_same(fields: dict[str, Any]) -> None:
 
 def test_the_last_linear_map_has_one_row_an_image() -> None:
     model = graph64(**MEAN_OF_ALL)
-    before = by_branch(model.graph)
+    before = multiply_adds_by_branch(model.graph)
     pooled(model)
     tokens, dim, mlp = 8, 12, 20
     saved = (tokens - 1) * dim * mlp
-    assert by_branch(model.graph) == {None: before[None], 0: before[0] - saved, 1: before[1] - saved}
+    assert multiply_adds_by_branch(model.graph) == {None: before[None], 0: before[0] - saved, 1: before[1] - saved}
     for branch in range(2):
         layer = f"branches.{branch}/layers.1"
         assert shape(model, f"{layer}/feed_forward/fc2/MatMul") == (None, 1, dim)

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from hypothesis import find, given, settings
 
-from paraexport.graph.cost import by_branch, multiply_adds
+from paraexport.graph.cost import multiply_adds, multiply_adds_by_branch
 from paraexport.graph.refusal import Applied
 from paraexport.graph.shapes import dims
 from paraexport.model.spec import Spec
@@ -126,7 +126,7 @@ def test_multiply_adds_of_the_last_layer_are_as_counted_by_hand() -> None:
     tokens, dim, mlp = 9, 12, 20
     whole = 4 * tokens * dim * dim + 2 * tokens * tokens * dim + 2 * tokens * dim * mlp
     last = 2 * tokens * dim * dim + 2 * dim * dim + 2 * tokens * dim + 2 * dim * mlp
-    counts = by_branch(after.graph)
+    counts = multiply_adds_by_branch(after.graph)
     assert counts.pop(None) == 8 * 6 * dim + dim * 5
     assert counts == dict.fromkeys(range(3), whole + last)
 

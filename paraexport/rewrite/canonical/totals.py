@@ -11,7 +11,7 @@ from paraexport.graph.attributes import attribute
 from paraexport.graph.edit import clean, substitute
 from paraexport.graph.query import const, is_op, operands, result
 from paraexport.graph.refusal import Applied
-from paraexport.graph.shapes import are_equal
+from paraexport.graph.shapes import have_equal_shapes
 from paraexport.rewrite.stacking import gathered_sums
 
 NAME = "totals"
@@ -36,7 +36,7 @@ def without_zeros(adding: ir.Node) -> ir.Value | None:
     if len(operands(adding)) != 2 or adding.attributes:
         return None
     for zeros, kept in (operands(adding), operands(adding)[::-1]):
-        if is_zero(zeros) and const(kept) is None and are_equal(kept, result(adding)):
+        if is_zero(zeros) and const(kept) is None and have_equal_shapes(kept, result(adding)):
             return kept
     return None
 

@@ -33,8 +33,8 @@ from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.int8 import for_onnxruntime, for_target
 from paraexport.precision.preparation import prepare
 from paraexport.rewrite import LAYOUTS as FLOAT32_LAYOUTS
+from paraexport.rewrite.atomic import Pass
 from paraexport.rewrite.passes import skips
-from paraexport.rewrite.whole import Pass
 from paraexport.targets import Dialect
 
 TRACED = OURS[0]

@@ -77,7 +77,7 @@ def require_numbers(sizes: Sequence[Size], what: str) -> tuple[int, ...]:
         Refused: a size is not a number, or is 0.
     """
     if unknown := [size for size in sizes if not isinstance(size, int)]:
-        raise Refused(f"the shape of {what} has the free axis {unknown[0] or '?'} after the batch")
+        raise Refused(f"{what} has the free size {unknown[0] or '?'}; only the batch may be free")
     if 0 in sizes:
         raise Refused(f"{what} is empty")
     return tuple(size for size in sizes if isinstance(size, int))

@@ -17,6 +17,9 @@ from paraexport.findings.graphs import Rewrite
 from paraexport.graph.onnx_file import load, save
 from paraexport.graph.refusal import Applied
 from paraexport.rewrite import canonical
+from paraexport.rewrite.atomic import Pass as Pass
+from paraexport.rewrite.atomic import Step as Step
+from paraexport.rewrite.atomic import atomic, on_graph
 from paraexport.rewrite.passes import (
     absorb,
     biases,
@@ -35,9 +38,6 @@ from paraexport.rewrite.passes import (
     stack,
     tidy,
 )
-from paraexport.rewrite.whole import Pass as Pass
-from paraexport.rewrite.whole import Step as Step
-from paraexport.rewrite.whole import on_graph, whole
 
 FOLDING: tuple[Pass, ...] = (
     offsets.apply,
@@ -102,12 +102,12 @@ def layout_steps(layout: str) -> tuple[Step, ...]:
 def guarded(apply: Pass) -> Step:
     """The pass as a step, which reports under the name of its module."""
     function = apply.func if isinstance(apply, functools.partial) else apply
-    return whole(function.__module__.rpartition(".")[2], on_graph(apply))
+    return atomic(function.__module__.rpartition(".")[2], on_graph(apply))
 
 
 def foreign_steps(model: ir.Model, layout: str) -> tuple[Step, ...]:
     """The same for `model`, a graph from elsewhere, as its file has it."""
-    return (*canonical.STEPS, *layout_steps(layout), whole(restore.NAME, restore.step_for(model)))
+    return (*canonical.STEPS, *layout_steps(layout), atomic(restore.NAME, restore.step_for(model)))
 
 
 def applied(model: ir.Model, steps: Sequence[Step]) -> Iterator[Applied]:

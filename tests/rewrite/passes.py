@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from paraexport.graph.cost import branch_costs
 from paraexport.graph.refusal import Refused
 from paraexport.rewrite import LAYOUTS, foreign_steps
+from paraexport.rewrite.atomic import FAULT, on_graph
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
 from paraexport.rewrite.passes import equalise, lower
-from paraexport.rewrite.whole import FAULT, on_graph
 
 Feeds = Mapping[str, Any]
 Run = Callable[[onnx.ModelProto, Feeds], Sequence[Any]]

@@ -94,27 +94,27 @@ def test_operators(change: tuple[str, str], first: bool) -> None:
 
 
 REFUSED = {
-    "no rule": (GELU, "act_L = CumSum (hb_L, axis1)", "no rule says how to stack CumSum"),
+    "no rule": (GELU, "act_L = CumSum (hb_L, axis1)", "CumSum has no rule for stacking"),
     "softmax of samples": (GELU, "act_L = Softmax <axis = 0> (hb_L)", "the first axis"),
     "mean of samples": (GELU, "t_L = ReduceMean (hb_L, axis0)\n act_L = Sub (hb_L, t_L)", "the first axis"),
     "concat of samples": (
         GELU, "t_L = Concat <axis = 0> (hb_L, hb_L)\n act_L = Slice (t_L, axis0, axis1, axis0)", "the first axis",
     ),
-    "norm of tokens": (GELU, "act_L = LayerNormalization <axis = 1> (hb_L, place_L)", "more than the last axis"),
+    "norm of tokens": (GELU, "act_L = LayerNormalization <axis = 1> (hb_L, place_L)", "over the last axis"),
     "norm with a computed bias": (
         NORM,
         "m_L = ReduceMean <keepdims = 0> (x, axis0)\n w_L = ReduceMean <keepdims = 0> (m_L, axis0)\n"
         "norm_L = LayerNormalization <axis = -1, epsilon = 0.00001> (skip_L, delta, w_L)",
-        "a computed bias",
+        "the bias of LayerNormalization is computed",
     ),
     "several outputs": (
         GELU, "p_L, r_L = Split <axis = 2, num_outputs = 2> (hb_L)\n act_L = Concat <axis = 2> (r_L, p_L)",
-        "no rule says how to stack Split",
+        "Split has no rule for stacking",
     ),
     "mask": (ATTENTION, "mixed_L = Attention (qt_L, kt_L, vt_L, mix_L)", "a mask"),
     "product by a vector": (
         GELU, "p_L = MatMul (hb_L, bi_L)\n w_L = Unsqueeze (p_L, axis2)\n act_L = Mul (w_L, hb_L)",
-        "a product by a vector",
+        "a factor is a vector; expected two matrices",
     ),
 }  # fmt: skip
 

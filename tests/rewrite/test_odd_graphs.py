@@ -17,9 +17,9 @@ from paraexport.graph.edit import add_constant, add_node, substitute
 from paraexport.graph.query import const, readers, result
 from paraexport.graph.refusal import Refused
 from paraexport.rewrite import LAYOUTS, applied, foreign_steps
+from paraexport.rewrite.atomic import FAULT
 from paraexport.rewrite.canonical import attention, packed, prepare, shapes
 from paraexport.rewrite.passes import biases, lower, offsets, select, tidy
-from paraexport.rewrite.whole import FAULT
 from tests.rewrite.passes import Trial, on_runtime
 
 CLOSE = 1e-6

@@ -128,7 +128,7 @@ def test_more_memory_than_the_limit_is_refused_and_nothing_changes() -> None:
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     refused = stack.apply(model.graph, most_bytes=weights // 2)
     assert refused.times == 0
-    assert any(f"more than {weights // 2} bytes" in line for line in refused.refusals)
+    assert any(f"more than the limit of {weights // 2} bytes" in line for line in refused.refusals)
     assert ir.to_proto(model).SerializeToString() == before
     assert stack.apply(model.graph, most_bytes=2 * weights).times == 1
 
@@ -187,7 +187,9 @@ def test_an_odd_branch_stays_beside_the_others(total: str) -> None:
     before = graph_of([branch(0), branch(1, ("Gelu", "Relu")), branch(2)], total)
     after, applied = applied_to(before)
     assert applied.times == 1
-    assert applied.refusals == ["branches.1/act: is a Relu where another branch has the Gelu branches.0/act"]
+    assert applied.refusals == [
+        "branches.1/act: its operator is Relu, but that of branches.0/act in another branch is Gelu"
+    ]
     assert count(after, "Attention") == 2
     assert difference(before, after, tokens()) <= EXACT
 
@@ -227,11 +229,11 @@ def test_a_gate_that_all_branches_share_and_a_scale_each() -> None:
 
 DIFFERENT = {
     "epsilon": (("0.00001> (skip_L", "0.0001> (skip_L"), "branches.1/norm", "epsilon is"),
-    "operator": (("y_L = Add (skip_L, fb_L)", "y_L = Sub (skip_L, fb_L)"), "branches.1/y", "is a Sub where"),
-    "activation": (("act_L = Gelu (hb_L)", "act_L = Relu (hb_L)"), "branches.1/act", "is a Relu where"),
+    "operator": (("y_L = Add (skip_L, fb_L)", "y_L = Sub (skip_L, fb_L)"), "branches.1/y", "its operator is Sub, but"),
+    "activation": (("act_L = Gelu (hb_L)", "act_L = Relu (hb_L)"), "branches.1/act", "its operator is Relu, but"),
     "random": (
         ("act_L = Gelu (hb_L)", "noise_L = RandomNormalLike (hb_L)\n    act_L = Mul (hb_L, noise_L)"),
-        "branches.1/act", "is a Mul where",
+        "branches.1/act", "its operator is Mul, but",
     ),
 }  # fmt: skip
 
@@ -243,7 +245,7 @@ def test_branches_that_only_look_alike_are_refused(change: tuple[str, str], node
 
 def test_branches_of_another_hidden_size_are_refused() -> None:
     narrow = (("(norm_L, wi_L)", "(norm_L, wq_L)"), ("(h_L, bi_L)", "(h_L, bf_L)"), ("(act_L, wf_L)", "(act_L, wo_L)"))
-    reason = "reads a constant float64 [6, 6] where another branch reads a constant float64 [6, 8]"
+    reason = "reads a constant float64 [6, 6], but another branch reads a constant float64 [6, 8]"
     assert_refused(graph_of([branch(0), branch(1, *narrow)]), "branches.1/h", reason)
 
 
@@ -284,7 +286,9 @@ def test_a_branch_that_is_read_outside_stays_beside_the_others() -> None:
 
 def test_an_operator_without_a_rule_is_refused() -> None:
     change = ("act_L = Gelu (hb_L)", "act_L = CumSum (hb_L, axis1)")
-    assert_refused(graph_of([branch(0, change), branch(1, change)]), "branches.0/act", "no rule says how")
+    assert_refused(
+        graph_of([branch(0, change), branch(1, change)]), "branches.0/act", "CumSum has no rule for stacking"
+    )
 
 
 def test_an_operator_along_the_batch_is_refused() -> None:

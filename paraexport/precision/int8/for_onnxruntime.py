@@ -19,9 +19,8 @@ from paraexport.graph.edit import add_constant, add_node, clean, substitute, tak
 from paraexport.graph.naming import beside
 from paraexport.graph.query import bias_behind, const, is_op, operands, result
 from paraexport.graph.refusal import Applied, Refused
-from paraexport.graph.shapes import dims, require_sizes
+from paraexport.graph.shapes import Sizes, dims, require_numbers, require_sizes
 from paraexport.rewrite.patterns.heads import check_plain, scale_of_scores
-from paraexport.rewrite.stacking.views import Sizes, known
 
 DOMAIN = "com.microsoft"
 HEADS_FIRST, MATRIX = [0, 2, 1, 3], 2
@@ -45,14 +44,14 @@ def fuse_attention(graph: ir.Graph, node: ir.Node) -> None:
     check_plain(node)
     # Queries, keys and values [B, N, h, d], before their Transpose to [B, h, N, d].
     inputs = [before_transpose(value) for value in operands(node)]
-    heads = {known(require_sizes(value)[2:3], "the heads")[0] for value in inputs}
+    heads = {require_numbers(require_sizes(value)[2:3], "the heads")[0] for value in inputs}
     if len(heads) != 1:
         raise Refused("several heads of queries share one of keys or values")
     name = node.name or "Attention"
     sources = [reshape(graph, node, value, merge_heads(require_sizes(value)), name) for value in inputs]
     batch, tokens, count, _ = require_sizes(inputs[0])
-    head_dim = known(require_sizes(inputs[2])[3:], "a head")[0]
-    merged = (batch, tokens, known((count,), "the heads")[0] * head_dim)
+    head_dim = require_numbers(require_sizes(inputs[2])[3:], "a head")[0]
+    merged = (batch, tokens, require_numbers((count,), "the heads")[0] * head_dim)
     attributes = {"num_heads": heads.pop(), "scale": scale_of_scores(node)}
     mixed = own_node(node, "MultiHeadAttention", sources, attributes, name=f"{name}/MultiHeadAttention", shape=merged)
     # Back to [B, h, N, d], which readers of the Attention expect. If they transpose it again, `tidy` removes both.
@@ -73,12 +72,12 @@ def before_transpose(value: ir.Value) -> ir.Value:
 def merge_heads(sizes: Sizes) -> Sizes:
     """[B, N, h, d] -> [B, N, h·d]."""
     batch, tokens, *rest = sizes
-    heads, head_dim = known(rest, "a head")
+    heads, head_dim = require_numbers(rest, "a head")
     return batch, tokens, heads * head_dim
 
 
 def reshape(graph: ir.Graph, before: ir.Node, value: ir.Value, sizes: Sizes, name: str) -> ir.Value:
-    target = np.array([-1, *known(sizes[1:], "a value")], np.int64)
+    target = np.array([-1, *require_numbers(sizes[1:], "a value")], np.int64)
     inputs = [value, add_constant(graph, beside(name, "shape"), target)]
     return add_node(before, "Reshape", inputs, {"allowzero": 1}, name=beside(name, "Reshape"), shape=sizes)
 

@@ -28,11 +28,10 @@ from paraexport.graph.edit import add_constant, add_node, clean, replace_constan
 from paraexport.graph.naming import beside
 from paraexport.graph.query import bias_behind, const, is_op, operands, readers, result
 from paraexport.graph.refusal import Applied, Refused
-from paraexport.graph.shapes import require_sizes
+from paraexport.graph.shapes import Sizes, require_numbers, require_sizes
 from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.int8 import quantise
 from paraexport.precision.int8.linears import linears
-from paraexport.rewrite.stacking.views import Sizes, known
 
 FUNCTIONS = ("Gelu", "Relu")
 """Pointwise functions. Only products before them gain: a sum after a product takes a bias and a zero point for free."""
@@ -166,7 +165,7 @@ def multiples_of_255(terms: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def last_size(sizes: Sizes) -> int:
-    return known(sizes[-1:], "the value")[0]
+    return require_numbers(sizes[-1:], "the value")[0]
 
 
 def pad_columns(graph: ir.Graph, before: ir.Node, value: ir.Value, count: int, number: int) -> ir.Value:

@@ -6,13 +6,13 @@ attention as one node; the branches meeting in a Sum. What a step does not under
 
 from __future__ import annotations
 
+from paraexport.rewrite.atomic import Step, atomic, on_graph
 from paraexport.rewrite.canonical import attention, gemm, packed, prepare, shapes, totals
-from paraexport.rewrite.whole import Step, on_graph, whole
 
 NAME = "canonical"
 STEPS: tuple[Step, ...] = (
-    whole(prepare.NAME, prepare.apply),
-    whole(shapes.NAME, shapes.apply),
-    *(whole(one.NAME, on_graph(one.apply)) for one in (gemm, totals, packed, attention)),
+    atomic(prepare.NAME, prepare.apply),
+    atomic(shapes.NAME, shapes.apply),
+    *(atomic(one.NAME, on_graph(one.apply)) for one in (gemm, totals, packed, attention)),
 )
 NAMES = frozenset(module.NAME for module in (prepare, shapes, gemm, totals, packed, attention))

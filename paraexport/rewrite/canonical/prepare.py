@@ -17,7 +17,7 @@ from paraexport.graph.edit import can_stand_for, clean, substitute
 from paraexport.graph.free_names import fresh
 from paraexport.graph.query import const, input_of, is_op, operands, opset_of
 from paraexport.graph.refusal import Applied, Refused
-from paraexport.rewrite.whole import by_library
+from paraexport.rewrite.atomic import refuse_library_errors
 
 NAME = "prepare"
 SUBGRAPHS = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
@@ -96,7 +96,7 @@ def name_batch(graph: ir.Graph) -> None:
 
 
 def constants_to_initializers(model: ir.Model) -> None:
-    with by_library("its constants cannot be made initializers"):
+    with refuse_library_errors("its constants cannot be made initializers"):
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
 
 
@@ -109,7 +109,7 @@ def raise_opset(model: ir.Model) -> None:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with by_library(f"it cannot be converted from opset {version} to {OPSET}"):
+        with refuse_library_errors(f"it cannot be converted from opset {version} to {OPSET}"):
             ConvertVersionPass(OPSET, fallback=True)(model)
     finally:
         logger.setLevel(level)

@@ -19,10 +19,10 @@ from paraexport.graph.naming import beside
 from paraexport.graph.query import const, is_op, operands, result
 from paraexport.graph.refusal import Applied, Refused
 from paraexport.graph.shapes import named_sizes
+from paraexport.rewrite.atomic import refuse_library_errors
 from paraexport.rewrite.canonical.inference import infer
 from paraexport.rewrite.canonical.integers import Entries, Integers
 from paraexport.rewrite.canonical.prepare import constants_to_initializers, why_not
-from paraexport.rewrite.whole import by_library
 
 NAME = "shapes"
 Sizes = list[int | str | None]
@@ -49,7 +49,7 @@ def apply(model: ir.Model) -> Applied:
 
 def fold_numbers(model: ir.Model) -> None:
     """Compute what small constants alone decide, such as 1/√d from a size."""
-    with by_library("onnxscript cannot fold its constants"):
+    with refuse_library_errors("onnxscript cannot fold its constants"):
         onnxscript.optimizer.fold_constants(model, onnx_shape_inference=False, output_size_limit=MOST_FOLDED_BYTES)
     constants_to_initializers(model)
     clean(model.graph)

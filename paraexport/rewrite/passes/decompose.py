@@ -15,9 +15,8 @@ from paraexport.graph.edit import add_constant, add_node, replace_constant, subs
 from paraexport.graph.naming import beside
 from paraexport.graph.query import bias_of, const, input_of, is_op, main_result, operands, read_once
 from paraexport.graph.refusal import Refused
-from paraexport.graph.shapes import require_sizes
+from paraexport.graph.shapes import require_numbers, require_sizes
 from paraexport.rewrite.patterns.heads import check_attributes
-from paraexport.rewrite.stacking.views import known
 
 MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
@@ -55,7 +54,7 @@ class WrittenOut:
         precision = attribute(node, "softmax_precision")
         if precision is not None and precision != operands(node)[0].dtype:
             raise Refused("Attention whose softmax has another precision")
-        (head_dim,) = known(query[-1:], "a head")
+        (head_dim,) = require_numbers(query[-1:], "a head")
         self.scale = float_of(node, "scale", 1 / math.sqrt(head_dim))
         self.factors = factors(operands(node)[0]) or factors(operands(node)[1])
         if operands(node)[0].dtype is None:

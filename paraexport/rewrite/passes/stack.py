@@ -26,11 +26,11 @@ from paraexport.graph.refusal import Applied, Refused
 from paraexport.graph.shapes import require_sizes
 from paraexport.rewrite.patterns.sums import ancestry, branch_leaves, is_inner, is_sum, look_like_branches, tree
 from paraexport.rewrite.stacking import gathered_sums
-from paraexport.rewrite.stacking.alike import Signatures, first_difference
-from paraexport.rewrite.stacking.batching import At, Batch, Tuple
+from paraexport.rewrite.stacking.arrangements import NodeInput, StackingPlan, materialise
+from paraexport.rewrite.stacking.batching import BranchValues, RefusedAt, StackingWalk
 from paraexport.rewrite.stacking.batching_rules import RULES
 from paraexport.rewrite.stacking.branch_sum import BranchSum
-from paraexport.rewrite.stacking.views import Plan, Source, materialise
+from paraexport.rewrite.stacking.signatures import Signatures, first_difference
 
 NAME = "stack"
 MINIMUM_OPSET = 14
@@ -78,7 +78,7 @@ def stack_sum(
     groups: dict[int, list[ir.Value]] = {}
     for leaf in leaves:
         if const(leaf) is None and leaves.count(leaf) == 1:
-            groups.setdefault(signatures.of(leaf), []).append(leaf)
+            groups.setdefault(signatures.signature(leaf), []).append(leaf)
     alike = [group for group in groups.values() if len(group) > 1]
     if alike or look_like_branches([group[0] for group in groups.values()]):
         report_odd(list(groups.values()), signatures, applied)
@@ -107,18 +107,18 @@ def plan_group(
     """How to sum as many of these alike terms as can be stacked, or None; those that cannot are reported."""
     leaves = tuple(group)
     while len(leaves) > 1:
-        batch = Batch(Plan(len(leaves), most_bytes), RULES, deep=deep)
+        walk = StackingWalk(StackingPlan(len(leaves), most_bytes), RULES, deep=deep)
         try:
-            summed = BranchSum(batch, leaves)
-        except At as refusal:
+            summed = BranchSum(walk, leaves)
+        except RefusedAt as refusal:
             applied.refuse(refusal.node, refusal)
             return None
         except Refused as refusal:
             applied.refusals.append(f"{leaves[0].name}: {refusal}")
             return None
-        if not batch.has_products:
+        if not walk.has_products:
             return None
-        outside = read_outside(batch, summed.inner, total)
+        outside = read_outside(walk, summed.inner, total)
         if not outside:
             return summed
         for index, node in outside.items():
@@ -127,12 +127,12 @@ def plan_group(
     return None
 
 
-def read_outside(batch: Batch, inner: Sequence[Tuple], total: ir.Value) -> dict[int, ir.Node]:
+def read_outside(walk: StackingWalk, inner: Sequence[BranchValues], total: ir.Value) -> dict[int, ir.Node]:
     """The branches in which a merged node's result is wanted elsewhere too, each with one such node."""
-    merged = set().union(*batch.merged) | {node for values in inner for value in values if (node := value.producer())}
+    merged = set().union(*walk.merged) | {node for values in inner for value in values if (node := value.producer())}
     sums = {node for value in tree(total) if (node := value.producer()) and (value is total or is_inner(value))}
     found: dict[int, ir.Node] = {}
-    for index, nodes in enumerate(batch.merged):
+    for index, nodes in enumerate(walk.merged):
         for node in sorted(nodes, key=lambda node: node.name or ""):
             results = [value for value in node.outputs if value.uses() or value.is_graph_output()]
             inside = all(reader in merged | sums for value in results for reader in readers(value))
@@ -144,7 +144,7 @@ def read_outside(batch: Batch, inner: Sequence[Tuple], total: ir.Value) -> dict[
 def rewire(graph: ir.Graph, root: ir.Node, rest: Sequence[ir.Value], done: Sequence[BranchSum]) -> None:
     """Let the readers of the sum read what the plans compute, together with the terms that stay."""
     total = result(root)
-    terms: list[Source] = [*rest, *(term for summed in done for term in summed.terms)]
+    terms: list[NodeInput] = [*rest, *(term for summed in done for term in summed.terms)]
     values = materialise(graph, terms, root)
     op_type = "Add" if len(values) == 2 else "Sum"
     name = f"{BRANCHES}/{op_type}"

@@ -19,7 +19,7 @@ from paraexport.graph.edit import can_stand_for, clean, substitute
 from paraexport.graph.query import const, input_of, is_op, operands, result
 from paraexport.graph.refusal import Applied
 from paraexport.graph.summary import RANDOM
-from paraexport.rewrite.stacking.alike import attribute_key, domain, why_unique
+from paraexport.rewrite.stacking.signatures import attribute_key, domain, why_unique
 
 NAME = "tidy"
 DETERMINISTIC = frozenset({"", "ai.onnx.ml", "com.microsoft"})

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from paraexport.graph.query import const, is_op, operands, read_once, result, weight_of
 from paraexport.graph.shapes import dims
-from paraexport.rewrite.stacking.alike import Signatures
+from paraexport.rewrite.stacking.signatures import Signatures
 
 
 def is_sum(node: ir.Node | None) -> bool:
@@ -74,15 +74,15 @@ def branch_leaves(total: ir.Value, signatures: Signatures) -> list[ir.Value]:
 def subtree(total: ir.Value, signatures: Signatures) -> Counter[int]:
     """How often each signature stands in the tree of a sum, constants left out and each value counted once."""
     values = dict.fromkeys(tree(total)) if is_inner(total) else {total: None}
-    return Counter(signatures.of(value) for value in values if const(value) is None)
+    return Counter(signatures.signature(value) for value in values if const(value) is None)
 
 
 def mixed_leaf(leaves: list[ir.Value], inside: dict[ir.Value, Counter[int]], signatures: Signatures) -> int | None:
     """The index of a leaf like no other that has the like of another leaf in it."""
-    counts = Counter(signatures.of(leaf) for leaf in leaves)
+    counts = Counter(signatures.signature(leaf) for leaf in leaves)
     for index, leaf in enumerate(leaves):
-        if counts[signatures.of(leaf)] == 1 and is_inner(leaf):
-            others = counts.keys() - {signatures.of(leaf)}
+        if counts[signatures.signature(leaf)] == 1 and is_inner(leaf):
+            others = counts.keys() - {signatures.signature(leaf)}
             if any(inside[leaf][other] for other in others):
                 return index
     return None

@@ -1,1 +1,1 @@
-"""Many branches as one: which values are alike, and how each operator is computed for all branches at once."""
+"""Computes the same value of several branches at once: finds alike nodes, arranges values, applies operator rules."""

@@ -1,4 +1,4 @@
-"""How each operator is computed for all branches at once, by the layout of what it reads (`views`)."""
+"""Rules that compute an operator for all branches at once. `arrangements` explains how its inputs are arranged."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from numpy.typing import NDArray
 from paraexport.graph.attributes import axis_of, float_of, int_of
 from paraexport.graph.naming import beside
 from paraexport.graph.refusal import Refused
-from paraexport.rewrite.stacking.batching import Place, Rule, attributes_of, is_same, on_branches, parameters, stacked
-from paraexport.rewrite.stacking.elementwise import elementwise, operand
-from paraexport.rewrite.stacking.shape_rules import SHAPE_RULES
-from paraexport.rewrite.stacking.views import (
+from paraexport.graph.shapes import Sizes, element_count
+from paraexport.rewrite.stacking.arrangements import (
     FULL,
     SAMPLES,
     SPLIT,
-    Constants,
+    BranchConstants,
+    BranchTensor,
+    NewConstant,
+    NewNode,
     Shared,
-    Sizes,
     Stacked,
-    Step,
-    View,
-    Weight,
-    are_equal,
-    product,
+    have_equal_sizes,
 )
+from paraexport.rewrite.stacking.batching import (
+    NodeGroup,
+    Rule,
+    attributes_of,
+    is_same,
+    on_branches,
+    parameters,
+    stacked,
+)
+from paraexport.rewrite.stacking.elementwise import elementwise, operand
+from paraexport.rewrite.stacking.shape_rules import SHAPE_RULES
 
 UNARY = (
     "Abs", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
@@ -36,117 +43,145 @@ UNARY = (
 ELEMENTWISE = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "PRelu", "Sub", "Sum")
 
 
-def unary(place: Place, inputs: list[View | None]) -> View:
-    view = on_branches(place, inputs[0])
-    return stacked(place, [view.source, *parameters(inputs[1:])], view.layout)
+def unary(group: NodeGroup, inputs: list[BranchTensor | None]) -> BranchTensor:
+    tensor = on_branches(group, inputs[0])
+    return stacked(group, [tensor.source, *parameters(inputs[1:])], tensor.arrangement)
 
 
-def number_by_number(place: Place, inputs: list[View | None]) -> View:
-    plan, op_type = place.plan, place.first.op_type
-    return elementwise(plan, op_type, inputs, sizes=place.sizes, name=place.name, dtype=place.dtype)
+def broadcasting(group: NodeGroup, inputs: list[BranchTensor | None]) -> BranchTensor:
+    plan, op_type = group.plan, group.first.op_type
+    return elementwise(plan, op_type, inputs, sizes=group.sizes, name=group.name, dtype=group.dtype)
 
 
-def matmul(place: Place, inputs: list[View | None]) -> View:
+def matmul(group: NodeGroup, inputs: list[BranchTensor | None]) -> BranchTensor:
+    """A product by constants, or of two activations such as queries and keys.
+
+    Two activations may keep the branches inside an axis before the matrices, because a MatMul treats these axes entry
+    by entry: as more heads if both already have them there, else as more samples.
+    """
     left, right = inputs
-    rank = len(place.sizes)
-    if isinstance(right, Constants) and len(right.shape) == 2 and not isinstance(left, Constants) and rank >= 2:
-        return product_by_constants(place, left, right)
+    rank = len(group.sizes)
+    if (
+        isinstance(right, BranchConstants)
+        and len(right.shape) == 2
+        and not isinstance(left, BranchConstants)
+        and rank >= 2
+    ):
+        return product_by_constants(group, left, right)
     if isinstance(left, Stacked) and isinstance(right, Stacked) and are_matrices_of_samples(left, right, rank):
-        axis = left.layout if left.layout == right.layout and 0 < left.layout < rank - 2 else SAMPLES
-        return stacked(place, [place.plan.laid_out(view, axis).source for view in (left, right)], axis)
-    sources = [operand(place.plan, view, FULL, matrix_sizes(view, rank), place.name) for view in (left, right)]
-    return stacked(place, sources, FULL)
+        axis = (
+            left.arrangement if left.arrangement == right.arrangement and 0 < left.arrangement < rank - 2 else SAMPLES
+        )
+        return stacked(group, [group.plan.arranged(tensor, axis).source for tensor in (left, right)], axis)
+    sources = [operand(group.plan, tensor, FULL, matrix_sizes(tensor, rank), group.name) for tensor in (left, right)]
+    return stacked(group, sources, FULL)
 
 
-def product_by_constants(place: Place, left: View | None, right: Constants) -> View:
-    """[L, B·N, K] by [L, K, J], of one row an image a wide product (OpenVINO refuses [B·N, K] by [L, K, J])."""
-    plan, name = place.plan, beside(place.name, "weight")
-    if isinstance(left, Shared) and product(left.sizes[1:-1]) == 1:
-        return stacked(place, [left.source, plan.weight(right.arrays, 1, name)], len(place.sizes) - 1)
-    view = on_branches(place, left)
-    if right.equal and view.layout != len(place.sizes) - 1:
-        return stacked(place, [view.source, right.values[0]], view.layout)
+def product_by_constants(group: NodeGroup, left: BranchTensor | None, right: BranchConstants) -> BranchTensor:
+    """[L, B·N, K] by [L, K, J], or one wide product x [W_1 | … | W_L] if a shared x has one row for each image.
+
+    OpenVINO rejects the form [B·N, K] by [L, K, J], so a shared x with more rows is repeated.
+    """
+    plan, name = group.plan, beside(group.name, "weight")
+    if isinstance(left, Shared) and element_count(left.sizes[1:-1]) == 1:
+        return stacked(group, [left.source, plan.weight(right.arrays, 1, name)], len(group.sizes) - 1)
+    tensor = on_branches(group, left)
+    if right.equal and tensor.arrangement != len(group.sizes) - 1:
+        return stacked(group, [tensor.source, right.values[0]], tensor.arrangement)
     weight = right.values[0] if right.equal else plan.weight(right.arrays, None, name)
-    return stacked(place, [plan.laid_out(view, SPLIT).source, weight], SPLIT)
+    return stacked(group, [plan.arranged(tensor, SPLIT).source, weight], SPLIT)
 
 
 def are_matrices_of_samples(left: Stacked, right: Stacked, rank: int) -> bool:
-    """Whether both have the batch first, and L times as large in both it still matches."""
-    return rank >= 3 and len(left.sizes) == len(right.sizes) == rank and are_equal(left.sizes[:1], right.sizes[:1])
+    """Whether both factors have the batch as their first axis, so that it still matches when L is inside it."""
+    return (
+        rank >= 3 and len(left.sizes) == len(right.sizes) == rank and have_equal_sizes(left.sizes[:1], right.sizes[:1])
+    )
 
 
-def matrix_sizes(view: View | None, rank: int) -> Sizes:
-    """As many axes as the result of a product has, each operand a matrix at least."""
-    shape = view.shape if isinstance(view, Constants) else view.sizes if view is not None else ()
+def matrix_sizes(tensor: BranchTensor | None, rank: int) -> Sizes:
+    """Sizes that make `operand` extend a factor to the rank of the product.
+
+    Raises:
+        Refused: the factor is not a matrix.
+    """
+    shape = tensor.shape if isinstance(tensor, BranchConstants) else tensor.sizes if tensor is not None else ()
     if not 2 <= len(shape) <= rank:
-        raise Refused("a product by a vector")
+        raise Refused("a factor is a vector; expected two matrices")
     return (None,) * rank
 
 
-def gemm(place: Place, inputs: list[View | None]) -> View:
-    """α x W + b as the product by α W, and the bias."""
+def gemm(group: NodeGroup, inputs: list[BranchTensor | None]) -> BranchTensor:
+    """α x W + b as x (α W) + b."""
     left, right, *rest = inputs
-    node, plan = place.first, place.plan
+    node, plan = group.first, group.plan
     alpha, beta = (float_of(node, name, 1.0) for name in ("alpha", "beta"))
-    if int_of(node, "transA", 0) or not isinstance(right, Constants) or isinstance(left, Constants) or beta != 1.0:
-        raise Refused("a Gemm that is not an activation by a constant, and a bias")
+    if (
+        int_of(node, "transA", 0)
+        or not isinstance(right, BranchConstants)
+        or isinstance(left, BranchConstants)
+        or beta != 1.0
+    ):
+        raise Refused("expected a Gemm x W + b with a constant W, transA = 0 and beta = 1")
     arrays: list[NDArray[Any]] = [array.T if int_of(node, "transB", 0) else array for array in right.arrays]
     weights = [array * array.dtype.type(alpha) for array in arrays]
-    name, shared = beside(place.name, "weight"), isinstance(left, Shared)
-    layout = 1 if shared else SPLIT
+    name, shared = beside(group.name, "weight"), isinstance(left, Shared)
+    arrangement = 1 if shared else SPLIT
     weight = plan.weight(weights, 1 if shared else None, name)
-    source = left.source if isinstance(left, Shared) else plan.laid_out(on_branches(place, left), SPLIT).source
-    shape = plan.shape(place.sizes, layout)
+    source = left.source if isinstance(left, Shared) else plan.arranged(on_branches(group, left), SPLIT).source
+    shape = plan.shape(group.sizes, arrangement)
     multiplied = Stacked(
-        Step("MatMul", (source, weight), {}, beside(place.name, "MatMul"), shape, place.dtype), place.sizes, layout
+        NewNode("MatMul", (source, weight), {}, beside(group.name, "MatMul"), shape, group.dtype),
+        group.sizes,
+        arrangement,
     )
     if not rest or rest[0] is None:
         return multiplied
-    name = beside(place.name, "Add")
-    return elementwise(plan, "Add", [multiplied, rest[0]], sizes=place.sizes, name=name, dtype=place.dtype)
+    name = beside(group.name, "Add")
+    return elementwise(plan, "Add", [multiplied, rest[0]], sizes=group.sizes, name=name, dtype=group.dtype)
 
 
-def attention(place: Place, inputs: list[View | None]) -> View:
-    """The branches are more heads, where query, key and value have them there, else more samples."""
-    if any(view is not None for view in inputs[3:]):
-        raise Refused("attention with a mask or a cache")
-    views = [on_branches(place, view) for view in inputs[:3]]
-    heads = len(place.sizes) == 4 and all(view.layout == 1 for view in views)
-    layout = 1 if heads else SAMPLES
-    return stacked(place, [place.plan.laid_out(view, layout).source for view in views], layout)
+def attention(group: NodeGroup, inputs: list[BranchTensor | None]) -> BranchTensor:
+    """The branches become more heads if query, key and value have them there, else more samples."""
+    if any(tensor is not None for tensor in inputs[3:]):
+        raise Refused("Attention has a mask or a cache; expected only query, key and value")
+    tensors = [on_branches(group, tensor) for tensor in inputs[:3]]
+    in_heads = len(group.sizes) == 4 and all(tensor.arrangement == 1 for tensor in tensors)
+    arrangement = 1 if in_heads else SAMPLES
+    return stacked(group, [group.plan.arranged(tensor, arrangement).source for tensor in tensors], arrangement)
 
 
-def layer_normalization(place: Place, inputs: list[View | None]) -> View:
-    """LN(x; γ_l, β_l) = LN(x; 1, 0) ⊙ γ_l + β_l: the statistics need no weights, so one node serves all branches."""
-    view, scale, *rest = inputs
+def layer_normalization(group: NodeGroup, inputs: list[BranchTensor | None]) -> BranchTensor:
+    """LN(x; γ_l, β_l) = LN(x; 1, 0) ⊙ γ_l + β_l: mean and variance need no weights, so one node is enough."""
+    tensor, scale, *rest = inputs
     offset = rest[0] if rest else None
-    plan, rank = place.plan, len(place.sizes)
-    if axis_of(place.first, rank, -1) != rank - 1 or not isinstance(scale, Constants):
-        raise Refused("a LayerNormalization of more than the last axis, or by a computed scale")
-    if offset is not None and not isinstance(offset, Constants):
-        raise Refused("a LayerNormalization with a computed bias")
-    ones = Weight(np.ones_like(scale.arrays[0]), beside(place.name, "ones"))
+    plan, rank = group.plan, len(group.sizes)
+    if axis_of(group.first, rank, -1) != rank - 1 or not isinstance(scale, BranchConstants):
+        raise Refused("expected a LayerNormalization over the last axis, with a constant scale")
+    if offset is not None and not isinstance(offset, BranchConstants):
+        raise Refused("the bias of LayerNormalization is computed; expected a constant")
+    ones = NewConstant(np.ones_like(scale.arrays[0]), beside(group.name, "ones"))
     unit = scale.values[0] if scale.equal else ones
     whole = scale.equal and (offset is None or is_same(offset))
     last = [offset.values[0]] if whole and offset is not None else []
-    if isinstance(view, Shared):
-        attributes = attributes_of(place.first)
-        step = Step("LayerNormalization", (view.source, unit), attributes, place.name, view.sizes, place.dtype)
-        normal: View = Shared(step, view.sizes)
+    if isinstance(tensor, Shared):
+        attributes = attributes_of(group.first)
+        node = NewNode("LayerNormalization", (tensor.source, unit), attributes, group.name, tensor.sizes, group.dtype)
+        normal: BranchTensor = Shared(node, tensor.sizes)
     else:
-        view = on_branches(place, view)
-        view = plan.laid_out(view, SPLIT) if view.layout == rank - 1 else view
-        normal = stacked(place, [view.source, unit, *last], view.layout)
+        tensor = on_branches(group, tensor)
+        tensor = plan.arranged(tensor, SPLIT) if tensor.arrangement == rank - 1 else tensor
+        normal = stacked(group, [tensor.source, unit, *last], tensor.arrangement)
     for op_type, constants in (("Mul", None if scale.equal else scale), ("Add", None if whole else offset)):
         if constants is not None:
-            name = beside(place.name, op_type)
-            normal = elementwise(plan, op_type, [normal, constants], sizes=place.sizes, name=name, dtype=place.dtype)
+            name = beside(group.name, op_type)
+            normal = elementwise(plan, op_type, [normal, constants], sizes=group.sizes, name=name, dtype=group.dtype)
     return normal
 
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(UNARY, unary),
-    **dict.fromkeys(ELEMENTWISE, number_by_number),
+    **dict.fromkeys(ELEMENTWISE, broadcasting),
     **SHAPE_RULES,
     "Attention": attention,
     "Gemm": gemm,

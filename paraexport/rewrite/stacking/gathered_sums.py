@@ -1,4 +1,7 @@
-"""ReduceSum over stacked values -> Sum of them: stack([y_1, …, y_L], axis).sum(axis) = y_1 + … + y_L."""
+"""Replaces a ReduceSum over stacked values by a Sum: stack([y_1, …, y_L], axis).sum(axis) = y_1 + … + y_L.
+
+Exporters write `stack` as an Unsqueeze of each value and a Concat along the new axis.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,22 @@ from paraexport.graph.shapes import dims, require_sizes
 
 
 def apply(graph: ir.Graph) -> int:
-    """Rewrite every such ReduceSum; how many there were.
+    """Rewrite every such ReduceSum, and return the number of them.
 
     Raises:
-        Refused: an attribute is of another type than the operator has.
+        Refused: an attribute has the wrong type.
     """
-    found = [(node, terms) for node in graph if (terms := stacked_terms(node))]
-    for node, terms in found:
+    gathered = [(node, terms) for node in graph if (terms := stacked_terms(node))]
+    for node, terms in gathered:
         name = beside(node.name or "", "Sum")
         new = add_node(node, "Sum", terms, name=name, shape=require_sizes(result(node)))
         take_name(new, result(node))
         substitute(result(node), new)
-    return len(found)
+    return len(gathered)
 
 
 def stacked_terms(node: ir.Node) -> list[ir.Value]:
-    """The values that a ReduceSum adds up along the axis on which they were stacked, or none."""
+    """The values that a ReduceSum adds up, if it sums exactly the axis along which they were stacked; else none."""
     if not is_op(node, "ReduceSum"):
         return []
     concat, whole = operands(node)[0].producer(), dims(result(node))
@@ -46,6 +49,6 @@ def stacked_terms(node: ir.Node) -> list[ir.Value]:
 
 
 def is_only_axis(axes: ir.Value | None, axis: int, rank: int) -> bool:
-    """Whether the constant names this one axis, of rank + 1."""
+    """Whether a constant holds exactly this axis of a value with `rank` + 1 axes."""
     array = const(axes)
     return array is not None and array.size == 1 and int(array.ravel()[0]) % (rank + 1) == axis

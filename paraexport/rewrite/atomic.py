@@ -21,7 +21,7 @@ Step = Callable[[ir.Model], Applied]
 FAULT = "stopped by a fault of its own"
 
 
-def whole(name: str, step: Step) -> Step:
+def atomic(name: str, step: Step) -> Step:
     """`step`, which reports as `name`, so that it never raises and never leaves a graph half edited."""
 
     @functools.wraps(step)
@@ -37,14 +37,14 @@ def whole(name: str, step: Step) -> Step:
         except Exception as error:
             why = f"{FAULT}, {type(error).__name__}: {on_one_line(error)}; the graph is unchanged"
         if before is not None:
-            put_back(model, before)
+            restore(model, before)
         return Applied(name, refusals=[f"graph: {why}"])
 
     return apply
 
 
 @contextlib.contextmanager
-def by_library(what: str) -> Iterator[None]:
+def refuse_library_errors(what: str) -> Iterator[None]:
     """Refuses where a library raises, of whatever class, at a graph from elsewhere."""
     try:
         yield
@@ -58,7 +58,7 @@ def on_graph(apply: Pass) -> Step:
     return lambda model: apply(model.graph)
 
 
-def put_back(model: ir.Model, before: ir.Model) -> None:
+def restore(model: ir.Model, before: ir.Model) -> None:
     """Make the model what it was; a constant shares its numbers, and their name, with its copy."""
     model.graph, model.ir_version = before.graph, before.ir_version
     for name, value in model.graph.initializers.items():

@@ -11,7 +11,7 @@ from paraexport.graph.edit import add_constant, clean
 from paraexport.graph.query import result
 from paraexport.graph.refusal import Applied, Refused
 from paraexport.rewrite import LAYOUTS, applied, layout_steps
-from paraexport.rewrite.whole import FAULT, on_graph, whole
+from paraexport.rewrite.atomic import FAULT, atomic, on_graph
 from tests.rewrite.samples import check_exact, copy, numbers, small
 
 
@@ -46,7 +46,7 @@ def test_what_a_step_changed_before_it_stopped_is_undone(error: Exception, words
     before = model()
     after = copy(before)
     after.ir_version = 9
-    done = whole("pass", on_graph(apply))(after)
+    done = atomic("pass", on_graph(apply))(after)
     assert (done.name, done.times, done.refusals) == ("pass", 0, [words])
     assert after.opset_imports == {"": 23}
     after.ir_version = before.ir_version
@@ -58,7 +58,7 @@ def test_a_lack_of_memory_is_no_fault_of_a_step() -> None:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        whole("pass", apply)(model())
+        atomic("pass", apply)(model())
 
 
 def test_the_other_passes_of_a_layout_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
-"""Which values are computed in the same way from the same inputs, up to the numbers in their weights.
+"""Finds values that are computed in the same way from the same inputs. Only the numbers in their weights may differ.
 
-Two values have one signature where their whole ancestries have the same operators, attributes, constants' shapes and
-integers (a shape, an index, an axis), and come from the same graph inputs. Whatever draws random numbers or holds a
-subgraph is like nothing but itself.
+Two values have the same signature if everything that they depend on agrees: operators, attributes, shapes of constants,
+integer constants (a shape, an index, an axis) and graph inputs. Floating-point constants may differ: they are the
+weights of the branches. Integers may not, because they decide what a node does. A node that draws random numbers or
+holds a subgraph is not like any other.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ Signature = int
 
 
 class Signatures:
-    """The signature of every value of a graph; a new one is made after an edit."""
+    """The signature of every value of a graph. Make a new object after an edit of the graph.
+
+    A signature is the number of a key: the key of a node and the signatures of its inputs. Inputs come before their
+    readers in the graph, so one pass is enough, and two values are compared by one number, however deep they are.
+    """
 
     def __init__(self, graph: ir.Graph) -> None:
         self.numbers: dict[Hashable, Signature] = {}
         self.known: dict[ir.Value, Signature] = {}
         for node in graph:
-            key = (node_key(node), tuple(self.of(value) for value in node.inputs))
+            key = (node_key(node), tuple(self.signature(value) for value in node.inputs))
             for index, value in enumerate(node.outputs):
                 self.known[value] = self.number((key, index))
 
-    def of(self, value: ir.Value | None) -> Signature:
+    def signature(self, value: ir.Value | None) -> Signature:
         if value is None:
             return MISSING
         if value not in self.known:
@@ -43,7 +48,7 @@ class Signatures:
 
 
 def leaf_key(value: ir.Value) -> Hashable:
-    """The key of what no node of the graph computes: by identity, but for a constant."""
+    """The key of a value that no node computes. Constants have the same key if they agree, other values never do."""
     array = const(value)
     if array is None:
         return ("input", id(value))
@@ -66,7 +71,7 @@ def attribute_key(attribute: ir.Attr) -> str:
         return f"reference to {attribute.ref_attr_name}"
     if attribute.type == ir.AttributeType.TENSOR:
         array = attribute.value.numpy()
-        # The bytes of text would be addresses.
+        # The bytes of an array of text are addresses, which differ from run to run.
         entries = array.tolist() if array.dtype.kind == "O" else array.tobytes().hex()
         return f"{attribute.value.dtype} {array.shape} {entries}"
     value = attribute.value
@@ -74,7 +79,7 @@ def attribute_key(attribute: ir.Attr) -> str:
 
 
 def why_unique(node: ir.Node) -> str | None:
-    """Why this node is like no other, or None."""
+    """Why this node is not like any other, or None."""
     if node.op_type in RANDOM:
         return f"{node.op_type} draws random numbers"
     if any(attr.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attr in node.attributes.values()):
@@ -86,23 +91,28 @@ def domain(node: ir.Node) -> str:
     return "" if node.domain == "ai.onnx" else node.domain
 
 
-def first_difference(value: ir.Value, other: ir.Value, signatures: Signatures) -> tuple[ir.Node | None, str]:
-    """Where `value` is first computed in another way than `other`, seen from the end: (node, what differs there)."""
+def first_difference(value: ir.Value, twin: ir.Value, signatures: Signatures) -> tuple[ir.Node | None, str]:
+    """The last node at which `value` is computed in another way than `twin`: (node, the difference).
+
+    The walk starts at the two values and goes back. Where the nodes agree, it follows the first pair of inputs with
+    different signatures, because the difference must be behind such a pair.
+    """
     reader: ir.Node | None = None
     while True:
-        node, twin = value.producer(), other.producer()
-        if node is None or twin is None or const(value) is not None or const(other) is not None:
-            return reader or node, f"reads {told(value)} where another branch reads {told(other)}"
-        if node_key(node) != node_key(twin):
-            return node, node_difference(node, twin)
+        node, twin_node = value.producer(), twin.producer()
+        if node is None or twin_node is None or const(value) is not None or const(twin) is not None:
+            return reader or node, f"it reads {describe(value)}, but another branch reads {describe(twin)}"
+        if node_key(node) != node_key(twin_node):
+            return node, node_difference(node, twin_node)
         reader = node
-        unlike = [pair for pair in zip(node.inputs, twin.inputs, strict=False) if len({*map(signatures.of, pair)}) == 2]
-        if len(node.inputs) != len(twin.inputs) or not unlike or None in unlike[0]:
-            return node, f"has other inputs than {twin.name}"
+        pairs = zip(node.inputs, twin_node.inputs, strict=False)
+        unlike = [pair for pair in pairs if len({*map(signatures.signature, pair)}) == 2]
+        if len(node.inputs) != len(twin_node.inputs) or not unlike or None in unlike[0]:
+            return node, f"its inputs differ from those of {twin_node.name} in another branch"
         left, right = unlike[0]
         assert left is not None
         assert right is not None
-        value, other = left, right
+        value, twin = left, right
 
 
 def node_difference(node: ir.Node, twin: ir.Node) -> str:
@@ -111,21 +121,22 @@ def node_difference(node: ir.Node, twin: ir.Node) -> str:
             return reason
     if is_kept(node.name) != is_kept(twin.name):
         return (
-            f"stays in float32, other than {twin.name}"
+            f"it stays in float32, but {twin.name} in another branch does not"
             if is_kept(node.name)
-            else f"does not stay in float32, other than {twin.name}"
+            else f"it does not stay in float32, but {twin.name} in another branch does"
         )
     if (domain(node), node.op_type) != (domain(twin), twin.op_type):
-        return f"is a {node.op_type} where another branch has the {twin.op_type} {twin.name}"
+        return f"its operator is {node.op_type}, but that of {twin.name} in another branch is {twin.op_type}"
     for name in sorted({*node.attributes, *twin.attributes}):
-        mine, theirs = node.attributes.get(name), twin.attributes.get(name)
-        if mine is None or theirs is None or attribute_key(mine) != attribute_key(theirs):
-            values = [None if attribute is None else attribute.value for attribute in (mine, theirs)]
-            return f"{name} is {values[0]} where {twin.name} has {values[1]}"
-    return f"differs from {twin.name}"
+        left, right = node.attributes.get(name), twin.attributes.get(name)
+        if left is None or right is None or attribute_key(left) != attribute_key(right):
+            values = [None if attribute is None else attribute.value for attribute in (left, right)]
+            return f"its attribute {name} is {values[0]}, but that of {twin.name} in another branch is {values[1]}"
+    return f"it differs from {twin.name} in another branch"
 
 
-def told(value: ir.Value) -> str:
+def describe(value: ir.Value) -> str:
+    """A value for a message: its name and shape, or the contents of a constant."""
     array = const(value)
     if array is None:
         return f"{value.name} {list(dims(value) or ())}"

@@ -49,7 +49,7 @@ def scores_of(outputs: Outputs, scores: Scores) -> Reals:
 
 
 def usable(outputs: Outputs, scores: Scores) -> bool:
-    """Whether every output is a number with a score. The logarithm of 0 is one."""
+    """Whether every output has a score. If outputs are logarithms, -inf has one too: it is the logarithm of 0."""
     finite = np.isfinite(outputs)
     return bool((finite | np.isneginf(outputs)).all() if scores.activation == "exp" else finite.all())
 

@@ -1,4 +1,4 @@
-"""Arrays that can be used, what they become, and every one that cannot."""
+"""Usable arrays and their images, and the refusal of all others."""
 
 from __future__ import annotations
 

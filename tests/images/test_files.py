@@ -1,4 +1,4 @@
-"""Which files count as images, in which order; and what changes a digest."""
+"""The files that count as images, their order, and the changes that change a digest."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 def test_the_cache_is_in_the_home_folder_unless_an_absolute_place_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
-    """As the XDG specification says: relative paths are to be ignored."""
+    """The XDG specification requires that relative paths are ignored."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", given)
     assert cache_folder("a") == tmp_path / ".cache/paraexport/a"

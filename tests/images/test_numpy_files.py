@@ -42,7 +42,7 @@ def noise(count: int, dtype: str = "<f4") -> NDArray[np.float32]:
 
 @contextmanager
 def at_most(allowed_bytes: int) -> Iterator[None]:
-    """What Python and NumPy allocate, which includes memory that is never touched."""
+    """The memory that Python and NumPy allocate, including memory that is never touched."""
     tracemalloc.start()
     try:
         yield

@@ -38,7 +38,7 @@ def levels(tensor: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def png_bytes(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
-    """A PNG by its specification, for what Pillow does not write."""
+    """A PNG written by its specification, for forms that Pillow cannot write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""How different images are, and what makes them poor evidence."""
+"""Variety of images, and the reasons why they are poor evidence."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_what_makes_images_poor_evidence(images: NDArray[np.float32], expected: 
 
 
 def test_the_first_of_equal_images_are_spread_over_all() -> None:
-    seen = measure_variety([np.repeat(NOISE, 2, 0)])
-    assert seen.distinct == 40
-    assert seen.firsts(4).tolist() == [0, 20, 40, 60]
-    assert seen.firsts(100).tolist() == [*range(0, 80, 2)]
+    variety = measure_variety([np.repeat(NOISE, 2, 0)])
+    assert variety.distinct == 40
+    assert variety.firsts(4).tolist() == [0, 20, 40, 60]
+    assert variety.firsts(100).tolist() == [*range(0, 80, 2)]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checkpoint file to engine: ONNX Runtime's float32 logits are PyTorch's, whatever the model and its names.
+"""Checkpoint file to engine: ONNX Runtime's float32 logits are PyTorch's, for all models and naming conventions.
 
 A few drawn models by default. `pytest -m sweep` takes every convention × residual × activation × pool, other fields
 drawn, through every layout, which takes about half an hour, and prints the largest difference.

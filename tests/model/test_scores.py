@@ -1,4 +1,4 @@
-"""What outputs mean: scores as PyTorch computes them, answers, and comparisons that see through a squashed output."""
+"""Meaning of outputs: scores as in PyTorch, answers, and comparisons of probabilities on the scale of logits."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_class_of_several_that_changes_sides_counts_as_its_share() -> None:
 
 
 def test_a_logit_that_is_off_fails_parity_behind_a_softmax_too() -> None:
-    """Where one class is nearly certain, the probabilities hardly move: 3e-5 of them, and 20 % of the logit."""
+    """If one class is nearly certain, the probabilities hardly move: by 3e-5, while the logit moves by 20 %."""
     logits = np.array([[9.0, 0.0, -3.0]] * 8, np.float32)
     wrong = logits.copy()
     wrong[0] = [9.0, 0.2, -5.0]

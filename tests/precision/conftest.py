@@ -1,4 +1,4 @@
-"""The command line, and a cache of its own: what is calibrated here is kept apart from what the user's builds kept."""
+"""Fixtures: the command line, and a separate calibration cache, so that the user's cache stays unchanged."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Graphs in half, made as a build makes them, and what they answer."""
+"""Writes graphs in half precision as a build does, and runs them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def traced(module: ParaFormer) -> onnx.ModelProto:
 def float32_graph(
     module: ParaFormer, layout: str, *, deep_sum: bool = True, written_out: bool = True
 ) -> onnx.ModelProto:
-    """The graph of a layout; where the branches meet a Sum may stay, and an Attention one node."""
+    """The graph of a layout. Optionally the Sum over branches stays, and each Attention stays one node."""
     return arranged(traced(module), layout, deep_sum=deep_sum, written_out=written_out)
 
 
@@ -86,18 +86,18 @@ def observed(proto: onnx.ModelProto, images: Images) -> dict[str, float]:
     shown.CopyFrom(proto)
     del shown.graph.output[:]
     shown.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in computed)
-    found = session(shown).run(computed, {"images": images})
+    outputs = session(shown).run(computed, {"images": images})
     return {"images": float(np.abs(images).max())} | {
-        name: float(np.abs(value).max()) for name, value in zip(computed, found, strict=True)
+        name: float(np.abs(value).max()) for name, value in zip(computed, outputs, strict=True)
     }
 
 
 def in_half(proto: onnx.ModelProto, kind: HalfType, largest: Mapping[str, float]) -> tuple[onnx.ModelProto, Applied]:
     model = ir.from_proto(proto)
     applied = conversion.convert(model.graph, kind, largest)
-    made = ir.to_proto(model)
-    onnx.checker.check_model(made, full_check=True)
-    return made, applied
+    converted = ir.to_proto(model)
+    onnx.checker.check_model(converted, full_check=True)
+    return converted, applied
 
 
 def for_cpu(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -105,9 +105,9 @@ def for_cpu(proto: onnx.ModelProto) -> onnx.ModelProto:
     model = ir.from_proto(proto)
     for kind in KINDS:
         cpu_emulation.emulate_rounding(model.graph, kind)
-    made = ir.to_proto(model)
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    converted = ir.to_proto(model)
+    onnx.checker.check_model(converted, full_check=True)
+    return converted
 
 
 def session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -1,4 +1,4 @@
-"""Small traced models with random weights, as a build hands them to int8, and what they answer on ONNX Runtime."""
+"""Small traced models with random weights, as a build passes them to int8, and their outputs in ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -159,16 +159,16 @@ def test_percentile_leaves_one_outlier_out() -> None:
 @samples
 @signs
 def test_mse_is_no_worse_on_the_raw_values_than_any_end_that_brute_force_tries(values: Reals, signed: bool) -> None:
-    seen = histogram(values)
-    chosen = mean_square(values, CALIBRATORS["mse"](seen, signed), signed=signed)
+    hist = histogram(values)
+    best_mse = mean_square(values, CALIBRATORS["mse"](hist, signed), signed=signed)
     if signed:
-        tried = [(-float(one) * seen.largest, float(one) * seen.largest) for one in FRACTIONS]
+        tried = [(-float(one) * hist.largest, float(one) * hist.largest) for one in FRACTIONS]
     else:
-        tried = [(float(a) * seen.low, float(b) * seen.high) for a in FRACTIONS[::5] for b in FRACTIONS[::5]]
+        tried = [(float(a) * hist.low, float(b) * hist.high) for a in FRACTIONS[::5] for b in FRACTIONS[::5]]
     best = min(mean_square(values, ends, signed=signed) for ends in tried)
     # A bin stands for its middle: 4096 bins over the range, where int8 has 255 steps.
-    assert chosen <= 1.02 * best + (2 * seen.largest / BINS) ** 2
-    assert chosen <= mean_square(values, (seen.low, seen.high), signed=signed) * 1.02 + (2 * seen.largest / BINS) ** 2
+    assert best_mse <= 1.02 * best + (2 * hist.largest / BINS) ** 2
+    assert best_mse <= mean_square(values, (hist.low, hist.high), signed=signed) * 1.02 + (2 * hist.largest / BINS) ** 2
 
 
 @pytest.mark.parametrize("name", ["normal", "after GELU", "one outlier of 1e4", "negative"])

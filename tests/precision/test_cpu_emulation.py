@@ -41,9 +41,9 @@ from tests.precision.test_half_conversion import (
 def weights_only(proto: onnx.ModelProto) -> onnx.ModelProto:
     model = ir.from_proto(proto)
     cpu_emulation.keep_only_weights(model.graph)
-    made = ir.to_proto(model)
-    onnx.checker.check_model(made, full_check=True)
-    return made
+    converted = ir.to_proto(model)
+    onnx.checker.check_model(converted, full_check=True)
+    return converted
 
 
 def test_a_product_is_rounded_once() -> None:
@@ -60,8 +60,8 @@ def test_a_product_is_rounded_once() -> None:
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [5, 7])
     graph = helper.make_graph(nodes, "g", [images], [out], [numpy_helper.from_array(w, "w")])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    made = for_cpu(onnx.shape_inference.infer_shapes(proto))
-    (got,) = session(made).run(None, {"images": x.astype(np.float32)})
+    converted = for_cpu(onnx.shape_inference.infer_shapes(proto))
+    (got,) = session(converted).run(None, {"images": x.astype(np.float32)})
     expected = (x.astype(np.float64) @ w.astype(np.float64)).astype(ml_dtypes.bfloat16).astype(np.float32)
     assert np.abs(np.asarray(got) - expected).max() == 0
 
@@ -93,18 +93,18 @@ def test_onnxruntime_runs_it_in_bf16(op_type: str) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_only_keeps_the_size_and_answers_right(layout: str) -> None:
     module, images, expected = trained("digits")
-    made, _ = in_half(float32_graph(module, layout), "bf16", trained_ranges("digits", layout))
-    after = weights_only(made)
+    converted, _ = in_half(float32_graph(module, layout), "bf16", trained_ranges("digits", layout))
+    after = weights_only(converted)
     check_types(after, "bf16")
-    assert len(after.SerializeToString()) <= 1.01 * len(made.SerializeToString())
+    assert len(after.SerializeToString()) <= 1.01 * len(converted.SerializeToString())
     (got,) = session(after).run(None, {"images": images})
     assert np.abs(np.asarray(got) - expected).max() <= LOGIT_ERROR["bf16"] / 2
 
 
 def test_fp16_is_left_alone() -> None:
     module = module_of(0)
-    made, _ = in_half(float32_graph(module, "stacked"), "fp16", ranges(module, "stacked"))
-    graph = ir.from_proto(made).graph
+    converted, _ = in_half(float32_graph(module, "stacked"), "fp16", ranges(module, "stacked"))
+    graph = ir.from_proto(converted).graph
     assert cpu_emulation.emulate_rounding(graph).times == cpu_emulation.keep_only_weights(graph).times == 0
 
 
@@ -112,26 +112,26 @@ def test_fp16_is_left_alone() -> None:
 def test_onnxruntime_with_its_optimisations(layout: str) -> None:
     module = module_of(1)
     images = random_images(module.spec)
-    made, _ = in_half(float32_graph(module, layout), "bf16", ranges(module, layout))
+    converted, _ = in_half(float32_graph(module, layout), "bf16", ranges(module, layout))
     with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
-        optimised(made, images)
-    for one in (for_cpu(made), weights_only(made)):
+        optimised(converted, images)
+    for one in (for_cpu(converted), weights_only(converted)):
         assert relative(optimised(one, images), pytorch(module, images)) <= 3e-2
 
 
 def optimised(proto: onnx.ModelProto, images: Images) -> Images:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    found = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.asarray(found.run(None, {"images": images})[0])
+    outputs = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return np.asarray(outputs.run(None, {"images": images})[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_openvino(kind: HalfType, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
     module, images, expected = trained("digits")
-    made, _ = in_half(float32_graph(module, "stacked"), kind, trained_ranges("digits", "stacked"))
-    onnx.save(weights_only(made), tmp_path / "model.onnx")
+    converted, _ = in_half(float32_graph(module, "stacked"), kind, trained_ranges("digits", "stacked"))
+    onnx.save(weights_only(converted), tmp_path / "model.onnx")
     compiled = openvino.Core().compile_model(tmp_path / "model.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     got = np.asarray(compiled(images)[0])
     assert np.abs(got - expected).max() <= LOGIT_ERROR[kind]

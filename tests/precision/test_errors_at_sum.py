@@ -35,7 +35,7 @@ def measured(name: str) -> tuple[Any, dict[str, Scale], BranchTerms, SumErrors]:
 
 
 def really_lowered(model: Any, scales: dict[str, Scale], terms: BranchTerms, *parts: str) -> NDArray[np.float64]:
-    """What the sum is off by in ONNX Runtime with these parts alone in int8."""
+    """The error of the sum in ONNX Runtime when only these parts are in int8."""
     (exact,) = on_runtime(model, TEST_IMAGES, terms.total)
     (got,) = on_runtime(lower_parts(model, scales, parts), TEST_IMAGES, terms.total)
     return got.astype(np.float64) - exact

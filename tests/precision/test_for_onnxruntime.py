@@ -1,4 +1,4 @@
-"""ONNX Runtime's own operators answer as the standard ones do that they stand for."""
+"""ONNX Runtime's own operators give the same results as the standard ones that they replace."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def kinds(model: ir.Model) -> list[str]:
 
 
 def attention_graph(heads: int, size: int, value_size: int, tokens: int, node: str, *, queries: int = 0) -> ir.Model:
-    """Queries of the first tokens alone, where `queries` says how many."""
+    """An attention in which only the first `queries` tokens are queries."""
     cut = "xq = Slice (x, zero, few, axes)" if queries else "xq = Identity (x)"
     text = f"""{cut} q0 = MatMul (xq, wq) k0 = MatMul (x, wk) v0 = MatMul (x, wv)
     q1 = Reshape (q0, qs) k1 = Reshape (k0, ks) v1 = Reshape (v0, vs)
@@ -92,7 +92,7 @@ REFUSED = {
     "a mask": ("n = Attention (q, k, v, m)", "mask"),
     "causal": ("n = Attention <is_causal = 1> (q, k, v)", "causal"),
     "a cap": ("n = Attention <softcap = 2.0> (q, k, v)", "capped"),
-    "no transpose": ("q9 = Neg (q) n = Attention (q9, k, v)", "no Transpose of heads"),
+    "no transpose": ("q9 = Neg (q) n = Attention (q9, k, v)", "not a Transpose of heads"),
 }
 
 

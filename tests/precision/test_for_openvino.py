@@ -33,12 +33,12 @@ def quantised(text: str, sizes: tuple[int, int, int], scale: Scale, **constants:
     """The products of `text` in int8, those before a function with one scale for all columns; and these."""
     branches, inner, _ = sizes
     model = parsed(text, f"{branches}, tokens, {inner}", **constants)
-    chosen = for_openvino.before_functions(model.graph)
-    apply(model.graph, chosen, {"x": scale}, chosen)
-    return model, chosen
+    products = for_openvino.before_functions(model.graph)
+    apply(model.graph, products, {"x": scale}, products)
+    return model, products
 
 
-def made(model: ir.Model) -> tuple[ir.Model, Applied]:
+def with_rows(model: ir.Model) -> tuple[ir.Model, Applied]:
     """A copy with rows; products are found again by name."""
     after = model.clone()
     names = {node.name for node in model.graph if node.op_type == "MatMul"}
@@ -65,9 +65,9 @@ def test_only_the_fraction_of_a_bias_is_lost(
     text = (
         "h = MatMul (x, w) g = Add (b, h) y = Relu (g)" if biased_first else BEFORE_A_FUNCTION.replace("Gelu", "Relu")
     )
-    before, chosen = quantised(text, sizes, Scale(step, zero_point, signed=False), w=weight, b=added)
-    assert len(chosen) == 1
-    after, applied = made(before)
+    before, products = quantised(text, sizes, Scale(step, zero_point, signed=False), w=weight, b=added)
+    assert len(products) == 1
+    after, applied = with_rows(before)
     assert applied.refusals == []
     x = (random.standard_normal((branches, 5, inner)) * 2).astype(np.float32)
     unit = step * np.abs(weight).max() / 127
@@ -79,7 +79,7 @@ def test_only_the_fraction_of_a_bias_is_lost(
 def test_no_bias_and_no_zero_point_need_no_rows() -> None:
     weight = np.random.default_rng(0).standard_normal((2, 64, 3)).astype(np.float32)
     before, _ = quantised("h = MatMul (x, w) y = Relu (h)", (2, 64, 3), Scale(0.1, 0, signed=False), w=weight)
-    after, applied = made(before)
+    after, applied = with_rows(before)
     assert applied.times == 0
     assert kinds(after) == kinds(before)
 
@@ -88,7 +88,7 @@ def test_a_bias_far_larger_than_the_products_is_left_alone_and_told() -> None:
     weight = np.random.default_rng(0).standard_normal((2, 64, 3)).astype(np.float32)
     huge = np.full((2, 1, 3), 1e4, np.float32)
     before, _ = quantised(BEFORE_A_FUNCTION, (2, 64, 3), Scale(0.01, 100, signed=False), w=weight, b=huge)
-    after, applied = made(before)
+    after, applied = with_rows(before)
     assert applied.times == 0
     assert any("too many" in line for line in applied.refusals)
     assert kinds(after) == kinds(before)

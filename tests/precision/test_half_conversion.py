@@ -98,9 +98,9 @@ def relative(got: Images, expected: Images) -> float:
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_trained_model_answers_as_pytorch_does(name: str, layout: str, kind: HalfType) -> None:
     module, images, expected = trained(name)
-    made, applied = in_half(float32_graph(module, layout), kind, trained_ranges(name, layout))
+    converted, applied = in_half(float32_graph(module, layout), kind, trained_ranges(name, layout))
     assert applied.refusals == []
-    got = answers(made, images)
+    got = answers(converted, images)
     assert np.abs(got - expected).max() <= LOGIT_ERROR[kind]
     assert (got.argmax(1) == expected.argmax(1)).mean() >= AGREEMENT[kind]
 
@@ -110,11 +110,11 @@ def test_a_trained_model_answers_as_pytorch_does(name: str, layout: str, kind: H
 @pytest.mark.parametrize("index", range(len(FIELDS)))
 def test_every_kind_of_model(index: int, layout: str, kind: HalfType) -> None:
     module = module_of(index)
-    made, _ = in_half(float32_graph(module, layout), kind, ranges(module, layout))
-    check_types(made, kind)
+    converted, _ = in_half(float32_graph(module, layout), kind, ranges(module, layout))
+    check_types(converted, kind)
     for batch in (1, 7):
         images = random_images(module.spec, batch)
-        assert relative(answers(made, images), pytorch(module, images)) <= RELATIVE[kind]
+        assert relative(answers(converted, images), pytorch(module, images)) <= RELATIVE[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,31 +122,31 @@ def test_every_kind_of_model(index: int, layout: str, kind: HalfType) -> None:
 def test_branches_that_meet_in_a_sum(index: int, kind: HalfType) -> None:
     module = module_of(index)
     plain = float32_graph(module, "folded", deep_sum=False)
-    made, _ = in_half(plain, kind, observed(plain, random_images(module.spec)))
-    check_types(made, kind)
-    (total,) = (node for node in made.graph.node if "sum" in node.output)
+    converted, _ = in_half(plain, kind, observed(plain, random_images(module.spec)))
+    check_types(converted, kind)
+    (total,) = (node for node in converted.graph.node if "sum" in node.output)
     assert len(total.input) >= module.spec.branches
     images = random_images(module.spec)
-    assert relative(answers(made, images), pytorch(module, images)) <= RELATIVE[kind]
+    assert relative(answers(converted, images), pytorch(module, images)) <= RELATIVE[kind]
 
 
 def test_an_attention_node_has_its_softmax_in_float32() -> None:
     module = module_of(0)
     plain = float32_graph(module, "folded", written_out=False)
-    made, _ = in_half(plain, "fp16", observed(plain, random_images(module.spec)))
-    types = check_types(made, "fp16")
-    attentions = [node for node in made.graph.node if node.op_type == "Attention"]
+    converted, _ = in_half(plain, "fp16", observed(plain, random_images(module.spec)))
+    types = check_types(converted, "fp16")
+    attentions = [node for node in converted.graph.node if node.op_type == "Attention"]
     assert attentions
     for node in attentions:
         assert {types[name] for name in node.input} == {TensorProto.FLOAT16}
-        (precision,) = (one.i for one in node.attribute if one.name == "softmax_precision")
+        (precision,) = (item.i for item in node.attribute if item.name == "softmax_precision")
         assert precision == TensorProto.FLOAT
     images = random_images(module.spec)
-    assert relative(answers(made, images), pytorch(module, images)) <= RELATIVE["fp16"]
+    assert relative(answers(converted, images), pytorch(module, images)) <= RELATIVE["fp16"]
 
 
 def check_types(proto: onnx.ModelProto, kind: HalfType) -> dict[str, int]:
-    """The type of every value, found anew from inputs and weights; no operator mixes types, and sums are float32."""
+    """The type of every value, inferred from inputs and weights; no operator mixes types, and sums are float32."""
     bare = onnx.ModelProto()
     bare.CopyFrom(proto)
     del bare.graph.value_info[:]
@@ -161,9 +161,9 @@ def check_types(proto: onnx.ModelProto, kind: HalfType) -> dict[str, int]:
         formal = [*schema.inputs, *[schema.inputs[-1]] * len(node.input)]
         groups: dict[str, set[int]] = {}
         pairs = [*zip(node.input, formal, strict=False), *zip(node.output, schema.outputs, strict=False)]
-        for name, one in pairs:
+        for name, item in pairs:
             if name:
-                groups.setdefault(one.type_str, set()).add(types[name])
+                groups.setdefault(item.type_str, set()).add(types[name])
         assert all(len(group) == 1 for group in groups.values()), node
         floats = {types[name] for name in (*node.input, *node.output) if types.get(name) in FLOATS}
         both_move = node.op_type == "Add" and all(name not in weights(proto) for name in node.input)
@@ -202,11 +202,11 @@ def test_whatever_does_not_fit_the_rest_is_right(
     largest = dict(ranges(module, layout))
     names = [*largest]
     largest |= {names[number]: float("inf") for number in too_large if number < len(names)}
-    made, applied = in_half(float32_graph(module, layout), kind, largest)
+    converted, applied = in_half(float32_graph(module, layout), kind, largest)
     if applied.times:
-        check_types(made, kind)
+        check_types(converted, kind)
     images = random_images(module.spec, 2, seed)
-    assert relative(answers(made, images), pytorch(module, images)) <= RELATIVE[kind]
+    assert relative(answers(converted, images), pytorch(module, images)) <= RELATIVE[kind]
 
 
 def test_a_value_that_nobody_observed_is_an_error() -> None:
@@ -260,14 +260,14 @@ def test_what_passes_the_largest_number_of_fp16_stays_float32(place: str) -> Non
     images = random_images(module.spec)
     largest = observed(plain, images)
     assert max(largest.values()) > 65504
-    made, applied = in_half(plain, "fp16", largest)
-    types = check_types(made, "fp16")
+    converted, applied = in_half(plain, "fp16", largest)
+    types = check_types(converted, "fp16")
     refused = [line for line in applied.refusals if line.startswith(name)]
     assert refused
     assert all("passes 65504, the largest of fp16" in line for line in refused)
     assert all(types[line.partition(":")[0]] == TensorProto.FLOAT for line in refused)
     expected = pytorch(module, images)
-    assert relative(answers(made, images), expected) <= RELATIVE["fp16"]
+    assert relative(answers(converted, images), expected) <= RELATIVE["fp16"]
     unchecked, _ = in_half(plain, "fp16", dict.fromkeys(largest, 1.0))
     assert not relative(answers(unchecked, images), expected) <= 0.1
 
@@ -279,8 +279,8 @@ def test_a_convolution_in_bf16_is_newer_than_opset_20(opset: int, type_of_result
         "<float[2,2,1,1] w = {1, 2, 3, 4}> { a = Conv(images, w) b = Conv(a, w) y = Conv(b, w) }"
     )
     proto = onnx.shape_inference.infer_shapes(proto)
-    made, applied = in_half(proto, "bf16", dict.fromkeys(("images", "a", "b", "y"), 1.0))
-    types = {value.name: value.type.tensor_type.elem_type for value in made.graph.value_info}
+    converted, applied = in_half(proto, "bf16", dict.fromkeys(("images", "a", "b", "y"), 1.0))
+    types = {value.name: value.type.tensor_type.elem_type for value in converted.graph.value_info}
     assert types["b"] == type_of_result
     assert any("no Conv in bf16" in line for line in applied.refusals) == (opset == 20)
 
@@ -288,9 +288,9 @@ def test_a_convolution_in_bf16_is_newer_than_opset_20(opset: int, type_of_result
 def test_weights_that_would_vanish_stay_float32() -> None:
     module, plain = scaled(plain_model(), "branches", {"fc2.weight": 1e-8})
     images = random_images(module.spec)
-    made, applied = in_half(plain, "fp16", observed(plain, images))
+    converted, applied = in_half(plain, "fp16", observed(plain, images))
     assert any("fc2/weight is at most" in line and "below 6.1e-05" in line for line in applied.refusals)
-    kept = {tensor.name: tensor.data_type for tensor in made.graph.initializer}
+    kept = {tensor.name: tensor.data_type for tensor in converted.graph.initializer}
     assert kept["branches.0/layers.0/feed_forward/fc2/weight"] == TensorProto.FLOAT
     assert kept["branches.0/layers.0/feed_forward/fc1/weight"] == TensorProto.FLOAT16
     _, applied = in_half(plain, "bf16", observed(plain, images))
@@ -302,13 +302,13 @@ def test_a_value_that_keeps_the_name_of_a_tap_is_that_tap(layout: str, tmp_path:
     module = module_of(0)
     # Written out, an attention's query has the scale of the scores in it.
     plain = float32_graph(module, layout, written_out=False)
-    made, _ = in_half(plain, "fp16", ranges(module, layout, written_out=False))
-    before, after = ({name for node in one.graph.node for name in node.output} for one in (plain, made))
+    converted, _ = in_half(plain, "fp16", ranges(module, layout, written_out=False))
+    before, after = ({name for node in item.graph.node for name in node.output} for item in (plain, converted))
     assert before <= after
-    onnx.save(made, tmp_path / "model.onnx")
-    found = differences(module, tmp_path / "model.onnx", random_images(module.spec))
-    assert len(found) >= 3
-    assert [one for one in found if not one.relative <= 5e-3] == []
+    onnx.save(converted, tmp_path / "model.onnx")
+    taps = differences(module, tmp_path / "model.onnx", random_images(module.spec))
+    assert len(taps) >= 3
+    assert [item for item in taps if not item.relative <= 5e-3] == []
 
 
 def test_a_file_has_half_the_size_and_always_the_same_bytes() -> None:

@@ -23,8 +23,8 @@ POOLS = {"cls": 0, "mean": 1}
 def test_tensorrt_rtx_compiles_it(pool: str, layout: str, kind: HalfType) -> None:
     module = module_of(POOLS[pool])
     assert module.spec.pool == pool
-    made, _ = in_half(float32_graph(module, layout), kind, ranges(module, layout))
-    assert compiled(made, module.spec) > 0
+    converted, _ = in_half(float32_graph(module, layout), kind, ranges(module, layout))
+    assert compiled(converted, module.spec) > 0
 
 
 def compiled(proto: onnx.ModelProto, spec: Spec) -> int:

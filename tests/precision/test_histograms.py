@@ -1,4 +1,4 @@
-"""What the values of a graph are on calibration images, against the same graph in NumPy."""
+"""Extremes and histograms of values on calibration images agree with the same graph in NumPy."""
 
 from __future__ import annotations
 

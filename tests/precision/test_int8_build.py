@@ -1,4 +1,4 @@
-"""int8 from end to end: what a build makes, what bad input gets, and every check failing for a model that is wrong."""
+"""int8 from end to end: the results of a build, errors for bad input, and checks that fail for a wrong model."""
 
 from __future__ import annotations
 
@@ -116,12 +116,12 @@ def test_an_example_from_end_to_end(run: Run, tmp_path: Path) -> None:
     assert checks["not_int8"].value == 0
     assert checks["accuracy_drop"].samples == 359
     page = (output / "report.html").read_text(encoding="utf-8")
-    for told in (
+    for words in (
         "% of the multiply-adds of products by constants are lowered",
         "64 images from",
         "branches.3/layers.1",
     ):
-        assert told in page
+        assert words in page
     shown = run("validate", output)
     assert shown.code == 0, shown.err
     assert any(line.split()[:2] == ["not_int8", "passed"] for line in shown.out.splitlines())
@@ -242,14 +242,14 @@ def test_a_graph_whose_scales_are_wrong_gives_no_bundle(
     write = lowering.write
 
     def spoilt(*arguments: Any) -> Any:
-        made = write(*arguments)
+        built = write(*arguments)
         path = arguments[3] / MODEL
         model = onnx.load(path)
         for tensor in model.graph.initializer:
             if tensor.name.startswith("branches.1/layers.1") and tensor.name.endswith("weight/scale"):
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(3), tensor.name))
         onnx.save(model, path)
-        return made
+        return built
 
     monkeypatch.setattr(lowering, "write", spoilt)
     output = tmp_path / "out" / "a.bundle"
@@ -298,7 +298,7 @@ def test_without_calib_the_images_of_data_are_taken_aloud(
 
 
 def bad(kind: str, folder: Path) -> tuple[Path | None, str]:
-    """--calib, and what is said of it."""
+    """--calib, and the messages about it."""
     folder = folder / "calib"
     numbers = np.random.default_rng(0)
     ready = ((numbers.integers(0, 256, (20, 1, *SPEC.image_size)) / 255 - 0.5) / 0.5).astype(np.float32)
@@ -381,7 +381,7 @@ def test_a_drop_that_cannot_be_met_is_exit_1_with_the_best_that_was_reached(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """PyTorch's answers are told turned round, so that whatever is kept, everything is lost."""
+    """PyTorch's answers are inverted, so every choice of parts loses everything."""
     plan_of = candidates.int8
 
     def turned(traced: Path, options: Any, possible: Any, work: Path, images: candidates.Images) -> Any:
@@ -492,11 +492,11 @@ SIZE = {"image_size": "8x12", "channels": "1"}
 @pytest.mark.parametrize("layout", ["folded", "stacked"])
 def test_branches_inside_another_module(layout: str, checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(NESTED)
-    made = paraexport.build(
+    built = paraexport.build(
         checkpoint, tmp_path / "a.bundle", precision="int8", calib=photos, limits=LOOSE, spec=SIZE, layout=layout,
         module=f"{tmp_path / 'own.py'}:make", keep=["branches.1"],
     )  # fmt: skip
-    found = made.manifest.lowering
+    found = built.manifest.lowering
     assert found is not None
     assert found.additivity is not None
     assert found.additivity <= 1e-3
@@ -507,12 +507,12 @@ def test_branches_inside_another_module(layout: str, checkpoint: Path, photos: P
 
 def test_a_module_without_branches(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(NESTED)
-    made = paraexport.build(
+    built = paraexport.build(
         checkpoint, tmp_path / "a.bundle", precision="int8", calib=photos, limits=LOOSE, spec=SIZE,
         module=f"{tmp_path / 'own.py'}:linear",
     )  # fmt: skip
-    assert made.manifest.lowering is not None
-    assert len(made.manifest.lowering.products) == 2
-    (output,) = onnx.load(made.path / MODEL).graph.output
-    assert output.name == made.manifest.outputs[0].name
-    assert facts(made)["not_int8"] in (0, None)
+    assert built.manifest.lowering is not None
+    assert len(built.manifest.lowering.products) == 2
+    (output,) = onnx.load(built.path / MODEL).graph.output
+    assert output.name == built.manifest.outputs[0].name
+    assert facts(built)["not_int8"] in (0, None)

@@ -29,7 +29,7 @@ Reals = NDArray[np.float32]
 BRANCHES, LAYERS, IMAGES, DIM, CLASSES = 3, 2, 80, 4, 3
 
 
-class Made:
+class DrawnProblem:
     """A head on a sum of branches, and errors of its parts, all drawn; errors of layers add up exactly."""
 
     def __init__(self, seed: int, size: float, *, with_labels: bool = True) -> None:
@@ -70,7 +70,7 @@ class Made:
         for size in range(len(self.parts)):
             yield from itertools.combinations(self.parts, size)
 
-    def found(self, allowed: float) -> KeptParts:
+    def choose(self, allowed: float) -> KeptParts:
         return smallest_set(self.errors, self.head, self.judge, allowed, self.lost)
 
 
@@ -79,48 +79,48 @@ class Made:
 )
 @settings(max_examples=60, deadline=None)
 def test_as_few_parts_as_brute_force_over_all_choices(seed: int, size: float, allowed: float, labelled: bool) -> None:
-    made = Made(seed, size, with_labels=labelled)
-    found = made.found(allowed)
-    fewest = next((len(kept) for kept in made.subsets() if made.lost(kept) <= allowed), None)
-    assert found.met is (fewest is not None)
-    assert found.drop_pp == pytest.approx(made.lost(found.kept))
+    problem = DrawnProblem(seed, size, with_labels=labelled)
+    choice = problem.choose(allowed)
+    fewest = next((len(kept) for kept in problem.subsets() if problem.lost(kept) <= allowed), None)
+    assert choice.met is (fewest is not None)
+    assert choice.drop_pp == pytest.approx(problem.lost(choice.kept))
     if fewest is not None:
-        assert len(found.kept) == fewest
-        assert found.drop_pp <= allowed
+        assert len(choice.kept) == fewest
+        assert choice.drop_pp <= allowed
     else:
-        assert found.drop_pp == pytest.approx(min(map(made.lost, made.subsets()))), "the best that can be reached"
+        assert choice.drop_pp == pytest.approx(min(map(problem.lost, problem.subsets()))), "the best possible"
 
 
 def test_what_cannot_be_met_says_the_best_that_was_reached() -> None:
-    made = Made(3, 3.0)
-    found = made.found(-100)
-    assert not found.met
-    assert found.kept, "keeping something is better than nothing"
-    assert found.drop_pp < made.lost(())
-    with pytest.raises(CheckFailed, match=rf"int8 cannot stay within --max-drop.*{found.kept[0]}.*best of all tried"):
-        describe_choice(found, -100, made.judge)
+    problem = DrawnProblem(3, 3.0)
+    choice = problem.choose(-100)
+    assert not choice.met
+    assert choice.kept, "keeping something is better than nothing"
+    assert choice.drop_pp < problem.lost(())
+    with pytest.raises(CheckFailed, match=rf"int8 cannot stay within --max-drop.*{choice.kept[0]}.*best of all tried"):
+        describe_choice(choice, -100, problem.judge)
 
 
 def test_a_choice_that_only_looks_good_is_not_taken() -> None:
-    """The errors say that nothing is lost, and the lowered model says otherwise until a branch is kept."""
-    made = Made(0, 1e-9)
+    """The estimate is that nothing is lost; the lowered model loses accuracy until a branch is kept."""
+    problem = DrawnProblem(0, 1e-9)
     asked = []
 
     def confirm(kept: tuple[str, ...]) -> float:
         asked.append(kept)
         return 0.0 if "branches.1/layers.0" in kept or len(kept) > 2 else 50.0
 
-    found = smallest_set(made.errors, made.head, made.judge, 1.0, confirm)
-    assert found.met
+    choice = smallest_set(problem.errors, problem.head, problem.judge, 1.0, confirm)
+    assert choice.met
     assert asked[0] == ()
-    assert found.kept in asked
-    assert found.drop_pp == 0.0
+    assert choice.kept in asked
+    assert choice.drop_pp == 0.0
 
 
 def test_nothing_looks_good_and_the_lowered_model_is_asked_all_the_same() -> None:
-    made = Made(3, 3.0)
-    found = smallest_set(made.errors, made.head, made.judge, 0.0, lambda kept: 0.0)
-    assert (found.kept, found.met) == ((), True)
+    problem = DrawnProblem(3, 3.0)
+    choice = smallest_set(problem.errors, problem.head, problem.judge, 0.0, lambda kept: 0.0)
+    assert (choice.kept, choice.met) == ((), True)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 8, 32, 64])
@@ -132,12 +132,12 @@ def test_choices_are_all_of_them_or_those_among_the_worst(parts: int) -> None:
     errors = SumErrors(arrays["branches.0"], arrays["branches.0"], arrays, arrays)
     worst = sorted(arrays, key=lambda part: -np.linalg.norm(arrays[part]))
     for size in range(min(parts, 6)):
-        made = [*candidate_sets(errors, size)]
-        assert 1 <= len(made) <= MOST_TRIED
-        assert len({frozenset(kept) for kept in made}) == len(made)
-        assert frozenset(worst[:size]) in {frozenset(kept) for kept in made}
+        problem = [*candidate_sets(errors, size)]
+        assert 1 <= len(problem) <= MOST_TRIED
+        assert len({frozenset(kept) for kept in problem}) == len(problem)
+        assert frozenset(worst[:size]) in {frozenset(kept) for kept in problem}
         if parts <= 8:
-            assert {frozenset(kept) for kept in made} == {frozenset(c) for c in itertools.combinations(arrays, size)}
+            assert {frozenset(kept) for kept in problem} == {frozenset(c) for c in itertools.combinations(arrays, size)}
 
 
 def test_the_judge_counts_images() -> None:
@@ -175,14 +175,14 @@ def test_a_real_model_with_one_ruined_branch(tmp_path: Path) -> None:
     head = open_head(prepared.model, terms.total)
     np.testing.assert_allclose(head(errors.total), reference, rtol=0, atol=1e-5 * np.abs(reference).max())
     allowed = 5.0
-    found = smallest_set(errors, head, judge, allowed, confirm)
+    choice = smallest_set(errors, head, judge, allowed, confirm)
     subsets = (kept for size in range(len(errors.parts)) for kept in itertools.combinations(errors.parts, size))
     fewest = next(kept for kept in subsets if confirm(kept) <= allowed)
     assert confirm(()) > allowed
-    assert found.met
-    assert found.drop_pp == confirm(found.kept) <= allowed
-    assert len(found.kept) == len(fewest)
-    assert all(part.startswith("branches.2") for part in found.kept)
+    assert choice.met
+    assert choice.drop_pp == confirm(choice.kept) <= allowed
+    assert len(choice.kept) == len(fewest)
+    assert all(part.startswith("branches.2") for part in choice.kept)
 
 
 @pytest.mark.parametrize("keep", [("branches.9",), ("branches.1/layers.0", "branches.01"), ("branches",), ("",)])

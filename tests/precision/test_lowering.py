@@ -1,4 +1,4 @@
-"""What int8 refuses before any image is looked at, and what it leaves out of the file."""
+"""int8 refuses bad graphs before it reads an image, and leaves inferable shapes out of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outlier fixtures: the function stays what it was, and the outliers are where they are said to be."""
+"""The outlier fixtures: the function stays the same, and the outliers are in the documented places."""
 
 from __future__ import annotations
 

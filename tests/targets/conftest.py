@@ -1,4 +1,4 @@
-"""What the tests of targets find is not kept in anybody's home."""
+"""Fixtures: a separate cache folder, so that the tests do not write to the user's cache."""
 
 from collections.abc import Iterator
 

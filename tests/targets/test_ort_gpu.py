@@ -32,7 +32,7 @@ from tests.targets.engines import SMALL, compile_here, traced
 
 GPU = (CUDA, TENSORRT, RTX)
 WORKLOAD = Workload(image=(1, 8, 12), max_batch=5)
-NAMES = [one.name for one in GPU]
+NAMES = [item.name for item in GPU]
 
 
 def require_no_gpu(provider: Provider) -> None:
@@ -81,11 +81,11 @@ def test_shapes_alone_may_be_computed_on_the_cpu(small_bundle: Bundle, tmp_path:
     )
     session.run(None, {"images": read(small_bundle.files)[0]})
     placed = read_placement(Path(session.end_profiling()))
-    shapes = {one.operator for one in placed if one.shapes_only}
+    shapes = {item.operator for item in placed if item.shapes_only}
     assert "Shape" in shapes
     assert shapes <= {"Shape", "Concat", "Gather", "Slice", "Squeeze", "Unsqueeze"}
-    sizes, others = [[one for one in placed if one.shapes_only is only] for only in (True, False)]
-    moved = [dataclasses.replace(one, provider=CUDA.provider) for one in others]
+    sizes, others = [[item for item in placed if item.shapes_only is only] for only in (True, False)]
+    moved = [dataclasses.replace(item, provider=CUDA.provider) for item in others]
     require_on(CUDA, [*sizes, *moved])
     with pytest.raises(MissingError, match=rf"1 of {len(placed)} nodes did not run on the GPU"):
         require_on(CUDA, [*sizes, others[0], *moved[1:]])
@@ -245,9 +245,9 @@ def test_float32_for_tensorrt_has_attention_written_out_and_compiles(layout: str
     (tmp_path / "traced").mkdir()
     (tmp_path / "traced/model.onnx").write_bytes(content)
     rewrite(tmp_path / "traced/model.onnx", layout, tmp_path / layout, opset=20)
-    made = onnx.load(tmp_path / layout / "model.onnx")
-    assert "Attention" not in {node.op_type for node in made.graph.node}
-    assert {one.domain: one.version for one in made.opset_import}[""] == 20
+    proto = onnx.load(tmp_path / layout / "model.onnx")
+    assert "Attention" not in {node.op_type for node in proto.graph.node}
+    assert {item.domain: item.version for item in proto.opset_import}[""] == 20
     images = np.random.default_rng(0).standard_normal((3, 1, 8, 8), np.float32)
     session = onnxruntime.InferenceSession(tmp_path / layout / "model.onnx", providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"images": images})
@@ -291,17 +291,17 @@ def test_other_weights_have_another_cache(tmp_path: Path, monkeypatch: pytest.Mo
     """TensorRT's provider names an engine after the graph, and would answer with the weights of another model."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = tmp_path / "model.onnx"
-    found = set()
+    folders = set()
     for content in (b"one", b"other"):
         model.write_bytes(content)
         for workload in (WORKLOAD, dataclasses.replace(WORKLOAD, max_batch=9)):
             folder = gpu.engine_folder(TENSORRT, model, workload)
             assert folder == gpu.engine_folder(TENSORRT, model, workload)
             assert folder.is_dir()
-            found.add(folder)
+            folders.add(folder)
     (tmp_path / "model.onnx.data").write_bytes(b"weights beside it")
-    found.add(gpu.engine_folder(TENSORRT, model, WORKLOAD))
-    assert len(found) == 5
+    folders.add(gpu.engine_folder(TENSORRT, model, WORKLOAD))
+    assert len(folders) == 5
 
 
 def test_every_provider_is_a_target_under_its_name() -> None:

@@ -1,4 +1,4 @@
-"""Optimisation profiles: what is taken where none is given, what is refused, and which one a batch runs in."""
+"""Optimisation profiles: the default, refusals, and the choice of a profile for a batch."""
 
 import pytest
 from hypothesis import given

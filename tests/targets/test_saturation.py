@@ -1,4 +1,4 @@
-"""Whether products of uint8 and int8 saturate, against what the CPU says of itself; and that none of ours does."""
+"""The test for saturating products agrees with the flags of the CPU, and no product of a build saturates."""
 
 import platform
 from collections.abc import Callable

@@ -75,10 +75,10 @@ def test_many_threads_share_a_session_and_an_answer_stays_as_it_is(name: str, bu
 @pytest.mark.parametrize("name", EVERY)
 def test_a_build_for_a_target_is_checked_on_it(name: str, small: Path, tmp_path: Path) -> None:
     skip_where_missing(name)
-    made = paraexport.build(small, tmp_path / "a.bundle", target=name)
-    assert made.manifest.target == name
-    assert [check.passed for check in made.manifest.checks] == [True, True, True, None]
-    shutil.move(made.path, tmp_path / "b.bundle")
+    bundle = paraexport.build(small, tmp_path / "a.bundle", target=name)
+    assert bundle.manifest.target == name
+    assert [check.passed for check in bundle.manifest.checks] == [True, True, True, None]
+    shutil.move(bundle.path, tmp_path / "b.bundle")
     content = torch.load(small, weights_only=True)
     model = paraexport.ParaFormer(paraexport.Spec(**content["spec"])).eval()
     model.load_state_dict(content["state_dict"])
@@ -99,7 +99,7 @@ def test_every_precision_is_checked_where_it_runs_and_again_from_the_bundle(
         pytest.skip(f"{name} refuses {precision}: {reason}")
     np.save(tmp_path / "images.npy", np.random.default_rng(0).standard_normal((20, 1, 8, 12), np.float32))
     calib = tmp_path / "images.npy" if precision == "int8" else None
-    made = paraexport.build(small, tmp_path / "a.bundle", target=name, precision=precision, calib=calib, max_batch=5)
-    assert {check.name for check in made.manifest.checks if not check.passed} <= {"accuracy_drop", "not_int8"}
-    assert {check.name: check.passed for check in validate(made.path)}["parity"]
-    assert bisect(made.path).parts
+    bundle = paraexport.build(small, tmp_path / "a.bundle", target=name, precision=precision, calib=calib, max_batch=5)
+    assert {check.name for check in bundle.manifest.checks if not check.passed} <= {"accuracy_drop", "not_int8"}
+    assert {check.name: check.passed for check in validate(bundle.path)}["parity"]
+    assert bisect(bundle.path).parts

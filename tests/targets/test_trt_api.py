@@ -30,7 +30,7 @@ OBJECTS = {
     "context": "IExecutionContext",
     "refitter": "Refitter",
 }
-"""What a name stands for in these sources, whatever it belongs to."""
+"""Variable name in the sources of `targets.trt` -> the TensorRT class of its value."""
 ELSEWHERE = {
     "ILayer.attention": "IAttentionInputLayer.attention",
     "ILayer.__class__": "ILayer",
@@ -47,7 +47,7 @@ RTX_ALONE = {
 SINCE_10_14 = {
     "IAttention.decomposable", "IAttentionInputLayer", "IAttentionInputLayer.attention", "LayerType.ATTENTION_INPUT",
 }  # fmt: skip
-"""Used for `Attention` nodes alone, and only where they are there."""
+"""Used only for `Attention` nodes, and only if the library has them."""
 BASES = {"ILogger.ERROR": "ILogger.Severity", "ILogger.WARNING": "ILogger.Severity"}
 
 

@@ -1,4 +1,4 @@
-"""Bundles with an engine that was compiled ahead of time: what is checked, what is not, and what a load says."""
+"""Bundles with an engine that was compiled ahead of time: their checks, and the error of opening them without a GPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _ahead_of_time() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     output = tmp_path_factory.mktemp("bundles") / "rtx.bundle"
     images = np.random.default_rng(0).standard_normal((20, 1, 8, 12), np.float32)
     np.save(output.parent / "images.npy", images)
@@ -39,8 +39,8 @@ def made(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )  # fmt: skip
 
 
-def test_what_cannot_run_is_not_run_and_the_graph_is_checked(made: Bundle) -> None:
-    checks = {check.name: check for check in made.manifest.checks}
+def test_what_cannot_run_is_not_run_and_the_graph_is_checked(bundle: Bundle) -> None:
+    checks = {check.name: check for check in bundle.manifest.checks}
     of_engine = [checks[name] for name in ("parity", "batches", "cosine", "disagreement", "not_int8")]
     reason = tensorrt_rtx.availability().idle
     assert all((one.passed, one.value, one.samples) == (None, None, 0) for one in of_engine)
@@ -51,30 +51,30 @@ def test_what_cannot_run_is_not_run_and_the_graph_is_checked(made: Bundle) -> No
     assert (checks["plan_not_int8"].passed, checks["plan_not_int8"].value) == (True, 0)
 
 
-def test_the_engine_is_in_the_bundle_and_the_report_tells_of_it(made: Bundle) -> None:
-    assert {"model.onnx", "model.engine", "engine.json"} <= made.manifest.files.keys()
-    engine = report.read(made.files).engine
+def test_the_engine_is_in_the_bundle_and_the_report_tells_of_it(bundle: Bundle) -> None:
+    assert {"model.onnx", "model.engine", "engine.json"} <= bundle.manifest.files.keys()
+    engine = report.read(bundle.files).engine
     assert engine is not None
-    assert engine.size_bytes == made.manifest.files["model.engine"].size_bytes
+    assert engine.size_bytes == bundle.manifest.files["model.engine"].size_bytes
     assert (engine.built_for, engine.built_on, engine.profiles) == (("8.9",), "", (Profile(1, 5, 5),))
     assert engine.inspection is None
-    page = (made.path / "report.html").read_text(encoding="utf-8")
+    page = (bundle.path / "report.html").read_text(encoding="utf-8")
     assert f"was not read back: {engine.not_inspected}" in page
     assert "images right" not in page
 
 
-def test_auto_takes_the_layout_of_the_target_where_nothing_can_be_timed(made: Bundle) -> None:
-    assert made.manifest.layout == "stacked"
-    (said,) = (one for one in made.manifest.assumptions if one.field == "layout")
-    assert "nothing can be timed here" in said.reason
+def test_auto_takes_the_layout_of_the_target_where_nothing_can_be_timed(bundle: Bundle) -> None:
+    assert bundle.manifest.layout == "stacked"
+    (assumption,) = (one for one in bundle.manifest.assumptions if one.field == "layout")
+    assert "nothing can be timed here" in assumption.reason
 
 
 def test_auto_leaves_out_what_cannot_run() -> None:
     assert "tensorrt-rtx" not in candidate_times.installed_targets("int8")
 
 
-def test_an_unchanged_build_is_reused_and_another_engine_is_not(small: Path, made: Bundle) -> None:
-    images = made.path.parent / "images.npy"
+def test_an_unchanged_build_is_reused_and_another_engine_is_not(small: Path, bundle: Bundle) -> None:
+    images = bundle.path.parent / "images.npy"
     first = Options(target="tensorrt-rtx", calib=images, precision="int8").settings()
     other = Options(
         target="tensorrt-rtx", calib=images, precision="int8", engine=EngineOptions(profiles=(Profile(1, 2, 64),))
@@ -84,13 +84,13 @@ def test_an_unchanged_build_is_reused_and_another_engine_is_not(small: Path, mad
 
 
 @pytest.mark.parametrize("do", [paraexport.load, validate])
-def test_opening_it_says_that_there_is_no_gpu(do: Callable[[Path], object], made: Bundle) -> None:
+def test_opening_it_says_that_there_is_no_gpu(do: Callable[[Path], object], bundle: Bundle) -> None:
     with pytest.raises(MissingError, match=f"model.engine cannot run here: {tensorrt_rtx.availability().idle}"):
-        do(made.path)
+        do(bundle.path)
 
 
-def test_a_flipped_byte_is_found_before_tensorrt_reads_the_engine(made: Bundle, tmp_path: Path) -> None:
-    shutil.copytree(made.path, tmp_path / "a.bundle")
+def test_a_flipped_byte_is_found_before_tensorrt_reads_the_engine(bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "a.bundle")
     engine = tmp_path / "a.bundle/model.engine"
     content = bytearray(engine.read_bytes())
     content[len(content) // 2] ^= 1

@@ -1,4 +1,4 @@
-"""`auto` with a target that compiles: what cannot be compiled is a candidate that failed, and the others go on."""
+"""`auto` with a target that compiles: a candidate that cannot be compiled has failed, and the others remain."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ def _rtx() -> None:
     require_rtx()
 
 
-def compiled(made: list[Candidate]) -> list[Candidate]:
-    return candidates.compile_engines(made, OPTIONS, Clock(silent))
+def compiled(drafts: list[Candidate]) -> list[Candidate]:
+    return candidates.compile_engines(drafts, OPTIONS, Clock(silent))
 
 
 def test_one_that_cannot_be_compiled_is_told_of_and_another_is_chosen(tmp_path: Path) -> None:
     wrong = Candidate("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())
     right = Candidate("onnxruntime", "stacked", save(tmp_path / "right", RIGHT), ())
-    made = compiled([wrong, right])
-    chosen, tried = candidates.fastest(made, targets.Workload(image=(1, 2, 2), max_batch=2))
+    drafts = compiled([wrong, right])
+    chosen, tried = candidates.fastest(drafts, targets.Workload(image=(1, 2, 2), max_batch=2))
     assert (chosen.target, chosen.layout, chosen.failure) == ("onnxruntime", "stacked", "")
-    told = {one.target: one for one in tried}
-    assert told["onnxruntime"].chosen
-    assert told["onnxruntime"].latency_ms.keys() == {"1", "2"}
-    assert not told["tensorrt-rtx"].chosen
-    assert told["tensorrt-rtx"].latency_ms == {}
-    assert "branches.0/logits (Bernoulli)" in told["tensorrt-rtx"].failure
+    by_target = {one.target: one for one in tried}
+    assert by_target["onnxruntime"].chosen
+    assert by_target["onnxruntime"].latency_ms.keys() == {"1", "2"}
+    assert not by_target["tensorrt-rtx"].chosen
+    assert by_target["tensorrt-rtx"].latency_ms == {}
+    assert "branches.0/logits (Bernoulli)" in by_target["tensorrt-rtx"].failure
 
 
 def test_one_that_can_be_compiled_has_its_engine_beside_one_that_cannot(tmp_path: Path) -> None:
     wrong, right = save(tmp_path / "wrong", WRONG), save(tmp_path / "right", RIGHT)
-    made = compiled([Candidate("tensorrt-rtx", "folded", wrong, ()), Candidate("tensorrt-rtx", "stacked", right, ())])
-    assert [bool(one.failure) for one in made] == [True, False]
-    assert (made[1].folder / "model.engine").is_file()
-    assert made[1].engine is not None
-    assert made[0].engine is None
+    drafts = compiled([Candidate("tensorrt-rtx", "folded", wrong, ()), Candidate("tensorrt-rtx", "stacked", right, ())])
+    assert [bool(one.failure) for one in drafts] == [True, False]
+    assert (drafts[1].folder / "model.engine").is_file()
+    assert drafts[1].engine is not None
+    assert drafts[0].engine is None
 
 
 def test_where_none_can_be_compiled_every_reason_is_told(tmp_path: Path) -> None:

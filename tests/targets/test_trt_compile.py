@@ -1,4 +1,4 @@
-"""A real TensorRT compiles every graph that is emitted, and says which node is wrong in one that is not."""
+"""A real TensorRT compiles every graph of a build, and errors name the wrong node of other graphs."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def check_compiles(layout: str, precision: str, convention: str, pool: str, fold
     graph = onnx.load(folder / "model.onnx")
     assert [one.version for one in graph.opset_import] == [20]
     assert {node.op_type for node in graph.graph.node} <= OPERATORS
-    told = compile_here(folder)
-    assert (folder / "model.engine").stat().st_size == told.size_bytes > 0
-    assert told.profiles == (Profile(1, 8, 16),)
+    engine_info = compile_here(folder)
+    assert (folder / "model.engine").stat().st_size == engine_info.size_bytes > 0
+    assert engine_info.profiles == (Profile(1, 8, 16),)
     assert (precision == "fp32") == (not meant)
     kind = PRECISIONS[precision]
-    assert {name: told.products[name] for name in meant} == dict.fromkeys(meant, (kind, kind))
+    assert {name: engine_info.products[name] for name in meant} == dict.fromkeys(meant, (kind, kind))
     if precision == "fp32":
-        assert {kind for kinds in told.products.values() for kind in kinds} == {"float"}
+        assert {kind for kinds in engine_info.products.values() for kind in kinds} == {"float"}
 
 
 @pytest.mark.parametrize(("layout", "precision", "convention", "pool"), FEW)
@@ -212,12 +212,12 @@ def test_the_profiles_are_what_was_asked_for(simple: Path) -> None:
 def test_the_products_are_of_their_types_in_every_profile(precision: str, tmp_path: Path) -> None:
     meant = write_graph(SMALL, "stacked", precision, tmp_path / "graph")
     options = EngineOptions(profiles=(Profile(1, 1, 1), Profile(2, 8, 16)))
-    told = compile_here(tmp_path / "graph", options)
+    engine_info = compile_here(tmp_path / "graph", options)
     kind = PRECISIONS[precision]
     # In half, what is a matrix times a vector for one image is no product of the listing.
     unlisted = {UNLISTED} if precision in {"fp16", "bf16"} else set()
-    assert all({kind} <= {*told.products[name]} <= {kind} | unlisted for name in meant)
-    assert not any("profile" in name for name in told.products)
+    assert all({kind} <= {*engine_info.products[name]} <= {kind} | unlisted for name in meant)
+    assert not any("profile" in name for name in engine_info.products)
 
 
 def test_compute_capabilities_that_it_knows_and_does_not(simple: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is read from an engine's own account of itself, and what stands against running it."""
+"""Reads engine.json and inspections, and finds the reasons why an engine cannot run."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ BUILT = EngineInfo(
 
 
 def obstacles(version: str = BUILT.version, device: Device | str = L4, **fields: object) -> list[str]:
-    told = dataclasses.replace(BUILT, **fields)  # type: ignore[arg-type]
-    return [*info.obstacles(told, version, device, TENSORRT.unusable(None, device))]
+    text = dataclasses.replace(BUILT, **fields)  # type: ignore[arg-type]
+    return [*info.obstacles(text, version, device, TENSORRT.unusable(None, device))]
 
 
 def test_nothing_stands_against_the_same_version_and_gpu() -> None:
@@ -83,10 +83,10 @@ def test_everything_that_stands_against_it_is_told_at_once() -> None:
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     layer = EngineLayer("a", "gemm", ("Half",), ("Int8", "Int8"), ("branches.0/fc1/MatMul",))
-    told = dataclasses.replace(BUILT, inspection=Inspection((layer,), 2, 1000), products={"a": ("int8", "int8")})
-    info.write(tmp_path, told)
+    text = dataclasses.replace(BUILT, inspection=Inspection((layer,), 2, 1000), products={"a": ("int8", "int8")})
+    info.write(tmp_path, text)
     (tmp_path / info.ENGINE).write_bytes(b"plan")
-    assert info.read(Folder(tmp_path)) == told
+    assert info.read(Folder(tmp_path)) == text
     assert tensorrt.int8_products(Folder(tmp_path)) == frozenset({"branches.0/fc1/MatMul"})
     (tmp_path / info.INFO).write_text("{}")
     with pytest.raises(BundleError, match="malformed"):
@@ -147,16 +147,16 @@ def test_layers_that_are_only_named_say_nothing_more() -> None:
     assert [*info.layers({"Layers": ["a + b"]})] == [EngineLayer("a + b", "", (), (), ())]
 
 
-@pytest.mark.parametrize("told", ["", "{", "[]", "{}", '{"Layers": [1]}', '{"Layers": [{"Inputs": []}]}'])
-def test_an_account_in_another_form_tells_of_no_layers(told: str) -> None:
-    assert info.read_layers(told) == ()
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"Layers": [1]}', '{"Layers": [{"Inputs": []}]}'])
+def test_an_account_in_another_form_tells_of_no_layers(text: str) -> None:
+    assert info.read_layers(text) == ()
 
 
 def test_an_account_with_control_characters_is_read() -> None:
-    """The documents show them escaped between the nodes of a layer; nothing says that they always are."""
-    told = json.dumps(inspected(DataType="Int8"))
-    (layer,) = info.read_layers(told)
-    assert info.read_layers(told.replace("\\u001f", "\x1f")) == (layer,)
+    """The documents show them escaped between the nodes of a layer, but do not guarantee it."""
+    text = json.dumps(inspected(DataType="Int8"))
+    (layer,) = info.read_layers(text)
+    assert info.read_layers(text.replace("\\u001f", "\x1f")) == (layer,)
     assert layer.nodes == ("branches.0/fc1/MatMul", "branches.0/gelu/Gelu")
 
 
@@ -167,7 +167,7 @@ def test_an_account_with_control_characters_is_read() -> None:
 def test_where_the_inspector_names_no_nodes_the_plan_is_asked(
     products: dict[str, tuple[str, ...]], expected: frozenset[str] | str, tmp_path: Path
 ) -> None:
-    """To say that nothing is in int8 would fail the build of a right engine."""
+    """Reporting that nothing is in int8 would fail the build of a correct engine."""
     layer = EngineLayer("__myl_Fc", "kgen", ("Half",), ("Int8",), ())
     for layers in ((layer,), ()):
         info.write(tmp_path, dataclasses.replace(BUILT, inspection=Inspection(layers, 0, 0), products=products))
@@ -228,7 +228,7 @@ OLD = "CUDA initialization failure with error: 35. CUDA driver version is insuff
 def test_a_build_that_fails_says_what_to_lower(
     said: str, options: EngineOptions, kind: type[Exception], remedy: str
 ) -> None:
-    """The first is what TensorRT-RTX 1.7 says where a limit of 400 MiB is set to the memory of the process."""
+    """The first message is that of TensorRT-RTX 1.7 if the process is limited to 400 MiB of memory."""
     found = build.failure(TENSORRT, said, options, 64)
     assert type(found) is kind
     assert said in str(found)
@@ -268,7 +268,7 @@ OLD_DRIVER = Device("NVIDIA L4", "8.9", "12.9")
 def test_a_driver_that_is_older_than_the_wheel_is_told_and_engines_are_still_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorRT-RTX for CUDA 13 says `cudaError 35: CUDA driver version is insufficient` with one for CUDA 12.9."""
+    """TensorRT-RTX for CUDA 13 reports `cudaError 35: CUDA driver version is insufficient` with a driver for 12.9."""
     require_rtx()
     if f"tensorrt_rtx_cu13=={RTX.library().version}" not in (importlib.metadata.requires("tensorrt_rtx") or ()):
         pytest.skip("TensorRT-RTX here is none for CUDA 13")
@@ -301,7 +301,7 @@ def test_the_driver_must_know_the_cuda_of_the_wheel(
 
 
 def test_an_engine_that_is_not_read_back_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no driver, the CUDA runtime in TensorRT-RTX says that it is too old."""
+    """Without a driver, the CUDA runtime in TensorRT-RTX reports that the driver is too old."""
     if isinstance(find_device(), Device):
         pytest.skip("there is a GPU here")
     monkeypatch.setattr("paraexport.targets.trt.build.find_device", lambda: L4)
@@ -319,9 +319,13 @@ def test_an_engine_for_another_gpu_is_built_and_its_obstacle_told(
         monkeypatch.setattr(f"paraexport.targets.trt.{module}.find_device", lambda: L4)
     text = "g (float[batch,4] images) => (float[batch,4] logits) { logits = MatMul(images, w) }"
     folder = save(tmp_path / "graph", text, w=np.ones((4, 4), np.float32))
-    told = compile_here(folder, EngineOptions(compute_capabilities=("12.0",)))
+    engine_info = compile_here(folder, EngineOptions(compute_capabilities=("12.0",)))
     reason = "it was compiled for compute capability 12.0, and NVIDIA L4 has 8.9"
-    assert (told.not_inspected, told.built_on, tensorrt_rtx.obstacle(Folder(folder))) == (reason, str(L4), reason)
+    assert (engine_info.not_inspected, engine_info.built_on, tensorrt_rtx.obstacle(Folder(folder))) == (
+        reason,
+        str(L4),
+        reason,
+    )
     with pytest.raises(
         MissingError, match=f"{reason}; run it on a machine that it was built for, .* --target tensorrt-rtx"
     ):
@@ -343,7 +347,7 @@ def test_without_a_driver_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_driver_without_a_function_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some other library stands for one that knows nothing of CUDA."""
+    """Another library plays the driver; it has no CUDA functions."""
     monkeypatch.setattr("paraexport.targets.trt.device.LIBRARY", find_library("m"))
     assert find_device() == "the NVIDIA driver is too old"
     with pytest.raises(MissingError, match=r"cuInit: the NVIDIA driver is too old .*; update the driver"):
@@ -351,7 +355,7 @@ def test_a_driver_without_a_function_is_too_old(monkeypatch: pytest.MonkeyPatch)
 
 
 class Library:
-    """A driver's library whose functions all return `code`, but for those that work; there is one GPU."""
+    """A driver library with one GPU, whose functions return `code`, apart from a few that work."""
 
     def __init__(self, code: int, working: tuple[str, ...] = ()) -> None:
         self.code, self.working = code, working

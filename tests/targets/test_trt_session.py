@@ -1,4 +1,4 @@
-"""What runs on a GPU, and only there: profiles, CUDA graphs, threads, against the same graph in ONNX Runtime."""
+"""Sessions on a GPU agree with the same graph in ONNX Runtime: profiles, CUDA graphs, threads."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def opened(flavour: Flavour, folder: Path, options: EngineOptions) -> EngineSess
 
 
 def check(session: EngineSession, folder: Path, batches: list[int]) -> None:
-    """Every batch with images of its own, so that what was recorded with others is not answered again."""
+    """Every batch has different images, so that a repeated recording cannot pass."""
     reference = targets.require("onnxruntime").open_session(Folder(folder), WORKLOAD)
     for seed, batch in enumerate(batches):
         images = np.random.default_rng(seed).standard_normal((batch, 1, 8, 8), np.float32)

@@ -80,7 +80,7 @@ def create_session(provider: Provider, model: Path, workload: Workload, work: Pa
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of a missing provider, which is an error in `open_session`
             return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=False)
-    except Exception as error:  # ONNX Runtime raises whatever the provider does
+    except Exception as error:  # ONNX Runtime passes on any error of the provider
         raise not_opened(provider, available.one_line(error)) from error
 
 

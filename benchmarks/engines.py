@@ -24,7 +24,7 @@ from benchmarks.harness import machine, pages
 from benchmarks.harness.prepared import Prepared
 from benchmarks.harness.subjects import OURS, released
 from paraexport.model.spec import Pool, Residual, Spec
-from paraexport.pipeline.options import PRECISIONS
+from paraexport.pipeline.choices import PRECISIONS
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.trt.flavour import RTX
 from paraexport.targets.trt.target import TensorRT

@@ -25,7 +25,7 @@ from benchmarks.harness.peak_memory import Run, watched
 from benchmarks.harness.subjects import OURS, seeded_model
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.model.spec import Preprocessing, Spec
-from paraexport.pipeline.options import PRECISIONS
+from paraexport.pipeline.choices import PRECISIONS
 
 NAME, DEPTH, IMAGES, MAX_BATCH = "large", 2, 16, 8
 LARGE_MB = 1000

@@ -19,7 +19,8 @@ from paraexport.graph import onnx_file
 from paraexport.images.dataset import Samples, made_up_samples
 from paraexport.model.spec import LOGITS, Preprocessing
 from paraexport.pipeline import candidates, validate
-from paraexport.pipeline.options import AUTO, LAYOUTS, PRECISIONS, Options
+from paraexport.pipeline.choices import AUTO, LAYOUTS, PRECISIONS
+from paraexport.pipeline.options import Options
 from paraexport.targets import Workload
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.folder import Folder

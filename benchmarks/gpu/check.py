@@ -35,7 +35,7 @@ from benchmarks.harness.subjects import OURS, released
 from benchmarks.roofline import Work, count_work
 from paraexport import targets
 from paraexport.model.spec import Spec
-from paraexport.pipeline.options import PRECISIONS
+from paraexport.pipeline.choices import PRECISIONS
 from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.folder import Folder
 from paraexport.targets.trt.device import find_device

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 from paraexport import __version__
 from paraexport.bundle.manifest import FORMAT, NO_DIGEST
 from paraexport.bundle.records import Manifest, Source
+from paraexport.findings.assumptions import Assumption
 from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite
-from paraexport.model.spec import Assumption, Scores
+from paraexport.model.spec import Scores
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paraexport.findings.assumptions import Assumption
 from paraexport.findings.checks import Accuracy, Check
 from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite, TensorInfo
-from paraexport.model.spec import LOGITS, Assumption, Preprocessing, Scores, Spec
+from paraexport.model.spec import LOGITS, Preprocessing, Scores, Spec
 from paraexport.targets.compilation import EngineInfo
 
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from paraexport.checkpoint.config_files import CONFIG_FILES
 from paraexport.checkpoint.config_words import read_architecture, read_label_words, read_word
-from paraexport.checkpoint.given import Given, Guesses, as_option
+from paraexport.checkpoint.given import Given, Guesses
 from paraexport.checkpoint.images import images_of
 from paraexport.checkpoint.reading import PARTLY, Reading, shown
 from paraexport.checkpoint.words import TABLES, Kind
 from paraexport.checkpoint.words.word import Word
+from paraexport.findings.words import option_text
 from paraexport.model.spec import Classifier, Spec
 
 CONFIG_KEYS = ("config", "args", "hparams", "hyper_parameters", "model_args", "model_config", "cfg", "opt", "spec")
@@ -51,7 +52,7 @@ class Config:
                 claim = claim(known) if isinstance(known, Spec) else settled
             layers = isinstance(known, Spec) and field == "depth" and claim == known.depth * known.branches
             if claim != settled and not layers:
-                weights = f"the weights say {field}={as_option(settled)}"
+                weights = f"the weights say {field}={option_text(settled)}"
                 guesses.assume("config", PARTLY, f"{words} is not followed: {weights}")
 
 

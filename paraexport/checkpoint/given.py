@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from paraexport.errors import SpecError
+from paraexport.findings.assumptions import Assumption
+from paraexport.findings.words import option_text
 from paraexport.model.spec import (
     Activation,
-    Assumption,
     Interpolation,
     NormPlace,
     PatchProjection,
@@ -102,7 +103,7 @@ class Guesses:
         self.missing: list[str] = []
 
     def assume(self, field: str, value: Value, reason: str) -> Value:
-        self.assumptions.append(Assumption(field, as_option(value), reason))
+        self.assumptions.append(Assumption(field, option_text(value), reason))
         return value
 
     def settle(self, field: str, known: Value | None, otherwise: Value, reason: str) -> Value:
@@ -110,7 +111,7 @@ class Guesses:
         return self.assume(field, otherwise, reason) if known is None else known
 
     def ask(self, field: str, why: str, example: object) -> None:
-        self.missing.append(f"{field}: {why} (give it as --spec {field}={as_option(example)})")
+        self.missing.append(f"{field}: {why} (give it as --spec {field}={option_text(example)})")
 
     def raise_missing(self) -> None:
         """Raise a `SpecError` that names every field still open."""
@@ -120,14 +121,6 @@ class Guesses:
 
 ANOTHER = "check --spec; for another architecture, give a function that builds the model: --module FILE.py:FUNCTION"
 """The remedy for tensors that are not those of a Para-Former."""
-
-
-def as_option(value: object) -> str:
-    """How a value is written after `--spec FIELD=`: (32, 48) -> `32x48`, (0.5, 0.4) -> `0.5,0.4`."""
-    if isinstance(value, tuple):
-        sized = len(value) == 2 and all(isinstance(item, int) for item in value)
-        return ("x" if sized else ",").join(str(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def truncated(items: list[str] | tuple[str, ...], most: int = 20) -> str:

@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import replace
 
 from paraexport.checkpoint.canonical import Canonical, numberless, shape
-from paraexport.checkpoint.given import ANOTHER, Given, Guesses, as_option, truncated
+from paraexport.checkpoint.given import ANOTHER, Given, Guesses, truncated
 from paraexport.checkpoint.sizes import QUERY, head_fields, image_fields
 from paraexport.checkpoint.stem import CLASS_TOKEN, HEAD, NORM, NORM_IN, POSITION, PROJECTION
 from paraexport.errors import CheckpointError, SpecError
+from paraexport.findings.words import option_text
 from paraexport.model.spec import Activation, Classifier, NormPlace, Pool, Residual, Spec
 
 NEEDED = {
@@ -68,7 +69,7 @@ def infer_spec(canonical: Canonical, said: Given, guesses: Guesses) -> Spec:
 def check_agreement(spec: Classifier, option: Given, *, settled_by: str) -> None:
     """Raise a `SpecError` that lists every option which says otherwise than `spec`."""
     wrong = [
-        f"{field} is {as_option(getattr(spec, field))} in {settled_by}, and --spec says {as_option(value)}"
+        f"{field} is {option_text(getattr(spec, field))} in {settled_by}, and --spec says {option_text(value)}"
         for field, value in option.settled().items()
         if hasattr(spec, field) and getattr(spec, field) != value
     ]

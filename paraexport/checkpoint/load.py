@@ -20,7 +20,7 @@ from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.conventions.convention import Convention
 from paraexport.checkpoint.custom import call_function, module_function
 from paraexport.checkpoint.files import Kind, file_kind, located, read_file
-from paraexport.checkpoint.given import Given, Guesses, as_option
+from paraexport.checkpoint.given import Given, Guesses
 from paraexport.checkpoint.infer import check_agreement, first_branches, infer_spec
 from paraexport.checkpoint.leftovers import is_counter, without_leftovers
 from paraexport.checkpoint.names import strip_common_prefix, without_wrappers
@@ -33,8 +33,10 @@ from paraexport.checkpoint.shards import checkpoint_file
 from paraexport.checkpoint.weights import as_float32
 from paraexport.checkpoint.wrappers import Weights, unwrap
 from paraexport.errors import CheckpointError, InputError, SpecError
+from paraexport.findings.assumptions import Assumption
+from paraexport.findings.words import option_text
 from paraexport.model.reference import ParaFormer
-from paraexport.model.spec import Assumption, Classifier, Preprocessing, ScoreWord, Spec
+from paraexport.model.spec import Classifier, Preprocessing, ScoreWord, Spec
 
 NO_LABELS = "nothing names the classes; give a file with one name a line"
 
@@ -217,7 +219,7 @@ def run_once(opaque: Opaque, said: Given) -> Classifier:
             logits = opaque.module(torch.zeros(2, channels, *image_size))
     except Exception as error:
         raise SpecError(
-            f"the module does not run on images {as_option(image_size)} with {channels} channels",
+            f"the module does not run on images {option_text(image_size)} with {channels} channels",
             got=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
             remedy="give --spec image_size=HEIGHTxWIDTH --spec channels=N as it was trained",
         ) from error

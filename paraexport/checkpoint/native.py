@@ -12,10 +12,11 @@ import msgspec
 import torch
 
 from paraexport.checkpoint.blocks import MOST_ABSENT
-from paraexport.checkpoint.given import Given, as_option, truncated
+from paraexport.checkpoint.given import Given, truncated
 from paraexport.checkpoint.labels import as_labels
 from paraexport.checkpoint.overrides import check_mean, check_std
 from paraexport.errors import CheckpointError, SpecError
+from paraexport.findings.words import option_text
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
 
@@ -95,12 +96,12 @@ def check_preprocessing(preprocessing: Preprocessing, spec: Spec) -> None:
     for field in ("image_size", "channels"):
         if getattr(preprocessing, field) != getattr(spec, field):
             made, taken = getattr(preprocessing, field), getattr(spec, field)
-            raise ValueError(f"{field} is {as_option(made)} after preprocessing and {as_option(taken)} in the spec")
+            raise ValueError(f"{field} is {option_text(made)} after preprocessing and {option_text(taken)} in the spec")
     check_mean(preprocessing.mean)
     check_std(preprocessing.std)
     sides = (preprocessing.resize,) if isinstance(preprocessing.resize, int) else preprocessing.resize
     if min(sides) < 1:
-        raise ValueError(f"resize is {as_option(preprocessing.resize)}")
+        raise ValueError(f"resize is {option_text(preprocessing.resize)}")
 
 
 def read_record(kind: type[Record], record: object, name: str) -> Record:

@@ -87,7 +87,7 @@ def numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         found = ()
     if not found or not all(math.isfinite(number) for number in found):
-        raise ValueError("expected one number, or one a channel with commas between")
+        raise ValueError("expected one number, or one per channel, separated by commas")
     return found
 
 

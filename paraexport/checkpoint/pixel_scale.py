@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from paraexport.checkpoint.given import as_option
 from paraexport.checkpoint.overrides import check_mean, check_std
 from paraexport.checkpoint.pixels import Pixels
 from paraexport.checkpoint.words.hf_images import Processor
 from paraexport.checkpoint.words.values import numbers, on_unit_scale, positive
+from paraexport.findings.words import option_text
 
 Numbers = tuple[float, ...]
 SCALE_WORDS = ("do_rescale", "rescale_factor", "rescale_offset")
@@ -100,7 +100,7 @@ def say_scale(
             reading.say(field, check(value), pixels.text(name))
         except ValueError as error:
             if on_bytes:
-                how = f"settle it with --spec {field}={as_option(on_unit_scale(value))}"
+                how = f"settle it with --spec {field}={option_text(on_unit_scale(value))}"
                 reading.refuse(pixels.text(name), "is on the 0..255 scale, and pixels on 0..1", (field,), how=how)
             else:
                 reading.refuse(pixels.text(name), f"cannot be used, {error}", (field,))

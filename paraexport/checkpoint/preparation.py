@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from paraexport.checkpoint.given import Given, Guesses, Size, as_option
+from paraexport.checkpoint.given import Given, Guesses, Size
 from paraexport.errors import SpecError
+from paraexport.findings.words import option_text
 from paraexport.model.spec import Classifier, Interpolation, Preprocessing
 
 MOST_PIXELS = 89_478_485
@@ -27,7 +28,7 @@ def prepare(
     if resize is not None:
         check_resize(resize, classifier.image_size)
     if resize is not None and resize == said.uncropped != classifier.image_size:
-        size = as_option(classifier.image_size)
+        size = option_text(classifier.image_size)
         guesses.assume(
             "resize", resize, f"the config cuts nothing out; here the centre is cut out, {size} for the model"
         )
@@ -54,7 +55,7 @@ def timm_resize(image_size: Size, said: Given) -> Size | int | None:
         return height, width
     if height != width:
         raise SpecError(
-            f"the config's crop_pct={said.crop_pct:g} with images of {as_option(image_size)} is not supported",
+            f"the config's crop_pct={said.crop_pct:g} with images of {option_text(image_size)} is not supported",
             expected="a square, or crop_mode=squash",
             remedy=f"settle it with --spec resize={height}x{width}, or with the shorter side alone",
         )
@@ -68,11 +69,11 @@ def check_resize(size: tuple[int, int] | int, crop: tuple[int, int]) -> None:
     least = (min(crop), min(crop)) if isinstance(size, int) else crop
     if sides[0] < least[0] or sides[1] < least[1]:
         raise SpecError(
-            f"resize={as_option(size)} leaves less than the image of {as_option(crop)} that is then cropped",
+            f"resize={option_text(size)} leaves less than the image of {option_text(crop)} that is then cropped",
             remedy="give a larger --spec resize=…",
         )
     if sides[0] * sides[1] > MOST_PIXELS:
-        raise SpecError(f"resize={as_option(size)} is too large", expected=f"at most {MOST_PIXELS} pixels")
+        raise SpecError(f"resize={option_text(size)} is too large", expected=f"at most {MOST_PIXELS} pixels")
 
 
 def per_channel(field: str, values: tuple[float, ...], channels: int) -> tuple[float, ...]:

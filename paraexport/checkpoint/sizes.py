@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 
 from paraexport.checkpoint.canonical import Canonical
-from paraexport.checkpoint.given import Given, Guesses, as_option
+from paraexport.checkpoint.given import Given, Guesses
 from paraexport.checkpoint.stem import CLASS_TOKEN, POSITION, PROJECTION
 from paraexport.errors import SpecError
+from paraexport.findings.words import option_text
 
 QUERY = "branches.0.layers.0.attention.query.weight"
 UNKNOWN_HEAD_DIM = 64
@@ -29,7 +30,7 @@ def image_fields(
     if said.image_size is not None:
         grid = [image // patch for image, patch in zip(said.image_size, patch_size, strict=True)]
         if math.prod(grid) not in counts:
-            size, patch = as_option(said.image_size), as_option(patch_size)
+            size, patch = option_text(said.image_size), option_text(patch_size)
             raise SpecError(
                 f"image_size={size} makes {grid[0]} × {grid[1]} patches of {patch}",
                 expected=f"{counts[0]} of them, for {positions} positions in {canonical.source(POSITION)}",
@@ -76,7 +77,7 @@ def patch_fields(
     options = [option for option in options if option[0] * math.prod(option[1]) == width]
     if said.patch_size is not None and not options:
         raise SpecError(
-            f"patch_size {as_option(said.patch_size)} does not divide {canonical.source(f'{PROJECTION}.weight')}",
+            f"patch_size {option_text(said.patch_size)} does not divide {canonical.source(f'{PROJECTION}.weight')}",
             expected=f"a patch of {width} values over all channels",
         )
     if len(options) != 1:
@@ -103,7 +104,7 @@ def head_fields(canonical: Canonical, inner: int, dim: int, said: Given, guesses
         divisors = [count for count in range(1, max(inner, 1) + 1) if inner % count == 0]
         likely = min(divisors, key=lambda count: abs(inner / count - UNKNOWN_HEAD_DIM))
         usual = f"; usual is {inner}/{UNKNOWN_HEAD_DIM}" if inner % UNKNOWN_HEAD_DIM == 0 else ""
-        guesses.ask("heads", f"the weights tell only heads × head_dim = {inner}{usual}", likely)
+        guesses.ask("heads", f"the weights contain only the product heads × head_dim = {inner}{usual}", likely)
         return 0, 0
     found = heads or inner // (head_dim or 1), head_dim or inner // (heads or 1)
     if math.prod(found) != inner:

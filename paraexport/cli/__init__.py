@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from paraexport.cli.failure import describe, farewell, report
+from paraexport.cli.failure import failure_of, farewell, report
 from paraexport.cli.options import help_option, json_option, version_option
 from paraexport.cli.signals import heeded, interruptible
 from paraexport.cli.watchdog import CAN_WATCH, watched
@@ -127,7 +127,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 def fail(error: BaseException, *, as_json: bool) -> int:
-    failure = describe(error)
+    failure = failure_of(error)
     try:
         report(failure, error, as_json=as_json)
         sys.stdout.flush()

@@ -5,33 +5,19 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
-from paraexport.bundle import Bundle
-from paraexport.bundle.records import Manifest, Report
+from paraexport.bundle import Bundle, summary
+from paraexport.bundle.records import Report
 from paraexport.cli.build_options import build_options
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import (
-    argument,
-    emit_json,
-    escaped,
-    print_candidates,
-    print_checks,
-    print_engine,
-    print_lowering,
-    print_refusals,
-    size_text,
-    text_of,
-    warn,
-    warn_of_assumptions,
-)
+from paraexport.cli.output import argument, emit_json, escaped, warn_of
+from paraexport.cli.render import print_sections
 from paraexport.cli.signals import leaving
 from paraexport.cli.stages import Stages
-from paraexport.findings.checks import Accuracy
-from paraexport.model.scores import describe as described
-from paraexport.model.spec import Spec
+from paraexport.findings.words import size_text
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import Profile
 
@@ -81,7 +67,7 @@ def command(
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a build has to tell."""
+    """What a build prints."""
 
     bundle: Bundle
     report: Report
@@ -101,45 +87,19 @@ class Result:
 
 def show(result: Result, *, as_json: bool) -> None:
     manifest, report = result.bundle.manifest, result.report
-    warn_of_assumptions(manifest.assumptions)
-    for line in report.unreadable:
-        warn(f"skipped {line}")
-    for line in report.warnings:
-        warn(line)
-    if report.made_up:
-        warn("the checks ran on made-up images, which no model was trained for; give --data or --calib")
-    if report.engine is not None and report.engine.not_inspected:
-        warn(f"the engine was compiled and has not run: {report.engine.not_inspected}")
+    warn_of(summary.cautions(manifest, report))
     if as_json:
         emit_json(as_object(result))
         return
     done = "unchanged: reused" if result.reused else "built"
     print(f"{done} {escaped(result.bundle.path)}, {size_text(result.size_bytes)}")
-    print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
-    print(describe(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former, traced")
-    print(f"scores: {described(manifest.scores)}")
-    print_rewrites(manifest)
-    print_lowering(manifest.lowering)
-    print_candidates(manifest.candidates)
-    print_engine(report.engine)
-    print(f"\nchecked on {escaped(manifest.evidence)}")
-    print_checks(manifest.checks)
-    if report.accuracy is not None:
-        print(f"\ntop-1: {percent(report.accuracy, 'pytorch')} in PyTorch, {percent(report.accuracy, 'engine')} here")
+    for line in summary.heading(manifest):
+        print(escaped(line))
+    print_sections(summary.results(manifest, report))
     if not result.reused:
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items())
         print(f"\nseconds: {stages}; {sum(result.stages_s.values()):.1f} in all")
     print(f"\nnext: {escaped(result.following)}")
-
-
-def print_rewrites(manifest: Manifest) -> None:
-    """What the layout made of the traced graph; and of a module of the user's own, where it did not apply."""
-    if not manifest.rewrites:
-        return
-    applied = ", ".join(f"{one.name} {one.times}" for one in manifest.rewrites if one.times)
-    print(f"rewritten: {applied or 'nothing'}")
-    if manifest.spec is None:
-        print_refusals((one.name, one.refusals) for one in manifest.rewrites)
 
 
 def as_object(result: Result) -> dict[str, object]:
@@ -169,17 +129,3 @@ def as_object(result: Result) -> dict[str, object]:
         "stages_s": result.stages_s,
         "next": result.following,
     }
-
-
-def percent(accuracy: Accuracy, side: Literal["pytorch", "engine"]) -> str:
-    correct = accuracy.pytorch_correct if side == "pytorch" else accuracy.engine_correct
-    return f"{100 * correct / accuracy.images:.2f} % ({correct} of {accuracy.images})"
-
-
-def describe(spec: Spec) -> str:
-    """The spec on one line."""
-    return (
-        f"{spec.branches} branches of {spec.depth} layers: dim {spec.dim}, {spec.heads} heads of {spec.head_dim}, "
-        f"MLP {spec.mlp_dim}, residual {spec.residual}, {spec.activation}, pool {spec.pool}; images "
-        f"{spec.channels}x{text_of(spec.image_size)} in patches of {text_of(spec.patch_size)}, {spec.classes} classes"
-    )

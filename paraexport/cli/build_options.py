@@ -103,9 +103,7 @@ def click_option(one: Option) -> Callable[[Command], Command]:
     if says.choices:
         settings |= {"type": click.Choice(says.choices), "default": one.default, "show_default": True}
     elif one.default is True:
-        return click.option(
-            one.flag, one.name, is_flag=True, flag_value=False, default=True, help=f"Do not: {says.help}"
-        )
+        return click.option(one.flag, one.name, is_flag=True, flag_value=False, default=True, help=says.help)
     elif one.kind in NUMBERS:
         settings["type"] = NUMBERS[one.kind](says.least, says.most)
         if one.default is not None:

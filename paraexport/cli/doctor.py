@@ -13,9 +13,11 @@ import click
 
 from paraexport import __version__, targets
 from paraexport.cli.options import output_options
-from paraexport.cli.output import emit_json, print_table
+from paraexport.cli.output import emit_json
+from paraexport.cli.render import print_table
 from paraexport.cli.stages import Stages
 from paraexport.errors import MissingError
+from paraexport.findings.document import plain_table
 from paraexport.system.cpus import usable_cpus
 
 MODULES = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime"}
@@ -189,10 +191,10 @@ def show(found: Diagnosis) -> None:
         )
         for one in found.libraries
     ]
-    print_table(("library", "version", "needed for", "problem", "remedy"), rows)
+    print_table(plain_table(("library", "version", "needed for", "problem", "remedy"), rows))
     print()
     states = [(one.name, state_text(one), one.remedy) for one in found.targets]
-    print_table(("target", "state", "remedy"), states)
+    print_table(plain_table(("target", "state", "remedy"), states))
     print(f"\nrun bundles (predict, validate):  {'yes' if found.can_run else 'no'}")
     print(f"build bundles (build, inspect):   {'yes' if found.can_build else 'no'}")
 
@@ -201,6 +203,6 @@ def state_text(state: TargetState) -> str:
     if state.version is None:
         return state.missing
     if state.idle:
-        return f"builds, {state.version}, and cannot run: {state.idle}"
+        return f"can build but not run, {state.version}: {state.idle}"
     device, slow = state.device and f", on {state.device}", state.slow_int8 and f"; {state.slow_int8}"
     return f"available, {state.version}{device}{slow}"

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import click
 
-from paraexport.cli.bisection import print_bisection
-from paraexport.cli.output import emit_json, line_of, print_checks, say
+from paraexport.cli.output import emit_json, say
+from paraexport.cli.render import line_of, print_sections
 from paraexport.cli.signals import Interrupted
 from paraexport.cli.stages import STDERR, STDOUT
 from paraexport.cli.watchdog import Farewell
 from paraexport.errors import InputError, MissingError, ParaexportError, lack_of_memory
+from paraexport.findings import describe
 from paraexport.findings.bisection import Bisection
 from paraexport.findings.checks import Check
 
@@ -55,7 +56,7 @@ def problem_of(error: ParaexportError) -> Problem:
     return Problem(type(error).__name__, error.what, error.where, error.expected, error.got, error.remedy)
 
 
-def describe(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """What to say of `error`: what it is about where it is ours or the user's, else that it is a bug."""
     known = translated(error)
     if isinstance(known, ParaexportError):
@@ -104,10 +105,9 @@ def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
     if os.environ.get(TRACEBACK, "0") not in ("", "0"):
         traceback.print_exception(error, file=sys.stderr)
     if failure.checks and not as_json:
-        print_checks(failure.checks)
+        print_sections([describe.checks(failure.checks)])
     if failure.bisection and not as_json:
-        print()
-        print_bisection(failure.bisection)
+        print_sections([describe.bisection(failure.bisection)])
     prefix = "" if failure.problem.kind == "Interrupted" else "error: "
     say(f"{prefix}{line_of(failure.line)}")
     if as_json:
@@ -125,7 +125,7 @@ def farewell(*, as_json: bool) -> Iterator[Farewell]:
     def words(number: int) -> dict[int, bytes]:
         error = Interrupted(number)
         error.add_note(ENDED)
-        failure = describe(error)
+        failure = failure_of(error)
         said = {STDERR: f"{failure.line}\n".encode()}
         if stdout is not None:
             told = {"error": asdict(failure.problem), "exit_code": failure.exit_code}

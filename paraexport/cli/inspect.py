@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from paraexport import targets
-from paraexport.bundle import MANIFEST
+from paraexport.bundle import MANIFEST, summary
 from paraexport.bundle.records import Manifest
+from paraexport.checkpoint.given import FIELDS
 from paraexport.checkpoint.shards import is_checkpoint_folder, weight_files
 from paraexport.cli.build_options import build_options
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import (
-    emit_json,
-    escaped,
-    print_candidates,
-    print_checks,
-    print_engine,
-    print_lowering,
-    print_table,
-    size_text,
-    text_of,
-    warn,
-    warn_of_assumptions,
-)
+from paraexport.cli.output import emit_json, escaped, warn, warn_of
+from paraexport.cli.render import print_sections, print_table
 from paraexport.cli.stages import Stages
 from paraexport.errors import BundleError
-from paraexport.findings.graphs import TensorInfo
-from paraexport.model.scores import describe, recorded
-from paraexport.model.spec import Assumption, Classifier, Preprocessing
+from paraexport.findings import describe
+from paraexport.findings.document import plain_table
+from paraexport.findings.words import size_text
+from paraexport.model.scores import describe as scores_text
+from paraexport.model.scores import recorded
 from paraexport.pipeline.cache import require_file
 from paraexport.timing.clock import silent
 
@@ -89,7 +81,7 @@ def inspect_checkpoint(
     options += [f"--module {shlex.quote(module)}"] if module else []
     options += [f"--weights {shlex.quote(weights)}"] if weights else []
     following = " ".join(["paraexport build", shlex.quote(str(path)), *options])
-    warn_of_assumptions(found.assumptions)
+    warn_of(describe.assumptions(found.assumptions, FIELDS))
     if as_json:
         emit_json(
             {
@@ -111,7 +103,8 @@ def inspect_checkpoint(
         return
     print(f"{escaped(path)}: a checkpoint, {size_text(size_bytes)}, {parameters:,} parameters")
     print(f"{origin(found.convention)}\n")
-    print_fields(found.classifier, found.preprocessing, found.labels, found.assumptions, given)
+    values = {**vars(found.classifier), **vars(found.preprocessing)}
+    print_table(summary.spec_table(values, found.labels, found.assumptions, given))
     if found.scores:
         print(f"\nscores: {found.scores}, {'given by --spec' if 'scores' in given else 'from its config'}")
     print(f"\nnext: {escaped(following)}")
@@ -134,43 +127,39 @@ def inspect_bundle(path: Path, *, as_json: bool) -> None:
         )
     bundle = read_bundle(path)
     manifest = bundle.manifest
-    size_bytes = bundle.size_bytes
     following = f"paraexport predict {shlex.quote(str(path))} IMAGE"
-    engine = report.read(bundle.files).engine if targets.compiler(manifest.target) else None
+    facts = report.read(bundle.files)
     if as_json:
-        facts = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": size_bytes}
-        emit_json({**facts, "manifest": manifest, "engine": engine, "next": following})
+        about = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": bundle.size_bytes}
+        engine = facts.engine if targets.compiler(manifest.target) else None
+        emit_json({**about, "manifest": manifest, "engine": engine, "accuracy": facts.accuracy, "next": following})
         return
-    print(f"{escaped(path)}: a bundle, {size_text(size_bytes)}, every file as its sha256 says")
-    print(f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}")
+    print(f"{escaped(path)}: a bundle, {size_text(bundle.size_bytes)}; every file has its sha256")
+    print(summary.heading(manifest)[0])
     source = manifest.source
     print(f"built by paraexport {manifest.paraexport} from {escaped(source.name)}; {origin(source.convention)}")
     print(", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
-    print_engine(engine)
     print()
     print_manifest(manifest)
+    print_sections(summary.results(manifest, facts))
+    print()
+    print_table(summary.files_table(manifest))
     print(f"\nnext: {escaped(following)}")
 
 
 def print_manifest(manifest: Manifest) -> None:
-    what = manifest.spec or Classifier(
-        image_size=manifest.preprocessing.image_size,
-        channels=manifest.preprocessing.channels,
-        classes=int(manifest.outputs[0].shape[-1]),
-    )
-    print_fields(what, manifest.preprocessing, manifest.labels, manifest.assumptions, manifest.source.overrides)
+    """The fields of the model and its images, the scores, and the tensors that go in and out."""
+    preprocessing = manifest.preprocessing
+    model = {} if manifest.spec is None else vars(manifest.spec)
+    classes = {"classes": manifest.outputs[0].shape[-1]}
+    values = {**(model or classes), **vars(preprocessing)}
+    given = manifest.source.overrides
+    print_table(summary.spec_table(values, manifest.labels, manifest.assumptions, given))
     scores = recorded(manifest.scores, len(manifest.labels))
-    print(f"\nscores: {describe(scores)}{f'; {scores.reason}' if scores.reason else ''}")
+    print(f"\nscores: {scores_text(scores)}{f'; {scores.reason}' if scores.reason else ''}")
     if scores.negative:
         print(f"label below 50 %: {scores.negative}")
-    print_tensors(manifest.inputs, manifest.outputs)
-    print_lowering(manifest.lowering)
-    print_candidates(manifest.candidates)
-    print(f"\nchecks on {escaped(manifest.evidence)}")
-    print_checks(manifest.checks)
-    print()
-    rows = [(name, size_text(file.size_bytes), file.sha256) for name, file in manifest.files.items()]
-    print_table(("file", "size", "sha256"), rows)
+    print_table(summary.tensors_table(manifest.inputs, manifest.outputs))
 
 
 def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
@@ -187,29 +176,29 @@ def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
         warn=silent if quiet else warn,
     )
     contents = msgspec.convert(found, Contents)
-    summary, needed = contents.summary, contents.parts
+    overview, needed = contents.summary, contents.parts
     if contents.missing:
         warn(contents.missing)
     if as_json:
-        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(summary), "parts": needed})
+        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(overview), "parts": needed})
         return
-    operators = sorted(summary.operators.items(), key=lambda pair: (-pair[1], pair[0]))
-    opsets = ", ".join(f"{domain} {version}" for domain, version in summary.opsets.items())
-    print(f"{escaped(path)}: an ONNX model, {size_text(summary.size_bytes)}, opset {opsets}")
-    print(f"weights: {size_text(summary.weights_bytes)} in {summary.weights} initializers")
-    print(f"dynamic axes: {', '.join(summary.dynamic_axes) or 'none'}")
-    if summary.overridable:
-        print(f"inputs with a default, which a caller may replace: {', '.join(summary.overridable)}")
-    if summary.branches:
-        print(f"parallel branches: {summary.branches}, in nodes named branches.N/\n")
+    operators = sorted(overview.operators.items(), key=lambda pair: (-pair[1], pair[0]))
+    opsets = ", ".join(f"{domain} {version}" for domain, version in overview.opsets.items())
+    print(f"{escaped(path)}: an ONNX model, {size_text(overview.size_bytes)}, opset {opsets}")
+    print(f"weights: {size_text(overview.weights_bytes)} in {overview.weights} initializers")
+    print(f"dynamic axes: {', '.join(overview.dynamic_axes) or 'none'}")
+    if overview.overridable:
+        print(f"inputs with a default, which a caller may replace: {', '.join(overview.overridable)}")
+    if overview.branches:
+        print(f"parallel branches: {overview.branches}, in nodes named branches.N/\n")
     elif any(part.name == "all branches" for part in needed):
         print("parallel branches: stacked, in nodes named branches.*/\n")
     else:
         print("parallel branches: none to be seen, no node is named branches.N/\n")
-    print_tensors(summary.inputs, summary.outputs)
+    print_table(summary.tensors_table(overview.inputs, overview.outputs))
     print_parts(needed)
     print()
-    print_table(("operator", "nodes"), operators)
+    print_table(plain_table(("operator", "nodes"), operators))
 
 
 def print_parts(needed: Sequence[BranchCost]) -> None:
@@ -219,36 +208,12 @@ def print_parts(needed: Sequence[BranchCost]) -> None:
     ]
     names = [*(part.name for part in needed), "in all"]
     cells = [[*column, None if None in column else sum(column)] for column in columns]
-    rows = [
-        (name, *("-" if count is None else f"{count:,}" for count in counts))
-        for name, *counts in zip(names, *cells, strict=True)
-    ]
+    rows = [*zip(names, *cells, strict=True)]
     print("\nfor one image")
-    print_table(("part", "nodes", "parameters", "multiply-adds", "activations"), rows)
+    print_table(plain_table(("part", "nodes", "parameters", "multiply-adds", "activations"), rows))
 
 
 def origin(convention: str) -> str:
     if convention == "module":
         return "a module that was not recognised as a Para-Former: it is traced as it is"
     return "weights in paraexport's own names" if convention == NATIVE else f"weights in the names of {convention}"
-
-
-def print_fields(
-    what: Classifier,
-    preprocessing: Preprocessing,
-    labels: tuple[str, ...],
-    assumptions: Iterable[Assumption],
-    given: Mapping[str, str],
-) -> None:
-    """Every field with its value, and those marked that the checkpoint did not settle."""
-    fields = {**dataclasses.asdict(what), **dataclasses.asdict(preprocessing)}
-    marks = {one.field: "assumed" for one in assumptions} | dict.fromkeys(given, "given by --spec")
-    rows = [(name, text_of(value), marks.get(name, "")) for name, value in fields.items()]
-    names = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
-    print_table(("field", "value", ""), [*rows, ("labels", names, marks.get("labels", ""))])
-
-
-def print_tensors(inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo]) -> None:
-    sides = [("input", tensor) for tensor in inputs] + [("output", tensor) for tensor in outputs]
-    rows = [(side, one.name, one.dtype, f"[{', '.join(map(str, one.shape))}]") for side, one in sides]
-    print_table(("", "name", "dtype", "shape"), rows)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import argument, emit_json, escaped, print_refusals, print_table, warn
+from paraexport.cli.output import argument, emit_json, escaped, warn
+from paraexport.cli.render import print_blocks, print_table
 from paraexport.cli.signals import leaving
 from paraexport.cli.stages import Stages
-from paraexport.pipeline.options import LAYOUTS
+from paraexport.findings.describe import refused
+from paraexport.findings.document import plain_table
+from paraexport.pipeline.choices import LAYOUTS
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
@@ -74,23 +77,28 @@ def as_object(source: Path, done: Optimized, following: str) -> dict[str, object
 def show(source: Path, done: Optimized, following: str) -> None:
     if not done.changed:
         print(f"nothing to rewrite in {escaped(source)}: {escaped(done.output)} is the same file, byte for byte")
-        print_refusals((row.name, row.refusals) for row in done.passes)
+        show_refusals(done)
         print(f"\nnext: {escaped(following)}")
         return
     print(f"rewrote {escaped(source)} to {escaped(done.output)}, layout {done.layout}")
     before, after = done.opset
     print(f"opset {after}, as it was\n" if before == after else f"opset {before} -> {after}\n")
-    rows = [(row.name, row.times, *changes(row.before, row.after)) for row in done.passes]
-    print_table(
-        ("pass", "applied", "nodes", "multiply-adds", "MB"), [*rows, ("all", "", *changes(done.before, done.after))]
-    )
-    print_refusals((row.name, row.refusals) for row in done.passes)
+    rows: list[tuple[object, ...]] = [(row.name, row.times, *changes(row.before, row.after)) for row in done.passes]
+    rows.append(("all", "", *changes(done.before, done.after)))
+    print_table(plain_table(("pass", "applied", "nodes", "multiply-adds", "MB"), rows))
+    show_refusals(done)
     assert done.check is not None
     check = done.check
     print(
         f"\nself-check: {check.unit} is {check.value:.2g}, at most {check.limit:g}, on {check.samples} images\n"
         f"\nnext: {escaped(following)}"
     )
+
+
+def show_refusals(done: Optimized) -> None:
+    if blocks := [*refused((row.name, row.refusals) for row in done.passes)]:
+        print()
+        print_blocks(blocks)
 
 
 def changes(before: Size, after: Size) -> tuple[str, str, str]:

@@ -11,7 +11,8 @@ import click
 
 from paraexport.cli.failure import problem_of
 from paraexport.cli.options import PATH, output_options, threads
-from paraexport.cli.output import console, emit_json, line_of, say, warn
+from paraexport.cli.output import emit_json, say, warn
+from paraexport.cli.render import console, line_of
 from paraexport.errors import DataError
 
 if TYPE_CHECKING:

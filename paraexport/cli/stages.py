@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from paraexport.cli.output import console, say
+from paraexport.cli.output import say
+from paraexport.cli.render import console
 
 if TYPE_CHECKING:
     from rich.status import Status

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from paraexport.cli.bisection import print_bisection
 from paraexport.cli.build_options import build_options
 from paraexport.cli.options import PATH, output_options
-from paraexport.cli.output import emit_json, escaped, print_checks, warn
+from paraexport.cli.output import emit_json, escaped, warn
+from paraexport.cli.render import print_sections
 from paraexport.cli.stages import Stages
 from paraexport.errors import CheckFailed
+from paraexport.findings import describe
 
 
 @click.command("validate")
@@ -67,13 +68,10 @@ def command(
         warn(line)
     if as_json:
         against = "golden inputs" if checkpoint is None else str(checkpoint)
-        told = {"warnings": warnings} | ({} if found is None else {"bisection": found})
-        emit_json({"bundle": str(bundle), "against": against, "passed": True, "checks": checks, **told})
+        more = {"warnings": warnings} | ({} if found is None else {"bisection": found})
+        emit_json({"bundle": str(bundle), "against": against, "passed": True, "checks": checks, **more})
         return
-    print_checks(checks)
-    if found is not None:
-        print()
-        print_bisection(found)
+    print_sections([describe.checks(checks), *([describe.bisection(found)] if found else [])])
     print()
-    like = "PyTorch did" if checkpoint is None else f"{checkpoint} in PyTorch does"
-    print(escaped(f"{bundle} answers as {like}"))
+    other = "PyTorch gave at the build" if checkpoint is None else f"{checkpoint} gives in PyTorch"
+    print(escaped(f"{bundle} gives the same answers as {other}"))

@@ -65,8 +65,8 @@ class Bisection:
         """One line for people."""
         if self.culprit is not None:
             also = f"; also off: {', '.join(self.also)}" if self.also else ""
-            return f"on {self.target}, given the right input, {self.culprit}, and the graph node by node is right{also}"
+            return f"on {self.target}, given the right input, {self.culprit}; node by node, the graph is right{also}"
         if self.whole is not None and self.whole <= self.limit:
-            return f"{self.target} answers as the graph does, node by node, within {self.limit:g}"
-        most = max(self.parts, key=lambda one: -1.0 if one.failure else one.extent)
-        return f"on {self.target} no part by itself is off by more than {self.limit:g}; the most: {most}"
+            return f"{self.target} gives the same results as the graph run node by node, within {self.limit:g}"
+        worst = max(self.parts, key=lambda part: -1.0 if part.failure else part.extent)
+        return f"on {self.target} no part alone is off by more than {self.limit:g}; the worst: {worst}"

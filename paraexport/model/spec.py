@@ -191,12 +191,3 @@ class Scores:
 
 LOGITS = Scores()
 """The default of bundles that do not record the meaning of their outputs: logits of classes, for softmax."""
-
-
-@dataclass(frozen=True)
-class Assumption:
-    """A value that neither the checkpoint nor the user gave. It is printed, and recorded in the manifest."""
-
-    field: str
-    value: str
-    reason: str

@@ -15,7 +15,7 @@ import msgspec
 from paraexport.errors import InputError
 from paraexport.findings.checks import Check
 from paraexport.optimizer import saving
-from paraexport.pipeline.options import LAYOUTS
+from paraexport.pipeline.choices import LAYOUTS
 from paraexport.system import isolation
 from paraexport.system.files import without_dots
 from paraexport.timing.clock import Progress, silent

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport import targets
+from paraexport.findings.assumptions import Assumption
 from paraexport.images.dataset import Samples
-from paraexport.model.spec import Assumption, Scores
+from paraexport.model.spec import Scores
 from paraexport.pipeline.images import ENOUGH, FEW, counted
 from paraexport.pipeline.options import ImagePaths, Options, Reading
 from paraexport.pipeline.settle_scores import FIELD, OPTION, settle

@@ -94,7 +94,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
     with clock.stage("PyTorch"):
         answers = images.ask(loaded, samples, options.max_batch)
         shown, logits = images.golden_pair(loaded, samples, answers.variety)
-        evidence = image_evidence.look(samples, answers.variety, calibration, options.images, loaded.preprocessing.std)
+        evidence = image_evidence.weigh(samples, answers.variety, calibration, options.images, loaded.preprocessing.std)
     with bundle.staging(claimed.output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name
         with clock.stage("trace"):

@@ -20,7 +20,8 @@ from paraexport.images.dataset import Samples
 from paraexport.model.scores import as_logits
 from paraexport.model.spec import LOGITS, Scores
 from paraexport.pipeline import candidate_times
-from paraexport.pipeline.options import AUTO, Options
+from paraexport.pipeline.choices import AUTO
+from paraexport.pipeline.options import Options
 from paraexport.system.memory import give_back
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import Folder
@@ -200,7 +201,7 @@ def most_accurate(made: Sequence[Candidate], images: Images, workload: targets.W
     errors = [error_of(one, batches, expected, workload, images.scores) for one in made]
     least = min((error for error in errors if error is not None), default=0.0)
     return [
-        dataclasses.replace(one, failure=f"not as accurate: {error:.2g} of the logits, the best {least:.2g}")
+        dataclasses.replace(one, failure=f"less accurate: error {error:.2g} of the logits, best {least:.2g}")
         if error is not None and error > ALIKE * least
         else one
         for one, error in zip(made, errors, strict=True)

@@ -1,4 +1,4 @@
-"""Can the images of a build prove anything? What is refused, and what the user must know."""
+"""Judges whether the images of a build can prove anything: refuses some, and warns about others."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ REPEATED = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """What is known of the images of a build."""
+class ImageEvidence:
+    """The images of a build, as evidence."""
 
     samples: Samples
     """Those of the checks."""
@@ -48,7 +48,7 @@ class Looked:
         """The images of the checks, for the manifest."""
         if self.unseen is None:
             return self.samples.origin
-        others = "all of which calibrated too" if not self.unseen else f"{self.unseen} of which did not calibrate"
+        others = "all also used for calibration" if not self.unseen else f"{self.unseen} not used for calibration"
         return f"{self.samples.origin}, {others}"
 
     @property
@@ -57,23 +57,25 @@ class Looked:
         return self.calibrating.distinct if self.calibrating else 0
 
 
-def of_samples(samples: Samples, variety: Variety) -> Looked:
+def without_calibration(samples: Samples, variety: Variety) -> ImageEvidence:
     """The images of checks alone; nothing was calibrated."""
-    return Looked(samples, variety, None, None, separate=False)
+    return ImageEvidence(samples, variety, None, None, separate=False)
 
 
-def look(samples: Samples, variety: Variety, calibration: Samples, paths: ImagePaths, std: Sequence[float]) -> Looked:
-    """Look at the images before anything is built on them; `variety` is that of `samples`, `std` that of preprocessing.
+def weigh(
+    samples: Samples, variety: Variety, calibration: Samples, paths: ImagePaths, std: Sequence[float]
+) -> ImageEvidence:
+    """Judge the images before anything is built on them; `variety` is that of `samples`, `std` that of preprocessing.
 
     Raises:
         DataError: int8 cannot be calibrated on these images: nearly all are copies, or each has one colour.
     """
     if paths.precision == "fp32":
-        return of_samples(samples, variety)
+        return without_calibration(samples, variety)
     separate = paths.separate
     calibrating = variety if calibration is samples else measure_variety(in_batches(calibration)())
     if paths.precision != "int8":
-        return Looked(samples, variety, calibrating, None, separate=separate)
+        return ImageEvidence(samples, variety, calibrating, None, separate=separate)
     repeated = calibrating.images > 1 and REPEATED * calibrating.distinct <= calibrating.images
     if repeated or calibrating.distinct == 1 < calibrating.images or calibrating.plain == calibrating.images:
         raise DataError(
@@ -84,33 +86,33 @@ def look(samples: Samples, variety: Variety, calibration: Samples, paths: ImageP
             remedy=f"give --calib: {ENOUGH} different images are enough",
         )
     unseen = len({*variety.digests} - {*calibrating.digests})
-    return Looked(samples, variety, calibrating, unseen, separate=separate)
+    return ImageEvidence(samples, variety, calibrating, unseen, separate=separate)
 
 
-def warnings(looked: Looked, outputs: NDArray[np.float32], manifest: Manifest) -> tuple[str, ...]:
+def warnings(evidence: ImageEvidence, outputs: NDArray[np.float32], manifest: Manifest) -> tuple[str, ...]:
     """What weakens the checks on the images, or does not fit, one sentence each.
 
     `outputs` are PyTorch's answers to the images of the checks, [N, outputs].
     """
     scores = recorded(manifest.scores, len(manifest.labels))
     names = class_names(manifest.labels, scores)
-    samples, std = looked.samples, manifest.preprocessing.std
+    samples, std = evidence.samples, manifest.preprocessing.std
     lines = [*samples.notes]
     if not samples.made_up:
         lines += [
-            f"{line}: the checks prove little; give more different images" for line in weaknesses(looked.variety, std)
+            f"{line}: the checks prove little; give more different images" for line in weaknesses(evidence.variety, std)
         ]
         lines += same_answers(outputs, scores, names)
-    if looked.unseen == 0:
+    if evidence.unseen == 0:
         lines.append(
             "the checks ran on the images that int8 was calibrated on, and on no others; give other images as --data, "
             f"or at least {ENOUGH_TO_HOLD_OUT} different ones as --calib"
         )
-    if looked.calibrating is not None and looked.separate:
+    if evidence.calibrating is not None and evidence.separate:
         lines += [
-            f"of the calibration images: {line}; ranges may be wrong" for line in weaknesses(looked.calibrating, std)
+            f"of the calibration images: {line}; ranges may be wrong" for line in weaknesses(evidence.calibrating, std)
         ]
-    lines += of_ranges(manifest.lowering)
+    lines += constant_ranges(manifest.lowering)
     if samples.labels is not None and scores.kind == "values":
         lines.append("the outputs are values, so the labels of the images were not used")
     elif samples.labels is not None:
@@ -130,7 +132,7 @@ def same_answers(outputs: NDArray[np.float32], scores: Scores, names: Sequence[s
     return [f"PyTorch gives all {counted(len(outputs))} the same answer{what}; that engines agree on it proves little"]
 
 
-def of_ranges(lowering: Lowering | None) -> tuple[str, ...]:
+def constant_ranges(lowering: Lowering | None) -> tuple[str, ...]:
     """Values that never varied while int8 was calibrated."""
     if lowering is None or not lowering.constant:
         return ()

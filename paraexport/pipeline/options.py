@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import SupportsFloat
-
-import msgspec
 
 from paraexport import targets
-from paraexport.bundle.manifest import MOST_BATCH
 from paraexport.checks.comparison import EVERYTHING
-from paraexport.checks.limits import LIMITS
-from paraexport.errors import InputError, brief
-from paraexport.pipeline import candidate_times
+from paraexport.errors import InputError
+from paraexport.pipeline import candidate_times, option_checks
+from paraexport.pipeline.choices import AUTO, CALIBRATORS, LAYOUTS, MOST, PRECISIONS
 from paraexport.pipeline.declaration import documented, option, options_of
 from paraexport.targets.compilation import EngineOptions
-from paraexport.targets.profiles import settle
-
-PRECISIONS = tuple(LIMITS)
-LAYOUTS = ("branches", "folded", "stacked")
-INT8_ONLY = ("calibrator", "keep", "equalise")
-CALIBRATORS = ("minmax", "mse", "percentile", "entropy")
-AUTO = "auto"
-MOST = MOST_BATCH
-"""Images in one run, and branches."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +109,7 @@ class Options:
     )
     limits: Mapping[str, float] = option(
         dict,
-        "Change the limit of a check, such as parity=1e-4. The bundle records this.",
+        "Change the limit of a check, such as parity=1e-4. A build notes this in the bundle.",
         metavar="CHECK=VALUE",
         flag="--limit",
     )
@@ -133,7 +119,9 @@ class Options:
     keep: tuple[str, ...] = option(
         (), "A part that stays in float32 in int8: branches.3, or branches.3/layers.1.", metavar="PART"
     )
-    equalise: bool = option(True, "Scale value channels before int8. This is exact and makes int8 more accurate.")
+    equalise: bool = option(
+        True, "Skip the scaling of value channels before int8. The scaling is exact, and makes int8 more accurate."
+    )
     engine: EngineOptions = option(EngineOptions, "How the TensorRT targets compile.")
 
     def __post_init__(self) -> None:
@@ -141,11 +129,11 @@ class Options:
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(path))
         object.__setattr__(self, "keep", tuple(self.keep))
-        for one in options_of(Options):
-            one.check(getattr(self, one.name))
-        self.check_limits()
-        self.check_precision()
-        self.check_engine()
+        for declared in options_of(Options):
+            declared.check(getattr(self, declared.name))
+        option_checks.check_limits(self)
+        option_checks.check_precision(self)
+        option_checks.check_engine(self)
 
     @property
     def reading(self) -> Reading:
@@ -155,80 +143,18 @@ class Options:
     def images(self) -> ImagePaths:
         return ImagePaths(self.calib, self.data, self.precision)
 
-    def check_precision(self) -> None:
-        """Whether the target runs it as the graph has it, and what is said about int8 is said of int8."""
-        refused = targets.get(self.target).dialect.refuses if self.target != AUTO else {}
-        if self.precision in refused:
-            fit = [name for name, one in targets.TARGETS.items() if self.precision not in one.dialect.refuses]
-            raise InputError(
-                refused[self.precision],
-                where=f"--target {self.target}",
-                expected=f"one of {', '.join(one for one in PRECISIONS if one not in refused)}",
-                got=f"--precision {self.precision}",
-                remedy=f"take --target {' or '.join(fit)}",
-            )
-        if self.precision == "int8":
-            return
-        usual = {one.name: one.default for one in options_of(Options) if one.name in INT8_ONLY}
-        if given := [name for name, value in usual.items() if getattr(self, name) != value]:
-            where = ", ".join(option_name(name) for name in given)
-            raise InputError("is for int8", where=where, got=f"--precision {self.precision}", remedy="leave it out")
-
-    def check_engine(self) -> None:
-        """Whether what is said about its engine is of the right types, and the target takes it."""
-        if not isinstance(self.engine, EngineOptions):
-            kind = type(self.engine).__name__
-            raise InputError("engine has the wrong type", expected="paraexport.EngineOptions", got=kind)
-        try:
-            msgspec.convert(dataclasses.asdict(self.engine), EngineOptions)
-        except msgspec.ValidationError as error:
-            raise InputError(f"an option has the wrong type: {error}", where="EngineOptions") from error
-        usual = EngineOptions()
-        given = {name for name in vars(usual) if getattr(self.engine, name) != getattr(usual, name)}
-        known = {name: targets.engine_options(name) for name in targets.TARGETS}
-        if unknown := sorted(given - known.get(self.target, frozenset())):
-            fit = [name for name, options in known.items() if given <= options]
-            raise InputError(
-                f"the target has no {', '.join(unknown)}",
-                where=f"--target {self.target}",
-                expected=f"some of {', '.join(sorted(known.get(self.target, ()))) or 'no engine options at all'}",
-                remedy=f"leave it out, or take --target {' or '.join(fit)}" if fit else "leave it out",
-            )
-        settle(self.engine.profiles, self.max_batch)
-        ranges = {"workspace_mib": (1, 2**20), "aux_streams": (0, 256)}
-        for name, (least, most) in {**ranges, "optimization_level": (0, 5)}.items():
-            if (got := getattr(self.engine, name)) is not None and not least <= got <= most:
-                raise InputError(
-                    "impossible", where=f"--engine {name}", expected=f"at least {least}, at most {most}", got=got
-                )
-
     def require_calibration(self) -> None:
-        """Raise an `InputError` where int8 has no images to find its scales on."""
+        """Raise an `InputError` if int8 has no images to find its scales on."""
         if self.precision == "int8" and self.calib is None and self.data is None:
             raise InputError(
                 "int8 needs images to calibrate on",
                 where="--precision int8",
-                remedy="give --calib: a folder, .npy or .npz of 64 images like those it will see; no labels needed",
-            )
-
-    def check_limits(self) -> None:
-        known = LIMITS[self.precision]
-        for name, value in self.moved_limits().items():
-            if name not in known:
-                raise InputError("no such check", where="--limit", expected=f"one of {', '.join(known)}", got=name)
-            if not is_limit(value):
-                expected, got = "a number of at least 0", brief(value)
-                raise InputError(f"the limit of {name} is impossible", expected=expected, got=got)
-        if self.max_drop is not None and self.limits.get("accuracy_drop", self.max_drop) != self.max_drop:
-            raise InputError("--max-drop and --limit accuracy_drop say different things", remedy="give one of them")
-        if self.max_drop is not None and self.data is None and self.precision != "int8":
-            raise InputError(
-                "accuracy is measured on labelled images", where="--max-drop", remedy="give --data as well"
+                remedy="give --calib: a folder, .npy or .npz of 64 images like those in use; they need no labels",
             )
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """What to choose from.
+        """The targets to choose from.
 
         Raises:
             MissingError: the target, or with `auto` every target, is not installed here.
@@ -243,14 +169,14 @@ class Options:
 
     @property
     def layouts(self) -> tuple[str, ...]:
-        """What to choose from."""
+        """The layouts to choose from."""
         if self.layout != AUTO:
             return (self.layout,)
         return LAYOUTS if self.untimed_layout is None else (self.untimed_layout,)
 
     @property
     def untimed_layout(self) -> str | None:
-        """What `auto` takes for a target that compiles but cannot be timed here; None where it can, or all is said."""
+        """The layout of `auto` for a target that can compile but not run here; None if timed or given."""
         if self.layout != AUTO or self.target == AUTO or (compiler := targets.compiler(self.target)) is None:
             return None
         return compiler.layout if compiler.availability().idle else None
@@ -258,8 +184,8 @@ class Options:
     def moved_limits(self) -> dict[str, float]:
         """The limits that are not the usual ones, by the check's name.
 
-        In lower precision `max_drop` is about accuracy where there are labels, whichever images are answered otherwise;
-        without labels it is about these.
+        With labels, `max_drop` limits the loss of accuracy. Without labels, in int8, it limits the share of images with
+        another answer.
         """
         if self.max_drop is None:
             return {**self.limits}
@@ -278,7 +204,7 @@ class Options:
         return {**self.paths(), **({"labels": Path(labels)} if labels and Path(labels).is_file() else {})}
 
     def settings(self) -> dict[str, object]:
-        """Every option that decides the bundle and is no file."""
+        """Every option that decides the bundle and does not name a file."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         values["engine"] = dataclasses.asdict(self.engine)
         values["device"] = targets.devices() if self.target == AUTO else targets.devices(self.target)
@@ -290,14 +216,3 @@ class Options:
 
 
 Options.__doc__ = f"{Options.__doc__}\n    Fields:\n{documented(Options, ' ' * 8)}\n"
-
-
-def is_limit(value: object) -> bool:
-    try:
-        return isinstance(value, SupportsFloat) and math.isfinite(value) and float(value) >= 0
-    except OverflowError:
-        return False
-
-
-def option_name(name: str) -> str:
-    return next(one.flag for one in options_of(Options) if one.name == name)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import SpecError
-from paraexport.model.spec import Assumption, ScoreKind, Scores, ScoreWord
+from paraexport.findings.assumptions import Assumption
+from paraexport.model.spec import ScoreKind, Scores, ScoreWord
 
 if TYPE_CHECKING:
     from paraexport.trace.endings import Ending

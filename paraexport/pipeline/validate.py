@@ -97,8 +97,8 @@ def validate(
                     options.images, manifest.preprocessing, class_names(manifest.labels, scores)
                 )
                 answers = image_sets.ask(loaded, samples, manifest.max_batch)
-                looked = image_evidence.of_samples(samples, answers.variety)
-                for line in image_evidence.warnings(looked, answers.logits, manifest):
+                judged = image_evidence.without_calibration(samples, answers.variety)
+                for line in image_evidence.warnings(judged, answers.logits, manifest):
                     warn(line)
                 pairs = image_sets.with_logits(samples, answers.logits, manifest.max_batch)
                 evidence = dataclasses.replace(evidence, pairs=pairs, labels=samples.labels)

@@ -21,8 +21,9 @@ from paraexport.checkpoint.given import FIELDS, Guesses
 from paraexport.checkpoint.load import Checkpoint, from_weights
 from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.wrappers import Weights
-from paraexport.cli.output import warn_of_assumptions
+from paraexport.cli.output import warn_of
 from paraexport.errors import SpecError
+from paraexport.findings import describe
 from paraexport.model.spec import Classifier, Preprocessing, Spec
 from tests import reference
 from tests.checkpoint.test_conventions import images_for, usual_spec
@@ -158,8 +159,10 @@ def test_the_line_that_lists_a_field_names_the_option_that_settles_it(
     loaded = load(names, spec, **said)
     for item in loaded.assumptions:
         assert item.field in FIELDS
-        warn_of_assumptions([item])
-        assert f"--spec {item.field}=VALUE" in capsys.readouterr().err
+        warn_of(describe.assumptions([item], FIELDS))
+        printed = capsys.readouterr().err
+        assert f"{item.field} = {item.value}" in printed
+        assert f"such as {item.field}=" in printed
         value = item.value
         if item.field == "labels":
             (tmp_path / "labels.txt").write_text("\n".join(map(str, range(spec.classes))))

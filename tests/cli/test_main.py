@@ -23,7 +23,8 @@ import torch
 from PIL import Image
 
 from paraexport.bundle import Bundle
-from paraexport.cli.output import line_of, size_text, text_of
+from paraexport.cli.render import line_of
+from paraexport.findings.words import option_text, size_text
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, ROOT, TEST_IMAGES
 
@@ -317,7 +318,7 @@ def test_text_from_outside_stays_on_its_line_and_cannot_steer_a_terminal() -> No
     ("value", "text"), [((32, 48), "32x48"), ((0.5, 0.4), "0.5,0.4"), ((0.5,), "0.5"), (True, "true"), (1e-6, "1e-06")]
 )
 def test_values_are_shown_as_spec_takes_them(value: object, text: str) -> None:
-    assert text_of(value) == text
+    assert option_text(value) == text
 
 
 def test_sizes_are_in_powers_of_a_thousand() -> None:

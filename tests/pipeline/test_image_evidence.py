@@ -13,7 +13,7 @@ from paraexport.findings.graphs import Lowering
 from paraexport.images.dataset import Samples, open_samples
 from paraexport.images.variety import measure_variety
 from paraexport.model.spec import LOGITS, Preprocessing
-from paraexport.pipeline.image_evidence import look, warnings
+from paraexport.pipeline.image_evidence import warnings, weigh
 from paraexport.pipeline.options import Options
 from tests.bundle.test_bundle import manifest
 
@@ -31,8 +31,8 @@ def opened(path: Path, pixels: np.ndarray, labels: np.ndarray | None = None) -> 
 
 
 def said(samples: Samples, calibration: Samples, options: Options, outputs: np.ndarray = SPREAD) -> list[str]:
-    looked = look(samples, measure_variety(samples.batches(8)), calibration, options.images, (0.5,))
-    return [*warnings(looked, outputs, manifest(scores=LOGITS))]
+    evidence = weigh(samples, measure_variety(samples.batches(8)), calibration, options.images, (0.5,))
+    return [*warnings(evidence, outputs, manifest(scores=LOGITS))]
 
 
 def test_nothing_is_said_of_good_images(tmp_path: Path) -> None:
@@ -72,7 +72,8 @@ def test_labels_and_answers_that_are_all_the_same(tmp_path: Path) -> None:
 
 def test_values_without_a_range_are_named(tmp_path: Path) -> None:
     samples = opened(tmp_path / "data.npz", PIXELS, LABELS)
-    variety, options = measure_variety(samples.batches(8)), Options(data=tmp_path / "data.npz")
-    looked = look(samples, variety, samples, options.images, (0.5,))
-    (line,) = warnings(looked, SPREAD, dataclasses.replace(manifest(), lowering=LOWERING))
+    evidence = weigh(
+        samples, measure_variety(samples.batches(8)), samples, Options(data=tmp_path / "data.npz").images, (0.5,)
+    )
+    (line,) = warnings(evidence, SPREAD, dataclasses.replace(manifest(), lowering=LOWERING))
     assert line.startswith("a, b, c, d and 2 more had one value in all calibration images, so int8 has no range")

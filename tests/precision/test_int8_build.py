@@ -103,8 +103,8 @@ def test_an_example_from_end_to_end(run: Run, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "onnxruntime int8, layout folded" in done.out
-    assert "kept in float32: nothing; nothing needs to be kept" in done.out
-    assert "error at the sum over branches: branches." in done.out
+    assert "no branch or layer is kept in float32: nothing needs to be kept" in done.out
+    assert "error of the sum z over branches" in done.out
     assert "warning" not in done.err
     bundle = read_bundle(output)
     checks = {check.name: check for check in bundle.manifest.checks}
@@ -433,7 +433,7 @@ def test_a_quarter_of_the_calibration_images_is_held_out_and_few_different_ones_
         checkpoint, tmp_path / "a.bundle", precision="int8", calib=tmp_path / "some.npy", limits=LOOSE
     )
     manifest = built.manifest
-    assert manifest.evidence == f"40 images from {tmp_path / 'some.npy'}, 1 of which did not calibrate"
+    assert manifest.evidence == f"40 images from {tmp_path / 'some.npy'}, 1 not used for calibration"
     assert manifest.lowering is not None
     assert manifest.lowering.calibration == f"30 of 40 images from {tmp_path / 'some.npy'}"
     assert ("calib", "10 different of 30") in [(one.field, one.value) for one in manifest.assumptions]
@@ -441,12 +441,12 @@ def test_a_quarter_of_the_calibration_images_is_held_out_and_few_different_ones_
 
 
 def test_checks_on_calibration_images_alone_say_so(built: Bundle) -> None:
-    assert built.manifest.evidence.endswith(", all of which calibrated too")
+    assert built.manifest.evidence.endswith(", all also used for calibration")
     assert any(
         "and on no others; give other images as --data" in line for line in report.read(Folder(built.path)).warnings
     )
     page = (built.path / "report.html").read_text(encoding="utf-8")
-    assert "all of which calibrated too" in page
+    assert "all also used for calibration" in page
     assert "and on no others; give other images" in page
 
 
@@ -459,7 +459,7 @@ def test_everything_kept_is_a_model_in_float32_and_nothing_is_called_int8(
     keep = [option for index in range(3) for option in ("--keep", f"branches.{index}")]
     done = run("build", checkpoint, "-o", tmp_path / "a.bundle", "--precision", "int8", "--calib", photos, *keep)
     assert done.code == 0, done.err
-    assert "lowered: 0.0 % of the multiply-adds" in done.out
+    assert "0.0 % of the multiply-adds in products with weights are lowered" in done.out
     assert any(line.split()[:3] == ["not_int8", "not", "run"] for line in done.out.splitlines())
 
 

@@ -14,7 +14,7 @@ import paraexport
 from paraexport.bundle import Bundle
 from paraexport.checks.locate import differences
 from paraexport.model.spec import Spec
-from paraexport.pipeline.options import LAYOUTS as OFFERED
+from paraexport.pipeline.choices import LAYOUTS as OFFERED
 from paraexport.rewrite import LAYOUTS
 from tests.conftest import DIGITS, TEST_IMAGES
 from tests.rewrite.exact import EXACT, difference

@@ -16,7 +16,7 @@ from benchmarks.gpu.check import TARGETS as ON_GPUS
 from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.checks.golden import read
-from paraexport.pipeline.options import PRECISIONS
+from paraexport.pipeline.choices import PRECISIONS
 from paraexport.pipeline.validate import bisect, validate
 
 EVERY = [pytest.param(name, marks=pytest.mark.gpu if name in ON_GPUS else ()) for name in targets.TARGETS]

@@ -13,7 +13,8 @@ import paraexport
 from paraexport.bundle import Bundle, report
 from paraexport.errors import BundleError, CheckFailed, EngineError, MissingError
 from paraexport.pipeline import candidate_times
-from paraexport.pipeline.options import AUTO, Options
+from paraexport.pipeline.choices import AUTO
+from paraexport.pipeline.options import Options
 from paraexport.pipeline.validate import validate
 from paraexport.targets import Availability
 from paraexport.targets.compilation import EngineOptions

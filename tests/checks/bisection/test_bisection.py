@@ -42,7 +42,7 @@ def test_a_right_runtime_is_off_nowhere(layout: str, target: str, layouts: Bundl
     branches = ["branches.*"] if layout == "stacked" else [f"branches.{index}" for index in range(4)]
     assert [one.part for one in found.parts] == ["stem", *branches, "sum and head"]
     assert all(not one.failure and one.off is not None and one.off <= LIMIT for one in found.parts)
-    assert str(found) == f"{target} answers as the graph does, node by node, within 1e-05"
+    assert str(found) == f"{target} gives the same results as the graph run node by node, within 1e-05"
     assert of_failure(made, made.manifest.checks, images, logits) is None
 
 

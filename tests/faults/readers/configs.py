@@ -16,7 +16,8 @@ from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.words import TABLES
 from paraexport.checkpoint.wrappers import Weights
 from paraexport.errors import CheckpointError
-from paraexport.model.spec import Assumption, Preprocessing, Spec
+from paraexport.findings.assumptions import Assumption
+from paraexport.model.spec import Preprocessing, Spec
 from tests.checkpoint.writers import HF_NEW, NATIVE, TIMM, Names, random_weights, state_dict
 from tests.faults.json_damage import damage_json
 from tests.faults.mutation import mutate

@@ -1,0 +1,77 @@
+"""Prints sections, tables and lines in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from paraexport.errors import on_one_line, printable
+from paraexport.findings.document import Block, Cell, Line, Section, Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Justify = Literal["left", "right"]
+NOT_WRAPPED = 10_000
+"""Columns where the output is no terminal: nothing is wrapped there."""
+STYLES = {"": "", "good": "green", "bad": "red", "note": "yellow"}
+
+
+def console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    width = None if stream.isatty() else NOT_WRAPPED
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+
+
+def line_of(text: object) -> str:
+    """`text` on one line, with what could steer a terminal written out as an escape."""
+    return printable(on_one_line(text))
+
+
+def print_sections(sections: Iterable[Section], stream: TextIO | None = None) -> None:
+    """Each section after an empty line, under its title."""
+    for section in sections:
+        print_text(f"\n{section.title}", "bold", stream)
+        print_blocks(section.blocks, stream)
+
+
+def print_blocks(blocks: Iterable[Block], stream: TextIO | None = None) -> None:
+    for block in blocks:
+        if isinstance(block, Line):
+            print_text(line_of(block.text), STYLES[block.tone], stream)
+        else:
+            print_table(block, stream)
+
+
+def print_text(text: str, style: str, stream: TextIO | None = None) -> None:
+    console(stream or sys.stdout).print(text, style=style or None, soft_wrap=True)
+
+
+def print_table(table: Table, stream: TextIO | None = None) -> None:
+    """The table without lines; cells without text are left out where a whole column has none."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    stream = stream or sys.stdout
+    rows = table.rows if table.brief is None else table.rows[: table.brief]
+    texts = [[brief(cell) for cell in row] for row in rows]
+    heads = table.head or ("",) * len(rows[0] if rows else ())
+    shown = [index for index, head in enumerate(heads) if head or any(row[index] for row in texts)]
+    grid = Grid(box=None, show_header=any(heads), pad_edge=False, header_style="bold")
+    for index in shown:
+        justify: Justify = "right" if all(row[index].is_number for row in rows) else "left"
+        grid.add_column(heads[index], overflow="fold", no_wrap=index == 0 and len(heads) > 1, justify=justify)
+    for row, cells in zip(texts, rows, strict=True):
+        grid.add_row(*(Text(row[index], style=STYLES[cells[index].tone]) for index in shown))
+    screen = console(stream)
+    with screen.capture() as captured:
+        screen.print(grid)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()), file=stream)
+    if len(rows) < len(table.rows):
+        print(f"… and {len(table.rows) - len(rows)} more; the report has all", file=stream)
+
+
+def brief(cell: Cell) -> str:
+    return line_of(cell.text if cell.brief is None else cell.brief)

@@ -1,0 +1,82 @@
+"""Sections, tables and lines: what a person reads of findings. The terminal and the HTML report print the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from paraexport.findings.words import option_text
+
+Tone = Literal["", "good", "bad", "note"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table."""
+
+    text: str
+    tone: Tone = ""
+    is_number: bool = False
+    brief: str | None = None
+    """The text on a terminal, where less is enough."""
+    bar: float | None = None
+    """Where pictures are possible, draw this instead of the text: a bar, from 0 to 1 of the full width."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; an empty head has no titles."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    brief: int | None = None
+    """How many rows are enough on a terminal; None for all."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text."""
+
+    text: str
+    tone: Tone = ""
+
+
+Block: TypeAlias = Line | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is known of one thing, under a title."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def number(value: float | None, digits: str = ".3g") -> Cell:
+    """A number with three digits; a dash for None."""
+    return Cell("-" if value is None else f"{value:{digits}}", is_number=True)
+
+
+def count(value: int) -> Cell:
+    return Cell(f"{value:,}", is_number=True)
+
+
+def plain_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table of texts and numbers without any tone."""
+    return Table(tuple(head), tuple(tuple(cell(value) for value in row) for row in rows))
+
+
+def cell(value: object) -> Cell:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return count(value)
+    return Cell("-" if value is None else str(value))
+
+
+def fields(values: Mapping[str, object]) -> Table:
+    """Names beside their values."""
+    return Table((), tuple((Cell(name), Cell(option_text(value))) for name, value in values.items()))
+
+
+def lines(texts: Iterable[str], tone: Tone = "") -> tuple[Line, ...]:
+    return tuple(Line(text, tone) for text in texts)

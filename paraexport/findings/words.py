@@ -1,0 +1,30 @@
+"""Writes values as people read them: options, sizes, and numbers of things."""
+
+from __future__ import annotations
+
+
+def option_text(value: object) -> str:
+    """A value as `--spec` takes it: (32, 48) -> `32x48`, True -> `true`, (0.5, 0.4) -> `0.5,0.4`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        sides = len(value) == 2 and all(isinstance(side, int) for side in value)
+        return ("x" if sides else ",").join(map(str, value))
+    return str(value)
+
+
+def size_text(size_bytes: int) -> str:
+    """1536 -> `1.5 kB`, in powers of 1000."""
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def counted(number: int, noun: str) -> str:
+    """1, "image" -> `1 image`; 2, "branch" -> `2 branches`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"

@@ -7,8 +7,8 @@
    bits keeps its high byte, as in Pillow. RGB to one channel is the luma of ITU-R 601, (19595·R + 38470·G + 7471·B +
    32768) >> 16. Grey to three channels is three copies.
 3. Resize uint8 -> uint8 with Pillow's filter of the same name, which is antialiased except for `nearest`. The new size
-   is (height, width), or the shorter side becomes n and the longer one ⌊n·longer/shorter⌋. An image that already has
-   the size stays as it is.
+   is (height, width), or the shorter side becomes n and the longer one ⌊n·longer/shorter⌋. The width comes first, then
+   the height; in between, values are rounded to uint8. A side that already has its size stays as it is.
 4. Crop the centre: top = round((H − h)/2), and left likewise. A half goes to the even number (so 1 -> 0, 3 -> 2).
 5. Compute (pixel/255 − mean)/std. Each of the three operations rounds to float32.
 """
@@ -240,9 +240,10 @@ def _resize(pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: obje
         return pixels
     from PIL import Image
 
-    if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+    largest = max(height, size[0]) * size[1]
+    if Image.MAX_IMAGE_PIXELS is not None and largest > Image.MAX_IMAGE_PIXELS:
         raise DataError(
-            f"{width}x{height} pixels would be resized to {size[1]}x{size[0]}",
+            f"{width}x{height} pixels would be resized to {size[1]}x{max(height, size[0])} and {size[1]}x{size[0]}",
             where=where,
             expected=f"at most {Image.MAX_IMAGE_PIXELS} pixels",
             remedy="crop it to a less extreme shape",
@@ -250,7 +251,10 @@ def _resize(pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: obje
     resampling = Image.Resampling[preprocessing.interpolation.upper()]
 
     def resized(band: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.asarray(Image.fromarray(np.ascontiguousarray(band)).resize((size[1], size[0]), resampling))
+        # Two calls fix the order. In one call, Pillow up to 12 starts with the width, and Pillow 13 with the height for
+        # some shapes, which changes pixels.
+        image = Image.fromarray(np.ascontiguousarray(band)).resize((size[1], height), resampling)
+        return np.asarray(image.resize((size[1], size[0]), resampling))
 
     result = np.empty((count, *size, channels), np.uint8)
     for source, target in zip(pixels, result, strict=True):

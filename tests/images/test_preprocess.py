@@ -21,6 +21,7 @@ from PIL import Image
 from paraexport.errors import DataError, SpecError
 from paraexport.images.preprocess import prepare_batch, prepare_file, prepare_pixels, read_image
 from paraexport.model.spec import Interpolation, Preprocessing
+from tests.images.resampling import resized
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -104,16 +105,29 @@ def test_three_roundings_to_float32() -> None:
     interpolation=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
     channels=st.sampled_from([1, 3]),
 )
-def test_exact_resize_is_pillows(
+def test_exact_resize_is_pillows_algorithm_with_the_width_first(
     height: int, width: int, target: tuple[int, int], interpolation: Interpolation, channels: int
 ) -> None:
     pixels = noise(height, width, channels, seed=height * 41 + width)
     preprocessing = Preprocessing(
         image_size=target, channels=channels, resize=target, interpolation=interpolation, mean=(0.0,), std=(1.0,)
     )
-    image = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0])
-    expected = np.asarray(image.resize(target[::-1], getattr(Image.Resampling, interpolation.upper())))
-    np.testing.assert_array_equal(levels(prepare_pixels(pixels, preprocessing)), expected.reshape(*target, channels))
+    expected = resized(pixels, *target, interpolation)
+    np.testing.assert_array_equal(levels(prepare_pixels(pixels, preprocessing)), expected)
+
+
+def test_the_width_comes_first_where_pillow_13_starts_with_the_height() -> None:
+    pixels = noise(40, 8, 1, seed=3)
+    got = levels(prepare_pixels(pixels, plain(4, 7, 1)))
+    np.testing.assert_array_equal(got, resized(pixels, 4, 7, "bilinear"))
+    other_order = resized(pixels.transpose(1, 0, 2), 7, 4, "bilinear").transpose(1, 0, 2)
+    assert (got != other_order).any()
+
+
+def test_a_shape_that_would_fill_the_memory_between_the_passes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(DataError, match="20x1 pixels would be resized|1x500 pixels would be resized to 20x500"):
+        prepare_pixels(noise(500, 1, 1), plain(4, 20, 1))
 
 
 def test_bilinear_is_antialiased() -> None:
@@ -138,8 +152,7 @@ def test_shorter_side(height: int, width: int, shorter: int, expected: tuple[int
     got = levels(
         prepare_pixels(pixels, Preprocessing(image_size=expected, channels=1, resize=shorter, mean=(0.0,), std=(1.0,)))
     )
-    image = Image.fromarray(pixels[:, :, 0]).resize(expected[::-1], Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(got[:, :, 0], np.asarray(image))
+    np.testing.assert_array_equal(got, resized(pixels, *expected, "bilinear"))
 
 
 @given(st.integers(1, 6000), st.integers(1, 6000), st.integers(1, 1024))
@@ -173,9 +186,7 @@ def test_a_fitting_image_is_not_resized() -> None:
 def test_other_channel_counts_are_resized_band_by_band(channels: int) -> None:
     pixels = noise(6, 8, channels)
     got = levels(prepare_pixels(pixels, plain(3, 4, channels)))
-    for band in range(channels):
-        expected = Image.fromarray(pixels[:, :, band]).resize((4, 3), Image.Resampling.BILINEAR)
-        np.testing.assert_array_equal(got[:, :, band], np.asarray(expected))
+    np.testing.assert_array_equal(got, resized(pixels, 3, 4, "bilinear"))
 
 
 def test_batch_is_its_images() -> None:

@@ -14,15 +14,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 import click
 import numpy as np
 
 from paraexport.images.preprocess import prepare_pixels
-from paraexport.model.spec import Preprocessing
+from paraexport.model.spec import Interpolation, Preprocessing
 from tests.images.resampling import resized
 
-FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
+FILTERS: tuple[Interpolation, ...] = get_args(Interpolation)
 WORKER = "from tests.images.pillow_versions import compare; import sys; compare(int(sys.argv[1]))"
 LARGEST = 160
 
@@ -46,10 +47,8 @@ def compare(count: int) -> None:
             expected = resized(pixels, new_height, new_width, interpolation)
             levels = np.rint(prepared.transpose(1, 2, 0) * 255).astype(np.uint8)
             differing += int((levels != expected).any())
-    total = count * len(FILTERS)
-    print(
-        f"Pillow {PIL.__version__}: {differing} of {total} images differ; sha256 {digest.hexdigest()[:16]}", flush=True
-    )
+    images, name = count * len(FILTERS), PIL.__version__
+    print(f"Pillow {name}: {differing} of {images} images differ; sha256 {digest.hexdigest()[:16]}", flush=True)
 
 
 @click.command()

@@ -126,7 +126,7 @@ def test_the_width_comes_first_where_pillow_13_starts_with_the_height() -> None:
 
 def test_a_shape_that_would_fill_the_memory_between_the_passes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(DataError, match="20x1 pixels would be resized|1x500 pixels would be resized to 20x500"):
+    with pytest.raises(DataError, match="1x500 pixels would be resized to 20x500"):
         prepare_pixels(noise(500, 1, 1), plain(4, 20, 1))
 
 

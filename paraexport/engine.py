@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from paraexport import targets
 from paraexport.bundle import REBUILD, Bundle, reading
 from paraexport.bundle.prediction import Failure, Picture, Prediction, predict_each, preprocessed
-from paraexport.errors import BundleError, DataError, EngineError, ParaexportError, of_runtime, on_one_line
+from paraexport.errors import BundleError, DataError, EngineError, ParaexportError, on_one_line, translate_error
 from paraexport.findings.graphs import TensorInfo
 from paraexport.system.cpus import checked_threads
 
@@ -49,7 +49,7 @@ class Engine:
         except Exception as error:  # each runtime has errors of its own
             bundle.require_unchanged()
             what = f"{target.name} cannot open the model"
-            raise of_runtime(error, BundleError, what, bundle.path, bundle.files.named) from error
+            raise translate_error(error, BundleError, what, bundle.path, bundle.files.named) from error
         bundle.require_unchanged()
         if differences := [
             *differing("input", self.manifest.inputs, self.session.inputs),
@@ -131,7 +131,7 @@ class Engine:
             raise
         except Exception as error:  # each runtime has errors of its own
             what = f"{self.manifest.target} fails on a batch of {len(batch)}"
-            raise of_runtime(error, EngineError, what, self.bundle.path, self.bundle.files.named) from error
+            raise translate_error(error, EngineError, what, self.bundle.path, self.bundle.files.named) from error
 
 
 def several(pictures: Picture | Iterable[Picture]) -> Sequence[Picture]:

@@ -1,16 +1,16 @@
-"""What can go wrong, and the exit code of the command line for it.
+"""Defines every error of the package, with its exit code on the command line.
 
 ParaexportError
-├── CheckFailed            1   the artefact does not answer as PyTorch does
+├── CheckFailed            1   the result differs from PyTorch
 ├── InputError             2   bad usage or bad input (also a ValueError)
-│   ├── CheckpointError        a file that is no checkpoint, or one that contradicts itself
+│   ├── CheckpointError        a file is no checkpoint, or it contradicts itself
 │   ├── SpecError              a field of the spec is missing, unknown or impossible
-│   ├── DataError              images or labels that cannot be used
-│   ├── OutputError            a path that cannot be written, or must not be
-│   ├── BundleError            a bundle that is incomplete, changed or too new
-│   ├── TraceError             a model that cannot be expressed as ONNX
-│   └── EngineError            a graph or an option that the target cannot compile or run
-└── MissingError           3   the target needs something that is not on this machine
+│   ├── DataError              images or labels cannot be used
+│   ├── OutputError            a path cannot be written, or must not be
+│   ├── BundleError            a bundle is incomplete, changed or too new
+│   ├── TraceError             a model cannot be expressed as ONNX
+│   └── EngineError            the target cannot compile or run a graph or an option
+└── MissingError           3   this machine lacks something that the target needs
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class ParaexportError(Exception):
-    """One line: what happened, where, what was expected, what came instead, and the remedy.
+    """An error as one line: what happened, where, what was expected, what came instead, and the remedy.
 
-    Every part is an attribute, so that a program can read what a person reads.
+    Each part is also an attribute, for programs.
     """
 
     exit_code = 1
@@ -61,9 +61,9 @@ class ParaexportError(Exception):
 class CheckFailed(ParaexportError):
     exit_code = 1
     checks: tuple[Check, ...] = ()
-    """All that ran, passed or not."""
+    """All checks that ran, passed or not."""
     bisection: Bisection | None = None
-    """Where the graph is right and what the target made of it is not: which part of it."""
+    """If the graph is right and the engine is wrong: the part of the graph that the target computes wrongly."""
 
 
 class InputError(ParaexportError, ValueError):
@@ -105,26 +105,29 @@ class MissingError(ParaexportError):
 NO_MEMORY = re.compile(
     r"bad_alloc|bad allocation|out of memory|(?:failed to|can't|cannot|could not) allocate", re.IGNORECASE
 )
-"""So libraries say it, each in an exception of its own."""
+"""Matches the messages of libraries that run out of memory. Each library has its own exception class for it."""
 MOST_CHARACTERS = 300
 MOST_SHOWN = 60
 
 
 def printable(text: str) -> str:
-    """`text` with line ends, and what could steer a terminal, written as escapes: names of files may hold them."""
+    """`text` with line ends and control characters as escapes.
+
+    The names of files may hold such characters, and they could control a terminal.
+    """
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def on_one_line(text: object) -> str:
-    """What libraries say in several lines, or with spaces to line it up."""
+    """The text on one line, with single spaces. Libraries often write several aligned lines."""
     return " ".join(str(text).split())
 
 
 def brief(value: object) -> str:
-    """A value that somebody gave, as Python writes it; shortened, since a number may have millions of digits."""
+    """`repr(value)`, cut to `MOST_SHOWN` characters: a number may have millions of digits."""
     try:
         text = repr(value)
-    except Exception:  # an object's own code, or more digits than Python prints
+    except Exception:  # the object's own code fails, or a number has more digits than Python prints
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
@@ -132,19 +135,21 @@ def brief(value: object) -> str:
 def lack_of_memory(
     error: Exception, where: object = None, remedy: str = "free memory, or build with a lower --max-batch"
 ) -> MissingError | None:
-    """A library's own error as one of ours, where it says that memory was too little."""
-    said = on_one_line(error)
-    if not isinstance(error, MemoryError) and not NO_MEMORY.search(said):
+    """A `MissingError` if the error of a library reports too little memory; None for other errors."""
+    message = on_one_line(error)
+    if not isinstance(error, MemoryError) and not NO_MEMORY.search(message):
         return None
-    return MissingError("there is not enough memory", where=where, got=said[-MOST_CHARACTERS:] or None, remedy=remedy)
+    got = message[-MOST_CHARACTERS:] or None
+    return MissingError("there is not enough memory", where=where, got=got, remedy=remedy)
 
 
-def of_runtime(
+def translate_error(
     error: Exception, kind: type[ParaexportError], what: str, where: object, named: Callable[[str], str] = str
 ) -> ParaexportError:
-    """A runtime's own error as one of ours: of this kind, unless memory was too little.
+    """Turn the error of a runtime into a `kind`, or into a `MissingError` if memory was too little.
 
-    `named` puts the user's names of files in the place of those that the runtime was given.
+    Args:
+        named: replaces the paths that the runtime got by the user's own paths.
     """
-    said = named(on_one_line(error))[:MOST_CHARACTERS]
-    return lack_of_memory(error, where) or kind(what, where=where, got=said)
+    got = named(on_one_line(error))[:MOST_CHARACTERS]
+    return lack_of_memory(error, where) or kind(what, where=where, got=got)

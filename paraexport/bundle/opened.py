@@ -23,6 +23,7 @@ from typing import Self
 
 from paraexport.bundle.records import FileEntry
 from paraexport.errors import BundleError
+from paraexport.system.files import file_kind
 from paraexport.targets.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Folder
 
 HANDLES = Path("/proc/self/fd")
@@ -32,13 +33,6 @@ CLOCK_TICK_NS = 20_000_000
 """How long a file system may give two writes the same time."""
 BUILD = "make one with `paraexport build CKPT -o BUNDLE`"
 MOVE_AWAY = "move them out of the bundle"
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 class BundleReplacedError(BundleError):
@@ -263,7 +257,7 @@ def is_inside(name: str) -> bool:
 
 def require_regular(found: os.stat_result, where: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
-        got = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        got = file_kind(found.st_mode)
         raise BundleError("not a regular file", where=where, got=got, remedy=COPY_AGAIN)
 
 

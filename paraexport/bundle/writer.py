@@ -14,7 +14,7 @@ from paraexport.bundle.records import FileEntry, Manifest
 from paraexport.bundle.swap import replace
 from paraexport.errors import BundleError, OutputError
 from paraexport.system.claim import Claim, claim, writing
-from paraexport.system.files import sha256_of
+from paraexport.system.files import file_digest
 from paraexport.targets.folder import MANIFEST
 
 MEANWHILE = "another build has put a bundle there meanwhile"
@@ -23,7 +23,7 @@ MEANWHILE = "another build has put a bundle there meanwhile"
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file in `folder` into `manifest`, hash the manifest itself, and write it; returns what was written."""
     files = {
-        file.relative_to(folder).as_posix(): FileEntry(sha256_of(file), file.stat().st_size)
+        file.relative_to(folder).as_posix(): FileEntry(file_digest(file).hex(), file.stat().st_size)
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != MANIFEST
     }

@@ -13,7 +13,7 @@ from paraexport.bundle import FORMAT, Bundle, read_bundle
 from paraexport.checkpoint.shards import checkpoint_digest, checkpoint_file
 from paraexport.errors import BundleError, CheckpointError
 from paraexport.images.numpy_files import stored_arrays
-from paraexport.system.files import digest_path, sha256_of
+from paraexport.system.files import digest_path, file_digest
 
 LIBRARIES = (
     "torch",
@@ -58,7 +58,7 @@ def build_key(checkpoint: Path, settings: Mapping[str, object], files: Mapping[s
         "libraries": library_versions(),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "code": [[name, sha256_of(file)] for name, file in sources()],
+        "code": [[name, file_digest(file).hex()] for name, file in sources()],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -1,1 +1,1 @@
-"""The machine under us: processes, CPUs, memory, and paths that are hard to handle."""
+"""Tools for the machine: processes, CPUs, memory, files and unusual paths."""

@@ -1,4 +1,4 @@
-"""The CPUs of this machine, and how many threads may be asked for on them."""
+"""Counts the CPUs of this machine, and checks a requested number of threads."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import os
 from paraexport.errors import InputError, brief
 
 THREADS_A_CPU, ALWAYS_ALLOWED = 4, 64
-"""The second, so that settings of a larger machine work on a small one too."""
+"""`ALWAYS_ALLOWED` lets settings for a large machine work on a small one too."""
 
 
 def usable_cpus() -> int:
-    """Those that this process may use."""
+    """The number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def checked_threads(threads: object) -> int | None:
-    """The number of threads inside one call, or None for the runtime's own choice.
+    """The number of threads inside one call. None means the runtime's own choice.
 
     Raises:
-        InputError: no whole number, or so many that the runtime would hang while it starts them.
+        InputError: it is no whole number, or it is so large that the runtime would hang while it starts them.
     """
     if threads is None:
         return None
@@ -32,9 +32,9 @@ def checked_threads(threads: object) -> int | None:
         count = 0
     if not 1 <= count <= most:
         raise InputError(
-            "the number of threads is impossible",
+            "the number of threads is not possible",
             expected=f"a whole number from 1 to {most}",
             got=brief(threads),
-            remedy=f"leave it out, or give about {cpus}: more threads than the CPUs here only wait for each other",
+            remedy=f"leave it out, or give about {cpus}, the number of CPUs here; more threads are not faster",
         )
     return count

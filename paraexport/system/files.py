@@ -1,4 +1,4 @@
-"""Files: their digests, what lies below a folder and in which order, and the folder of caches."""
+"""Opens, hashes and lists files, and finds the folder of caches."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 from paraexport.errors import DataError
 
 KINDS = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
 }
 
 
 def without_dots(path: Path) -> Path:
-    """`path`; or, if there is `..` in it, where that leads, though the folders on the way need not be there."""
+    """`path` without `..` in it. The folders on the way need not exist."""
     if ".." not in path.parts:
         return path
     if path.name == "..":
@@ -31,24 +31,24 @@ def without_dots(path: Path) -> Path:
 
 
 def cache_folder(what: str) -> Path:
-    """`$XDG_CACHE_HOME/paraexport/WHAT`, or in `~/.cache` when that is unset or relative.
+    """`$XDG_CACHE_HOME/paraexport/WHAT`, or the same in `~/.cache` if the variable is unset or relative.
 
-    It may not exist yet, and it may be a place that cannot be written: then nothing is kept.
+    The folder may not exist yet. If it cannot be written, nothing is cached.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not root.is_absolute():
         try:
             root = Path.home() / ".cache"
-        except RuntimeError:  # no $HOME, and no entry in the table of users, as in some containers
+        except RuntimeError:  # some containers have no $HOME and no entry in the table of users
             root = Path(os.devnull)
     return root / "paraexport" / what
 
 
 def digest_path(path: Path) -> str:
-    """sha256 of a file, or of the sorted relative names and the contents of all files in a folder but hidden ones.
+    """The sha256, in hex, of a file or a folder: of the sorted relative names and contents of all files not hidden.
 
     Raises:
-        DataError: nothing there, or a file or folder cannot be read.
+        DataError: `path` does not exist, or a file or folder cannot be read.
     """
     path = Path(path)
     if not path.is_dir():
@@ -61,10 +61,10 @@ def digest_path(path: Path) -> str:
 
 
 def file_digest(path: Path) -> bytes:
-    """The 32 bytes of a file's sha256.
+    """The sha256 of a file, 32 bytes.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the file cannot be read.
     """
     with open_regular(path) as file:
         try:
@@ -74,24 +74,33 @@ def file_digest(path: Path) -> bytes:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a file for reading. A pipe, a socket or a device could wait or go on for ever, so it is refused.
+    """Open a file for reading. Pipes, sockets and devices are refused, since reading them might never end.
 
     Raises:
-        DataError: it cannot be opened, or it is no regular file.
+        DataError: the file cannot be opened, or it is not a regular file.
     """
     try:
-        mode = path.stat().st_mode  # before it is opened: to open a pipe is to wait for its other end
+        mode = path.stat().st_mode  # before opening: opening a pipe waits for a process at its other end
         if stat.S_ISREG(mode):
             return path.open("rb")
     except OSError as error:
         remedy = "check its permissions" if path.exists() else "check the path"
         raise DataError("cannot be read", where=path, got=error.strerror, remedy=remedy) from error
-    got = next((name for holds, name in KINDS.items() if holds(mode)), "something else")
-    raise DataError("not a regular file", where=path, expected="a file", got=got, remedy="copy it to a file")
+    raise DataError(
+        "not a regular file", where=path, expected="a file", got=file_kind(mode), remedy="copy it to a file"
+    )
+
+
+def file_kind(mode: int) -> str:
+    """What a file that is not regular is, e.g. "a pipe"; `mode` is its `st_mode`."""
+    return KINDS.get(stat.S_IFMT(mode), "something else")
 
 
 def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Everything below but hidden entries, in natural order; links to folders are followed, except in a circle."""
+    """All files below `folder` that are not hidden, in natural order.
+
+    Links to folders are followed, unless they lead back to a folder above.
+    """
     real = folder.resolve()
     if real in above:
         return
@@ -112,10 +121,5 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def natural(name: str) -> tuple[list[str | int], str]:
-    """The key of natural order: `2.png` before `10.png`."""
+    """A key that sorts in natural order: `2.png` before `10.png`."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
-
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,7 @@
-"""Paths for libraries that take UTF-8 text only, as those in C++ and Rust do; the name of a file may be any bytes."""
+"""Makes paths usable for libraries that only take UTF-8 text.
+
+The name of a file may be any bytes, but libraries in C++ and Rust refuse bytes that are not UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 
 
 def plain(path: Path) -> Path:
-    """`path` itself where it is UTF-8 text, else a way to the same file or folder through a link with a plain name.
+    """`path` itself if it is UTF-8 text, else a path to the same file or folder through a link with a plain name.
 
     The links are removed when the process ends.
     """
@@ -22,14 +25,14 @@ def plain(path: Path) -> Path:
 
 
 def readable(text: str) -> str:
-    """`text` with an escape for every byte that is not UTF-8, as files in JSON and HTML need it."""
+    """`text` with an escape for every byte that is not UTF-8, for files in JSON and HTML."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_text(path: Path) -> bool:
     try:
         str(path).encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8 stand in the text as surrogates
+    except UnicodeEncodeError:  # Python writes bytes that are not UTF-8 as surrogates
         return False
     return True
 
@@ -43,7 +46,7 @@ def link_to(path: Path) -> Path:
 
 
 def remove_links() -> None:
-    """For a process that ends without tidying up."""
+    """Remove the links of a process that ends without `atexit`."""
     if links_folder.cache_info().currsize:
         links_folder().cleanup()
         links_folder.cache_clear()

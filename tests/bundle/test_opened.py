@@ -41,7 +41,7 @@ def link_out(file: Path) -> None:
 
 
 ODD = [
-    (fifo, "not a regular file .got a FIFO"),
+    (fifo, "not a regular file .got a pipe"),
     (link_to("/dev/zero"), "not a regular file .got a device"),
     (lambda file: file.mkdir(), "not a regular file .got a folder"),
     (link_out, "a link leads out of the bundle"),

@@ -22,7 +22,7 @@ import numpy as np
 
 from paraexport.errors import MissingError
 from paraexport.model.spec import INPUT
-from paraexport.system.files import cache_folder, sha256_of
+from paraexport.system.files import cache_folder, file_digest
 from paraexport.targets.ort import available
 from paraexport.targets.ort.placement import read_placement, require_on
 from paraexport.targets.ort.provider import Provider
@@ -103,7 +103,7 @@ def engine_folder(provider: Provider, model: Path, workload: Workload) -> Path:
     files = [model, *model.parent.glob(f"{model.name}.data")]
     versions = [available.version_of(name) for name in ("onnxruntime", *provider.preload, provider.plugin) if name]
     settings = [workload.image, workload.max_batch, workload.precision, os.environ.get(TF32)]
-    facts = [provider.name, *settings, find_device(), *versions, *map(sha256_of, files)]
+    facts = [provider.name, *settings, find_device(), *versions, *(file_digest(file).hex() for file in files)]
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     folder = cache_folder("onnxruntime") / f"{provider.name}-{key}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,12 @@
-"""One build at a time for each output, and what a killed one left is repaired and removed by the next.
+"""Lets one build at a time write an output, and cleans up after killed builds.
 
-Beside an output NAME there may be, TAG being 12 hex digits of the sha256 of NAME:
+Beside an output NAME there may be these files. TAG is 12 hex digits of the sha256 of NAME.
 
-- `.paraexport-TAG.lock`, locked by the process that is making NAME; the system unlocks it when that process ends.
-- `.paraexport-TAG-*`, folders in which NAME is made. Where NAME is replaced in two renames, `old` in it is what was
-  there before. `name` holds NAME.
+- `.paraexport-TAG.lock`: the process that makes NAME locks this file. The system unlocks it when that process ends.
+- `.paraexport-TAG-*`: folders in which NAME is made. The file `name` in it holds NAME. If NAME is replaced in two
+  renames, `old` is the previous version.
 
-So a folder whose lock is free has no living owner. The names are short, so that NAME may be as long as the system
-allows.
+So if the lock is free, nobody owns the folders any more. TAG is short, so NAME may be as long as the system allows.
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ RETRY_S = 0.1
 
 @dataclass
 class Claim:
-    """The sole right of this process to make `output`; `workspace` makes folders for it."""
+    """The sole right of this process to make `output`."""
 
     output: Path
-    """Absolute."""
+    """An absolute path."""
     waited: bool = False
-    """Another process had it before."""
+    """Whether another process had the claim before."""
     new_folders: list[Path] = field(default_factory=list)
-    """Folders above `output` that were made for it."""
+    """The folders above `output` that were made for it."""
 
     @contextlib.contextmanager
     def workspace(self, what: str) -> Iterator[Path]:
-        """A new folder beside the output, gone when the block ends.
+        """A new folder beside the output. It is removed when the block ends.
 
         Raises:
-            OutputError: writing `what` failed, for instance on a full disk.
+            OutputError: `what` cannot be written, for instance because the disk is full.
         """
         work = None
         try:
@@ -67,10 +66,10 @@ class Claim:
 
 @contextlib.contextmanager
 def claim(output: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[Claim]:
-    """Claim `output` for this process, after any other that is making it; `waiting` is called when there is one.
+    """Claim `output` for this process. If another process has the claim, call `waiting` once, and wait.
 
-    Folders above it are made, and removed again if they stay empty. What killed processes left in the folder of the
-    output is repaired and removed.
+    Missing folders above the output are made, and removed again if they stay empty. Leftovers of killed processes in
+    the folder of the output are repaired and removed.
 
     Raises:
         OutputError: the folder of the output cannot be made or written.
@@ -95,7 +94,7 @@ def claim(output: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
             release(lock, descriptor)
         for folder in claimed.new_folders:
             with contextlib.suppress(OSError):
-                folder.rmdir()  # fails unless it is empty
+                folder.rmdir()  # fails if it is not empty
 
 
 IN_THE_WAY = (FileExistsError, NotADirectoryError)
@@ -103,7 +102,7 @@ IN_THE_WAY = (FileExistsError, NotADirectoryError)
 
 @contextlib.contextmanager
 def writing(what: str, output: Path) -> Iterator[None]:
-    """Turn the system's errors into an `OutputError`."""
+    """Turn an `OSError` of the block into an `OutputError`."""
     try:
         yield
     except OSError as error:
@@ -124,14 +123,15 @@ def lock_of(folder: Path, tag: str) -> Path:
 
 
 def take(lock: Path) -> int | None:
-    """Lock the file and return its descriptor; None while another process, or another thread of this one, has it."""
+    """Lock the file and return its descriptor, or None if another process or thread holds the lock."""
     while True:
         descriptor = open_lock(lock)
         try:
             if not try_lock(descriptor):
                 os.close(descriptor)
                 return None
-            # Whoever had it before has removed the file: then this lock is on a file that nobody else will open.
+            # The previous holder may have removed the file. Then this lock is on a file that nobody else can open,
+            # so the loop tries again with a new one.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), lock.stat()):
                     return descriptor
@@ -150,7 +150,7 @@ def open_lock(lock: Path) -> int:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Whether the lock was free; on file systems and systems without locks, as if it were."""
+    """Lock the file; False if another holds the lock. Without support for locks, the lock always counts as free."""
     if sys.platform == "win32":
         return True
     try:
@@ -169,8 +169,8 @@ def release(lock: Path, descriptor: int) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Repair and remove what killed processes left in `folder`, for any output."""
-    for tag in sorted({found[1] for entry in entries(folder) if (found := HIDDEN.fullmatch(entry.name))}):
+    """Repair and remove the leftovers of killed processes in `folder`, for every output."""
+    for tag in sorted({match[1] for entry in entries(folder) if (match := HIDDEN.fullmatch(entry.name))}):
         lock = lock_of(folder, tag)
         with contextlib.suppress(OSError):
             if (descriptor := take(lock)) is not None:
@@ -181,8 +181,11 @@ def sweep(folder: Path) -> None:
 
 
 def recover(folder: Path, tag: str) -> None:
-    """Put back what was moved aside and not replaced, and remove the folders of `tag`; its lock must be held."""
-    for work in works(folder, tag):
+    """Put back outputs that were moved aside and not replaced, then remove the workspaces of `tag`.
+
+    The caller must hold the lock of `tag`.
+    """
+    for work in workspaces(folder, tag):
         with contextlib.suppress(OSError):
             output = folder / os.fsdecode((work / NAME).read_bytes())
             if output.parent == folder and (work / OLD).exists() and not os.path.lexists(output):
@@ -191,7 +194,7 @@ def recover(folder: Path, tag: str) -> None:
 
 
 def repair(output: Path) -> None:
-    """Put back what a killed process moved away from `output`, where this one may write there."""
+    """Put back the output that a killed process moved aside, if this process may write there."""
     with contextlib.suppress(OSError):
         output = output.absolute()
         if moved_aside(output) and (descriptor := take(lock := lock_of(output.parent, tag_of(output)))) is not None:
@@ -202,12 +205,12 @@ def repair(output: Path) -> None:
 
 
 def moved_aside(output: Path) -> Path | None:
-    """What was at `output` until a process moved it aside, in order to replace it, or was killed before it could."""
-    found = (work / OLD for work in works(output.absolute().parent, tag_of(output)))
-    return next((old for old in found if old.exists()), None)
+    """The previous version of `output`, if a process has moved it aside to replace it."""
+    candidates = (work / OLD for work in workspaces(output.absolute().parent, tag_of(output)))
+    return next((old for old in candidates if old.exists()), None)
 
 
-def works(folder: Path, tag: str) -> list[Path]:
+def workspaces(folder: Path, tag: str) -> list[Path]:
     return [entry for entry in entries(folder) if entry.name.startswith(f".paraexport-{tag}-")]
 
 

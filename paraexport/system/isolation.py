@@ -1,7 +1,7 @@
-"""Runs a function of this package in a process of its own: a library that crashes on a file ends that process alone.
+"""Runs a function of this package in a separate process, so that a crash of a library only ends that process.
 
-The parent writes one line of JSON, the name of the function and its arguments. The child answers in lines of JSON:
-stages and warnings while it works, then one result or one error. The child ends as soon as the parent does.
+The parent writes one line of JSON with the name of the function and its arguments. The child answers in lines of JSON:
+stages and warnings while it works, then one result or one error. The child ends when the parent ends.
 """
 
 from __future__ import annotations
@@ -42,22 +42,23 @@ def call(
     progress: Progress = silent,
     warn: Progress = silent,
 ) -> Any:
-    """What `function`, `module:name`, returns for `arguments`, as JSON has it. Text and numbers may be arguments.
+    """Call `function`, given as `module:name`, and return its result as JSON values.
 
     Args:
-        where: the file that the function works on, for the message when the process dies.
-        remedy: what to do in that case.
-        progress: called with each stage that the function reports by its argument of this name.
+        arguments: text and numbers.
+        where: the file that the function works on, for the message if the process crashes.
+        remedy: the remedy in that message.
+        progress: called with each stage that the function reports through its own argument `progress`.
         warn: called with each warning of a library, on one line.
 
     Raises:
-        InputError: the process crashed; or what the function raised.
-        MissingError: it ran out of memory, or the system ended it; or what the function raised.
+        InputError: the process crashed. Errors of the function are raised as they are.
+        MissingError: the process ran out of memory, or the system ended it.
     """
     stage = "starting"
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(  # noqa: S603 (a command of our own)
-            process.command(SERVING), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, encoding="ascii"
+            process.command(SERVING), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, encoding="ascii"
         )
         try:
             assert child.stdin is not None
@@ -69,7 +70,7 @@ def call(
                 elif "warning" in event:
                     warn(event["warning"])
                 elif "error" in event:
-                    raise decoded(event["error"])
+                    raise decode_error(event["error"])
                 else:
                     return event["result"]
             code = child.wait()
@@ -78,9 +79,9 @@ def call(
             child.wait()
             for pipe in (child.stdin, child.stdout):
                 close(pipe)
-        said.seek(0)
-        text = said.read().decode(errors="replace")
-    raise death(code, stage, text, where, remedy)
+        stderr.seek(0)
+        text = stderr.read().decode(errors="replace")
+    raise crash_error(code, stage, text, where, remedy)
 
 
 def answers(child: subprocess.Popen[str], request: object) -> Iterator[Mapping[str, Any]]:
@@ -96,18 +97,18 @@ def close(pipe: IO[str] | None) -> None:
     try:
         if pipe is not None:
             pipe.close()
-    except OSError:  # what was not written goes nowhere
+    except OSError:  # the child has ended, so the rest cannot be written
         return
 
 
-def death(code: int, stage: str, said: str, where: Path, remedy: str) -> ParaexportError:
-    """The error for a process that ended with `code` and without a result; `said` is what it wrote to stderr."""
-    if NO_MEMORY.search(said) or code == -getattr(signal, "SIGKILL", 9):
-        got = "out of memory" if NO_MEMORY.search(said) else "the system killed the process"
+def crash_error(code: int, stage: str, stderr: str, where: Path, remedy: str) -> ParaexportError:
+    """The error for a process that ended with exit code `code`, without a result."""
+    if NO_MEMORY.search(stderr) or code == -getattr(signal, "SIGKILL", 9):
+        got = "out of memory" if NO_MEMORY.search(stderr) else "the system killed the process"
         return MissingError("there is not enough memory", where=where, got=f"{got} while {stage}", remedy=FREE_MEMORY)
     error = InputError(f"a library crashed while {stage}", where=where, got=signal_name(code), remedy=remedy)
-    if said.strip():
-        error.add_note(f"The process that worked on the file wrote:\n{said.strip()[-MOST_CHARACTERS:]}")
+    if stderr.strip():
+        error.add_note(f"The process that worked on the file wrote:\n{stderr.strip()[-MOST_CHARACTERS:]}")
     return error
 
 
@@ -118,11 +119,11 @@ def signal_name(code: int) -> str:
         return f"exit code {code}"
 
 
-# The other side.
+# The side of the child.
 
 
 def serve() -> None:
-    """Be the child: read the request on stdin, answer on stdout. What libraries print goes to stderr."""
+    """Read the request from stdin and answer on stdout. The output of libraries goes to stderr."""
     stream = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
@@ -137,14 +138,14 @@ def serve() -> None:
         module, _, name = request["function"].partition(":")
         function = getattr(importlib.import_module(module), name)
         try:
-            result = plain(function(*request["arguments"], progress=lambda stage: send(stage=stage)))
+            result = to_builtins(function(*request["arguments"], progress=lambda stage: send(stage=stage)))
         finally:
             remove_links()
     except BaseException as error:
-        send(error=encoded(error))
+        send(error=encode_error(error))
     else:
         send(result=result)
-    os._exit(0)  # a library may crash while it is taken down
+    os._exit(0)  # a normal exit could crash in a library's own cleanup
 
 
 def end_with_parent() -> None:
@@ -153,37 +154,37 @@ def end_with_parent() -> None:
 
 
 def collect_warnings(send: Progress) -> None:
-    """Send each warning once, as one line; beyond `MOST_WARNINGS` they are counted no more."""
-    seen: set[str] = set()
+    """Send each warning once, on one line, and at most `MOST_WARNINGS` of them."""
+    sent: set[str] = set()
 
-    def once(text: object) -> None:
+    def send_once(text: object) -> None:
         line = on_one_line(text)[:MOST_CHARACTERS]
-        if line and line not in seen and len(seen) < MOST_WARNINGS:
-            seen.add(line)
+        if line and line not in sent and len(sent) < MOST_WARNINGS:
+            sent.add(line)
             send(line)
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             cause = record.exc_info[1] if record.exc_info else None
-            once(f"{record.name}: {record.getMessage()}{'' if cause is None else f' ({cause})'}")
+            send_once(f"{record.name}: {record.getMessage()}{'' if cause is None else f' ({cause})'}")
 
     logging.getLogger().handlers = [Handler(logging.WARNING)]
-    warnings.showwarning = lambda message, *_, **__: once(message)
+    warnings.showwarning = lambda message, *_, **__: send_once(message)
 
 
-def plain(value: object) -> object:
+def to_builtins(value: object) -> object:
     import msgspec
 
     return msgspec.to_builtins(value)
 
 
-def encoded(error: BaseException) -> dict[str, object]:
-    """An exception as JSON, and back by `decoded`."""
+def encode_error(error: BaseException) -> dict[str, object]:
+    """An exception as JSON values; `decode_error` turns them back."""
     if isinstance(error, MemoryError):
         error = lack_of_memory(error, remedy=FREE_MEMORY) or error
     if isinstance(error, ParaexportError):
         facts = {name: getattr(error, name) for name in ("what", "where", "expected", "got", "remedy")}
-        return {"ours": type(error).__name__, "facts": facts, "checks": plain(getattr(error, "checks", ()))}
+        return {"ours": type(error).__name__, "facts": facts, "checks": to_builtins(getattr(error, "checks", ()))}
     if isinstance(error, ImportError):
         return {"import": str(error), "name": error.name, "path": error.path, "kind": type(error).__name__}
     if isinstance(error, OSError) and error.strerror:
@@ -194,7 +195,7 @@ def encoded(error: BaseException) -> dict[str, object]:
     return {"other": type(error).__name__, "text": str(error), "traceback": traceback.format_exc()}
 
 
-def decoded(event: Mapping[str, Any]) -> BaseException:
+def decode_error(event: Mapping[str, Any]) -> BaseException:
     if "ours" in event:
         facts = event["facts"]
         error = getattr(errors, event["ours"])(facts.pop("what"), **facts)
@@ -208,6 +209,6 @@ def decoded(event: Mapping[str, Any]) -> BaseException:
         return kind(event["import"], name=event["name"], path=event["path"])
     if "system" in event:
         return OSError(*event["system"], event["file"])
-    other = type(event["other"], (Exception,), {})(event["text"])
-    other.add_note(f"In the process that worked on the file:\n{event['traceback']}")
-    return other
+    unknown = type(event["other"], (Exception,), {})(event["text"])
+    unknown.add_note(f"In the process that worked on the file:\n{event['traceback']}")
+    return unknown

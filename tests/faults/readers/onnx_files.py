@@ -35,7 +35,7 @@ OPERATORS = sorted({schema.name for schema in onnx.defs.get_all_schemas() if not
 
 
 def onnx_files(folder: Path) -> Sequence[bytes]:
-    """Written by a process of its own: with torch in this one, each fork below would take four times as long."""
+    """Made in a separate process: with torch loaded in this one, each fork below would take four times as long."""
     subprocess.run([sys.executable, "-m", "tests.faults.onnx_seeds", folder], check=True)
     logging.disable(logging.WARNING)
     return [file.read_bytes() for file in sorted(folder.glob("*.onnx"))]
@@ -243,7 +243,7 @@ def damage(data: bytes, pick: Random) -> bytes:
     return changed.replace(NO_TEXT.encode(), b"\xff\xfe" + NO_TEXT.encode()[2:])
 
 
-# Reading. The command does this in a process of its own (`paraexport.system.isolation`), and these tests in a fork.
+# Reading. The command does this in a separate process (`paraexport.system.isolation`), these tests in a fork.
 
 
 def optimize_up_to_the_self_check(file: Path) -> None:
@@ -252,29 +252,29 @@ def optimize_up_to_the_self_check(file: Path) -> None:
 
 
 def apart(read: Callable[[Path], object], file: Path) -> None:
-    """Read the file in a process of its own, which a crash ends as it ends that of the command."""
-    report, said = file.with_suffix(".report"), file.with_suffix(".said")
+    """Read the file in a separate process, as the command does: a crash only ends that process."""
+    report, stderr_file = file.with_suffix(".report"), file.with_suffix(".stderr")
     report.unlink(missing_ok=True)
     if not (child := os.fork()):
-        with said.open("wb") as stderr:
+        with stderr_file.open("wb") as stderr:
             os.dup2(stderr.fileno(), 2)
         event: dict[str, object] = {}
         before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
             read(file)
         except BaseException as error:
-            event = isolation.encoded(error)
+            event = isolation.encode_error(error)
         grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
         report.write_text(json.dumps([event, grown_kb]))
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if not report.exists():
         code = os.waitstatus_to_exitcode(status)
-        raise isolation.death(code, "reading", said.read_text(errors="replace"), file, "export it again")
+        raise isolation.crash_error(code, "reading", stderr_file.read_text(errors="replace"), file, "export it again")
     event, grown_kb = json.loads(report.read_text())
     assert grown_kb < MOST_MB * 1024, f"memory grew by {grown_kb} kB"
     if event:
-        raise isolation.decoded(event)
+        raise isolation.decode_error(event)
 
 
 READERS = (

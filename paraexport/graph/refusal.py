@@ -21,4 +21,9 @@ class Applied:
     """`node: reason`, one line for each place where the rule nearly applied."""
 
     def refuse(self, node: ir.Node, reason: object) -> None:
-        self.refusals.append(f"{node.name or node.op_type}: {reason}")
+        self.refusals.append(f"{node_label(node)}: {reason}")
+
+
+def node_label(node: ir.Node) -> str:
+    """The name of a node for a message; its operator, if it has no name."""
+    return node.name or node.op_type

@@ -1,8 +1,8 @@
-"""Exact rewrites of an ONNX graph: one pass a file, each with its identity, its count and its refusals.
+"""Rewrites an ONNX graph with exact passes. Each pass has its own file, its identity, a count and refusals.
 
-A layout is a choice from the passes, in their order. Folding and early selection come before stacking: in the stacked
-graph there is no token axis left to select from. A graph from elsewhere is brought to the form of a trace first
-(`canonical`), and back to the operators of its file at the end (`restore`).
+A layout is a list of passes in a fixed order. Folding and early selection come before stacking, because the stacked
+graph has no separate token axis to select from. A graph of another exporter first gets the form of a trace
+(`canonical`), and at the end the operators of its file again (`restore`).
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ LAYOUTS: Mapping[str, tuple[Pass, ...]] = {
 
 
 def rewrite(source: Path, layout: str, folder: Path, opset: int | None = None) -> tuple[Rewrite, ...]:
-    """Write the ONNX file at `source`, rewritten, into the new `folder` under its name; returns what each pass did.
+    """Rewrite the ONNX file at `source`, write it to the new `folder` under the same name, and report each pass.
 
-    With `opset` it is lowered to that one, unless something in it keeps it from there: then that is refused.
+    With `opset`, the graph is then lowered to that opset. If that is not possible, the last pass reports the reasons.
 
     Raises:
         TraceError: the rewritten graph is not valid ONNX.
@@ -68,15 +68,16 @@ def rewrite(source: Path, layout: str, folder: Path, opset: int | None = None) -
         steps += (functools.partial(lower.apply, opset=opset),)
     folder.mkdir()
     model = load(source)
-    done = [*applied(model, steps)]
+    reports = [*applied(model, steps)]
     save(model, folder / source.name)
-    return tuple(Rewrite(one.name, one.times, tuple(one.refusals)) for one in done)
+    return tuple(Rewrite(report.name, report.times, tuple(report.refusals)) for report in reports)
 
 
 def low_precision_steps(layout: str, kept: Iterable[str], *, equalised: bool) -> tuple[Step, ...]:
     """The passes of a layout for a graph whose precision is lowered afterwards.
 
-    Value channels are equalised, the parts `kept` in float32 are marked, and the branches stay apart up to their sum.
+    With `equalised`, value channels are equalised. The parts `kept` in float32 are marked. The branches are summed in
+    float32, so there is no deep product over them.
     """
     folding = (*FOLDING, *([equalise.apply] if equalised else []))
     mark = functools.partial(keep.apply, parts=tuple(kept))
@@ -100,17 +101,17 @@ def layout_steps(layout: str) -> tuple[Step, ...]:
 
 
 def guarded(apply: Pass) -> Step:
-    """The pass as a step, which reports under the name of its module."""
+    """The pass as an atomic step, which reports under the name of its module."""
     function = apply.func if isinstance(apply, functools.partial) else apply
     return atomic(function.__module__.rpartition(".")[2], on_graph(apply))
 
 
 def foreign_steps(model: ir.Model, layout: str) -> tuple[Step, ...]:
-    """The same for `model`, a graph from elsewhere, as its file has it."""
+    """The passes of a layout for `model`, the unchanged graph of another exporter."""
     return (*canonical.STEPS, *layout_steps(layout), atomic(restore.NAME, restore.step_for(model)))
 
 
 def applied(model: ir.Model, steps: Sequence[Step]) -> Iterator[Applied]:
-    """Apply the steps to a model in place, one after another, and say after each what it did."""
+    """Apply the steps to a model in place, one after another, and give the report of each."""
     for step in steps:
         yield step(model)

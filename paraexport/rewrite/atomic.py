@@ -1,8 +1,8 @@
-"""A step on a whole graph or not at all: one that stops halfway leaves the graph as it was, and says why.
+"""Makes a step atomic: it applies to the whole graph, or the graph stays unchanged and the report gives the reason.
 
-Graphs from elsewhere hold what nobody has tried, and the steps call libraries that raise classes of their own. What a
-step changed before it stopped could be wrong, so nothing of it stays. The refusal names the error: it is a fault of the
-step, unless the step itself refused.
+Graphs of other exporters contain surprises, and steps call libraries with their own error classes. A step that stopped
+halfway may have left a wrong graph. So the graph from before the step is restored, whatever the error. The report names
+the error as a fault of the step, unless the step refused.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from paraexport.graph.refusal import Applied, Refused
 
 Pass = Callable[[ir.Graph], Applied]
 Step = Callable[[ir.Model], Applied]
-FAULT = "stopped by a fault of its own"
+FAULT = "this pass failed with an error of its own"
 
 
 def atomic(name: str, step: Step) -> Step:
-    """`step`, which reports as `name`, so that it never raises and never leaves a graph half edited."""
+    """`step` under the name `name`. It raises nothing but a MemoryError, and never leaves a half-edited graph."""
 
     @functools.wraps(step)
     def apply(model: ir.Model) -> Applied:
@@ -32,20 +32,20 @@ def atomic(name: str, step: Step) -> Step:
             return step(model)
         except MemoryError:
             raise
-        except Refused as reason:
-            why = str(reason)
+        except Refused as refusal:
+            reason = str(refusal)
         except Exception as error:
-            why = f"{FAULT}, {type(error).__name__}: {on_one_line(error)}; the graph is unchanged"
+            reason = f"{FAULT}, {type(error).__name__}: {on_one_line(error)}; the graph is unchanged"
         if before is not None:
             restore(model, before)
-        return Applied(name, refusals=[f"graph: {why}"])
+        return Applied(name, refusals=[f"graph: {reason}"])
 
     return apply
 
 
 @contextlib.contextmanager
 def refuse_library_errors(what: str) -> Iterator[None]:
-    """Refuses where a library raises, of whatever class, at a graph from elsewhere."""
+    """Turn every error of a library inside the block into a refusal that begins with `what`."""
     try:
         yield
     except MemoryError:
@@ -55,11 +55,15 @@ def refuse_library_errors(what: str) -> Iterator[None]:
 
 
 def on_graph(apply: Pass) -> Step:
+    """A pass on a graph, as a step on a model."""
     return lambda model: apply(model.graph)
 
 
 def restore(model: ir.Model, before: ir.Model) -> None:
-    """Make the model what it was; a constant shares its numbers, and their name, with its copy."""
+    """Give the model the graph from before the step.
+
+    A copied constant shares its tensor with the original, and so the tensor's name, which a step may have changed.
+    """
     model.graph, model.ir_version = before.graph, before.ir_version
     for name, value in model.graph.initializers.items():
         if value.const_value is not None:

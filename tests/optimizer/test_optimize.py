@@ -519,7 +519,7 @@ def test_a_value_inside_a_branch_that_the_graph_returns_stays(tmp_path: Path, la
     source = saved(tmp_path, traced(SMALL), returned)
     done = optimize(source, tmp_path / "out.onnx", layout=layout)
     if layout == "stacked":
-        assert "read outside the branch" in reasons(done, "stack")
+        assert "read outside of the branch" in reasons(done, "stack")
     check_same(source, done.output)
 
 

@@ -92,14 +92,17 @@ def test_scales(attributes: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (site("n = Attention<softcap=2.0>(q3, k3, v3)"), "its scores are capped"),
+        (site("n = Attention<softcap=2.0>(q3, k3, v3)"), "it has softcap, which limits its scores"),
         (site("n = Attention(q3, k3, v3, mask)"), "a mask"),
         (site(keys=KEYS.replace("k1 = MatMul(x, wk)", "k0 = MatMul(x, wk) k1 = Add(k0, bk)")), "has a bias"),
-        (site(keys=KEYS.replace("v1 = MatMul(x, wv)", "v0 = MatMul(x, wv) v1 = Relu(v0)")), "no product by a constant"),
-        (site(after=AFTER.replace("o = MatMul(n2, wo)", "p = Relu(n2) o = MatMul(p, wo)")), "not one product alone"),
+        (
+            site(keys=KEYS.replace("v1 = MatMul(x, wv)", "v0 = MatMul(x, wv) v1 = Relu(v0)")),
+            "v1 is not the result of a product by a constant",
+        ),
+        (site(after=AFTER.replace("o = MatMul(n2, wo)", "p = Relu(n2) o = MatMul(p, wo)")), "n2 must have one reader"),
         (
             site(keys=KEYS.replace("MatMul(x, ", "MatMul(x0, ").replace("heads", "single")),
-            "with 1 tokens it would need 168 multiply-adds instead of 156",
+            "with 1 tokens, it would need 168 multiply-adds instead of 156",
         ),
         (
             site(
@@ -108,9 +111,12 @@ def test_scales(attributes: str) -> None:
                     "va = Reshape(v1, squares) vb = Transpose<perm=[0, 2, 1, 3]>(va) v2 = Reshape(vb, heads)",
                 )
             ),
-            "has its tokens in another order",
+            "changes the order of the samples or tokens of v1",
         ),
-        (site(after=AFTER.replace("y = Add(o, bo)", "s = Relu(n2) r = Add(o, s) y = Add(r, bo)")), "not one product"),
+        (
+            site(after=AFTER.replace("y = Add(o, bo)", "s = Relu(n2) r = Add(o, s) y = Add(r, bo)")),
+            "n2 must have one reader",
+        ),
     ],
 )
 def test_what_is_not_the_same_stays(text: str, reason: str) -> None:
@@ -139,7 +145,9 @@ def test_weights_shared_in_many_ways_are_not_multiplied(ways: int, *, applied: b
     after = copy(before)
     done = absorb.apply(after.graph)
     assert done.times == (ways**2 if applied else 0)
-    assert all("shared weights of 288 numbers would become 720" in line for line in done.refusals)
+    assert all(
+        "weights of 288 numbers, which several attentions share, would become 720" in line for line in done.refusals
+    )
     assert len(done.refusals) == (0 if applied else 9)
     check_exact(before, after)
 
@@ -156,7 +164,7 @@ def test_many_heads_are_refused_for_the_weights_they_would_need() -> None:
     applied = absorb.apply(after.graph)
     assert applied.times == 0
     assert [line.partition(": ")[2] for line in applied.refusals] == [
-        "its weights would grow 3.0 times with 6 heads"
+        "with 6 heads, its weights would grow 3.0 times; the limit is 2"
     ] * 3
 
 

@@ -100,10 +100,10 @@ def test_attention_without_separate_heads() -> None:
 @pytest.mark.parametrize(
     ("node", "extra", "reason"),
     [
-        ("n = Attention(q3, k3, v3, mask)", "", "it has a mask or a cache"),
-        ("n = Attention<is_causal=1>(q3, k3, v3)", "", "it is causal"),
-        ("n = Attention<softcap=2.0>(q3, k3, v3)", "", "its scores are capped"),
-        ("n, pk, pv, s = Attention(q3, k3, v3)", "z = ReduceSum(s)", "its scores or its cache are read"),
+        ("n = Attention(q3, k3, v3, mask)", "", "it has a mask or a cache; expected only query, key and value"),
+        ("n = Attention<is_causal=1>(q3, k3, v3)", "", "it is causal; expected every query to see all keys"),
+        ("n = Attention<softcap=2.0>(q3, k3, v3)", "", "it has softcap, which limits its scores"),
+        ("n, pk, pv, s = Attention(q3, k3, v3)", "z = ReduceSum(s)", "another node reads its scores or its cache"),
     ],
 )
 def test_attention_that_is_not_plain_is_refused(node: str, extra: str, reason: str) -> None:
@@ -123,7 +123,7 @@ def test_a_projection_that_is_read_elsewhere_is_refused(part: str, at: int) -> N
     before = small(text, **CONSTANTS)
     after = copy(before)
     applied = biases.apply(after.graph)
-    assert applied.refusals == [f"{KEY if part == 'k' else VALUE}{part}{at} is read elsewhere as well"]
+    assert applied.refusals == [f"{KEY if part == 'k' else VALUE}{part}{at} has other readers too"]
     check_untouched(before, after, applied)
 
 
@@ -132,7 +132,7 @@ def test_a_bias_along_tokens_is_refused(part: str) -> None:
     before = small(attention(biases=part), **{**CONSTANTS, f"b{part}": numbers(4, 6)})
     after = copy(before)
     applied = biases.apply(after.graph)
-    reason = "its constant [4, 6] varies along more than the 6 channels"
+    reason = "its constant [4, 6] varies along other axes than the 6 channels"
     assert applied.refusals == [(KEY if part == "k" else VALUE) + reason]
     check_untouched(before, after, applied)
 
@@ -156,17 +156,22 @@ def test_channels_mixed_with_tokens_are_refused(part: str) -> None:
     before = small(mixed, mixed=np.array([-1, 2, 4, 3]), **CONSTANTS)
     after = copy(before)
     applied = biases.apply(after.graph)
-    assert applied.refusals == [f"{KEY if part == 'k' else VALUE}the views before or after it mix channels with tokens"]
+    assert applied.refusals == [
+        f"{KEY if part == 'k' else VALUE}a Reshape or Transpose next to it mixes channels with tokens or the batch"
+    ]
     check_untouched(before, after, applied)
 
 
 @pytest.mark.parametrize(
     ("after", "reason"),
     [
-        ("n1 = Relu(n) n2 = ReduceMax(n1) y = Add(x, n2)", "n1 reads its result, and not products alone"),
+        ("n1 = Relu(n) n2 = ReduceMax(n1) y = Add(x, n2)", "n is read by n1; expected only products by constants"),
         ("n1 = Transpose<perm=[0, 2, 1, 3]>(n) n2 = Reshape(n1, flat) o = MatMul(n2, wo) y = Add(o, n2)",
-         "y reads its result, and not products alone"),
-        ("n2 = Reshape(n, flat) y = MatMul(n2, wo)", "the views before or after it mix channels with tokens"),
+         "n2 is read by y; expected only products by constants"),
+        (
+            "n2 = Reshape(n, flat) y = MatMul(n2, wo)",
+            "a Reshape or Transpose next to it mixes channels with tokens or the batch",
+        ),
     ],
     ids=["no-product", "skip", "mixed"],
 )  # fmt: skip
@@ -190,7 +195,7 @@ def test_grouped_queries_lose_the_key_bias_only() -> None:
     after = copy(before)
     applied = biases.apply(after.graph)
     assert applied.times == 1
-    assert applied.refusals == [f"{VALUE}2 heads of queries share 1 heads of values"]
+    assert applied.refusals == [f"{VALUE}2 query heads share 1 value heads; expected the same number"]
     check_exact(before, after)
 
 

@@ -247,7 +247,7 @@ def test_attention_whose_weights_are_read_stays_and_says_so() -> None:
     mixed = attending(little)
     shares = next(node.output[0] for node in little.nodes if node.op_type == "Softmax")
     _, done = check(little.model(mixed, shares), attention.apply, 0)
-    assert "read elsewhere" in done.refusals[0]
+    assert "another reader" in done.refusals[0]
 
 
 def test_a_sum_that_starts_from_zeros() -> None:

@@ -83,7 +83,7 @@ def test_a_product_that_is_read_elsewhere_stays() -> None:
     before, after = (graph_of(branches(3), summed(3), outputs=outputs) for _ in range(2))
     applied = deep.apply(after.graph)
     assert applied.times == 1
-    assert applied.refusals == ["branches.1/f: its result is read elsewhere too"]
+    assert applied.refusals == ["branches.1/f: its result has other readers too"]
     check(after)
     assert difference(before, after, tokens()) <= EXACT
 

@@ -132,18 +132,18 @@ def test_a_value_that_is_read_elsewhere_is_refused(at: int) -> None:
     before = small(text, **CONSTANTS)
     after = copy(before)
     applied = equalise.apply(after.graph)
-    assert applied.refusals == [f"n: v{at} is read elsewhere as well"]
+    assert applied.refusals == [f"n: v{at} has other readers too"]
     check_untouched(before, after, applied)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("v1 = Add(v0, bv)", "v1 = Relu(v0)", "v1 is no product by a constant"),
-        ("y = Add(o, bo)", "y = Add(o, n2)", "y reads its result, and not products alone"),
+        ("v1 = Add(v0, bv)", "v1 = Relu(v0)", "v1 is not the result of a product by a constant"),
+        ("y = Add(o, bo)", "y = Add(o, n2)", "n2 is read by y; expected only products by constants"),
         ("n1 = Transpose<perm=[0, 2, 1, 3]>(n) n2 = Reshape(n1, flat)", "n2 = Reshape(n, flat)",
-         "the views before or after it mix channels with tokens"),
-        ("n = Attention", "n, pk, pv = Attention", "it has a cache, or its scores are read"),
+         "a Reshape or Transpose next to it mixes channels with tokens or the batch"),
+        ("n = Attention", "n, pk, pv = Attention", "it has a cache, or another node reads its scores"),
     ],
 )  # fmt: skip
 def test_what_stands_in_between_is_refused(old: str, new: str, reason: str) -> None:
@@ -168,7 +168,7 @@ def test_factors_that_are_none_are_an_error(factors: np.ndarray[tuple[int], np.d
 
 
 def test_factors_for_a_node_that_is_not_there_are_an_error() -> None:
-    with pytest.raises(ValueError, match="no Attention node is called m"):
+    with pytest.raises(ValueError, match="no Attention node has the name m"):
         equalise.apply(small(attention(), **CONSTANTS).graph, factors={"n": FACTORS, "m": FACTORS})
 
 
@@ -181,7 +181,9 @@ def test_a_weight_shared_by_branches_is_refused_for_all_of_them() -> None:
     before = small(f"{nodes} y = Sum(m0, m1, m2)", **CONSTANTS, **weights)
     after = copy(before)
     applied = equalise.apply(after.graph)
-    assert applied.refusals == [f"n{i}: wv is shared, and would become more than 2 weights" for i in range(3)]
+    assert applied.refusals == [
+        f"n{i}: the shared weight wv would become more than 2 different weights" for i in range(3)
+    ]
     check_untouched(before, after, applied)
 
 

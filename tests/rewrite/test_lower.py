@@ -121,12 +121,12 @@ def test_an_operator_that_meant_something_else_is_refused() -> None:
     casts = "    s5 = Cast <to = 11> (o5)\n    z5 = Cast <to = 11> (o5)\n"
     model = graph_of([ones, casts, norm], "y = Identity (z)")
     applied = lowered(model)
-    assert "another operator at opset 20" in applied.refusals[0]
+    assert "another meaning at opset 20" in applied.refusals[0]
 
 
 def test_an_older_graph_is_refused() -> None:
     model = graph_of(["    a = Relu (x)"], "y = Identity (a)", opset=18)
-    assert lower.apply(model).refusals == ["small: it is of opset 18, older than 20"]
+    assert lower.apply(model).refusals == ["small: its opset is 18, which is older than 20"]
     assert model.opset_imports[""] == 18
 
 

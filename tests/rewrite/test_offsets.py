@@ -27,7 +27,7 @@ GONE = {"normalized-cls": 1, "input-mean": 5, "post-cls": 1, "normalized-one-bra
 """Three of `normalized` stay for the skip."""
 NEW = {"normalized-cls": 0, "input-mean": 6, "post-cls": 0, "normalized-one-branch": 0, "input-cls": 0}
 """Without biases of their own, query, key and value of two branches gain one each."""
-POSITION = ["embedding/Add: its constant [1, 9, 12] varies along more than the 12 channels"]
+POSITION = ["embedding/Add: its constant [1, 9, 12] varies along other axes than the 12 channels"]
 """Only where no norm stands between the position and the first products."""
 
 
@@ -114,7 +114,7 @@ def test_an_offset_along_tokens_is_refused(shape: tuple[int, ...]) -> None:
     before = small("a = Add(x, beta) y = MatMul(a, w)", beta=numbers(*shape), w=numbers(6, 5))
     after = copy(before)
     applied = offsets.apply(after.graph)
-    assert applied.refusals == [f"a: its constant {list(shape)} varies along more than the 6 channels"]
+    assert applied.refusals == [f"a: its constant {list(shape)} varies along other axes than the 6 channels"]
     check_untouched(before, after, applied)
 
 
@@ -151,14 +151,14 @@ def test_an_offset_that_a_skip_reads_stays_where_nobody_shares_what_is_below() -
     before = small("a = Add(x, beta) m = MatMul(a, w) y = Add(a, m)", beta=numbers(6), w=numbers(6, 6))
     after = copy(before)
     applied = offsets.apply(after.graph)
-    assert applied.refusals == ["a: y reads it as well, and no other branch shares x"]
+    assert applied.refusals == ["a: it must stay for y, and no other branch reads x"]
     check_untouched(before, after, applied)
 
 
 def test_an_offset_that_the_graph_returns_stays() -> None:
     before = small("y = Add(x, beta) m = MatMul(y, w)", beta=numbers(6), w=numbers(6, 6))
     applied = offsets.apply(copy(before).graph)
-    assert applied.refusals == ["y: the caller of the graph reads it as well, and no other branch shares x"]
+    assert applied.refusals == ["y: it must stay for the graph's output, and no other branch reads x"]
 
 
 def test_branches_with_skips_read_what_they_share() -> None:

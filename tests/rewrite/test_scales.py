@@ -139,7 +139,7 @@ def test_a_scale_along_tokens_is_refused(text: str, shape: tuple[int, ...]) -> N
     after = copy(before)
     applied = scales.apply(after.graph)
     assert len(applied.refusals) == 1
-    assert applied.refusals[0].endswith(f": its constant {list(shape)} varies along more than the 6 channels")
+    assert applied.refusals[0].endswith(f": its constant {list(shape)} varies along other axes than the 6 channels")
     check_untouched(before, after, applied)
 
 
@@ -164,7 +164,7 @@ def test_a_scale_that_a_skip_reads_stays_where_nobody_shares_what_is_below() -> 
     before = small("a = Mul(x, g) m = MatMul(a, w) y = Add(a, m)", g=numbers(6), w=numbers(6, 6))
     after = copy(before)
     applied = scales.apply(after.graph)
-    assert applied.refusals == ["a: y reads it as well, and no other branch shares x"]
+    assert applied.refusals == ["a: it must stay for y, and no other branch reads x"]
     check_untouched(before, after, applied)
 
 
@@ -180,7 +180,7 @@ def test_a_weight_shared_by_many_branches_is_refused_for_all_of_them() -> None:
     before = small(shared(3), **constants(3))
     after = copy(before)
     applied = scales.apply(after.graph)
-    assert applied.refusals == [f"a{i}: w is shared, and would become 3 different weights" for i in range(3)]
+    assert applied.refusals == [f"a{i}: the shared weight w would become 3 different weights" for i in range(3)]
     check_untouched(before, after, applied)
 
 
@@ -199,7 +199,7 @@ def test_layer_scales_of_a_shared_product_weight_are_refused_for_all() -> None:
     )
     after = copy(before)
     applied = scales.apply(after.graph)
-    assert applied.refusals == [f"a{i}: w is shared, and would become 3 different weights" for i in range(3)]
+    assert applied.refusals == [f"a{i}: the shared weight w would become 3 different weights" for i in range(3)]
     check_untouched(before, after, applied)
 
 

@@ -117,7 +117,7 @@ def test_the_input_that_all_branches_read_is_sliced_once() -> None:
 def test_a_second_run_has_nothing_left_to_do() -> None:
     model = graph64()
     selected(model)
-    assert "reads the whole of `branches.0/layers.1/attention_norm`" in refusal(model)
+    assert "reads the whole of its input `branches.0/layers.1/attention_norm`" in refusal(model)
 
 
 def test_multiply_adds_of_the_last_layer_are_as_counted_by_hand() -> None:
@@ -236,7 +236,7 @@ def test_axes_of_length_one_come_and_go() -> None:
     assert shape(model, "Relu0") == (None, 1, 1, 4)
     unlisted = Little(2, 5, 1, 4)
     flat = unlisted.node("Squeeze", unlisted.node("Relu", unlisted.input))
-    assert "which axes go is not listed" in refusal(unlisted.model(unlisted.token(flat)))
+    assert "Squeeze does not list its axes" in refusal(unlisted.model(unlisted.token(flat)))
 
 
 def test_a_zero_in_the_target_of_a_reshape_still_copies_the_old_length() -> None:
@@ -294,16 +294,22 @@ def of_normalized_tokens(graph: Little, tokens: str) -> list[str]:
 @pytest.mark.parametrize(
     ("ending", "reason"),
     [
-        (two_tokens, "Gather3: `Gather4` reads another part of `Relu2`"),
-        (and_itself, "Gather3: `Relu2` is an output of the graph as well"),
-        (and_a_reader, "Gather3: `Softmax4` reads the whole of `Relu2`"),
-        (changing_index, "its index is not constant"),
-        (every_second, "Slice3: it takes axis 1 in steps of 2"),
-        (scattered, "Gather3: its indices are not one range"),
+        (two_tokens, "Gather3: `Gather4` reads another part of its input `Relu2`"),
+        (and_itself, "Gather3: its input `Relu2` is also an output of the graph"),
+        (and_a_reader, "Gather3: `Softmax4` reads the whole of its input `Relu2`"),
+        (changing_index, "its index is computed; expected a constant"),
+        (every_second, "Slice3: it selects from axis 1 in steps of 2; expected 1"),
+        (scattered, "Gather3: its indices [0, 3] are not one range"),
         (of_the_batch, "Gather3: the length of axis 0 is not known"),
         (of_two_axes, "Slice3: it cuts several axes"),
-        (of_a_running_sum, "Gather4: `CumSum3` computes the whole: no rule takes a part through CumSum"),
-        (of_normalized_tokens, "Gather4: `Softmax3` computes the whole: the axis is normalised over"),
+        (
+            of_a_running_sum,
+            "Gather4: `CumSum3` must compute the whole of `CumSum3`: CumSum has no rule for computing only a part",
+        ),
+        (
+            of_normalized_tokens,
+            "Gather4: `Softmax3` must compute the whole of `Softmax3`: Softmax normalises over this axis",
+        ),
     ],
 )
 def test_near_misses_are_refused(ending: object, reason: str) -> None:
@@ -316,8 +322,8 @@ def test_near_misses_are_refused(ending: object, reason: str) -> None:
 @pytest.mark.parametrize(
     ("mask", "attributes", "reason"),
     [
-        ([], {"is_causal": 1}, "it is causal, so a query's place matters"),
-        ([(5, 5)], {}, "it has a mask or a cache"),
+        ([], {"is_causal": 1}, "Attention is causal, so it depends on the positions of its queries"),
+        ([(5, 5)], {}, "Attention has a mask or a cache; expected only query, key and value"),
     ],
 )
 def test_attention_that_knows_places_is_computed_whole(
@@ -339,7 +345,9 @@ def test_an_operator_with_several_outputs_is_computed_whole() -> None:
     outputs = ["normal", "mean"]
     graph.nodes.append(onnx.helper.make_node("LayerNormalization", [graph.input, graph.weight(4)], outputs, name="LN"))
     mean = graph.node("Cast", "mean", to=onnx.TensorProto.DOUBLE)
-    assert "`LN` computes the whole: it has more than one output" in refusal(graph.model(graph.token("normal"), mean))
+    assert "`LN` must compute the whole of `normal`: it has more than one output" in refusal(
+        graph.model(graph.token("normal"), mean)
+    )
 
 
 def test_what_a_subgraph_reads_stays_whole() -> None:
@@ -353,9 +361,12 @@ def test_what_a_subgraph_reads_stays_whole() -> None:
     )
     condition = graph.constant(np.array(True))
     total = graph.node("If", condition, then_branch=inner, else_branch=inner)
-    assert "reads the whole of `Relu2`" in refusal(graph.model(graph.token(tokens), total))
+    assert "reads the whole of its input `Relu2`" in refusal(graph.model(graph.token(tokens), total))
 
 
 def test_old_operator_sets_are_left_alone() -> None:
     graph = Little("batch", 5, 4, opset=17)
-    assert refusal(graph.model(graph.token(graph.node("Relu", graph.input)))) == "graph: its opset is below 18"
+    assert (
+        refusal(graph.model(graph.token(graph.node("Relu", graph.input))))
+        == "graph: its opset is 17; expected at least 18"
+    )

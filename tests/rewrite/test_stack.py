@@ -271,7 +271,7 @@ def test_random_numbers_are_refused(noise: str) -> None:
 def test_a_result_that_is_read_outside_its_branch_is_refused() -> None:
     outputs = "double[b, 5, 6] y, double[b, 5, 6] tap"
     model = graph_of(branches(2), f"{summed(2)}\n    tap = Relu (norm_1)", outputs=outputs)
-    assert_refused(model, "branches.1/norm", "is read outside the branch")
+    assert_refused(model, "branches.1/norm", "is also read outside of the branch")
 
 
 def test_a_branch_that_is_read_outside_stays_beside_the_others() -> None:
@@ -279,7 +279,7 @@ def test_a_branch_that_is_read_outside_stays_beside_the_others() -> None:
     before = graph_of(branches(3), outputs=outputs)
     after, applied = applied_to(before)
     assert applied.times == 1
-    assert applied.refusals[0].startswith("branches.1/act: its result is read outside the branch")
+    assert applied.refusals[0].startswith("branches.1/act: its result is also read outside of the branch")
     assert count(after, "Attention") == 2
     assert difference(before, after, tokens()) <= EXACT
 

@@ -1,7 +1,8 @@
-"""Graphs from elsewhere in the form that the rewrites read, which is the form of a trace (`paraexport.trace.trace`).
+"""Brings a graph of another exporter to the form of a trace (`paraexport.trace.trace`), which all passes read.
 
-Opset 23, the batch the only free length, every size a constant; queries, keys and values by products of their own;
-attention as one node; the branches meeting in a Sum. What a step does not understand it leaves as it is.
+In this form, the opset is 23, the batch is the only free length, and all other sizes are constants. Queries, keys and
+values come from separate products, an attention is one node, and a Sum adds up the branches. A step does not change
+nodes that it does not understand.
 """
 
 from __future__ import annotations
@@ -13,6 +14,6 @@ NAME = "canonical"
 STEPS: tuple[Step, ...] = (
     atomic(prepare.NAME, prepare.apply),
     atomic(shapes.NAME, shapes.apply),
-    *(atomic(one.NAME, on_graph(one.apply)) for one in (gemm, totals, packed, attention)),
+    *(atomic(module.NAME, on_graph(module.apply)) for module in (gemm, totals, packed, attention)),
 )
 NAMES = frozenset(module.NAME for module in (prepare, shapes, gemm, totals, packed, attention))

@@ -1,4 +1,4 @@
-"""The shapes and types of what one node gives, as ONNX's own inference tells them."""
+"""Infers the shapes and types of the outputs of one node, with ONNX's own inference."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import onnx_ir.serde
 from onnx import defs, shape_inference
 
 from paraexport.graph.query import const, operands, opset_of
+from paraexport.graph.shapes import is_known
 
 
 def infer(node: ir.Node) -> None:
-    """Give the outputs of a node the shapes that ONNX's own inference tells, where it tells more than is known."""
+    """Give the outputs of a node the types and shapes that ONNX infers. Nothing happens if they cannot be inferred."""
     graph, domain = node.graph, node.domain if node.domain != "ai.onnx" else ""
     version = None if graph is None else opset_of(graph) if not domain else graph.opset_imports.get(domain)
     if not version or not defs.has(node.op_type, version, domain):
@@ -23,28 +24,24 @@ def infer(node: ir.Node) -> None:
         return
     data = {str(value.name): small for value in values if (small := small_tensor(value)) is not None}
     try:
-        found = shape_inference.infer_node_outputs(schema, ir.serde.serialize_node(node), types, data)
-    except Exception:  # onnx raises classes of its own, and C++ ones; what is not inferred stays unknown
+        inferred = shape_inference.infer_node_outputs(schema, ir.serde.serialize_node(node), types, data)
+    except Exception:  # onnx raises classes of its own, and C++ ones; the shapes stay unknown
         return
     for value in node.outputs:
-        told = found.get(value.name or "")
-        if told is None or value.is_graph_output():
+        proto = inferred.get(value.name or "")
+        if proto is None or value.is_graph_output():
             continue
-        value.type = ir.serde.deserialize_type_proto_for_type(told)
-        if (shape := ir.serde.deserialize_type_proto_for_shape(told)) is not None:
+        value.type = ir.serde.deserialize_type_proto_for_type(proto)
+        if (shape := ir.serde.deserialize_type_proto_for_shape(proto)) is not None:
             value.shape = merged(shape, value.shape)
 
 
-def merged(told: ir.Shape, noted: ir.Shape | None) -> ir.Shape:
-    """The shape told by inference; where that leaves a length open, the number that the file notes."""
-    if noted is None or len(noted) != len(told):
-        return told
-    pairs = zip(told, noted, strict=True)
-    return ir.Shape([other if is_open(size) and isinstance(other, int) else size for size, other in pairs])
-
-
-def is_open(size: int | ir.SymbolicDim) -> bool:
-    return not isinstance(size, int) and size.value is None
+def merged(inferred: ir.Shape, stated: ir.Shape | None) -> ir.Shape:
+    """The inferred shape. If it leaves a length unknown, the number that the file states is used."""
+    if stated is None or len(stated) != len(inferred):
+        return inferred
+    pairs = zip(inferred, stated, strict=True)
+    return ir.Shape([given if not is_known(size) and isinstance(given, int) else size for size, given in pairs])
 
 
 def type_of(value: ir.Value) -> onnx.TypeProto:
@@ -57,6 +54,7 @@ def type_of(value: ir.Value) -> onnx.TypeProto:
 
 
 def small_tensor(value: ir.Value) -> onnx.TensorProto | None:
+    """A small constant of integers, such as a target shape. Inference needs its numbers."""
     array = const(value)
     if array is None or array.dtype.kind not in "iub" or array.size > 64:
         return None

@@ -1,12 +1,12 @@
-"""The integers that a graph computes from shapes, as far as they are known before it runs.
+"""Computes the integers that a graph derives from shapes, as far as they are known before it runs.
 
-An entry is a number, the name of a free length (`batch`), or None where nothing is known.
+An entry is a number, the name of a free length (`batch`), or None if nothing is known about it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,22 @@ from numpy.typing import NDArray
 from paraexport.graph.attributes import attribute, int_of
 from paraexport.graph.query import const, is_op, operands
 from paraexport.graph.refusal import Refused
+from paraexport.graph.shapes import named_sizes
 
 Entries = NDArray[Any]
-"""An array of objects."""
+"""An array of objects, because entries may be names."""
 MOST_ENTRIES = 64
 INTEGERS = frozenset({ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL})
 
 
 class Integers:
-    """What is known of the integers of a graph; nodes are shown to it in their order."""
+    """The known integers of a graph. Call `visit` for every node, in the order of the graph."""
 
     def __init__(self) -> None:
         self.known: dict[ir.Value, Entries] = {}
 
-    def of(self, value: ir.Value | None) -> Entries | None:
+    def entries(self, value: ir.Value | None) -> Entries | None:
+        """The entries of a value, or None if it is not known as an array of integers."""
         if value is None:
             return None
         if value not in self.known:
@@ -39,23 +41,23 @@ class Integers:
             self.known[value] = array.astype(object)
         return self.known[value]
 
-    def see(self, node: ir.Node) -> Entries | None:
-        """What a node with one output of integers computes, or None."""
+    def visit(self, node: ir.Node) -> Entries | None:
+        """The integers that a node with one output computes, or None."""
         rule = RULES.get(node.op_type)
         if rule is None or not is_op(node, node.op_type) or len(node.outputs) != 1:
             return None
         try:
-            found = shape_entries(node) if node.op_type == "Shape" else self.apply(rule, node)
+            entries = shape_entries(node) if node.op_type == "Shape" else self.apply(rule, node)
         except (IndexError, ValueError, ZeroDivisionError, Refused):
-            return None  # the node is wrong, or more general than the rule
-        if found is None or found.size > MOST_ENTRIES:
+            return None  # the node is invalid, or more general than the rule
+        if entries is None or entries.size > MOST_ENTRIES:
             return None
-        self.known[node.outputs[0]] = found
-        return found
+        self.known[node.outputs[0]] = entries
+        return entries
 
     def apply(self, rule: Rule, node: ir.Node) -> Entries | None:
-        # One that is left out has a default, and the rules count those that are given.
-        inputs = [self.of(value) for value in node.inputs]
+        # The rules count the inputs. One that is left out has a default, so such a node is skipped.
+        inputs = [self.entries(value) for value in node.inputs]
         given = [entries for entries in inputs if entries is not None]
         return rule(node, given) if given and len(given) == len(inputs) else None
 
@@ -64,14 +66,14 @@ Rule = Callable[[ir.Node, list[Entries]], Entries | None]
 
 
 def shape_entries(node: ir.Node) -> Entries | None:
-    shape = operands(node)[0].shape
-    if shape is None:
+    sizes = named_sizes(operands(node)[0])
+    if sizes is None:
         return None
-    sizes = [size if isinstance(size, int) else size.value for size in shape]
     return objects(sizes[int_of(node, "start", 0) : int_of(node, "end", len(sizes))])
 
 
 def objects(entries: list[Any]) -> Entries:
+    """A one-dimensional array. np.array would turn a list of names into an array of text."""
     array = np.empty(len(entries), object)
     array[:] = entries
     return array
@@ -83,10 +85,10 @@ def integers(entries: Entries) -> list[int]:
     Raises:
         ValueError: one is not known.
     """
-    found = [entry for entry in entries.ravel() if isinstance(entry, int)]
-    if len(found) < entries.size:
-        raise ValueError("not known")
-    return found
+    numbers = [entry for entry in entries.ravel() if isinstance(entry, int)]
+    if len(numbers) < entries.size:
+        raise ValueError("an entry is not known")
+    return numbers
 
 
 def gather(node: ir.Node, inputs: list[Entries]) -> Entries:
@@ -98,14 +100,27 @@ def gather(node: ir.Node, inputs: list[Entries]) -> Entries:
 def cut(_node: ir.Node, inputs: list[Entries]) -> Entries:
     data, *bounds = inputs
     starts, ends, *rest = (integers(bound) for bound in bounds)
-    axes = rest[0] if rest else list(range(len(starts)))
-    steps = rest[1] if len(rest) > 1 else [1] * len(starts)
-    index = [slice(None)] * data.ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+    return data[slice_index(data.ndim, starts, ends, *rest)]
+
+
+def slice_index(
+    rank: int, starts: list[int], ends: list[int], axes: Sequence[int] = (), steps: Sequence[int] = ()
+) -> tuple[slice, ...]:
+    """The index with which numpy does the same as a Slice node; without `axes`, the bounds are for the first axes.
+
+    Raises:
+        Refused: a step is negative. numpy treats the bounds of such a slice in another way.
+        ValueError: the bounds, axes and steps differ in number.
+        IndexError: an axis does not exist.
+    """
+    index = [slice(None)] * rank
+    for start, end, axis, step in zip(
+        starts, ends, axes or range(len(starts)), steps or [1] * len(starts), strict=True
+    ):
         if step < 1:
-            raise ValueError("backwards")
+            raise Refused(f"it reads axis {axis} backwards, in steps of {step}; expected a positive step")
         index[axis] = slice(start, end, step)
-    return data[tuple(index)]
+    return tuple(index)
 
 
 def concat(node: ir.Node, inputs: list[Entries]) -> Entries:
@@ -124,7 +139,7 @@ def squeeze(_node: ir.Node, inputs: list[Entries]) -> Entries:
 def reshape(_node: ir.Node, inputs: list[Entries]) -> Entries:
     target = integers(inputs[1])
     if 0 in target:
-        raise ValueError("copies a size")
+        raise ValueError("0 copies a size of the input")
     return inputs[0].reshape(target)
 
 
@@ -150,11 +165,11 @@ def entrywise(function: Callable[..., Any]) -> Rule:
 
 
 def numeric(function: Callable[[int, int], int]) -> Rule:
-    return entrywise(lambda one, other: in_range(function(one, other)) if are_integers(one, other) else None)
+    return entrywise(lambda left, right: in_range(function(left, right)) if are_integers(left, right) else None)
 
 
 def in_range(number: int) -> int | None:
-    """The number, or None where an int64 would wrap around."""
+    """The number, or None if an int64 would wrap around."""
     return number if -(2**63) <= number < 2**63 else None
 
 
@@ -162,21 +177,21 @@ def are_integers(*entries: object) -> bool:
     return all(isinstance(entry, int) and not isinstance(entry, bool) for entry in entries)
 
 
-def quotient(one: int, other: int) -> int:
-    """Integers divide towards zero."""
-    return abs(one) // abs(other) * (1 if (one < 0) == (other < 0) else -1)
+def quotient(dividend: int, divisor: int) -> int:
+    """The quotient rounded towards zero, as ONNX divides integers."""
+    return abs(dividend) // abs(divisor) * (1 if (dividend < 0) == (divisor < 0) else -1)
 
 
-def are_equal(one: object, other: object) -> bool | None:
-    if are_integers(one, other):
-        return one == other
-    # A length is never negative.
-    negative = any(isinstance(entry, int) and entry < 0 for entry in (one, other))
-    return False if negative and any(isinstance(entry, str) for entry in (one, other)) else None
+def equal(left: object, right: object) -> bool | None:
+    if are_integers(left, right):
+        return left == right
+    # A named length is never negative, so it differs from every negative number.
+    negative = any(isinstance(entry, int) and entry < 0 for entry in (left, right))
+    return False if negative and any(isinstance(entry, str) for entry in (left, right)) else None
 
 
-def choose(condition: object, one: object, other: object) -> object:
-    return None if condition is None else one if condition else other
+def choose(condition: object, if_true: object, if_false: object) -> object:
+    return None if condition is None else if_true if condition else if_false
 
 
 RULES: Mapping[str, Rule] = {
@@ -190,10 +205,10 @@ RULES: Mapping[str, Rule] = {
     "Identity": same,
     "Cast": same,
     "ConstantOfShape": filled,
-    "Add": numeric(lambda one, other: one + other),
-    "Sub": numeric(lambda one, other: one - other),
-    "Mul": numeric(lambda one, other: one * other),
+    "Add": numeric(lambda left, right: left + right),
+    "Sub": numeric(lambda left, right: left - right),
+    "Mul": numeric(lambda left, right: left * right),
     "Div": numeric(quotient),
-    "Equal": entrywise(are_equal),
+    "Equal": entrywise(equal),
     "Where": entrywise(choose),
 }

@@ -1,13 +1,12 @@
-"""The first steps with a graph from elsewhere: constants are initializers, nodes have names, the opset is that of ours.
+"""Prepares a graph of another exporter: constants become initializers, all nodes get names, the opset becomes 23.
 
-An Identity, and a Dropout outside of training, is its input.
+An Identity, and a Dropout outside of training, is replaced by its input. Older opsets, functions and subgraphs are
+refused.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterator
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -23,17 +22,17 @@ NAME = "prepare"
 SUBGRAPHS = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
 BATCH = "batch"
 OPSET = 23
-"""Since then there is `Attention`."""
+"""The first opset with `Attention`."""
 OLDEST_OPSET = 13
 OLDEST_IR = 4
-"""Before, every initializer had to be an input as well; since then, one that is an input is only its default."""
+"""In older IR versions, every initializer had to be an input too. Since 4, such an initializer is only a default."""
 
 
 def apply(model: ir.Model) -> Applied:
-    """Counts the nodes that went, and each input that was an initializer.
+    """Counts the removed nodes, and the inputs that were only initializers.
 
     Raises:
-        Refused: the graph has something that the steps after this one do not follow.
+        Refused: the later steps cannot follow this graph.
     """
     if reason := why_not(model):
         raise Refused(reason)
@@ -56,11 +55,11 @@ def apply(model: ir.Model) -> Applied:
 
 
 def why_not(model: ir.Model) -> str | None:
-    """What keeps a graph from being brought to the form of a trace, or None."""
+    """The reason why a graph cannot get the form of a trace, or None."""
     if (version := opset_of(model.graph)) < OLDEST_OPSET:
-        return f"it is of opset {version}, older than {OLDEST_OPSET}"
+        return f"its opset is {version}; expected at least {OLDEST_OPSET}"
     if model.functions:
-        return f"it has functions of its own, such as {next(iter(model.functions))[1]}"
+        return f"it has its own functions, such as {next(iter(model.functions))[1]}"
     for node in model.graph:
         if any(given.type in SUBGRAPHS for given in node.attributes.values()):
             return f"{node.name or node.op_type}: {node.op_type} holds a subgraph"
@@ -68,7 +67,7 @@ def why_not(model: ir.Model) -> str | None:
 
 
 def skip(node: ir.Node) -> None:
-    """Let those who read the first output of a node read its input; of what is known of either, nothing is lost."""
+    """Make the readers of the first output of a node read its input. The input keeps the shape and type of either."""
     source, value = operands(node)[0], node.outputs[0]
     if is_op(node, "Identity") and not can_stand_for(source, value):
         return
@@ -77,14 +76,14 @@ def skip(node: ir.Node) -> None:
 
 
 def may_train(dropout: ir.Node) -> bool:
-    """Whether it drops anything: where it is said to, or where that is known only at run time."""
+    """Whether a Dropout may drop something: its input `training_mode` is true, or not constant."""
     training = input_of(dropout, 2)
-    told = const(training)
-    return training is not None and (told is None or bool(told.any()))
+    mode = const(training)
+    return training is not None and (mode is None or bool(mode.any()))
 
 
 def name_batch(graph: ir.Graph) -> None:
-    """Give the free first axis of each input a name of its own, by which it is known again further on."""
+    """Give the free first axis of each input a name, if it has none. Later steps recognise the batch by it."""
     taken: set[str | None] = {
         size.value for value in graph.inputs for size in value.shape or () if isinstance(size, ir.SymbolicDim)
     }
@@ -118,17 +117,12 @@ def raise_opset(model: ir.Model) -> None:
 
 
 def name_nodes(graph: ir.Graph) -> None:
-    """Name every node that has no name, or one that another has, after its first output."""
+    """Name a node after its first output, if it has no name, or the name of an earlier node."""
     taken = {node.name for node in graph}
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for node in graph:
-        if not node.name or node.name in seen:
+        if not node.name or node.name in earlier:
             wanted = next((value.name for value in node.outputs if value.name), node.op_type)
-            node.name = next(name for name in names_like(wanted) if name not in taken)
+            node.name = fresh(wanted, taken)
             taken.add(node.name)
-        seen.add(node.name)
-
-
-def names_like(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}_{number}" for number in itertools.count(1))
+        earlier.add(node.name)

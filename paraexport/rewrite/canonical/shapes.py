@@ -1,8 +1,9 @@
-"""Shape arithmetic into constants: exporters compute the sizes of a Reshape from shapes at run time, we state them.
+"""Replaces shape arithmetic by constants. Exporters compute the target of a Reshape from shapes at run time.
 
-One walk from the inputs on: each value gets its shape, lengths by name, and each integer what is known of it
-(`integers`). Integers that are all known become a constant. A Reshape of which one size is not known asks for -1 there,
-which is what it computes; an Expand to the batch and known sizes gets its target from the input's batch alone.
+One walk from the inputs to the outputs gives each value its shape, with named lengths, and each integer its known
+entries (`integers`). An array of known integers becomes a constant. If one size of a Reshape is not known, its target
+has -1 there, which stands for the same size. An Expand to the batch and known sizes computes its target from the batch
+of a graph input only.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ from paraexport.graph.edit import add_constant, add_node, clean, substitute
 from paraexport.graph.naming import beside
 from paraexport.graph.query import const, is_op, operands, result
 from paraexport.graph.refusal import Applied, Refused
-from paraexport.graph.shapes import named_sizes
+from paraexport.graph.shapes import Size, named_sizes
 from paraexport.rewrite.atomic import refuse_library_errors
 from paraexport.rewrite.canonical.inference import infer
 from paraexport.rewrite.canonical.integers import Entries, Integers
 from paraexport.rewrite.canonical.prepare import constants_to_initializers, why_not
 
 NAME = "shapes"
-Sizes = list[int | str | None]
+Sizes = list[Size]
 MOST_FOLDED_BYTES = 2**20
 
 
 def apply(model: ir.Model) -> Applied:
-    """Counts the integer values that became constants, targets of Reshape and Expand included.
+    """Counts the values that became constants, including the targets of Reshape and Expand.
 
     Raises:
-        Refused: the graph has something that cannot be followed.
+        Refused: this step cannot follow the graph.
     """
     if reason := why_not(model):
         raise Refused(reason)
     applied = Applied(NAME)
     fold_numbers(model)
-    walk = Walk(model.graph)
+    walk = ShapeWalk(model.graph)
     for node in tuple(model.graph):
         applied.times += walk.visit(node)
     clean(model.graph)
@@ -48,27 +49,29 @@ def apply(model: ir.Model) -> Applied:
 
 
 def fold_numbers(model: ir.Model) -> None:
-    """Compute what small constants alone decide, such as 1/√d from a size."""
+    """Compute values that depend on small constants only, such as 1/√d from a size."""
     with refuse_library_errors("onnxscript cannot fold its constants"):
         onnxscript.optimizer.fold_constants(model, onnx_shape_inference=False, output_size_limit=MOST_FOLDED_BYTES)
     constants_to_initializers(model)
     clean(model.graph)
 
 
-class Walk:
+class ShapeWalk:
+    """The walk over a graph, with the integers that it knows so far."""
+
     def __init__(self, graph: ir.Graph) -> None:
         self.graph, self.integers = graph, Integers()
 
     def visit(self, node: ir.Node) -> bool:
-        """State what is known of one node; whether something became a constant."""
-        entries = self.integers.see(node)
+        """Store the shape and integers of one node, and return whether something became a constant."""
+        entries = self.integers.visit(node)
         if entries is not None and all(isinstance(entry, int) for entry in entries.ravel()):
             return self.make_constant(node, entries)
         if is_op(node, "Reshape"):
             return self.reshape(node)
         if is_op(node, "Expand"):
             return self.expand(node)
-        if is_op(node, "ConstantOfShape") and (sizes := self.integers.of(operands(node)[0])) is not None:
+        if is_op(node, "ConstantOfShape") and (sizes := self.integers.entries(operands(node)[0])) is not None:
             filled = attribute(node, "value")
             set_type(result(node), filled.dtype if isinstance(filled, ir.TensorProtocol) else ir.DataType.FLOAT)
             result(node).shape = ir.Shape(sizes.tolist())
@@ -93,8 +96,9 @@ class Walk:
         return True
 
     def reshape(self, node: ir.Node) -> bool:
+        """Give a Reshape a constant target, if at most one of its sizes is not a number."""
         source, *rest = operands(node)
-        entries = self.integers.of(rest[0]) if rest else None
+        entries = self.integers.entries(rest[0]) if rest else None
         if entries is None or entries.ndim != 1:
             infer(node)
             return False
@@ -104,14 +108,14 @@ class Walk:
         if 0 in sizes and not int_of(node, "allowzero", 0):
             copied = [*(before or []), *[None] * len(sizes)]
             sizes = [copied[axis] if size == 0 else size for axis, size in enumerate(sizes)]
-        asked = [*sizes]
-        after = settled(before, sizes)
+        after = resolved(before, sizes)
         free = [axis for axis, size in enumerate(after) if not isinstance(size, int)]
         value = result(node)
         set_type(value, source.dtype)
         if not value.is_graph_output():
             value.shape = ir.Shape(after)
-        if len(free) > 1 or any(isinstance(size, int) and size == 0 for size in asked):
+        # A 0 in a constant target would copy a size of the input instead.
+        if len(free) > 1 or any(isinstance(size, int) and size == 0 for size in sizes):
             return False
         numbers = np.asarray([size if isinstance(size, int) else -1 for size in after], np.int64)
         old = const(target)
@@ -122,12 +126,13 @@ class Walk:
         return old is None
 
     def expand(self, node: ir.Node) -> bool:
+        """Give an Expand a target from the batch and constants, if only its first axis is free."""
         source, target = operands(node)
-        entries, before, value = self.integers.of(target), named_sizes(source), result(node)
+        entries, before, value = self.integers.entries(target), named_sizes(source), result(node)
         if entries is None or entries.ndim != 1 or before is None or value.is_graph_output():
             infer(node)
             return False
-        sizes = widened(before, entries.tolist())
+        sizes = broadcast_sizes(before, entries.tolist())
         value.shape = ir.Shape(sizes)
         set_type(value, source.dtype)
         batch = self.batch_input(sizes[0]) if sizes else None
@@ -137,14 +142,14 @@ class Walk:
         first = add_node(node, "Shape", [batch], {"start": 0, "end": 1}, name=beside(near, "batch"), shape=[1])
         rest = add_constant(self.graph, f"{beside(near, 'sizes')}/known", np.asarray(sizes[1:], np.int64))
         first.dtype = ir.DataType.INT64
-        both = [first, rest]
-        whole = add_node(node, "Concat", both, {"axis": 0}, name=beside(near, "shape"), shape=[len(sizes)])
-        node.replace_input_with(1, whole)
+        pieces = [first, rest]
+        joined = add_node(node, "Concat", pieces, {"axis": 0}, name=beside(near, "shape"), shape=[len(sizes)])
+        node.replace_input_with(1, joined)
         return True
 
-    def batch_input(self, size: int | str | None) -> ir.Value | None:
-        """The input of the graph whose first axis has this name."""
-        named = (value for value in self.graph.inputs if value.shape and named_sizes(value)[:1] == [size])  # type: ignore[index]
+    def batch_input(self, size: Size) -> ir.Value | None:
+        """The graph input whose first axis has this name."""
+        named = (value for value in self.graph.inputs if value.shape and (named_sizes(value) or [])[:1] == [size])
         return next(named, None) if isinstance(size, str) else None
 
 
@@ -153,43 +158,47 @@ def set_type(value: ir.Value, dtype: ir.DataType | None) -> None:
         value.type = ir.TensorType(dtype)
 
 
-def settled(before: Sizes | None, sizes: Sizes) -> Sizes:
-    """The sizes that a Reshape gives: what -1, or one unknown, stands for is told from the number of elements."""
+def resolved(before: Sizes | None, sizes: Sizes) -> Sizes:
+    """The sizes of the result of a Reshape. The number of elements gives one size that is -1 or unknown.
+
+    Both sides have the same number of elements: a product of numbers and names. All names of the result must cancel
+    against names of the input. What is left of the input is the missing size: a number, or one name.
+    """
     free = [axis for axis, size in enumerate(sizes) if size is None or size == -1]
     after: Sizes = [None if axis in free else size for axis, size in enumerate(sizes)]
     if before is None or len(free) != 1 or None in before:
         return after
-    letters, others = ([size for size in side if isinstance(size, str)] for side in (before, after))
-    for name in others:
-        if name not in letters:
+    names_left, names_after = ([size for size in side if isinstance(size, str)] for side in (before, after))
+    for name in names_after:
+        if name not in names_left:
             return after
-        letters.remove(name)
-    whole, part = (math.prod(size for size in side if isinstance(size, int)) for side in (before, after))
-    if not letters and part and whole % part == 0:
-        after[free[0]] = whole // part
-    elif len(letters) == 1 and whole == part:
-        after[free[0]] = letters[0]
+        names_left.remove(name)
+    count_before, count_after = (math.prod(size for size in side if isinstance(size, int)) for side in (before, after))
+    if not names_left and count_after and count_before % count_after == 0:
+        after[free[0]] = count_before // count_after
+    elif len(names_left) == 1 and count_before == count_after:
+        after[free[0]] = names_left[0]
     return after
 
 
-def widened(before: Sizes, target: Sizes) -> Sizes:
-    """The sizes of `before` broadcast to `target`."""
+def broadcast_sizes(before: Sizes, target: Sizes) -> Sizes:
+    """The sizes of `before` after broadcasting to `target`."""
     rank = max(len(before), len(target))
     sides = [[*([1] * (rank - len(side))), *side] for side in (before, target)]
-    return [widest(size, wanted) for size, wanted in zip(*sides, strict=True)]
+    return [broadcast_size(size, target_size) for size, target_size in zip(*sides, strict=True)]
 
 
-def widest(size: int | str | None, other: int | str | None) -> int | str | None:
-    """The length of an axis that was broadcast; of a free length and a number, the number."""
-    if size in {1, other}:
-        return other
-    if other == 1 or isinstance(size, int):
-        return size
-    return other if isinstance(other, int) else None
+def broadcast_size(left: Size, right: Size) -> Size:
+    """The length of one axis after broadcasting. Of a free length and a number, it is the number."""
+    if left in {1, right}:
+        return right
+    if right == 1 or isinstance(left, int):
+        return left
+    return right if isinstance(right, int) else None
 
 
 def is_plain_target(target: ir.Value) -> bool:
-    """Whether it is the batch of a graph input and constants already."""
+    """Whether a target already consists of the batch of a graph input and constants."""
     concat = target.producer()
     if concat is None or not is_op(concat, "Concat"):
         return const(target) is not None

@@ -1,6 +1,6 @@
-"""Sums over branches in the form that the passes read: stack(…).sum() -> Sum, and 0 + y -> y.
+"""Brings sums over branches to the form that the passes read: stack([y_1, …]).sum() = Sum(y_1, …), and 0 + y = y.
 
-A loop that starts from zeros, `z = zeros_like(x); z = z + branch(x)`, leaves an Add of an Expand of 0.
+A loop that starts from zeros, `z = zeros_like(x); z = z + branch(x)`, exports an Add of expanded zeros.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ NAME = "totals"
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Counts the sums that were brought to it."""
+    """Counts the sums that changed."""
     applied = Applied(NAME, gathered_sums.apply(graph))
     for node in tuple(graph):
-        if is_op(node, "Add") and (kept := without_zeros(node)) is not None:
+        if is_op(node, "Add") and (term := nonzero_term(node)) is not None:
             output = result(node)
             if output.is_graph_output():
                 continue
-            substitute(output, kept)
+            substitute(output, term)
             applied.times += 1
     clean(graph)
     return applied
 
 
-def without_zeros(adding: ir.Node) -> ir.Value | None:
-    """y of 0 + y, where y is as large as the sum."""
+def nonzero_term(adding: ir.Node) -> ir.Value | None:
+    """y of 0 + y, if y has the shape of the sum; else None."""
     if len(operands(adding)) != 2 or adding.attributes:
         return None
-    for zeros, kept in (operands(adding), operands(adding)[::-1]):
-        if is_zero(zeros) and const(kept) is None and have_equal_shapes(kept, result(adding)):
-            return kept
+    for zeros, term in (operands(adding), operands(adding)[::-1]):
+        if is_zero(zeros) and const(term) is None and have_equal_shapes(term, result(adding)):
+            return term
     return None
 
 
 def is_zero(value: ir.Value) -> bool:
+    """Whether a value holds only zeros, perhaps expanded or reshaped."""
     node = value.producer()
     while node is not None and is_op(node, "Expand", "Identity", "Reshape"):
         value = operands(node)[0]

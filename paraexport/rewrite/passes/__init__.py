@@ -1,1 +1,1 @@
-"""The passes: one identity a file."""
+"""The passes: one identity in each file."""

@@ -1,7 +1,10 @@
-"""Biases around attention: the key's is dropped, the value's goes into the output projection.
+"""Removes the key bias of attention, and moves the value bias into the output projection.
 
-Key: q·(k_j + b) = q·k_j + q·b adds one number to the whole row of scores, and softmax(s + c) = softmax(s).
-Value: Σ_j a_j (v_j + b) = Σ_j a_j v_j + b, since the weights a_j of a row sum to one; hence b_out ← b_out + b W_out.
+Key: q·(k_j + b) = q·k_j + q·b. It adds one number to a whole row of scores, and softmax(s + c) = softmax(s).
+Value: Σ_j a_j (v_j + b) = Σ_j a_j v_j + b, because the weights a_j of a row sum to one. So b_out ← b_out + b W_out.
+
+q, k and v are [B, h, N, d]. The pass applies to plain Attention nodes: without a mask, a cache or capped scores. It
+refuses a bias that varies along tokens, and a value bias if something else than products by constants reads the result.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import onnx_ir as ir
 from paraexport.graph.edit import clean, substitute
 from paraexport.graph.query import bias_of, is_op, operands
 from paraexport.graph.refusal import Applied, Refused
-from paraexport.graph.shapes import dims
+from paraexport.graph.shapes import dims, unknown_shape
 from paraexport.rewrite.patterns.heads import (
     KEY,
     VALUE,
@@ -23,13 +26,13 @@ from paraexport.rewrite.patterns.heads import (
     views_after,
     views_before,
 )
-from paraexport.rewrite.patterns.products import channels, products_reading, set_bias
+from paraexport.rewrite.patterns.products import channels, require_only_products, set_bias
 
 NAME = "biases"
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Do both at every Attention node; a bias counts as one."""
+    """Counts the biases that were removed or moved."""
     applied = Applied(NAME)
     for node in list(graph):
         if is_op(node, "Attention"):
@@ -43,7 +46,7 @@ def apply(graph: ir.Graph) -> Applied:
 
 
 def drop_key_bias(attention: ir.Node) -> bool:
-    """Let the node read its keys without their bias."""
+    """Make the node read its keys without their bias. Returns whether they had one."""
     key, views = views_before(operands(attention)[KEY])
     added = bias_of(key.producer())
     if added is None:
@@ -56,7 +59,10 @@ def drop_key_bias(attention: ir.Node) -> bool:
 
 
 def move_value_bias(attention: ir.Node) -> bool:
-    """Let the node read its values without their bias, which the products after it add instead."""
+    """Make the node read its values without their bias, and add it to the products after the node.
+
+    Returns whether the values had a bias.
+    """
     value, views = views_before(operands(attention)[VALUE])
     added = bias_of(value.producer())
     if added is None:
@@ -65,9 +71,7 @@ def move_value_bias(attention: ir.Node) -> bool:
     bias = channels(added[1], width(value))
     heads = channels_in_heads(value, views, attention)
     mixed, views = views_after(result_of(attention))
-    products, others = products_reading(mixed)
-    if others or not products:
-        raise Refused(f"{', '.join(others) or 'nothing'} reads its result, and not products alone")
+    products = require_only_products(mixed)
     sources = channels_after(heads, attention, views)
     for product in products:
         moved = bias[sources] @ product.weight.astype(np.float64)
@@ -80,5 +84,5 @@ def width(value: ir.Value) -> int:
     """The number of channels of a value [B, N, C]."""
     *_, size = dims(value) or (None,)
     if size is None:
-        raise Refused(f"the shape of {value.name} is not known")
+        raise unknown_shape(value)
     return size

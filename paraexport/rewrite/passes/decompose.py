@@ -1,4 +1,7 @@
-"""The `Attention` operator written out as two products and a softmax."""
+"""Writes an `Attention` node out: Attention(q, k, v) = softmax(s q kᵀ) v, for q, k and v [B, h, N, d]. For `lower`.
+
+It refuses masks, caches, causal attention, capped scores, and other forms than [B, h, N, d].
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
 @dataclass(frozen=True)
 class Factor:
-    """A constant that a value is proportional to: an input of a product, or a bias."""
+    """A constant that must be scaled so that a value is scaled: a weight or a bias. It is input `index` of `node`."""
 
     node: ir.Node
     index: int
@@ -31,10 +34,10 @@ class Factor:
 
 
 class WrittenOut:
-    """softmax(s q kᵀ) v in the place of an Attention of q, k, v [B, h, N, d].
+    """A checked Attention node, which `write` replaces by softmax(s q kᵀ) v.
 
     Raises:
-        Refused: the node does more than that.
+        Refused: the node does more than that, or has another form.
     """
 
     def __init__(self, node: ir.Node) -> None:
@@ -42,23 +45,23 @@ class WrittenOut:
         check_attributes(node)
         for name in ("is_causal", "softcap"):
             if attribute(node, name, 0):
-                raise Refused(f"Attention with {name}")
+                raise Refused(f"Attention has {name}, which cannot be written out")
         if len(operands(node)) != 3 or any(node.inputs[3:]):
-            raise Refused("Attention with a mask or a cache")
-        self.shape = require_sizes(main_result(node, "Attention whose cache or scores are read"))
+            raise Refused("Attention has a mask or a cache; expected only query, key and value")
+        self.shape = require_sizes(main_result(node, "another node reads the cache or the scores of Attention"))
         query, key, value = (require_sizes(source) for source in operands(node))
         if not len(query) == len(key) == len(value) == 4:
-            raise Refused("Attention of inputs [B, N, h·d]")
+            raise Refused("Attention has inputs without a head axis; expected [B, h, N, d]")
         if not query[1] == key[1] == value[1] is not None:
-            raise Refused("Attention whose queries have more heads than its keys")
+            raise Refused("query, key and value of Attention differ in their number of heads")
         precision = attribute(node, "softmax_precision")
         if precision is not None and precision != operands(node)[0].dtype:
-            raise Refused("Attention whose softmax has another precision")
-        (head_dim,) = require_numbers(query[-1:], "a head")
+            raise Refused("the softmax of Attention has another precision than its inputs")
+        (head_dim,) = require_numbers(query[-1:], "the size of a head")
         self.scale = float_of(node, "scale", 1 / math.sqrt(head_dim))
         self.factors = factors(operands(node)[0]) or factors(operands(node)[1])
         if operands(node)[0].dtype is None:
-            raise Refused("Attention of queries whose type is not known")
+            raise Refused("the type of the queries of Attention is not known")
 
     def write(self, graph: ir.Graph) -> None:
         node, name = self.node, self.node.name or "Attention"
@@ -72,12 +75,12 @@ class WrittenOut:
         elif self.scale != 1:
             assert query.dtype is not None
             number = np.asarray(self.scale, query.dtype.numpy())
-            both = [query, add_constant(graph, beside(name, "scale"), number)]
-            query = add_node(node, "Mul", both, name=beside(name, "scaled_query"), shape=require_sizes(query))
+            inputs = [query, add_constant(graph, beside(name, "scale"), number)]
+            query = add_node(node, "Mul", inputs, name=beside(name, "scaled_query"), shape=require_sizes(query))
         batch, heads, tokens, head_dim = require_sizes(key)
-        turned = {"perm": [0, 1, 3, 2]}
+        swap = {"perm": [0, 1, 3, 2]}
         key_shape = (batch, heads, head_dim, tokens)
-        key = add_node(node, "Transpose", [key], turned, name=beside(name, "turned_key"), shape=key_shape)
+        key = add_node(node, "Transpose", [key], swap, name=beside(name, "turned_key"), shape=key_shape)
         shape = (*require_sizes(query)[:3], tokens)
         scores = add_node(node, "MatMul", [query, key], name=beside(name, "scores"), shape=shape)
         shares = add_node(node, "Softmax", [scores], {"axis": -1}, name=beside(name, "Softmax"), shape=shape)
@@ -86,17 +89,21 @@ class WrittenOut:
 
 
 def factors(value: ir.Value) -> list[Factor]:
-    """The constants to multiply by s so that `value` is, through nodes that nobody else reads; none where unknown."""
-    found: list[Factor] = []
+    """The constants that scale `value`: the weight and the biases of the product behind it.
+
+    s (x W + b) = x (s W) + s b. Between the product and `value`, there may be nodes that only move numbers. No value on
+    the way may have other readers. The list is empty if there is no such product.
+    """
+    constants: list[Factor] = []
     while read_once(value) and (node := value.producer()) is not None:
         if is_op(node, *MOVES):
             value = operands(node)[0]
         elif (bias := bias_of(node)) is not None:
             index = next(index for index, source in enumerate(node.inputs) if source is not bias[0])
-            found.append(Factor(node, index, bias[1]))
+            constants.append(Factor(node, index, bias[1]))
             value = bias[0]
         elif is_op(node, "MatMul") and (weight := const(input_of(node, 1))) is not None:
-            return [*found, Factor(node, 1, weight)]
+            return [*constants, Factor(node, 1, weight)]
         else:
             break
     return []

@@ -1,8 +1,11 @@
-"""One deep product: the products by constants that a sum adds up become one.
+"""Merges the products of a sum into one deep product.
 
-Identity 6. Σ_l (h_l W_l + b_l) = [h_1 | … | h_L] [W_1; …; W_L] + Σ_l b_l: the inner index of one long product runs over
-what the sum and the products ran over. Products of the same input need no longer one, x W_1 + x W_2 = x (W_1 + W_2).
-The terms that are no such products stay in the sum.
+Identity 6: Σ_l (h_l W_l + b_l) = [h_1 | … | h_L] [W_1; …; W_L] + Σ_l b_l, for h_l [B, N, K] and W_l [K, J]. The inner
+index of the new product, of length L·K, does the work of the sum. Products of the same input need no longer input:
+x W_1 + x W_2 = x (W_1 + W_2).
+
+The pass applies to every sum with at least two products by constants. Other terms stay in the sum. A product stays too
+if its result has other readers, or if its input differs from the others in more than the number of channels.
 """
 
 from __future__ import annotations
@@ -19,28 +22,28 @@ from paraexport.graph.naming import beside, joined, shared_scope
 from paraexport.graph.query import const, operands, read_once, result, weight_of
 from paraexport.graph.refusal import Applied
 from paraexport.graph.shapes import dims, require_sizes
-from paraexport.rewrite.patterns.sums import added, all_terms, is_inner, is_sum, tree
+from paraexport.rewrite.patterns.sums import added, all_terms, is_sum, sum_nodes
 
 NAME = "deep"
-UNLIKE = "its input is not as large as that of the other products"
+UNLIKE = "its input differs in more than the channels from the inputs of the other products of the sum"
 Array = NDArray[Any]
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Merge the products of every sum that has at least two."""
+    """Counts the sums whose products were merged."""
     applied = Applied(NAME)
-    seen: set[ir.Node] = set()
+    visited: set[ir.Node] = set()
     for node in reversed(list(graph)):
-        if node in seen or not is_sum(node):
+        if node in visited or not is_sum(node):
             continue
         total = result(node)
-        seen.update(part for value in tree(total) if (part := value.producer()) and (value is total or is_inner(value)))
+        visited.update(sum_nodes(total))
         terms = all_terms(total)
         candidates = [term for term in terms if weight_of(term.producer()) is not None]
         products = [
             term for term in candidates if not (reason := why_not(term, total)) or refuse(applied, term, reason)
         ]
-        products = [term for term in products if is_as_large(term, products[0]) or refuse(applied, term, UNLIKE)]
+        products = [term for term in products if fits_beside(term, products[0]) or refuse(applied, term, UNLIKE)]
         if len(products) > 1:
             merge(graph, node, terms, products)
             applied.times += 1
@@ -49,6 +52,7 @@ def apply(graph: ir.Graph) -> Applied:
 
 
 def refuse(applied: Applied, term: ir.Value, reason: str) -> bool:
+    """Report the node of a term. Returns False, for use in a condition."""
     node = term.producer()
     assert node is not None
     applied.refuse(node, reason)
@@ -56,19 +60,19 @@ def refuse(applied: Applied, term: ir.Value, reason: str) -> bool:
 
 
 def why_not(term: ir.Value, total: ir.Value) -> str | None:
-    """Why this product of a sum must stay by itself, or None."""
+    """The reason why this product of a sum cannot be merged, or None."""
     if not read_once(term):
-        return "its result is read elsewhere too"
+        return "its result has other readers too"
     node = term.producer()
     assert node is not None
-    left, whole = dims(operands(node)[0]), dims(total)
-    if left is None or whole is None or len(left) < 2 or not alike_but_for_channels(operands(node)[0], total):
-        return f"its input {list(left or ())} is not as large as the sum {list(whole or ())}"
+    before, after = dims(operands(node)[0]), dims(total)
+    if before is None or after is None or len(before) < 2 or not differ_only_in_channels(operands(node)[0], total):
+        return f"its input {list(before or ())} differs in more than the channels from the sum {list(after or ())}"
     return None
 
 
 def merge(graph: ir.Graph, root: ir.Node, terms: Sequence[ir.Value], products: Sequence[ir.Value]) -> None:
-    """Replace the sum by one product, its bias and what is left."""
+    """Replace the sum by one product, its bias and the other terms."""
     total = result(root)
     nodes = [node for term in products if (node := term.producer())]
     weights: dict[ir.Value, list[Array]] = {}
@@ -84,8 +88,8 @@ def merge(graph: ir.Graph, root: ir.Node, terms: Sequence[ir.Value], products: S
         inputs = [add_node(root, "Concat", inputs, {"axis": len(lead)}, name=beside(name, "Concat"), shape=wide)]
     weight_value = add_constant(graph, beside(name, "weight"), deep)
     value = add_node(root, "MatMul", [inputs[0], weight_value], name=name, shape=shape)
-    gone = set(products)
-    rest = [term for term in terms if term not in gone and const(term) is None]
+    merged = set(products)
+    rest = [term for term in terms if term not in merged and const(term) is None]
     if biases := [bias for term in terms if (bias := const(term)) is not None]:
         bias_value = add_constant(graph, beside(name, "bias"), added(biases))
         value = add_node(root, "Add", [value, bias_value], name=beside(name, "Add"), shape=shape)
@@ -96,15 +100,15 @@ def merge(graph: ir.Graph, root: ir.Node, terms: Sequence[ir.Value], products: S
     substitute(total, value)
 
 
-def is_as_large(term: ir.Value, first: ir.Value) -> bool:
-    """Whether the inputs of two products can stand side by side."""
+def fits_beside(term: ir.Value, first: ir.Value) -> bool:
+    """Whether the inputs of two products can be concatenated along the channels."""
     inputs = [operands(node)[0] for value in (term, first) if (node := value.producer())]
-    return alike_but_for_channels(*inputs)
+    return differ_only_in_channels(*inputs)
 
 
-def alike_but_for_channels(one: ir.Value, other: ir.Value) -> bool:
-    """Whether all axes but the last are of one length; two free lengths of different names need not be."""
-    sides = [require_sizes(value)[:-1] for value in (one, other)]
+def differ_only_in_channels(left: ir.Value, right: ir.Value) -> bool:
+    """Whether all axes but the last certainly have the same length. A free length without a name fits any free one."""
+    sides = [require_sizes(value)[:-1] for value in (left, right)]
     if len(sides[0]) != len(sides[1]):
         return False
     for size, twin in zip(*sides, strict=True):

@@ -1,9 +1,13 @@
-"""Value equalisation: attention mixes tokens, not channels, so that a value channel may be scaled, and unscaled later.
+"""Equalises value channels: scales each channel before attention, and scales it back after.
 
-Σ_j a_j v_jc = (Σ_j a_j v_jc s_c) / s_c, hence W_v[:, c] ← W_v[:, c] s_c, b_v[c] ← b_v[c] s_c and
-W_out[r, :] ← W_out[r, :] / s_c for the row r that reads channel c. With s_c = √(max |W_out[r, :]| / max |W_v[:, c]|)
-neither has outliers of its own, which is what quantisation wants (arXiv 1906.04721, for pairs of layers of a CNN).
-A factor that is a power of two leaves every rounding as it was.
+Identity: attention mixes tokens, not channels, so Σ_j a_j v_jc = (Σ_j a_j v_jc s_c) / s_c for channel c of v [B, N, C].
+Hence W_v[:, c] ← W_v[:, c] s_c, b_v[c] ← b_v[c] s_c, and W_out[r, :] ← W_out[r, :] / s_c for each row r that reads c.
+
+With s_c = √(max |W_out[r, :]| / max |W_v[:, c]|), neither weight has large channels of its own, so quantisation loses
+less (arXiv 1906.04721, for pairs of layers of a CNN). Each factor is a power of two, which changes no rounding.
+
+The pass applies to Attention between a product by constants and products by constants. It refuses a cache, other
+readers in between, and a shared weight that would become more than `products.MAX_COPIES` weights.
 """
 
 from __future__ import annotations
@@ -29,9 +33,16 @@ from paraexport.rewrite.patterns.heads import (
     views_after,
     views_before,
 )
-from paraexport.rewrite.patterns.products import MAX_COPIES, Product, ScaledWeights, product_at, products_reading
+from paraexport.rewrite.patterns.products import (
+    MAX_COPIES,
+    Product,
+    ScaledWeights,
+    require_only_products,
+    require_product_at,
+)
 
 NAME = "equalise"
+CACHE_OR_SCORES = "it has a cache, or another node reads its scores"
 Factors = Mapping[str, NDArray[np.float64]]
 
 
@@ -45,14 +56,17 @@ class Pair:
     sources: NDArray[np.intp]
     """Row r of the readers' weights reads channel sources[r] of the value."""
     factor: NDArray[np.float64]
-    """One a channel of the value."""
+    """One number for each channel of the value."""
 
 
 def apply(graph: ir.Graph, *, factors: Factors | None = None) -> Applied:
-    """Equalise every Attention node, or those named in `factors` by the factors given there, one a value channel.
+    """Counts the Attention nodes whose value channels were scaled.
+
+    With `factors`, only the named nodes are scaled, by these factors: one for each value channel.
 
     Raises:
-        ValueError: `factors` names what is no Attention node, or holds anything but positive numbers, one a channel.
+        ValueError: a name in `factors` is not an Attention node, or has not one positive factor for each
+        channel.
     """
     applied, weights, pairs = Applied(NAME), ScaledWeights(graph), []
     nodes = [node for node in graph if is_op(node, "Attention")]
@@ -74,25 +88,21 @@ def apply(graph: ir.Graph, *, factors: Factors | None = None) -> Applied:
 
 
 def pair_of(attention: ir.Node, given: NDArray[np.float64] | None) -> Pair:
-    """What stands before and after an Attention node.
+    """The products before and after an Attention node, with the factors: those given, or balanced ones.
 
     Raises:
-        Refused: these are not products by constants, or something else reads between them.
-        ValueError: the factors given are not one positive number a channel.
+        Refused: these are not products by constants, or something else reads a value between them.
+        ValueError: the given factors are not one positive number for each channel.
     """
     source, views = views_before(operands(attention)[VALUE])
-    value = product_at(source)
-    if value is None:
-        raise Refused(f"{source.name} is no product by a constant")
+    value = require_product_at(source)
     check_attributes(attention)
     if len(operands(attention)) > VALUE + 2:
-        raise Refused("it has a cache, or its scores are read")
-    main_result(attention, "it has a cache, or its scores are read")
+        raise Refused(CACHE_OR_SCORES)
+    main_result(attention, CACHE_OR_SCORES)
     heads = channels_in_heads(source, views, attention)
     mixed, views = views_after(result_of(attention))
-    products, others = products_reading(mixed)
-    if others or not products:
-        raise Refused(f"{', '.join(others) or 'nothing'} reads its result, and not products alone")
+    products = require_only_products(mixed)
     sources = channels_after(heads, attention, views)
     factor = balanced(value.weight, [product.weight for product in products], sources) if given is None else given
     if factor.shape != value.weight.shape[1:] or not (np.isfinite(factor) & (factor > 0)).all():
@@ -101,7 +111,7 @@ def pair_of(attention: ir.Node, given: NDArray[np.float64] | None) -> Pair:
 
 
 def balanced(before: NDArray[Any], after: list[NDArray[Any]], sources: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The powers of two that bring the largest weight of each channel before and after attention closest together."""
+    """For each channel, the power of two that best balances its largest weights before and after attention."""
     columns = np.abs(before.astype(np.float64)).max(0)
     rows = np.zeros_like(columns)
     for weight in after:
@@ -113,23 +123,25 @@ def balanced(before: NDArray[Any], after: list[NDArray[Any]], sources: NDArray[n
 
 
 def pairs_within_limit(pairs: list[Pair], applied: Applied) -> list[Pair]:
-    """The pairs that change something, less those that would make more than `MAX_COPIES` of a shared weight."""
-    ways: dict[ir.Value, set[bytes]] = defaultdict(set)
+    """The pairs with a factor other than 1, without those that would make more than `MAX_COPIES` of a shared weight."""
+    scalings: dict[ir.Value, set[bytes]] = defaultdict(set)
     for pair in pairs:
-        ways[pair.value.shared_weight].add(pair.factor.tobytes())
+        scalings[pair.value.shared_weight].add(pair.factor.tobytes())
         for product in pair.readers:
-            ways[product.shared_weight].add(pair.factor[pair.sources].tobytes())
-    chosen = []
+            scalings[product.shared_weight].add(pair.factor[pair.sources].tobytes())
+    within_limit = []
     for pair in pairs:
         shared = [product.shared_weight for product in (pair.value, *pair.readers)]
-        wide = [weight.name for weight in shared if len(ways[weight]) > MAX_COPIES]
-        if wide:
-            applied.refuse(pair.attention, f"{wide[0]} is shared, and would become more than {MAX_COPIES} weights")
+        too_many = [weight.name for weight in shared if len(scalings[weight]) > MAX_COPIES]
+        if too_many:
+            applied.refuse(
+                pair.attention, f"the shared weight {too_many[0]} would become more than {MAX_COPIES} different weights"
+            )
         elif (pair.factor != 1).any():
-            chosen.append(pair)
-    return chosen
+            within_limit.append(pair)
+    return within_limit
 
 
 def check_names(factors: Factors, nodes: list[ir.Node]) -> None:
     if unknown := factors.keys() - {node.name for node in nodes}:
-        raise ValueError(f"no Attention node is called {', '.join(sorted(unknown))}")
+        raise ValueError(f"no Attention node has the name {', '.join(sorted(unknown))}")

@@ -1,6 +1,7 @@
-"""Parts that stay in float32 while the rest is lowered: the names of their nodes say so, and they are stacked apart.
+"""Marks parts that stay in float32 in a lower precision. The names of their nodes get an ending (`naming.KEPT`).
 
-A part is a branch, `branches.3`, or a layer of one, `branches.3/layers.1`.
+A part is a branch, `branches.3`, or a layer of a branch, `branches.3/layers.1`. Marked nodes are stacked separately.
+No number changes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ NAME = "keep"
 
 
 def apply(graph: ir.Graph, parts: Iterable[str]) -> Applied:
-    """Mark every node of these parts; `times` counts the parts.
+    """Counts the parts that were marked.
 
     Raises:
         ValueError: the graph has no node of a part.
@@ -25,7 +26,7 @@ def apply(graph: ir.Graph, parts: Iterable[str]) -> Applied:
     for part in parts:
         nodes = [node for node in graph if is_in(node.name, part)]
         if not nodes:
-            raise ValueError(f"no node belongs to {part}")
+            raise ValueError(f"no node belongs to the part {part}")
         for node in nodes:
             if not is_kept(node.name):
                 node.name = f"{node.name}{KEPT}"

@@ -1,9 +1,13 @@
-"""Patches in the order of memory: a product does not care in which order its inner index runs.
+"""Reorders the channels of patches as they are in memory: the order of the inner index of a product is free.
 
-Σ_k x_k W_kj = Σ_k x_π(k) W_π(k)j for any permutation π. Where a Transpose gathers axes that a Reshape then makes the
-inner index of products by constants, as in cutting an image into patches (p1 p2 c), these axes may keep the order
-that they have in memory, (c p1 p2), and the rows of the weights move instead. The last axis then stays last, and the
-Transpose copies whole runs of numbers instead of single ones.
+Identity: Σ_k x_k W_kj = Σ_k x_π(k) W_π(k)j for any permutation π, with x [B, N, K] and W [K, J].
+
+A Transpose and a Reshape cut an image into patches [B, N, p1·p2·c], which products by constants read. The axes of a
+patch may keep their order in memory, c·p1·p2, if the rows of the weights move instead. Then the last axis stays last,
+and the Transpose copies whole runs of numbers instead of single numbers.
+
+The pass applies to a Transpose whose only reader is a Reshape that merges axes. It refuses if something else than
+MatMuls by constants reads the result.
 """
 
 from __future__ import annotations
@@ -18,15 +22,15 @@ from numpy.typing import NDArray
 from paraexport.graph.attributes import attribute
 from paraexport.graph.edit import add_constant, clean, replace_constant
 from paraexport.graph.query import is_op, only_reader, operands, readers, result
-from paraexport.graph.refusal import Applied, Refused
+from paraexport.graph.refusal import Applied, Refused, node_label
 from paraexport.graph.shapes import dims
-from paraexport.rewrite.patterns.products import Product, products_reading
+from paraexport.rewrite.patterns.products import Product, require_only_products
 
 NAME = "patches"
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Do so for every such Transpose."""
+    """Counts the Transposes that changed."""
     applied = Applied(NAME)
     for node in list(graph):
         if is_op(node, "Transpose") and is_merged(node):
@@ -39,7 +43,7 @@ def apply(graph: ir.Graph) -> Applied:
 
 
 def is_merged(node: ir.Node) -> bool:
-    """Whether a Reshape alone reads it and makes fewer axes of it."""
+    """Whether the only reader of the node is a Reshape that merges axes."""
     value = result(node)
     reader = only_reader(value)
     if reader is None or not is_op(reader, "Reshape") or operands(reader)[0] is not value:
@@ -49,10 +53,10 @@ def is_merged(node: ir.Node) -> bool:
 
 
 def put_in_order(graph: ir.Graph, node: ir.Node) -> bool:
-    """Sort the axes that become the last axis; whether there was anything to sort.
+    """Sort the axes that become the last axis, and return whether they were unsorted.
 
     Raises:
-        Refused: something else than products by constants reads them.
+        Refused: something else than MatMuls by constants reads the result.
     """
     order, sizes = attribute(node, "perm"), dims(result(node))
     value = result(readers(result(node))[0])
@@ -63,10 +67,11 @@ def put_in_order(graph: ir.Graph, node: ir.Node) -> bool:
     kept, inner = list(order[: len(order) - count]), list(order[len(order) - count :])
     if count < 2 or inner == sorted(inner):
         return False
-    products, others = products_reading(value)
-    if others or not products or any(not is_op(product.node, "MatMul") for product in products):
-        raise Refused(f"{', '.join(others) or 'nothing'} reads {value.name}, and not products alone")
+    products = require_only_products(value)
+    if gemms := [node_label(product.node) for product in products if not is_op(product.node, "MatMul")]:
+        raise Refused(f"{value.name} is read by the Gemm {gemms[0]}; expected only MatMuls by constants")
     lengths = [size for size in sizes[len(order) - count :] if size is not None]
+    # Row k of the new weights is row rows[k] of the old ones: number the old order, and sort its axes in the same way.
     rows = np.arange(last).reshape(lengths).transpose(np.argsort(inner)).reshape(-1)
     node.attributes["perm"] = ir.AttrInt64s("perm", [*kept, *sorted(inner)])
     result(node).shape = ir.Shape(
@@ -77,7 +82,7 @@ def put_in_order(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def inner_axes(sizes: tuple[int | None, ...], last: int) -> int:
-    """How many of the last axes make up an axis of this length; 0 where none do."""
+    """How many of the last axes together have this length; 0 if none do."""
     for count in range(1, len(sizes)):
         tail = [size for size in sizes[-count:] if size is not None]
         if len(tail) == count and math.prod(tail) == last:
@@ -86,6 +91,7 @@ def inner_axes(sizes: tuple[int | None, ...], last: int) -> int:
 
 
 def move_rows(graph: ir.Graph, products: list[Product], rows: NDArray[np.intp]) -> None:
+    """Reorder the rows of the weights. A weight that several products share stays shared."""
     moved: dict[ir.Value, ir.Value] = {}
     for product in products:
         old = product.shared_weight

@@ -1,13 +1,15 @@
-"""Early pooling: the mean over the tokens is taken before the last products instead of after the sum over branches.
+"""Pools early: takes the mean over the tokens before the last products, and not after the sum over branches.
 
-The mean m over an axis is linear, so it commutes with whatever is linear and treats the axis entry by entry:
+Identity: the mean m over an axis of x [B, N, D] is linear. So it commutes with linear operators that treat the axis
+entry by entry:
 
     m(Σ_l x_l) = Σ_l m(x_l)          m(x W) = m(x) W          m(x ⊙ γ) = m(x) ⊙ γ          m(x + b) = m(x) + b
 
-with γ and b the same along the axis; a constant that is not is averaged here and now. So with mean pooling the last
-linear map of every branch has one row an image instead of one a token; the skip is averaged beside it. The mean stops
-at Gelu, LayerNormalization and Attention, which are not linear, and at a value that is also read token by token.
-It moves only if a product gets smaller.
+γ and b do not vary along the axis; a constant b that varies is averaged by the pass. With mean pooling, the last linear
+map of every branch then has one row for each image instead of one for each token. The skip is averaged too.
+
+The mean stops at Gelu, LayerNormalization and Attention, which are not linear, and at a value whose single tokens are
+read too. The pass refuses to move a mean if no product gets smaller.
 """
 
 from __future__ import annotations
@@ -26,16 +28,26 @@ from paraexport.graph.query import const, input_of, is_op, operands, opset_of
 from paraexport.graph.refusal import Applied, Refused
 from paraexport.graph.shapes import require_dims
 from paraexport.rewrite.patterns.axes import LINEAR, broadcast
-from paraexport.rewrite.patterns.demand import MINIMUM_OPSET, Asks, Part, Plan, Root, Rule, plan, rebuild, shortened
+from paraexport.rewrite.patterns.demand import (
+    MINIMUM_OPSET,
+    AxisPart,
+    DemandPlan,
+    Requests,
+    Root,
+    Rule,
+    find_roots,
+    plan_demand,
+)
+from paraexport.rewrite.patterns.narrowing import narrow_graph, shortened
 
 NAME = "pool"
 
 
 @dataclass(frozen=True)
-class Mean(Part):
+class Mean(AxisPart):
     """The mean over all entries of `axis`."""
 
-    def of_array(self, array: NDArray[Any]) -> NDArray[Any]:
+    def apply_to(self, array: NDArray[Any]) -> NDArray[Any]:
         mean = array.astype(np.float64).mean(self.axis, keepdims=True)
         return np.asarray(mean.astype(array.dtype))
 
@@ -47,70 +59,68 @@ class Mean(Part):
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Counts the ReduceMean nodes that are gone because less than their input is computed."""
+    """Counts the ReduceMean nodes that were removed, because their input is now computed as a mean."""
     applied = Applied(NAME)
     if opset_of(graph) < MINIMUM_OPSET:
-        applied.refusals.append(f"graph: its opset is below {MINIMUM_OPSET}")
+        applied.refusals.append(f"graph: its opset is {opset_of(graph)}; expected at least {MINIMUM_OPSET}")
         return applied
-    roots: dict[ir.Node, Root] = {}
-    for node in graph:
-        try:
-            if (root := pooling(node)) is not None:
-                roots[node] = root
-        except Refused as reason:
-            applied.refuse(node, reason)
-    found = plan(graph, roots, RULES)
-    while useless := {node: why for node in roots if (why := why_useless(found, node)) is not None}:
-        for node, why in useless.items():
+    roots = find_roots(graph, pooling, applied)
+    plan = plan_demand(graph, roots, RULES)
+    while useless := {node: reason for node in roots if (reason := why_useless(plan, node)) is not None}:
+        for node, reason in useless.items():
             del roots[node]
-            if why:
-                applied.refuse(node, why)
-        found = plan(graph, roots, RULES)
-    applied.times = rebuild(graph, found)
+            if reason:
+                applied.refuse(node, reason)
+        plan = plan_demand(graph, roots, RULES)
+    applied.times = narrow_graph(graph, plan)
     clean(graph)
     return applied
 
 
 def pooling(node: ir.Node) -> Root | None:
-    """The axis that a ReduceMean averages, or None where there is nothing to gain. Refused where it is not just one."""
+    """The mean of a ReduceMean; None for other nodes, constants, and axes of length 1.
+
+    Raises:
+        Refused: it does not average one axis of known length.
+    """
     if not is_op(node, "ReduceMean") or const(node.inputs[0]) is not None:
         return None
     shape = require_dims(operands(node)[0])
     over = const(input_of(node, 1))
     if over is None:
-        raise Refused("its axes are not listed")
+        raise Refused("its axes are not a constant list; expected one axis")
     if over.size != 1:
-        raise Refused(f"it averages {over.size} axes")
+        raise Refused(f"it averages {over.size} axes; expected one")
     axis = counted(int(over.ravel()[0]), len(shape))
     if shape[axis] is None:
         raise Refused(f"the length of axis {axis} is not known")
     if not (operands(node)[0].dtype or ir.DataType.UNDEFINED).is_floating_point():
-        raise Refused("it averages integers")
+        raise Refused("it averages integers; expected floating-point numbers")
     return None if shape[axis] == 1 else Root(Mean(axis), squeeze=not int_of(node, "keepdims", 1))
 
 
-def why_useless(found: Plan, root: ir.Node) -> str | None:
-    """Why no product gets smaller by moving `root`; None where one does."""
-    if found.asks.get((root, 0)) is None or operands(root)[0].producer() is None:
+def why_useless(plan: DemandPlan, root: ir.Node) -> str | None:
+    """The reason why moving `root` makes no product smaller, or None; empty if nothing needs a report."""
+    if plan.requests.get((root, 0)) is None or operands(root)[0].producer() is None:
         return ""
-    if not found.moves(root):
-        return found.why_not(root)
-    reached = found.reach(root)
+    if not plan.moves(root):
+        return plan.why_not(root)
+    reached = plan.reach(root)
     if any(is_op(node, "MatMul", "Gemm") for node in reached):
         return None
     producers = (value.producer() for node in reached for value in operands(node))
-    stops = dict.fromkeys(found.blocked[node] for node in producers if node in found.blocked)
-    return "; ".join(["no product would get smaller", *stops])
+    stops = dict.fromkeys(plan.blocked[node] for node in producers if node in plan.blocked)
+    return "; ".join(["no product would get smaller if the mean moved", *stops])
 
 
-def scaled(node: ir.Node, part: Part) -> Asks:
-    """Linear in the only factor that varies along the axis, where that is no divisor."""
-    asks = broadcast(node, part)
-    if len(asks) > 1:
+def scaled(node: ir.Node, part: AxisPart) -> Requests:
+    """Mul and Div are linear if only one operand varies along the axis, and it is not the divisor."""
+    requests = broadcast(node, part)
+    if len(requests) > 1:
         raise Refused(f"both operands of {node.op_type} vary along the axis")
-    if node.op_type == "Div" and 0 not in asks:
+    if node.op_type == "Div" and 0 not in requests:
         raise Refused("the divisor varies along the axis")
-    return asks
+    return requests
 
 
 RULES: Mapping[str, Rule] = {**LINEAR, "Mul": scaled, "Div": scaled}

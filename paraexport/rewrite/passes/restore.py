@@ -1,7 +1,8 @@
-"""Back from the form of a trace to the operators that the file of a graph used.
+"""Brings a graph back from the form of a trace to the operators and the opset of its file.
 
-Attention that came written out is written out again, and the opset is the file's own, or the oldest after it that has
-all that the rewritten graph uses.
+Attention(q, k, v) = softmax(s q kᵀ) v is written out again, unless the file had Attention nodes. The opset becomes that
+of the file, or the next newer one that has all operators of the rewritten graph; the reasons for a newer one are
+reported.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ NAME = "restore"
 
 
 def step_for(model: ir.Model) -> Callable[[ir.Model], Applied]:
-    """The last step for a graph that was `model` before the first."""
+    """The last step. `model` must be the graph before the first step."""
     version = opset_of(model.graph)
     has_attention = any(is_op(node, "Attention") for node in model.graph)
     return lambda rewritten: apply(rewritten, version, keep_attention=has_attention)
 
 
 def apply(model: ir.Model, version: int, *, keep_attention: bool = False) -> Applied:
-    """Bring the model to opset `version`, or say why it stays newer; counts the attentions that were written out."""
+    """Bring the model to opset `version`, or report why it stays newer. Counts the written-out attentions."""
     if keep_attention:
         return Applied(NAME)
     reasons: list[str] = []

@@ -1,11 +1,14 @@
-"""Scales into weights: (x ⊙ γ) W = x (γ ⊙ W) by rows, and (x W + b) ⊙ γ = x (W ⊙ γ) + b ⊙ γ by columns.
+"""Folds scales into weights, for x [B, N, K] and W [K, J].
 
-By columns where the Mul reads a product that nobody else reads (layer scale): it always vanishes. Else by rows, where
-products read it (the scale of a norm): it vanishes where they are all that reads it. Where a skip reads it as well, it
-stays for the skip, and the products move below it only if they then share their x̂ (`products.worth_folding`).
+Rows: (x ⊙ γ) W = x (diag(γ) W) with γ [K]. Columns: (x W + b) ⊙ γ = x (W ⊙ γ) + b ⊙ γ with γ [J].
 
-Products with one weight and one scale get one new constant. A weight whose products are scaled in more than
-`MAX_COPIES` ways stays, for all of them alike, since the branches would each get their own copy of what they share.
+By columns, the pass applies to a Mul that is the only reader of a product, such as layer scale; the Mul vanishes. Else
+it applies by rows, if products by constants read the Mul, such as the scale of a norm. The Mul vanishes if they are its
+only readers. If a skip reads it too, it stays for the skip, and the products read x only if they share it with products
+of other branches (`folding.check_worth_folding`).
+
+Products with the same weight and scale share one new constant. The pass refuses if a weight would need more than
+`MAX_COPIES` copies, because the branches would lose the weight that they share; and a scale along other axes.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import clean, substitute, take_name
+from paraexport.graph.edit import substitute, take_name
 from paraexport.graph.query import only_reader, read_once, readers, result, scale_of
 from paraexport.graph.refusal import Applied, Refused
+from paraexport.rewrite.patterns.folding import check_worth_folding, fold_until_stable
 from paraexport.rewrite.patterns.products import (
     MAX_COPIES,
     Axis,
@@ -27,34 +31,22 @@ from paraexport.rewrite.patterns.products import (
     product_of,
     products_reading,
     set_source,
-    worth_folding,
 )
 
 NAME = "scales"
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Fold until nothing moves, since a Mul may read another."""
-    applied, weights = Applied(NAME), ScaledWeights(graph)
-    while True:
-        sweep = Applied(NAME)
-        for node in list(graph):
-            try:
-                sweep.times += fold_columns(node, weights) or fold_rows(node, weights)
-            except Refused as reason:
-                sweep.refuse(node, reason)
-        clean(graph)
-        applied.times += sweep.times
-        if not sweep.times:
-            applied.refusals = sweep.refusals
-            return applied
+    """Counts the folded scales. A Mul may read another Mul."""
+    weights = ScaledWeights(graph)
+    return fold_until_stable(graph, NAME, lambda node: fold_columns(node, weights) or fold_rows(node, weights))
 
 
 def fold_columns(scaling: ir.Node, weights: ScaledWeights) -> bool:
-    """Move the constant of a Mul into the product that it reads.
+    """Move the constant of a Mul into the product that it reads. Returns whether that was possible.
 
     Raises:
-        Refused: it does read one, but it is no scale of channels, or its weight is shared too widely.
+        Refused: it reads a product, but the constant is not a scale of channels, or too many products share the weight.
     """
     affine = scale_of(scaling)
     if affine is None:
@@ -72,10 +64,11 @@ def fold_columns(scaling: ir.Node, weights: ScaledWeights) -> bool:
 
 
 def fold_rows(scaling: ir.Node, weights: ScaledWeights) -> bool:
-    """Move the constant of a Mul into the products that read it.
+    """Move the constant of a Mul into the products that read it. Returns whether that was possible.
 
     Raises:
-        Refused: products read it, but it is no scale of channels, it does not pay, or a weight is shared too widely.
+        Refused: products read the Mul, but the constant is not a scale of channels, folding does not pay, or too many
+            products share a weight.
     """
     affine = scale_of(scaling)
     if affine is None:
@@ -85,7 +78,7 @@ def fold_rows(scaling: ir.Node, weights: ScaledWeights) -> bool:
     if not products:
         return False
     factor = channels(constant, products[0].weight.shape[0])
-    worth_folding(source, others)
+    check_worth_folding(source, others)
     for product in products:
         check_copies(product, "rows")
     for product in products:
@@ -95,18 +88,18 @@ def fold_rows(scaling: ir.Node, weights: ScaledWeights) -> bool:
 
 
 def check_copies(product: Product, axis: Axis) -> None:
-    """Whether scaling the weight, and its other readers in their turn, makes no more than `MAX_COPIES` of it.
+    """Check that the scales of all its products make at most `MAX_COPIES` of a weight.
 
     Raises:
-        Refused: it makes more.
+        Refused: they make more.
     """
     scales = {scale_key(reader, axis) for reader in readers(product.shared_weight)}
     if len(scales) > MAX_COPIES:
-        raise Refused(f"{product.shared_weight.name} is shared, and would become {len(scales)} different weights")
+        raise Refused(f"the shared weight {product.shared_weight.name} would become {len(scales)} different weights")
 
 
 def scale_key(reader: ir.Node, axis: Axis) -> tuple[int, bytes] | None:
-    """By which constant the product `reader` is scaled; None where it is not."""
+    """The key of the constant that scales the product `reader`; None if there is none."""
     product = product_of(reader)
     if product is None:
         return None

@@ -1,14 +1,17 @@
-"""Early selection: tokens that nobody reads are not computed.
+"""Selects early: does not compute tokens that nothing reads.
 
-Identity, with s the selection of some entries of an axis and f an operator that treats that axis entry by entry:
+Identity, for x [B, N, D], the selection s of some entries of an axis, and an operator f that treats it entry by entry:
 
-    s(f(x, y)) = f(s x, s y)          Add, Mul, Gelu, …; an operand that is the same along the axis stays whole
-    s(x W) = (s x) W                  rows of a product; likewise LayerNormalization and Softmax over other axes
-    s(Attention(q, k, v)) = Attention(s q, k, v)       a softmax a query, over all keys
+    s(f(x, y)) = f(s x, s y)          Add, Mul, Gelu, …; an operand that does not vary along the axis stays as it is
+    s(x W) = (s x) W                  rows of a product; also LayerNormalization and Softmax over other axes
+    s(Attention(q, k, v)) = Attention(s q, k, v)       each query has its own softmax, over all keys
 
-So with class-token pooling the last layer of every branch computes query, output projection and feed-forward for one
-token, and keys and values for all. It is decided first what is read of each value (`demand.plan`): a value of which
-different parts are read is computed once and whole, and the part is cut from it by one Slice.
+With class-token pooling, the last layer of every branch then computes query, output projection and feed-forward for one
+token, and keys and values for all tokens.
+
+The pass first finds which part of each value is read (`demand`). If different parts are read, the value is computed as
+a whole, and one Slice cuts the part from it. The pass refuses a selection that is not one constant range of one axis,
+and reports every operator that must compute the whole.
 """
 
 from __future__ import annotations
@@ -28,19 +31,20 @@ from paraexport.graph.refusal import Applied, Refused
 from paraexport.graph.shapes import require_dims
 from paraexport.rewrite.patterns import axes
 from paraexport.rewrite.patterns.axes import LINEAR, broadcast
-from paraexport.rewrite.patterns.demand import MINIMUM_OPSET, Asks, Part, Root, Rule, plan, rebuild, shortened
+from paraexport.rewrite.patterns.demand import MINIMUM_OPSET, AxisPart, Requests, Root, Rule, find_roots, plan_demand
 from paraexport.rewrite.patterns.heads import check_attributes
+from paraexport.rewrite.patterns.narrowing import narrow_graph, shortened
 
 NAME = "select"
 
 
 @dataclass(frozen=True)
-class Window(Part):
-    """`length` entries of `axis` from `start` on."""
+class Window(AxisPart):
+    """`length` entries of `axis`, beginning at `start`."""
 
     start: int = 0
 
-    def of_array(self, array: NDArray[Any]) -> NDArray[Any]:
+    def apply_to(self, array: NDArray[Any]) -> NDArray[Any]:
         return array.take(range(self.start, self.start + self.length), self.axis)
 
     def cut(self, value: ir.Value, before: ir.Node) -> ir.Value:
@@ -52,33 +56,31 @@ class Window(Part):
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Counts the Gather and Slice nodes that are gone because no more than they took is computed."""
+    """Counts the Gather and Slice nodes that were removed, because only their part is computed now."""
     applied = Applied(NAME)
     if opset_of(graph) < MINIMUM_OPSET:
-        applied.refusals.append(f"graph: its opset is below {MINIMUM_OPSET}")
+        applied.refusals.append(f"graph: its opset is {opset_of(graph)}; expected at least {MINIMUM_OPSET}")
         return applied
-    roots: dict[ir.Node, Root] = {}
-    for node in graph:
-        try:
-            if (root := selection(node)) is not None:
-                roots[node] = root
-        except Refused as reason:
-            applied.refuse(node, reason)
-    found = plan(graph, roots, RULES)
-    stuck = [node for node in roots if found.asks.get((node, 0)) is not None and not found.moves(node)]
-    told = {operands(node)[0].producer() for node in stuck} - {None}
+    roots = find_roots(graph, selection, applied)
+    plan = plan_demand(graph, roots, RULES)
+    stuck = [node for node in roots if plan.requests.get((node, 0)) is not None and not plan.moves(node)]
+    reported = {operands(node)[0].producer() for node in stuck} - {None}
     for node in stuck:
         if operands(node)[0].producer() is not None:
-            applied.refuse(node, found.why_not(node))
-    for node in [node for node in found.blocked if node not in told]:
-        applied.refuse(node, found.blocked[node])
-    applied.times = rebuild(graph, found)
+            applied.refuse(node, plan.why_not(node))
+    for node in [node for node in plan.blocked if node not in reported]:
+        applied.refuse(node, plan.blocked[node])
+    applied.times = narrow_graph(graph, plan)
     clean(graph)
     return applied
 
 
 def selection(node: ir.Node) -> Root | None:
-    """What a Gather or Slice takes, or None where it is neither or takes everything. Refused where it nearly is one."""
+    """The part that a Gather or Slice selects; None for other nodes, constants, shapes, and selections of everything.
+
+    Raises:
+        Refused: it does not select one constant range of one axis.
+    """
     if not is_op(node, "Gather", "Slice"):
         return None
     data = operands(node)[0]
@@ -92,14 +94,14 @@ def gathered(node: ir.Node) -> Root | None:
     axis = axis_of(node, len(shape), 0)
     size = shape[axis]
     if index is None:
-        raise Refused("its index is not constant")
+        raise Refused("its index is computed; expected a constant")
     if size is None:
         raise Refused(f"the length of axis {axis} is not known")
     entries = [int(number) + size * (number < 0) for number in index.ravel()]
     if not entries or index.ndim > 1 or entries != [*range(entries[0], entries[0] + len(entries))]:
-        raise Refused("its indices are not one range")
+        raise Refused(f"its indices {index.tolist()} are not one range of consecutive numbers")
     if not 0 <= entries[0] <= entries[-1] < size:
-        raise Refused(f"index {index.tolist()} is outside of axis {axis} of length {size}")
+        raise Refused(f"its index {index.tolist()} is outside of axis {axis}, which has length {size}")
     if len(entries) == size:
         return None
     return Root(Window(axis, len(entries), entries[0]), squeeze=index.ndim == 0)
@@ -109,7 +111,7 @@ def sliced(node: ir.Node) -> Root | None:
     shape = require_dims(operands(node)[0])
     given = [None if value is None else const(value) for value in (*node.inputs[1:], None, None)][:4]
     if any(array is None and value is not None for array, value in zip(given, node.inputs[1:], strict=False)):
-        raise Refused("its range is not constant")
+        raise Refused("its range is computed; expected constants")
     starts, ends, over, steps = ([] if array is None else array.tolist() for array in given)
     over, steps = over or range(len(starts)), steps or [1] * len(starts)
     if not len(starts) == len(ends) == len(over) == len(steps):
@@ -119,55 +121,59 @@ def sliced(node: ir.Node) -> Root | None:
         axis = counted(given_axis, len(shape))
         size = shape[axis]
         if step != 1:
-            raise Refused(f"it takes axis {axis} in steps of {step}")
+            raise Refused(f"it selects from axis {axis} in steps of {step}; expected 1")
         if start == 0 and end >= np.iinfo(np.int32).max:
             continue
         if size is None:
             raise Refused(f"the length of axis {axis} is not known")
         first, last = (min(max(bound + size * (bound < 0), 0), size) for bound in (start, end))
         if last <= first:
-            raise Refused("it takes nothing")
+            raise Refused(f"its range of axis {axis} is empty")
         if last - first < size:
             windows.append(Window(axis, last - first, first))
     if len(windows) > 1:
-        raise Refused("it cuts several axes")
+        raise Refused("it cuts several axes; expected one")
     return Root(windows[0], squeeze=False) if windows else None
 
 
-def matmul(node: ir.Node, part: Part) -> Asks:
-    """Rows, columns, or some of the matrices."""
+def matmul(node: ir.Node, part: AxisPart) -> Requests:
+    """Rows, columns, or a part of the matrices."""
     rank = len(require_dims(result(node)))
     ranks = [len(require_dims(value)) for value in operands(node)]
     return broadcast(node, part) if part.axis < rank - 2 and min(ranks) >= 2 else axes.matmul(node, part)
 
 
-def normalization(node: ir.Node, part: Part) -> Asks:
-    """Each slice over `axis` and what follows it is normalised by itself."""
+def normalization(node: ir.Node, part: AxisPart) -> Requests:
+    """The node normalises `axis` and all axes after it. Entries of earlier axes are independent."""
     if part.axis >= axis_of(node, len(require_dims(result(node))), -1):
-        raise Refused("the axis is normalised over")
+        raise Refused(f"{node.op_type} normalises over this axis")
     return broadcast(node, part)
 
 
-def softmax(node: ir.Node, part: Part) -> Asks:
+def softmax(node: ir.Node, part: AxisPart) -> Requests:
     if part.axis == axis_of(node, len(require_dims(result(node))), -1):
-        raise Refused("the axis is normalised over")
+        raise Refused(f"{node.op_type} normalises over this axis")
     return {0: part}
 
 
-def attention(node: ir.Node, part: Part) -> Asks:
-    """[B, h, N, d] or [B, N, h·d]: every query by itself."""
+def attention(node: ir.Node, part: AxisPart) -> Requests:
+    """[B, h, N, d] or [B, N, h·d]: every query is independent of the others."""
     if int_of(node, "is_causal", 0):
-        raise Refused("it is causal, so a query's place matters")
+        raise Refused("Attention is causal, so it depends on the positions of its queries")
     check_attributes(node)
     if len(operands(node)) > 3:
-        raise Refused("it has a mask or a cache")
+        raise Refused("Attention has a mask or a cache; expected only query, key and value")
     if part.axis != len(require_dims(result(node))) - 2:
-        raise Refused("the part is not one of queries")
+        raise Refused("the part is not a part of the queries")
     return {0: part}
 
 
-def concat(node: ir.Node, part: Part) -> Asks:
-    """[a; b; …]: a window inside one of them is that one's, and the others are not read at all."""
+def concat(node: ir.Node, part: AxisPart) -> Requests:
+    """[a; b; …]: a window inside one input needs only that input.
+
+    Raises:
+        Refused: the window covers several inputs.
+    """
     if axes.joined_axis(node) != part.axis:
         return axes.concat(node, part)
     assert isinstance(part, Window)
@@ -177,11 +183,11 @@ def concat(node: ir.Node, part: Part) -> Asks:
         if size is None or part.start < first:
             break
         if part.start + part.length <= first + size:
-            whole = part.length == size
+            is_whole = part.length == size
             unread = dict.fromkeys(set(range(len(node.inputs))) - {index})
-            return unread if whole else {**unread, index: Window(part.axis, part.length, part.start - first)}
+            return unread if is_whole else {**unread, index: Window(part.axis, part.length, part.start - first)}
         first += size
-    raise Refused("the window is spread over several inputs of Concat")
+    raise Refused("the selected range covers several inputs of Concat")
 
 
 ELEMENTWISE = (

@@ -1,7 +1,8 @@
-"""Skips as sums: x + y in front of a LayerNormalization is written Sum(x, y), which is the same number.
+"""Writes a skip before a LayerNormalization as a Sum: Add(x, y) = Sum(x, y), for x and y [B, N, D].
 
-ONNX Runtime makes one SkipLayerNormalization of an Add and the LayerNormalization behind it, and on CPUs that kernel is
-slower than the two apart (`python -m benchmarks.forms --precision fp32`). A Sum it leaves alone.
+ONNX Runtime fuses an Add and the LayerNormalization after it into one SkipLayerNormalization. On CPUs, this kernel is
+slower than the two nodes (`python -m benchmarks.forms --precision fp32`). It does not fuse a Sum. The pass applies to
+every Add of two activations that a LayerNormalization reads.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ NAME = "skips"
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Counts the Adds of two activations that a LayerNormalization reads."""
+    """Counts the Adds that became Sums."""
     applied = Applied(NAME)
     for node in graph:
         normalised = any(is_op(reader, "LayerNormalization") for value in node.outputs for reader in readers(value))

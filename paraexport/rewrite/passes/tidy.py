@@ -1,8 +1,11 @@
-"""What is left to do after the other rewrites: nothing is computed twice, moved back and forth, or kept unread.
+"""Tidies a graph after the other passes: merges equal nodes, and removes moves that cancel out and unused nodes.
 
-Transpose_p(Transpose_q(x)) = Transpose_{q∘p}(x); Reshape(Reshape(x)) = Reshape(x), since both keep the order of the
-numbers; a Transpose or Reshape to the same shape, and an Identity, is x. Equal nodes of equal inputs are one node, and
-equal initializers one initializer: that two weights are one tensor here says nothing about the model having tied them.
+Identities: Transpose_p(Transpose_q(x)) = Transpose_{q∘p}(x). Reshape(Reshape(x)) = Reshape(x), because both keep the
+order of the numbers. A Transpose or Reshape that changes nothing, and an Identity, is x. Equal nodes with equal inputs
+become one node, and equal initializers one initializer, even if the model did not tie these weights.
+
+The pass applies to standard operators, and those of ONNX Runtime. It merges no equal nodes if the graph draws random
+numbers.
 """
 
 from __future__ import annotations
@@ -18,26 +21,27 @@ from paraexport.graph.attributes import attribute
 from paraexport.graph.edit import can_stand_for, clean, substitute
 from paraexport.graph.query import const, input_of, is_op, operands, result
 from paraexport.graph.refusal import Applied
+from paraexport.graph.shapes import is_known
 from paraexport.graph.summary import RANDOM
 from paraexport.rewrite.stacking.signatures import attribute_key, domain, why_unique
 
 NAME = "tidy"
 DETERMINISTIC = frozenset({"", "ai.onnx.ml", "com.microsoft"})
-"""The domains whose operators, but for random ones, give the same for the same; of others nothing is known."""
+"""Domains whose operators give equal outputs for equal inputs, except those that draw random numbers."""
 RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 SAMPLED = 64
-"""Numbers of an initializer that are looked at first."""
+"""How many numbers of two initializers are compared first."""
 
 
 def apply(graph: ir.Graph) -> Applied:
-    """Simplify until nothing changes; `times` counts the nodes that went."""
+    """Simplify until nothing changes. Counts the removed nodes."""
     applied = Applied(NAME)
     before = len(graph)
     clean(graph)
     merge_initializers(graph)
     random = [node for node in graph if node.op_type in RANDOM]
     if random:
-        applied.refuse(random[0], "it draws random numbers, so equal nodes were not merged")
+        applied.refuse(random[0], "it draws random numbers, so equal nodes are not merged")
     changed = True
     while changed:
         moved = [simplify(node) for node in list(graph)]
@@ -49,14 +53,14 @@ def apply(graph: ir.Graph) -> Applied:
 
 
 def merge_initializers(graph: ir.Graph) -> None:
-    """Let the readers of equal initializers read the first of them; inputs and outputs of the graph stay."""
+    """Make the readers of equal initializers read the first of them. Inputs and outputs of the graph stay."""
     kinds: dict[Hashable, list[ir.Value]] = {}
     for name, value in list(graph.initializers.items()):
         array = const(value)
         if array is None or value.is_graph_output():
             continue
         alike = kinds.setdefault((value.dtype, array.shape, sample(array)), [])
-        kept = next((other for other in alike if have_same_bytes(const(other), array)), None)
+        kept = next((candidate for candidate in alike if have_same_bytes(const(candidate), array)), None)
         if kept is None:
             alike.append(value)
         else:
@@ -65,14 +69,14 @@ def merge_initializers(graph: ir.Graph) -> None:
 
 
 def merge_nodes(graph: ir.Graph) -> bool:
-    """Let the readers of a node read an earlier one that does the same; whether there were any."""
+    """Make the readers of a node read an earlier equal node. Returns whether there was one."""
     first: dict[Hashable, ir.Node] = {}
     merged = False
     for node in list(graph):
         if domain(node) not in DETERMINISTIC or why_unique(node) is not None:
             continue
         attributes = tuple(sorted((name, attribute_key(given)) for name, given in node.attributes.items()))
-        # An output that has no name is none.
+        # An output without a name is left out.
         outputs = tuple(bool(value.name) for value in node.outputs)
         kept = first.setdefault((domain(node), node.op_type, attributes, tuple(node.inputs), outputs), node)
         if kept is not node and all(map(can_stand_for, kept.outputs, node.outputs)):
@@ -84,20 +88,20 @@ def merge_nodes(graph: ir.Graph) -> bool:
 
 
 def sample(array: NDArray[Any]) -> bytes:
-    """A few numbers: most weights differ in them, so that the rest of a large file need not be read."""
+    """A few numbers of an array. Most weights differ in them, so the rest of a large file is not read."""
     return array.reshape(-1)[:: max(1, array.size // SAMPLED)].tobytes()
 
 
-def have_same_bytes(one: NDArray[Any] | None, other: NDArray[Any]) -> bool:
-    """Of two arrays of one type and shape: -0 is not 0, and NaN is NaN."""
-    if one is None:
+def have_same_bytes(left: NDArray[Any] | None, right: NDArray[Any]) -> bool:
+    """Whether two arrays of one type and shape have equal bytes: -0 differs from 0, and NaN equals NaN."""
+    if left is None:
         return False
-    first, second = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (one, other))
+    first, second = (np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in (left, right))
     return np.array_equal(first, second)
 
 
 def simplify(node: ir.Node) -> bool:
-    """Simplify one node that only moves numbers; whether there was anything to do."""
+    """Simplify one node that only moves numbers. Returns whether something changed."""
     if not is_op(node, "Identity", "Reshape", "Transpose") or not is_wanted(result(node)):
         return False
     skipped = is_op(node, "Transpose") and skip_transpose(node)
@@ -110,7 +114,7 @@ def simplify(node: ir.Node) -> bool:
 
 
 def skip_transpose(node: ir.Node) -> bool:
-    """Read what the Transpose before this one reads."""
+    """Make a Transpose read the input of the Transpose before it. Returns whether there was one."""
     inner = operands(node)[0].producer()
     if inner is None or not is_op(inner, "Transpose"):
         return False
@@ -123,7 +127,10 @@ def skip_transpose(node: ir.Node) -> bool:
 
 
 def skip_reshape(node: ir.Node) -> bool:
-    """Read what the reshaping node before this one reads; a 0 in the target would copy a size from elsewhere."""
+    """Make a Reshape read the input of the reshaping node before it. Returns whether there was one.
+
+    A 0 in the target would then copy a size of another shape, so such a Reshape stays.
+    """
     inner = operands(node)[0].producer()
     target = const(input_of(node, 1))
     if inner is None or not is_op(inner, *RESHAPES) or target is None or not target.all():
@@ -133,7 +140,7 @@ def skip_reshape(node: ir.Node) -> bool:
 
 
 def moves_nothing(node: ir.Node) -> bool:
-    """Whether the result is the input: an unknown size is the same where every other one is."""
+    """Whether the result equals the input. One unknown size must be equal if all other sizes are."""
     if is_op(node, "Transpose"):
         order = order_of(node)
         return order is not None and list(order) == sorted(order)
@@ -143,12 +150,8 @@ def moves_nothing(node: ir.Node) -> bool:
     if before is None or after is None or len(before) != len(after) or 0 in [*before, *after]:
         return False
     pairs = list(zip(before, after, strict=True))
-    other = [pair for pair in pairs if pair[0] != pair[1] or not is_certain(pair[0])]
-    return not other or (len(other) == 1 and not all(isinstance(size, int) for size in other[0]))
-
-
-def is_certain(size: int | ir.SymbolicDim) -> bool:
-    return isinstance(size, int) or size.value is not None
+    uncertain = [pair for pair in pairs if pair[0] != pair[1] or not is_known(pair[0])]
+    return not uncertain or (len(uncertain) == 1 and not all(isinstance(size, int) for size in uncertain[0]))
 
 
 def order_of(node: ir.Node) -> Sequence[int] | None:

@@ -1,1 +1,1 @@
-"""What passes look for in a graph: products, sums, attention heads, and what is read of a value."""
+"""Finds patterns that passes look for: products, sums, attention heads, and the parts of values that are read."""

@@ -1,8 +1,9 @@
-"""Computing no more of a value than is read: the walk that early selection and early pooling share.
+"""Finds which part of each value is read, for early selection and early pooling.
 
-Backwards, every reader asks a value for a part along one axis or for the whole; where all ask for the same part and the
-operator that makes the value can pass the question on to its inputs, it does (`plan`). Forwards, those operators are
-fed with parts; from a value that is computed whole the part is cut, once (`rebuild`).
+A root is a node that keeps a part of its input along one axis, such as a Gather of one token. The walk goes backwards
+from the last node. Every reader requests a part of a value, or the whole. If all readers request the same part, the
+operator that computes the value may pass the request on to its inputs, by its rule. Else it computes the whole value,
+and the part is cut from the result. The graph does not change here; `narrowing` carries the plan out.
 """
 
 from __future__ import annotations
@@ -13,226 +14,164 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from paraexport.graph.edit import add_constant, add_node, substitute
-from paraexport.graph.naming import beside
-from paraexport.graph.query import const, operands, result
-from paraexport.graph.refusal import Refused
-from paraexport.graph.shapes import dims
+from paraexport.graph.query import operands, result
+from paraexport.graph.refusal import Applied, Refused, node_label
+from paraexport.graph.shapes import dims, unknown_shape
 
 MINIMUM_OPSET = 18
-"""Since then ReduceMean and Squeeze take their axes as an input, and Softmax normalises one axis."""
+"""From this opset on, ReduceMean and Squeeze read their axes from an input, and Softmax normalises one axis."""
 
 
 @dataclass(frozen=True)
-class Part(abc.ABC):
-    """`length` entries that stand for all entries of `axis`; the axis stays, so that ranks do."""
+class AxisPart(abc.ABC):
+    """`length` entries that replace all entries of `axis`. The axis stays, so ranks do not change."""
 
     axis: int
     length: int = 1
 
     def at(self, axis: int) -> Self:
+        """The same part of another axis."""
         return dataclasses.replace(self, axis=axis)
 
     @abc.abstractmethod
-    def of_array(self, array: NDArray[Any]) -> NDArray[Any]: ...
+    def apply_to(self, array: NDArray[Any]) -> NDArray[Any]:
+        """This part of a constant."""
 
     @abc.abstractmethod
     def cut(self, value: ir.Value, before: ir.Node) -> ir.Value:
-        """Insert what takes this part of `value`."""
+        """Insert nodes that compute this part of `value`."""
 
 
 @dataclass(frozen=True)
 class Root:
-    """What a node that keeps a part of its first input keeps, and whether it drops the axis."""
+    """What a root keeps of its first input."""
 
-    part: Part
+    part: AxisPart
     squeeze: bool
+    """It also removes the axis."""
 
 
-Ask = Part | tuple[int, ...] | None
-"""What a node that computes a part reads instead of the whole input: a part, other integers, or nothing at all."""
-Asks = Mapping[int, Ask]
-"""By the number of the input; one that is not mentioned is read whole."""
-Rule = Callable[[ir.Node, Part], Asks]
-"""What an operator asks for to compute a part of its result. Refused where it cannot."""
+Request = AxisPart | tuple[int, ...] | None
+"""What a node that computes a part reads instead of a whole input: a part, other integers (a target of Reshape), or
+nothing."""
+Requests = Mapping[int, Request]
+"""By the number of the input. An input without a request is read as a whole."""
+Rule = Callable[[ir.Node, AxisPart], Requests]
+"""The requests of an operator that computes a part of its result. Raises Refused if it cannot compute a part."""
 
 
 @dataclass
-class Plan:
+class DemandPlan:
     roots: Mapping[ir.Node, Root]
-    asks: dict[tuple[ir.Node, int], Ask] = field(default_factory=dict)
-    parts: dict[ir.Value, Part] = field(default_factory=dict)
-    """The values of which only a part will be computed."""
+    requests: dict[tuple[ir.Node, int], Request] = field(default_factory=dict)
+    """By node and number of its input."""
+    parts: dict[ir.Value, AxisPart] = field(default_factory=dict)
+    """The values that are computed only in part."""
     blocked: dict[ir.Node, str] = field(default_factory=dict)
-    """Nodes that are asked for a part and compute the whole, and why."""
+    """Nodes that are asked for a part but compute the whole, and the reason."""
 
-    def wanted(self, value: ir.Value) -> Ask | Literal["whole"]:
-        """What the readers of a value agree on."""
-        asked: set[Ask | Literal["whole"]] = {self.asks.get((use.node, use.idx), "whole") for use in value.uses()}
-        asked.discard(None)
-        if value.is_graph_output() or len(asked) > 1:
+    def wanted(self, value: ir.Value) -> Request | Literal["whole"]:
+        """The request on which all readers of a value agree; the whole value if they do not agree."""
+        requests: set[Request | Literal["whole"]] = {
+            self.requests.get((use.node, use.idx), "whole") for use in value.uses()
+        }
+        requests.discard(None)
+        if value.is_graph_output() or len(requests) > 1:
             return "whole"
-        return asked.pop() if asked else None
+        return requests.pop() if requests else None
 
     def moves(self, root: ir.Node) -> bool:
-        """Whether less is computed because `root` reads no more."""
-        asked = self.asks.get((root, 0))
-        return asked is not None and self.parts.get(operands(root)[0]) == asked
+        """Whether the input of `root` is computed only in part, so that `root` is not needed any more."""
+        request = self.requests.get((root, 0))
+        return request is not None and self.parts.get(operands(root)[0]) == request
 
-    def given(self, node: ir.Node) -> Iterator[tuple[int, Ask]]:
-        """The inputs of `node` that are not read whole, by number."""
-        return ((index, self.asks[node, index]) for index in range(len(node.inputs)) if (node, index) in self.asks)
+    def requests_of(self, node: ir.Node) -> Iterator[tuple[int, Request]]:
+        """The inputs of `node` that are not read as a whole: (number, request)."""
+        return (
+            (index, self.requests[node, index]) for index in range(len(node.inputs)) if (node, index) in self.requests
+        )
 
     def reach(self, root: ir.Node) -> list[ir.Node]:
-        """The nodes that compute a part because `root` reads no more."""
-        pending, found = [operands(root)[0]], dict[ir.Node, None]()
+        """The nodes that compute only a part because of `root`."""
+        pending, reached = [operands(root)[0]], dict[ir.Node, None]()
         while pending:
             value = pending.pop()
             node = value.producer()
-            if value in self.parts and node is not None and node not in found:
-                found[node] = None
-                inputs = (node.inputs[index] for index, asked in self.given(node) if isinstance(asked, Part))
+            if value in self.parts and node is not None and node not in reached:
+                reached[node] = None
+                inputs = (
+                    node.inputs[index] for index, request in self.requests_of(node) if isinstance(request, AxisPart)
+                )
                 pending.extend(operand for operand in inputs if operand is not None)
-        return list(found)
+        return list(reached)
 
     def why_not(self, root: ir.Node) -> str:
-        """Why the input of `root` is computed whole."""
-        value, asked = operands(root)[0], self.asks[root, 0]
+        """Why the input of `root` is computed as a whole."""
+        value, request = operands(root)[0], self.requests[root, 0]
         if value.is_graph_output():
-            return f"`{value.name}` is an output of the graph as well"
+            return f"its input `{value.name}` is also an output of the graph"
         for use in value.uses():
-            other = self.asks.get((use.node, use.idx), "whole")
-            if other not in (asked, None):
-                what = "the whole" if other == "whole" else "another part"
-                return f"`{use.node.name}` reads {what} of `{value.name}`"
+            competing = self.requests.get((use.node, use.idx), "whole")
+            if competing not in (request, None):
+                extent = "the whole" if competing == "whole" else "another part"
+                return f"`{node_label(use.node)}` reads {extent} of its input `{value.name}`"
         producer = value.producer()
         assert producer is not None
-        return f"`{producer.name}` computes the whole: {self.blocked.get(producer, 'it takes a part itself')}"
+        reason = self.blocked.get(producer, "it selects a part itself")
+        return f"`{node_label(producer)}` must compute the whole of `{value.name}`: {reason}"
 
 
-def plan(graph: ir.Graph, roots: Mapping[ir.Node, Root], rules: Mapping[str, Rule]) -> Plan:
-    """Decide, from the last node to the first, what part of each value is computed; the graph is not touched."""
-    found = Plan(roots)
+def find_roots(graph: ir.Graph, match: Callable[[ir.Node], Root | None], applied: Applied) -> dict[ir.Node, Root]:
+    """The roots among the nodes of the graph. Refusals of `match` are reported."""
+    roots: dict[ir.Node, Root] = {}
+    for node in graph:
+        try:
+            if (root := match(node)) is not None:
+                roots[node] = root
+        except Refused as reason:
+            applied.refuse(node, reason)
+    return roots
+
+
+def plan_demand(graph: ir.Graph, roots: Mapping[ir.Node, Root], rules: Mapping[str, Rule]) -> DemandPlan:
+    """Decide, from the last node to the first, which part of each value is computed."""
+    plan = DemandPlan(roots)
     for node in reversed(graph):
-        wanted = [found.wanted(value) for value in node.outputs]
+        wanted = [plan.wanted(value) for value in node.outputs]
         if all(part is None for part in wanted):
-            found.asks.update({(node, index): None for index in range(len(node.inputs))})
+            plan.requests.update({(node, index): None for index in range(len(node.inputs))})
         elif node in roots:
-            found.asks[node, 0] = roots[node].part
-        elif any(isinstance(part, Part) for part in wanted):
+            plan.requests[node, 0] = roots[node].part
+        elif any(isinstance(part, AxisPart) for part in wanted):
             try:
-                part, asks = pass_on(node, wanted, rules)
+                part, requests = pass_on(node, wanted, rules)
             except Refused as reason:
-                found.blocked[node] = str(reason)
+                plan.blocked[node] = str(reason)
                 continue
-            found.asks.update({(node, index): asked for index, asked in asks.items()})
-            found.parts[result(node)] = part
-    return found
+            plan.requests.update({(node, index): request for index, request in requests.items()})
+            plan.parts[result(node)] = part
+    return plan
 
 
-def pass_on(node: ir.Node, wanted: list[Ask | Literal["whole"]], rules: Mapping[str, Rule]) -> tuple[Part, Asks]:
+def pass_on(
+    node: ir.Node, wanted: list[Request | Literal["whole"]], rules: Mapping[str, Rule]
+) -> tuple[AxisPart, Requests]:
+    """The part that a node will compute, and what it requests for it.
+
+    Raises:
+        Refused: the node must compute its whole result.
+    """
     rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if rule is None:
-        raise Refused(f"no rule takes a part through {node.op_type}")
+        raise Refused(f"{node.op_type} has no rule for computing only a part")
     if len(wanted) > 1:
         raise Refused("it has more than one output")
     (part,) = wanted
     sizes = dims(result(node))
-    assert isinstance(part, Part)
+    assert isinstance(part, AxisPart)
     if sizes is None or part.axis >= len(sizes) or sizes[part.axis] is None:
-        raise Refused(f"the shape of `{result(node).name}` is not known")
+        raise unknown_shape(result(node))
     return part, rule(node, part)
-
-
-def rebuild(graph: ir.Graph, found: Plan) -> int:
-    """Carry a plan out; returns how many roots it replaced."""
-    edit = Rebuild()
-    moved = [root for root in found.roots if found.moves(root)]
-    for node in tuple(graph):
-        if node in moved:
-            edit.finish(node, found.roots[node])
-        elif len(node.outputs) == 1 and result(node) in found.parts:
-            edit.narrow(node, found.parts[result(node)], dict(found.given(node)))
-    return len(moved)
-
-
-class Rebuild:
-    def __init__(self) -> None:
-        self.made: dict[tuple[ir.Value, Ask], ir.Value] = {}
-
-    def narrow(self, node: ir.Node, part: Part, asks: Asks) -> None:
-        """Let `node` compute `part` of its result, in place."""
-        value = result(node)
-        for index, asked in asks.items():
-            if asked is not None:
-                node.replace_input_with(index, self.provide(node, given(node, index), asked))
-        if None in asks.values():
-            # What one input holds is all that is read, and the node has nothing left to do.
-            (kept,) = (given(node, index) for index in range(len(node.inputs)) if asks.get(index, ()) is not None)
-            self.made[value, part] = kept
-        else:
-            value.shape = ir.Shape(shortened(value, part))
-            self.made[value, part] = value
-
-    def provide(self, node: ir.Node, value: ir.Value, asked: Ask) -> ir.Value:
-        """What `node` reads instead of `value`."""
-        assert node.graph is not None
-        if (value, asked) not in self.made:
-            array = const(value)
-            if isinstance(asked, Part) and array is None:
-                made = asked.cut(value, node)
-            else:
-                part = asked.of_array(array) if isinstance(asked, Part) and array is not None else integers(asked)
-                made = add_constant(node.graph, f"{value.name}/part", part)
-            self.made[value, asked] = made
-        return self.made[value, asked]
-
-    def finish(self, root: ir.Node, asked: Root) -> None:
-        """Put the part, which by now is computed alone, in the place of what `root` took."""
-        old, new = result(root), self.made[operands(root)[0], asked.part]
-        if asked.squeeze:
-            new = squeeze(root, new, asked.part.axis)
-        elif old.is_graph_output():
-            # A value is one output of the graph at most.
-            new = add_node(root, "Identity", [new], name=beside(root.name or "", "Identity"), shape=symbolic(old))
-        substitute(old, new)
-
-
-def given(node: ir.Node, index: int) -> ir.Value:
-    value = node.inputs[index]
-    assert value is not None, "a part is asked of what is there"
-    return value
-
-
-def squeeze(root: ir.Node, value: ir.Value, axis: int) -> ir.Value:
-    """`value` without `axis`, under the name of the value of `root`."""
-    graph, old = root.graph, result(root)
-    assert graph is not None
-    axes = add_constant(graph, beside(root.name or "", "axes"), integers((axis,)))
-    new = add_node(root, "Squeeze", [value, axes], name=beside(root.name or "", "Squeeze"), shape=symbolic(old))
-    if not old.is_graph_output():
-        name = old.name
-        old.name, new.name = f"{name}.before", name
-    return new
-
-
-def integers(numbers: Ask) -> NDArray[np.int64]:
-    assert isinstance(numbers, tuple)
-    return np.array(numbers, np.int64)
-
-
-def symbolic(value: ir.Value) -> list[int | str | None]:
-    """The shape of a value, its unknown lengths by their names."""
-    assert value.shape is not None
-    return [size if isinstance(size, int) else size.value for size in value.shape]
-
-
-def shortened(value: ir.Value, part: Part) -> list[int | str | None]:
-    """The shape of `part` of a value."""
-    shape = symbolic(value)
-    shape[part.axis] = part.length
-    return shape

@@ -1,6 +1,7 @@
-"""What feeds an Attention node and what reads it, and which channel of the one is which channel of the other.
+"""Follows channels through an Attention node: from the projections before it to the products after it.
 
-Between a projection and the node stand only views: a Reshape and a Transpose that cut the channels into heads.
+Between a projection [B, N, h·d] and the node [B, h, N, d] there are only views: a Reshape and a Transpose. To follow a
+channel, the functions here number the channels and apply the views to these numbers with numpy.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 
 from paraexport.graph.attributes import attribute, int_of, ints_of
 from paraexport.graph.query import const, input_of, is_op, main_result, only_reader, operands, read_once, result
-from paraexport.graph.refusal import Refused
+from paraexport.graph.refusal import Refused, node_label
 from paraexport.graph.shapes import dims, require_fixed
 
 QUERY, KEY, VALUE = 0, 1, 2
 TWO = 2
-"""A batch that stands for every batch: with one sample, an axis of samples could pass for another."""
+"""The batch in these arrays. With 1 sample, the axis of samples would look like any other axis of length 1."""
 
 
 KNOWN = frozenset(
@@ -32,41 +33,41 @@ KNOWN = frozenset(
         "softmax_precision",
     }
 )
-"""The attributes of `Attention`-23; later ones change what it computes."""
+"""The attributes of `Attention`-23. Attributes of later versions change what the node computes."""
 
 
 def check_attributes(attention: ir.Node) -> None:
-    """Raise where the node has an attribute that the algebra here does not know, such as a window of keys."""
+    """Refuse a node with an attribute that the algebra does not consider, such as a window of keys."""
     if unknown := [name for name in attention.attributes if name not in KNOWN]:
-        raise Refused(f"its attribute {unknown[0]} is not known")
+        raise Refused(f"its attribute {unknown[0]} is not one of `Attention`-23")
 
 
 def check_plain(attention: ir.Node) -> None:
-    """Whether the node is softmax(q kᵀ · scale) v and nothing more, so that each row of weights sums to one.
+    """Check that the node is softmax(q kᵀ · scale) v and nothing more, so that each row of weights sums to one.
 
     Raises:
-        Refused: it has a mask, a cap of the scores, a cache, or gives out more than its result.
+        Refused: it has a mask, a cache, capped scores, or other outputs that are read.
     """
     check_attributes(attention)
     if len(operands(attention)) != VALUE + 1:
-        raise Refused("it has a mask or a cache")
+        raise Refused("it has a mask or a cache; expected only query, key and value")
     if int_of(attention, "is_causal", 0):
-        raise Refused("it is causal")
+        raise Refused("it is causal; expected every query to see all keys")
     if attribute(attention, "softcap", 0.0):
-        raise Refused("its scores are capped")
-    main_result(attention, "its scores or its cache are read")
+        raise Refused("it has softcap, which limits its scores")
+    main_result(attention, "another node reads its scores or its cache")
 
 
 def views_before(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
-    """The value that `value` is a view of, and the views from there on, all read by one node only.
+    """The value before all views, and the views from there to `value`. Each value has one reader.
 
     Raises:
-        Refused: something else reads one of them.
+        Refused: one of these values has other readers.
     """
     views: list[ir.Node] = []
     while True:
         if not read_once(value):
-            raise Refused(f"{value.name} is read elsewhere as well")
+            raise Refused(f"{value.name} has other readers too")
         node = value.producer()
         if node is None or not is_view(node):
             return value, views[::-1]
@@ -75,7 +76,7 @@ def views_before(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
 
 
 def views_after(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
-    """The last view of `value`, and the views up to there, each the only reader of what is before it."""
+    """The value after all views of `value`, and these views. Each view is the only reader of the value before it."""
     views: list[ir.Node] = []
     while (node := only_reader(value)) is not None and is_view(node) and operands(node)[0] is value:
         views.append(node)
@@ -84,38 +85,42 @@ def views_after(value: ir.Value) -> tuple[ir.Value, list[ir.Node]]:
 
 
 def is_view(node: ir.Node) -> bool:
+    """Whether the node is a Transpose, or a Reshape with a constant target."""
     return is_op(node, "Transpose") or (is_op(node, "Reshape") and const(input_of(node, 1)) is not None)
 
 
 def channels_in_heads(source: ir.Value, views: list[ir.Node], attention: ir.Node) -> NDArray[np.intp]:
-    """Which channel of `source` [B, N, C] stands where in an input of the node: [h, d], or [h·d] without heads.
+    """The channel of `source` [B, N, C] at each place of an input of the node: [h, d], or [h·d] without a head axis.
 
     Raises:
-        Refused: the views do not keep batch and tokens apart from the channels.
+        Refused: the views mix the channels with batch or tokens.
     """
     sizes = fixed_sizes(source)
-    seen = through(np.broadcast_to(np.arange(sizes[-1]), sizes), views)
+    channels = apply_views(np.broadcast_to(np.arange(sizes[-1]), sizes), views)
     token_axis = 1 if int_of(attention, "q_num_heads", 0) else 2
-    if seen.ndim != (3 if token_axis == 1 else 4):
-        raise Refused(f"its input has {seen.ndim} axes")
-    return constant_along(seen, (0, token_axis))
+    rank = 3 if token_axis == 1 else 4
+    if channels.ndim != rank:
+        raise Refused(f"its input has {channels.ndim} axes; expected {rank}")
+    return constant_along(channels, (0, token_axis))
 
 
 def channels_after(heads: NDArray[np.intp], attention: ir.Node, views: list[ir.Node]) -> NDArray[np.intp]:
-    """Which channel of the value projection each channel of the attention's result [B, N, C] is a mix of.
+    """The channel of the value projection behind each channel of the attention's result, after `views` [B, N, C].
+
+    `heads` is the result of `channels_in_heads` for the values. Attention mixes tokens, but never channels.
 
     Raises:
-        Refused: heads of queries and values differ in number, or the views mix channels and tokens.
+        Refused: queries and values differ in their number of heads, or the views mix channels and tokens.
     """
     sizes = fixed_sizes(result_of(attention))
     if heads.ndim == 2:
         if sizes[1] != heads.shape[0]:
-            raise Refused(f"{sizes[1]} heads of queries share {heads.shape[0]} heads of values")
+            raise Refused(f"{sizes[1]} query heads share {heads.shape[0]} value heads; expected the same number")
         heads = heads[:, None]
     elif attribute(attention, "q_num_heads") != attribute(attention, "kv_num_heads"):
-        raise Refused("several heads of queries share one of values")
-    seen = through(np.broadcast_to(heads, sizes), views)
-    return constant_along(seen, tuple(range(seen.ndim - 1)))
+        raise Refused("several query heads share one value head")
+    channels = apply_views(np.broadcast_to(heads, sizes), views)
+    return constant_along(channels, tuple(range(channels.ndim - 1)))
 
 
 def result_of(attention: ir.Node) -> ir.Value:
@@ -123,11 +128,11 @@ def result_of(attention: ir.Node) -> ir.Value:
 
 
 def fixed_sizes(value: ir.Value) -> tuple[int, ...]:
-    """The sizes of a value; a free batch stands as `TWO`, so that views can be tried on an array of that shape."""
+    """The sizes of a value, with `TWO` for a free batch, so that views can be applied to an array of this shape."""
     return require_fixed(value, TWO)
 
 
-def through(array: NDArray[Any], views: list[ir.Node]) -> NDArray[Any]:
+def apply_views(array: NDArray[Any], views: list[ir.Node]) -> NDArray[Any]:
     for node in views:
         if is_op(node, "Transpose"):
             array = transposed(array, node)
@@ -139,35 +144,41 @@ def through(array: NDArray[Any], views: list[ir.Node]) -> NDArray[Any]:
 def transposed(array: NDArray[Any], node: ir.Node) -> NDArray[Any]:
     order = ints_of(node, "perm", tuple(reversed(range(array.ndim))))
     if sorted(order) != [*range(array.ndim)]:
-        raise Refused(f"{node.name} orders the axes {list(order)} of {array.ndim}")
+        raise Refused(f"the perm {list(order)} of {node_label(node)} does not fit a value with {array.ndim} axes")
     return array.transpose(order)
 
 
 def reshaped(array: NDArray[Any], node: ir.Node) -> NDArray[Any]:
     shape = const(input_of(node, 1))
     if shape is None:
-        raise Refused(f"the sizes of {node.name} are not constant")
+        raise Refused(f"the target of {node_label(node)} is not constant")
     copies = not int_of(node, "allowzero", 0)
     try:
         sizes = [array.shape[axis] if size == 0 and copies else int(size) for axis, size in enumerate(shape)]
         return array.reshape(sizes)
     except (ValueError, IndexError) as error:
-        raise Refused(f"{node.name} reshapes to {shape.tolist()}, which ties the batch") from error
+        raise Refused(
+            f"{node_label(node)} reshapes to {shape.tolist()}, which is not possible with a free batch"
+        ) from error
 
 
 def constant_along(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[np.intp]:
-    """The array without `axes`, along which it must not vary."""
+    """The array without `axes`.
+
+    Raises:
+        Refused: it varies along one of them.
+    """
     first = array[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))]
     if (array != first).any():
-        raise Refused("the views before or after it mix channels with tokens")
+        raise Refused("a Reshape or Transpose next to it mixes channels with tokens or the batch")
     return first.squeeze(axes)
 
 
 def scale_of_scores(attention: ir.Node) -> float:
-    """What the node multiplies q kᵀ by: its attribute, or else 1/√d.
+    """The factor of q kᵀ: the attribute `scale`, or 1/√d without it.
 
     Raises:
-        Refused: d is not known.
+        Refused: the size d of a head is not known.
     """
     given, heads = attribute(attention, "scale"), int_of(attention, "q_num_heads", 1)
     if isinstance(given, float):

@@ -1,6 +1,6 @@
-"""Products of an activation by a constant, with their bias: what constants are folded into.
+"""Finds products of an activation by a constant, with their bias, and changes their weights and biases.
 
-All arithmetic on weights is in float64; what is stored has the type of what it replaces.
+All arithmetic on weights is in float64. The new constants have the type of the old ones.
 """
 
 from __future__ import annotations
@@ -24,42 +24,41 @@ from paraexport.graph.query import (
     operands,
     readers,
     result,
-    scale_of,
     weight_of,
 )
-from paraexport.graph.refusal import Refused
+from paraexport.graph.refusal import Refused, node_label
 from paraexport.graph.shapes import dims
 
 Axis = Literal["rows", "columns"]
 MAX_COPIES = 2
-"""How often a weight that several products share may be written anew; more would multiply the size of the model."""
+"""The most copies that may replace a weight shared by several products. More would multiply the size of the model."""
 
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """source [..., K] @ weight [K, J] + bias, as a MatMul, a MatMul and its Add, or a Gemm."""
+    """source [..., K] @ weight [K, J] + bias: a MatMul, a MatMul and an Add, or a Gemm."""
 
     node: ir.Node
     source: ir.Value
     weight: NDArray[Any]
     bias: NDArray[Any] | None
-    """Broadcasts to the result; None where there is none."""
+    """Broadcasts to the result; None if there is no bias."""
     adding: ir.Node | None
-    """The Add of the bias, where that is a node of its own."""
+    """The Add of the bias, if it is a separate node."""
 
     @property
     def shared_weight(self) -> ir.Value:
-        """The constant behind `weight`, which other products may read too."""
+        """The constant of `weight`. Other products may read it too."""
         return operands(self.node)[1]
 
     @property
     def output(self) -> ir.Value:
-        """The value with the bias."""
+        """The result, bias included."""
         return result(self.adding or self.node)
 
 
 def product_of(node: ir.Node | None) -> Product | None:
-    """The product that a MatMul or Gemm is, or None where it multiplies by no constant matrix."""
+    """The product of a MatMul or Gemm by a constant matrix; None for other nodes."""
     if node is None:
         return None
     if is_op(node, "Gemm"):
@@ -90,52 +89,53 @@ def product_at(value: ir.Value) -> Product | None:
     return product if product is not None and product.output is value else None
 
 
+def require_product_at(value: ir.Value) -> Product:
+    """The same as `product_at`.
+
+    Raises:
+        Refused: the value is not the output of a product by a constant.
+    """
+    if (product := product_at(value)) is None:
+        raise Refused(f"{value.name} is not the result of a product by a constant")
+    return product
+
+
 def products_reading(value: ir.Value) -> tuple[list[Product], list[str]]:
-    """The products with `value` as their activation, and the names of everything else that reads it."""
-    found: list[Product] = []
-    others = ["the caller of the graph"] if value.is_graph_output() else []
+    """The products with `value` as their activation, and the names of all other readers."""
+    products: list[Product] = []
+    others = ["the graph's output"] if value.is_graph_output() else []
     for node in readers(value):
         product = product_of(node)
         if product is None or product.source is not value:
-            others.append(node.name or node.op_type)
+            others.append(node_label(node))
         else:
-            found.append(product)
-    return found, others
+            products.append(product)
+    return products, others
+
+
+def require_only_products(value: ir.Value) -> list[Product]:
+    """The products with `value` as their activation.
+
+    Raises:
+        Refused: there are none, or something else reads the value too.
+    """
+    products, others = products_reading(value)
+    if others or not products:
+        raise Refused(
+            f"{value.name} is read by {', '.join(others) or 'no product'}; expected only products by constants"
+        )
+    return products
 
 
 def channels(constant: NDArray[Any], size: int) -> NDArray[np.float64]:
-    """A constant that varies along the last axis only, as one number for each of `size` channels.
+    """One number for each of `size` channels, from a constant that varies along the last axis only.
 
     Raises:
-        Refused: it varies along another axis.
+        Refused: the constant varies along another axis.
     """
     if constant.size not in (1, size) or constant.size != (constant.shape[-1] if constant.ndim else 1):
-        raise Refused(f"its constant {list(constant.shape)} varies along more than the {size} channels")
+        raise Refused(f"its constant {list(constant.shape)} varies along other axes than the {size} channels")
     return np.broadcast_to(constant.astype(np.float64).reshape(-1), (size,))
-
-
-def worth_folding(source: ir.Value, others: list[str]) -> None:
-    """Whether products should read `source` instead of a Mul or Add that stays because of its other readers.
-
-    Only where that lets them read what products of other branches read: the unit norm below several scales and
-    offsets. Elsewhere nothing would vanish, and a product without a bias would gain one.
-
-    Raises:
-        Refused: it does not pay.
-    """
-    if not others:
-        return
-    while (below := affine_source(source)) is not None:
-        source = below
-    leading_on = [node for node in readers(source) if product_of(node) or scale_of(node) or bias_of(node)]
-    if len(leading_on) < 2:
-        raise Refused(f"{', '.join(others)} reads it as well, and no other branch shares {source.name}")
-
-
-def affine_source(value: ir.Value) -> ir.Value | None:
-    """x of x ⊙ constant or x + constant; None for what is neither, or is a product with its bias."""
-    affine = scale_of(value.producer()) or bias_of(value.producer())
-    return affine[0] if affine is not None and product_at(value) is None else None
 
 
 def set_source(product: Product, source: ir.Value) -> None:
@@ -143,7 +143,7 @@ def set_source(product: Product, source: ir.Value) -> None:
 
 
 def set_bias(product: Product, bias: NDArray[np.float64]) -> None:
-    """Give the product another bias; one without a bias gains an Add, which takes over the name of its value."""
+    """Give the product another bias. A product without a bias gets an Add, whose result takes its name."""
     node, output = product.node, product.output
     assert node.graph is not None
     constant = add_constant(node.graph, f"{output.name}/bias", bias.astype(product.weight.dtype))
@@ -156,34 +156,35 @@ def set_bias(product: Product, bias: NDArray[np.float64]) -> None:
         node.resize_inputs(3)
         replace_constant(node, 2, constant)
     else:
-        again = add_node(node, "MatMul", operands(node), name=f"{output.name}/MatMul", shape=dims(output))
-        biased = add_node(node, "Add", [again, constant], name=f"{output.name}/Add", shape=dims(output))
+        product_value = add_node(node, "MatMul", operands(node), name=f"{output.name}/MatMul", shape=dims(output))
+        biased = add_node(node, "Add", [product_value, constant], name=f"{output.name}/Add", shape=dims(output))
         substitute(output, biased)
         take_name(biased, output)
         node.graph.remove(node, safe=True)
 
 
 class ScaledWeights:
-    """Weights with scaled rows or columns: one new constant a weight and factor, however many products read it."""
+    """Scales rows or columns of weights. Products with the same weight and factor share one new constant."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
         self.known: dict[tuple[ir.Value, bool, bytes], ir.Value] = {}
 
     def put(self, product: Product, factor: NDArray[np.float64], axis: Axis) -> None:
-        """Scale row k of the product's weight by factor[k], or column j by factor[j]; not its bias."""
+        """Scale row k of the weight by factor[k], or column j by factor[j]. The bias does not change."""
         old, stored = product.shared_weight, const(product.shared_weight)
         assert stored is not None
         along_first = (axis == "rows") != bool(int_of(product.node, "transB", 0))
         key = old, along_first, factor.tobytes()
         known = self.known.get(key)
+        # `clean` may have removed a constant that nothing read for a while.
         if known is None or self.graph.initializers.get(known.name or "") is not known:
             scaled = stored.astype(np.float64) * (factor[:, None] if along_first else factor)
             self.known[key] = add_constant(self.graph, old.name or "weight", scaled.astype(stored.dtype))
         replace_constant(product.node, 1, self.known[key])
 
     def put_columns(self, product: Product, factor: NDArray[np.float64], name: str) -> None:
-        """Scale what the product gives, bias included, channel by channel; its value is called `name` from now on."""
+        """Scale the result of the product channel by channel, bias included, and rename it to `name`."""
         bias = product.bias
         self.put(product, factor, "columns")
         if bias is not None:

@@ -1,4 +1,4 @@
-"""Sums as a list of terms: a Sum, or a tree of Adds, of values of one shape whose interim results nobody else reads."""
+"""Reads a Sum, or a tree of Adds, as a list of terms. The terms have one shape; interim results have one reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paraexport.rewrite.stacking.signatures import Signatures
 
 
 def is_sum(node: ir.Node | None) -> bool:
-    """Whether the node adds values, each as large as its result or a constant."""
+    """Whether the node adds constants and values that have the shape of its result."""
     if node is None or not is_op(node, "Add", "Sum") or len(operands(node)) < 2 or node.attributes:
         return False
     whole = dims(result(node))
@@ -25,12 +25,12 @@ def is_sum(node: ir.Node | None) -> bool:
 
 
 def is_inner(value: ir.Value) -> bool:
-    """Whether the value is a sum that only its one reader sees, so that its terms are terms of the reader."""
+    """Whether the value is a sum with one reader. Its terms then count as terms of the reader."""
     return read_once(value) and is_sum(value.producer())
 
 
 def terms_of(value: ir.Value) -> list[ir.Value]:
-    """The operands of the sum that gives `value`."""
+    """The operands of the sum that computes `value`."""
     node = value.producer()
     assert node is not None
     return operands(node)
@@ -42,7 +42,7 @@ def all_terms(total: ir.Value) -> list[ir.Value]:
 
 
 def tree(total: ir.Value) -> Iterator[ir.Value]:
-    """`total`, its inner sums and their terms, each before what it is made of."""
+    """`total`, its inner sums and their terms. Each sum comes before its terms."""
     pending = [total]
     while pending:
         value = pending.pop()
@@ -51,11 +51,18 @@ def tree(total: ir.Value) -> Iterator[ir.Value]:
             pending.extend(reversed(terms_of(value)))
 
 
-def branch_leaves(total: ir.Value, signatures: Signatures) -> list[ir.Value]:
-    """The terms of the sum `total` that are whole branches: x + f(x) stays one term, (a + b) + c is three.
+def sum_nodes(total: ir.Value) -> set[ir.Node]:
+    """The node of the sum `total`, and those of its inner sums."""
+    sums = (value for value in tree(total) if value is total or is_inner(value))
+    return {node for value in sums if (node := value.producer())}
 
-    A sum is one over branches where two of the terms inside it are alike; where they are not, it is opened only if that
-    lets a term inside meet its like outside, as in ((a + odd) + b).
+
+def branch_leaves(total: ir.Value, signatures: Signatures) -> list[ir.Value]:
+    """The terms of the sum `total` that are whole branches: x + f(x) stays one term, (a + b) + c becomes three.
+
+    An inner sum may be a part of the sum over branches, or a skip inside a branch. It is a part of the sum over
+    branches if two terms inside it are alike. If they are not, it is split only if a term inside is like a term
+    outside, as a and b in ((a + odd) + b).
     """
     inside = {value: subtree(value, signatures) for value in dict.fromkeys(tree(total))}
     leaves: list[ir.Value] = []
@@ -72,43 +79,43 @@ def branch_leaves(total: ir.Value, signatures: Signatures) -> list[ir.Value]:
 
 
 def subtree(total: ir.Value, signatures: Signatures) -> Counter[int]:
-    """How often each signature stands in the tree of a sum, constants left out and each value counted once."""
+    """How often each signature occurs in the tree of a sum. Constants do not count, and each value counts once."""
     values = dict.fromkeys(tree(total)) if is_inner(total) else {total: None}
     return Counter(signatures.signature(value) for value in values if const(value) is None)
 
 
 def mixed_leaf(leaves: list[ir.Value], inside: dict[ir.Value, Counter[int]], signatures: Signatures) -> int | None:
-    """The index of a leaf like no other that has the like of another leaf in it."""
+    """The index of a leaf that is not like any other leaf, but contains a term that is; None if there is none."""
     counts = Counter(signatures.signature(leaf) for leaf in leaves)
     for index, leaf in enumerate(leaves):
         if counts[signatures.signature(leaf)] == 1 and is_inner(leaf):
             others = counts.keys() - {signatures.signature(leaf)}
-            if any(inside[leaf][other] for other in others):
+            if any(inside[leaf][signature] for signature in others):
                 return index
     return None
 
 
 def added(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The sum of constants of one dtype, rounded to it once."""
+    """The sum of constants of one dtype, computed in float64 and rounded once."""
     total = functools.reduce(np.add, [array.astype(np.float64) for array in arrays])
     return np.asarray(total, arrays[0].dtype)
 
 
 def look_like_branches(values: list[ir.Value]) -> bool:
-    """Whether at least two of the values have a product by constants of their own, which no other value rests on."""
+    """Whether at least two of the values depend on a product by constants that no other value depends on."""
     cones = [ancestry(value) for value in values]
-    seen = Counter(node for cone in cones for node in cone)
-    own = [any(seen[node] == 1 and weight_of(node) is not None for node in cone) for cone in cones]
-    return sum(own) >= 2
+    counts = Counter(node for cone in cones for node in cone)
+    has_own = [any(counts[node] == 1 and weight_of(node) is not None for node in cone) for cone in cones]
+    return sum(has_own) >= 2
 
 
 def ancestry(value: ir.Value) -> set[ir.Node]:
-    """Every node that the value rests on."""
-    found: set[ir.Node] = set()
+    """Every node that the value depends on."""
+    nodes: set[ir.Node] = set()
     pending = [value.producer()]
     while pending:
         node = pending.pop()
-        if node is not None and node not in found:
-            found.add(node)
+        if node is not None and node not in nodes:
+            nodes.add(node)
             pending.extend(source.producer() for source in operands(node))
-    return found
+    return nodes

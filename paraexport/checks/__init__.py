@@ -1,1 +1,1 @@
-"""Comparisons with PyTorch: limits, golden data, and where a difference begins."""
+"""Compares engines with PyTorch: limits, golden data, and the place where a difference begins."""

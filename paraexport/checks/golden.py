@@ -1,4 +1,4 @@
-"""The golden file: real inputs and PyTorch's logits for them, which every runtime replays."""
+"""Reads and writes the golden file: real images, and PyTorch's logits for them. Every runtime replays it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save_file
 
 from paraexport.bundle import REBUILD
+from paraexport.checks.comparison import Pair
 from paraexport.errors import BundleError, on_one_line
 from paraexport.targets.folder import Folder
 
@@ -21,7 +22,6 @@ FILE = "golden.safetensors"
 IMAGES, LOGITS = "images", "logits"
 
 Array = NDArray[np.float32]
-Pair = tuple[Array, Array]
 
 
 def answers(module: nn.Module) -> Callable[[Array], Array]:
@@ -41,16 +41,16 @@ def write(folder: Path, images: Array, logits: Array, origin: str) -> None:
 
 
 def read(folder: Folder) -> Pair:
-    """(images [n, C, H, W], logits [n, classes]) of a bundle, n at least 1.
+    """(images [n, C, H, W], logits [n, classes]) of a bundle. n is at least 1.
 
     Raises:
-        BundleError: there is no such file, or it holds something else.
+        BundleError: the file is missing, or its content is wrong.
     """
     where, content = folder.path / FILE, folder.read(FILE)
     try:
         tensors = load(content)
         images, logits = tensors[IMAGES], tensors[LOGITS]
-    except Exception as error:  # safetensors' own, KeyError, and what NumPy raises for types that it lacks
+    except Exception as error:  # of safetensors, KeyError, and NumPy's errors for types that it lacks
         raise BundleError(
             "the golden file cannot be read",
             where=where,
@@ -64,5 +64,5 @@ def read(folder: Folder) -> Pair:
         expected = "float32 images [n, C, H, W] and logits [n, classes], n at least 1"
         raise BundleError("the golden file is malformed", where=where, expected=expected, got=got, remedy=REBUILD)
     if not (np.isfinite(images).all() and np.isfinite(logits).all()):
-        raise BundleError("the golden file has numbers that are not finite", where=where, remedy=REBUILD)
+        raise BundleError("the golden file contains numbers that are not finite", where=where, remedy=REBUILD)
     return images, logits

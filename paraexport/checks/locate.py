@@ -1,4 +1,4 @@
-"""Where an exported graph first differs from PyTorch: its values against the module's taps of the same names."""
+"""Compares the values of an exported graph with the taps of the module that have the same names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from paraexport.targets.ort.probe import open_probe
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One tap, and how far the graph is from it."""
+class TapDifference:
+    """The difference between the graph and PyTorch at one tap."""
 
     name: str
     relative: float
@@ -27,10 +27,13 @@ class Difference:
         return f"the first difference is at {self.name}: {self.relative:.3g} of its largest value"
 
 
-def differences(module: nn.Module, model: Path, images: NDArray[np.float32]) -> list[Difference]:
-    """Every tap of `module` that `model` has too, in the order of computation.
+def differences(module: nn.Module, model: Path, images: NDArray[np.float32]) -> list[TapDifference]:
+    """The difference at every tap of `module` that the graph at `model` has too, in the order of computation.
 
-    The graph runs on ONNX Runtime without its graph optimisations, so that every value exists.
+    ONNX Runtime runs the graph without optimisations, so that every value exists.
+
+    Args:
+        images: [N, C, H, W].
     """
     taps = record_taps(module, torch.from_numpy(images))
     graph = load(model)
@@ -39,19 +42,21 @@ def differences(module: nn.Module, model: Path, images: NDArray[np.float32]) -> 
     if not shared:
         return []
     with open_probe(graph, shared, optimised=False) as run:
-        found = run(images)
+        computed = run(images)
     return [
-        Difference(name, relative_difference(taps[name].numpy(), value))
-        for name, value in zip(shared, found, strict=True)
-        if value.shape == tuple(taps[name].shape)  # a rewritten graph computes some values in part only
+        TapDifference(name, relative_difference(taps[name].numpy(), value))
+        for name, value in zip(shared, computed, strict=True)
+        if value.shape == tuple(taps[name].shape)  # a rewritten graph computes only a part of some values
     ]
 
 
-def first_difference(module: nn.Module, model: Path, images: NDArray[np.float32], limit: float) -> Difference | None:
-    """The first tap that is further off than `limit`, or None where all that can be compared agree."""
-    return next((one for one in differences(module, model, images) if not one.relative <= limit), None)
+def first_difference(module: nn.Module, model: Path, images: NDArray[np.float32], limit: float) -> TapDifference | None:
+    """The first tap whose difference is larger than `limit`, or None if there is none."""
+    all_taps = differences(module, model, images)
+    return next((difference for difference in all_taps if not difference.relative <= limit), None)
 
 
 def relative_difference(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    """max |Δ| / max |expected|; infinite if the shapes differ."""
     scale = float(np.abs(expected).max()) or 1.0
     return float(np.abs(expected - got).max()) / scale if expected.shape == got.shape else float("inf")

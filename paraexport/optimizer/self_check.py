@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paraexport.checks.comparison import BATCH_SIZES
 from paraexport.checks.limits import LIMITS
+from paraexport.checks.verdicts import BATCH_SIZES
 from paraexport.errors import InputError, ParaexportError, lack_of_memory, on_one_line
 from paraexport.findings.checks import Check
 from paraexport.system.plain_paths import plain

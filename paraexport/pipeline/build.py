@@ -13,7 +13,7 @@ from paraexport import bundle, targets
 from paraexport.bundle import Bundle, assembly, report
 from paraexport.bundle.records import Source
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
-from paraexport.checks import comparison, engine_or_graph, golden
+from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
@@ -139,13 +139,13 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             def where() -> str | Bisection:
                 from paraexport.checks import bisection
 
-                found = bisection.of_failure(
+                found = bisection.bisect_failure(
                     built, outcome.checks, shown, logits, options=options.engine, progress=progress
                 )
                 again = reading.with_modules(loaded, source, options.reading)
                 return found or blame(again, folder / bundle.MODEL, shown, graph.path, chosen.lowering)
 
-            comparison.require_passed(outcome.checks, where)
+            verdicts.require_passed(outcome.checks, where)
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
             warnings = image_evidence.warnings(evidence, answers.logits, manifest)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.bundle.records import Manifest
-from paraexport.checks.comparison import Evidence, Pair
+from paraexport.checks.comparison import Pair
 from paraexport.checks.golden import Array, answers
+from paraexport.checks.verdicts import Evidence
 from paraexport.errors import InputError
 from paraexport.images.dataset import Samples, made_up_samples, open_samples
 from paraexport.images.variety import Variety, VarietyMeter

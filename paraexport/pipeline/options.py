@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paraexport import targets
-from paraexport.checks.comparison import EVERYTHING
+from paraexport.checks.verdicts import EVERYTHING
 from paraexport.errors import InputError
 from paraexport.pipeline import candidate_times, option_checks
 from paraexport.pipeline.choices import AUTO, CALIBRATORS, LAYOUTS, MOST, PRECISIONS

@@ -14,8 +14,9 @@ from paraexport import bundle, targets
 from paraexport.bundle import report
 from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.shards import checkpoint_digest
-from paraexport.checks import comparison, engine_or_graph, golden
+from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
+from paraexport.checks.comparison import Pair
 from paraexport.checks.limits import LIMITS
 from paraexport.engine import load
 from paraexport.errors import BundleError, InputError, MissingError
@@ -80,7 +81,7 @@ def validate(
         limits=limits or {},
     )
     scores = recorded(manifest.scores, len(manifest.labels))
-    evidence = comparison.Evidence([(images, logits)], None, images, logits, scores=scores)
+    evidence = verdicts.Evidence([(images, logits)], None, images, logits, scores=scores)
     loaded: Checkpoint | None = None
     if checkpoint is not None:
         with clock.stage("checkpoint"):
@@ -107,24 +108,24 @@ def validate(
             "PyTorch's answers are needed to compare with", where="--data", remedy="give the checkpoint too"
         )
     with clock.stage("checks"):
-        lowered, optima = (
-            engine_or_graph.read_back(opened.files, manifest),
+        int8, optima = (
+            engine_or_graph.read_int8_coverage(opened.files, manifest),
             targets.optima(manifest.target, opened.files),
         )
-        evidence = dataclasses.replace(evidence, lowered=lowered, batches=optima)
-        checks = comparison.run_checks(
+        evidence = dataclasses.replace(evidence, int8=int8, batches=optima)
+        checks = verdicts.run_checks(
             manifest.precision,
             engine,
             evidence,
             max_batch=manifest.max_batch,
-            moved={**comparison.moved_in(manifest.checks, manifest.precision), **options.moved_limits()},
+            moved={**verdicts.moved_limits(manifest.checks, manifest.precision), **options.moved_limits()},
         ).checks
 
     def where() -> str | Bisection:
         if all(importlib.util.find_spec(name) for name in BISECTING):
             from paraexport.checks import bisection
 
-            found = bisection.of_failure(
+            found = bisection.bisect_failure(
                 opened, checks, images, logits, options=engine_options(opened), progress=progress
             )
             if found is not None:
@@ -135,7 +136,7 @@ def validate(
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
         return blame(loaded, opened.files.at(bundle.MODEL), images, lowering=manifest.lowering)
 
-    comparison.require_passed(checks, where)
+    verdicts.require_passed(checks, where)
     return checks
 
 
@@ -183,7 +184,7 @@ def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress
     return bisection.bisect(opened, images, limit=limit, options=engine_options(opened), progress=progress)
 
 
-def golden_of(opened: bundle.Bundle) -> golden.Pair:
+def golden_of(opened: bundle.Bundle) -> Pair:
     """The golden images [n, C, H, W] and logits [n, classes] of a bundle.
 
     Raises:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paraexport.checks.comparison import Evidence, Logits, Pair, checks, compare, moved_in, require_passed, run_checks
+from paraexport.checks.comparison import Logits, Pair, compare
+from paraexport.checks.verdicts import Evidence, make_checks, moved_limits, require_passed, run_checks
 from paraexport.errors import CheckFailed, DataError, InputError
 from paraexport.findings.checks import Check
 
@@ -31,7 +32,7 @@ def run(
 ) -> dict[str, Check]:
     everything = compare(engine, pairs(IMAGES[:13], IMAGES[13:]), labels, tie=1e-5)
     sizes = compare(engine, pairs(IMAGES[:1], IMAGES[:2], IMAGES[:7]), None, tie=1e-5)
-    return {check.name: check for check in checks("fp32", everything, sizes, NOTHING, moved)}
+    return {check.name: check for check in make_checks("fp32", everything, sizes, NOTHING, moved)}
 
 
 def test_an_equal_engine_passes_every_check() -> None:
@@ -78,8 +79,8 @@ def test_a_model_that_answers_nothing_but_zeros_passes_where_the_engine_does_too
     evidence = Evidence([(IMAGES, nothing(IMAGES))], None, IMAGES[:4], nothing(IMAGES[:4]))
     for engine, passes in ((nothing, True), (right, False), (lambda images: right(images) * np.float32("nan"), False)):
         done = run_checks(precision, engine, evidence, max_batch=5).checks
-        (found,) = (check for check in done if check.name == "cosine")
-        assert found.passed is passes
+        (cosine,) = (check for check in done if check.name == "cosine")
+        assert cosine.passed is passes
 
 
 def test_a_check_without_labels_is_not_run_and_not_passed() -> None:
@@ -126,8 +127,8 @@ def test_the_checks_of_an_engine_try_one_image_two_seven_the_largest_batch_and_t
 
 
 def test_limits_that_were_moved_are_found_again() -> None:
-    assert moved_in(run(right).values(), "fp32") == {}
-    assert moved_in(run(right, {"parity": 1e-3, "accuracy_drop": 0.5}).values(), "fp32") == {
+    assert moved_limits(run(right).values(), "fp32") == {}
+    assert moved_limits(run(right, {"parity": 1e-3, "accuracy_drop": 0.5}).values(), "fp32") == {
         "parity": 1e-3,
         "accuracy_drop": 0.5,
     }
@@ -138,9 +139,10 @@ def test_a_limit_that_cannot_be_missed_is_no_pass() -> None:
     evidence = Evidence([(logits, logits)], np.arange(4), logits, logits)
     moved = {"disagreement": 100.0, "accuracy_drop": 100.0, "parity": 1.0}
     done = {
-        one.name: one for one in run_checks("fp32", lambda images: images, evidence, max_batch=2, moved=moved).checks
+        check.name: check
+        for check in run_checks("fp32", lambda images: images, evidence, max_batch=2, moved=moved).checks
     }
     assert [(done[name].passed, done[name].value) for name in ("disagreement", "accuracy_drop")] == [(None, 0.0)] * 2
     assert done["parity"].passed is True
     broken = run_checks("fp32", lambda images: images * np.nan, evidence, max_batch=2, moved=moved).checks
-    assert [one.passed for one in broken if one.name == "parity"] == [False]
+    assert [check.passed for check in broken if check.name == "parity"] == [False]

@@ -24,7 +24,7 @@ def test_a_changed_weight_is_found_in_its_own_module(module: str, tmp_path: Path
     (weight,) = [tensor for tensor in proto.graph.initializer if tensor.name == f"{module}/weight"]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
     onnx.save(proto, tmp_path / "wrong.onnx")
-    found = first_difference(model, tmp_path / "wrong.onnx", IMAGES, 1e-5)
-    assert found is not None
-    assert found.name == module
-    assert found.relative == pytest.approx(0.01, rel=0.5)
+    difference = first_difference(model, tmp_path / "wrong.onnx", IMAGES, 1e-5)
+    assert difference is not None
+    assert difference.name == module
+    assert difference.relative == pytest.approx(0.01, rel=0.5)

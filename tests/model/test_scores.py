@@ -7,7 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from paraexport.checks.comparison import Evidence, Logits, run_checks
+from paraexport.checks.comparison import Logits
+from paraexport.checks.verdicts import Evidence, run_checks
 from paraexport.errors import InputError, SpecError
 from paraexport.findings.checks import Check
 from paraexport.model.scores import class_names, ranked, recorded, scores_of, usable

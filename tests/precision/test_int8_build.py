@@ -19,8 +19,8 @@ from torch import nn
 import paraexport
 from paraexport.bundle import MODEL, Bundle, read_bundle, report
 from paraexport.checkpoint.native import save_checkpoint
-from paraexport.checks.comparison import Evidence, Lowered, run_checks
 from paraexport.checks.limits import LIMITS
+from paraexport.checks.verdicts import Evidence, Int8Coverage, run_checks
 from paraexport.errors import CheckFailed, InputError
 from paraexport.model.spec import Classifier, Preprocessing
 from paraexport.pipeline import candidates, validate
@@ -197,7 +197,7 @@ def test_each_check_fails_for_a_model_that_is_wrong(wrong: Any, failing: set[str
         return images.reshape(-1, 6) @ weights
 
     labels = right(images).argmax(1)
-    evidence = Evidence([(images, right(images))], labels, images[:8], right(images[:8]), Lowered(3, 100, 96))
+    evidence = Evidence([(images, right(images))], labels, images[:8], right(images[:8]), Int8Coverage(3, 100, 96))
     good = {check.name: check.passed for check in run_checks("int8", right, evidence, max_batch=8).checks}
     assert good == dict.fromkeys(LIMITS["int8"], True)
     done = run_checks("int8", lambda images: wrong(right(images)), evidence, max_batch=8).checks
@@ -208,7 +208,10 @@ def test_each_check_fails_for_a_model_that_is_wrong(wrong: Any, failing: set[str
 
 def test_a_runtime_that_does_not_tell_is_not_called_passed() -> None:
     images, logits = np.zeros((3, 1, 2, 3), np.float32), np.eye(3, dtype=np.float32)
-    for lowered, reason in ((Lowered(7, 100, "it is secret"), "it is secret"), (None, "no product is meant for int8")):
+    for lowered, reason in (
+        (Int8Coverage(7, 100, "it is secret"), "it is secret"),
+        (None, "no product is meant for int8"),
+    ):
         evidence = Evidence([(images, logits)], None, images, logits, lowered)
         checks = run_checks("int8", lambda images: np.resize(logits, (len(images), 3)), evidence, max_batch=3).checks
         (found,) = (check for check in checks if check.name == "not_int8")
@@ -219,7 +222,7 @@ def test_a_runtime_that_does_not_tell_is_not_called_passed() -> None:
 @pytest.mark.parametrize(("done", "passed"), [(100, True), (95, True), (94, False), (0, False)])
 def test_products_that_run_in_float32_fail_their_check(done: int, passed: bool) -> None:
     images, logits = np.zeros((3, 1, 2, 3), np.float32), np.eye(3, dtype=np.float32)
-    evidence = Evidence([(images, logits)], None, images, logits, Lowered(7, 100, done))
+    evidence = Evidence([(images, logits)], None, images, logits, Int8Coverage(7, 100, done))
     found = {
         check.name: check
         for check in run_checks(

@@ -1,12 +1,12 @@
-"""Which part of a right graph a target computes wrongly: each part alone on the target, beside the graph node by node.
+"""Finds the part of a correct graph that a target computes wrongly.
 
-A runtime fuses nodes, and the fault may lie in what it makes of several. So the graph is cut in few places: the stem,
-each branch, the sum and head. Each part is a model of its own, compiled where the target compiles, and is given the
-right input: the values that the graph has there, node by node. The part that is off the most is cut further, into
-layers and then into their modules, as long as one of these is still off by itself. Where every part alone is right,
-each is tried together with all that is before it.
+A runtime fuses nodes, and the fault may be in such a fused group. So the graph is first cut into few parts: the stem,
+each branch, the sum and head. Each part becomes a separate model, which is compiled if the target compiles. Its input
+is right: the values that the graph has at the cut, computed node by node on the CPU. The part with the largest
+difference is cut further, into layers and then into modules, as long as one of these differs by itself. If every part
+alone is right, each is tried again together with everything before it.
 
-Stacked branches share their nodes. They are one part, and slices of what it gives tell them apart.
+Stacked branches share their nodes, so they are one part. Slices of its outputs give the difference of each branch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from paraexport.checks import engine_or_graph
 from paraexport.checks.bisection.cut import Part, cut, up_to
 from paraexport.checks.bisection.regions import finer, regions, scope, stacked_nodes
 from paraexport.checks.bisection.runner import Runner, distance, finite
-from paraexport.checks.bisection.values import Array, Reference, forms
-from paraexport.checks.comparison import BATCH_SIZES
+from paraexport.checks.bisection.values import Array, ReferenceGraph, forms
+from paraexport.checks.verdicts import BATCH_SIZES
 from paraexport.engine import Engine
 from paraexport.findings.bisection import Bisection, PartDifference
 from paraexport.findings.checks import Check
@@ -36,58 +36,58 @@ PARITY = "parity"
 
 
 def bisect(
-    made: Bundle, images: Array, *, limit: float, options: EngineOptions = USUAL, progress: Progress = silent
+    bundle: Bundle, images: Array, *, limit: float, options: EngineOptions = USUAL, progress: Progress = silent
 ) -> Bisection:
-    """Find the part of `made` that its target computes otherwise than the graph says.
+    """Find the part of the model in `bundle` that the target computes differently from the graph.
 
     Args:
-        images: [n, C, H, W]; repeated or cut to the batch at which the whole engine is off the most.
-        limit: from where on a part is off: max |Δ| / max |value|.
-        options: how the engine was compiled, and its parts are, for a target that compiles.
-        progress: told of the parts that are tried.
+        images: [n, C, H, W]; they are repeated or cut to the batch size with the largest difference.
+        limit: a part is wrong if max |Δ| / max |value| is larger.
+        options: the options to compile the parts with, the same as for the engine; only for a target that compiles.
+        progress: called with a line about the parts before they are tried.
 
     Raises:
         MissingError: the engine cannot run here.
     """
-    reference, model = Reference(engine_or_graph.as_written(made)), load(made.files.at(MODEL))
-    images, whole = worst_batch(made, reference, images)
-    possible = forms(model.graph, reference, images)
+    reference, model = ReferenceGraph(engine_or_graph.load_with_rounding(bundle)), load(bundle.files.at(MODEL))
+    images, whole = worst_batch(bundle, reference, images)
+    cut_points = forms(model.graph, reference, images)
     runner = Runner(
-        made=made,
+        bundle=bundle,
         options=options,
         model=model,
-        forms=possible,
+        forms=cut_points,
         reference=reference,
         images=images,
-        stacked=frozenset(stacked_nodes(model.graph, possible)),
+        stacked=frozenset(stacked_nodes(model.graph, cut_points)),
     )
-    parts = cut(model.graph, regions(model.graph, possible), possible)
+    parts = cut(model.graph, regions(model.graph, cut_points), cut_points)
     progress(f"bisect: {len(parts)} parts")
-    found = runner.differences(parts)
-    culprit = worst(found, limit)
+    tried = runner.differences(parts)
+    culprit = worst(tried, limit)
     also: tuple[str, ...] = ()
     if culprit is not None:
-        also = others(found, culprit, limit)
+        also = others(tried, culprit, limit)
         within, depth = next(part for part in parts if part.name == culprit.part), 0
-        while (split := divided(runner, within, depth)) is not None:
+        while (split := divide(runner, within, depth)) is not None:
             depth, inner = split
             progress(f"bisect: {within.name}, {len(inner)} parts")
-            tried = runner.differences(inner, within.name)
-            found += tried
-            if (deeper := worst(tried, limit)) is None:
+            differences = runner.differences(inner, within.name)
+            tried += differences
+            if (deeper := worst(differences, limit)) is None:
                 break
-            also += others(tried, deeper, limit)
+            also += others(differences, deeper, limit)
             culprit, within = deeper, next(part for part in inner if part.name == deeper.part)
     elif not whole <= limit:
         progress("bisect: from the images on")
-        longer = runner.differences(up_to(model.graph, part, possible) for part in parts)
-        found += longer
-        culprit = next((one for one in longer if one.is_off(limit)), None)
-    return Bisection(made.manifest.target, len(images), limit, finite(whole), tuple(found), culprit, also)
+        differences = runner.differences(up_to(model.graph, part, cut_points) for part in parts)
+        tried += differences
+        culprit = next((difference for difference in differences if difference.is_off(limit)), None)
+    return Bisection(bundle.manifest.target, len(images), limit, finite(whole), tuple(tried), culprit, also)
 
 
-def of_failure(
-    made: Bundle,
+def bisect_failure(
+    bundle: Bundle,
     checks: Iterable[Check],
     images: Array,
     logits: Array,
@@ -95,58 +95,68 @@ def of_failure(
     options: EngineOptions = USUAL,
     progress: Progress = silent,
 ) -> Bisection | None:
-    """Where an engine that failed checks goes wrong; None where its graph is wrong too, or the engine is as the graph.
+    """Bisect an engine that failed its checks.
 
-    The graph is right, and a part not off, within the limit of the check `parity`.
+    None if the graph is wrong too, or if the engine agrees with the graph, within the limit of the check `parity`.
 
     Args:
-        images: [n, C, H, W], of which PyTorch's `logits` are [n, classes].
+        images: [n, C, H, W].
+        logits: PyTorch's logits for them, [n, classes].
     """
-    limit = next(one.limit for one in checks if one.name == PARITY)
-    compiler = targets.compiler(made.manifest.target)
-    if (compiler and compiler.obstacle(made.files)) or targets.get("onnxruntime").availability().version is None:
+    limit = next(check.limit for check in checks if check.name == PARITY)
+    compiler = targets.compiler(bundle.manifest.target)
+    if (compiler and compiler.obstacle(bundle.files)) or targets.get("onnxruntime").availability().version is None:
         return None
-    if not distance(logits, engine_or_graph.open_graph(made)(images)) <= limit:
+    if not distance(logits, engine_or_graph.open_graph(bundle)(images)) <= limit:
         return None
-    found = bisect(made, images, limit=limit, options=options, progress=progress)
-    return None if found.whole is not None and found.whole <= limit else found
+    bisection = bisect(bundle, images, limit=limit, options=options, progress=progress)
+    return None if bisection.whole is not None and bisection.whole <= limit else bisection
 
 
-def worst_batch(made: Bundle, reference: Reference, images: Array) -> tuple[Array, float]:
-    """The images at the batch at which the engine is off the most, and by how much."""
-    output = made.manifest.outputs[0].name
-    most_at_once, chosen = made.manifest.max_batch, targets.optima(made.manifest.target, made.files)
-    sizes = {min(size, most_at_once) for size in (*BATCH_SIZES, *chosen, len(images), most_at_once)}
-    tried = {size: np.resize(images, (size, *images.shape[1:])) for size in sorted(sizes)}
-    answers = answers_to(made, tried)
-    give_back(made.size_bytes)
-    off = {size: distance(reference.floats([output], batch)[output], answers[size]) for size, batch in tried.items()}
-    most = max(off, key=lambda size: off[size])
-    return tried[most], off[most]
+def worst_batch(bundle: Bundle, reference: ReferenceGraph, images: Array) -> tuple[Array, float]:
+    """The images at the batch size with the largest difference of the whole engine, and this difference."""
+    output, max_batch = bundle.manifest.outputs[0].name, bundle.manifest.max_batch
+    optima = targets.optima(bundle.manifest.target, bundle.files)
+    sizes = {min(size, max_batch) for size in (*BATCH_SIZES, *optima, len(images), max_batch)}
+    batches = {size: np.resize(images, (size, *images.shape[1:])) for size in sorted(sizes)}
+    answers = run_engine(bundle, batches)
+    give_back(bundle.size_bytes)
+    distances = {
+        size: distance(reference.floats([output], batch)[output], answers[size]) for size, batch in batches.items()
+    }
+    worst_size = max(distances, key=lambda size: distances[size])
+    return batches[worst_size], distances[worst_size]
 
 
-def answers_to(made: Bundle, batches: Mapping[int, Array]) -> dict[int, Array]:
-    """What the engine answers; it is closed afterwards, so that its weights are not held beside those of the graph."""
-    engine = Engine(made)
+def run_engine(bundle: Bundle, batches: Mapping[int, Array]) -> dict[int, Array]:
+    """The answers of the engine. It is closed afterwards, so that memory never holds its weights and the graph's."""
+    engine = Engine(bundle)
     return {size: engine(batch) for size, batch in batches.items()}
 
 
-def worst(found: list[PartDifference], limit: float) -> PartDifference | None:
-    """The part that is off the most; the first of those that are off alike; None where none is."""
-    return max((one for one in found if one.is_off(limit)), key=lambda one: one.extent, default=None)
+def worst(differences: list[PartDifference], limit: float) -> PartDifference | None:
+    """The part with the largest difference, the first of equals; None if no part is wrong."""
+    wrong = (difference for difference in differences if difference.is_off(limit))
+    return max(wrong, key=lambda difference: difference.extent, default=None)
 
 
-def others(found: list[PartDifference], culprit: PartDifference, limit: float) -> tuple[str, ...]:
-    return tuple(one.part for one in found if one.is_off(limit) and one is not culprit)
+def others(differences: list[PartDifference], culprit: PartDifference, limit: float) -> tuple[str, ...]:
+    """The names of the other wrong parts."""
+    return tuple(
+        difference.part for difference in differences if difference.is_off(limit) and difference is not culprit
+    )
 
 
-def divided(runner: Runner, part: Part, depth: int) -> tuple[int, list[Part]] | None:
-    """Finer parts, at the first depth of names beyond `depth` at which there are several; None at the end."""
-    graph, possible = runner.model.graph, runner.forms
-    outside = {node: f"outside, {label}" for node, label in regions(graph, possible).items()}
+def divide(runner: Runner, part: Part, depth: int) -> tuple[int, list[Part]] | None:
+    """Divide a part at the first level of names below `depth` that has several parts.
+
+    Returns the level and its parts, or None if the part cannot be divided.
+    """
+    graph, cut_points = runner.model.graph, runner.forms
+    outside = {node: f"outside, {label}" for node, label in regions(graph, cut_points).items()}
     for deeper in range(depth + 1, 1 + max(len(scope(node)) for node in part.nodes)):
-        found = cut(graph, {**outside, **finer(part.nodes, deeper)}, possible)
-        inner = [one for one in found if one.nodes <= part.nodes]
+        parts = cut(graph, {**outside, **finer(part.nodes, deeper)}, cut_points)
+        inner = [candidate for candidate in parts if candidate.nodes <= part.nodes]
         if len(inner) > 1:
             return deeper, inner
     return None

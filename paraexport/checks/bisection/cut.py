@@ -1,4 +1,4 @@
-"""Parts of a graph: what each reads of the others, and what it gives to them."""
+"""Cuts a graph into parts, each with the values that it reads from the others and gives to them."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from paraexport.rewrite.patterns.sums import ancestry
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some nodes of a graph as a graph of their own.
+    """Some nodes of a graph that can run alone.
 
-    What lies between them and the values that they are given, such as the integers of a quantised activation, is
-    computed again in it.
+    A graph can only be cut at some values. Nodes between such a value and the part, for instance those that quantise an
+    activation, are computed again in the part.
     """
 
     name: str
     nodes: frozenset[ir.Node]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    """The values that other parts, or the user of the graph, read."""
+    """The values that other parts read, and outputs of the graph."""
 
 
 def cut(graph: ir.Graph, labels: Mapping[ir.Node, str], forms: Mapping[str, Form]) -> list[Part]:
-    """The nodes of each label, in order; what gives nothing to the others by itself is no part."""
+    """One part for each label, in order. Nodes whose values no other part reads are not a part."""
     groups: dict[str, list[ir.Node]] = {}
     for node in graph:
         groups.setdefault(labels[node], []).append(node)
     inputs = {name: inputs_of(nodes, forms) for name, nodes in groups.items()}
-    asked = {value.name for value in graph.outputs}
-    found = []
+    graph_outputs = {value.name for value in graph.outputs}
+    parts = []
     for name, nodes in groups.items():
-        read = asked.union(*(given for other, given in inputs.items() if other != name))
+        read = graph_outputs.union(*(names for reader, names in inputs.items() if reader != name))
         outputs = tuple(value.name or "" for node in nodes for value in node.outputs if value.name in read)
         if outputs:
-            found.append(Part(name, frozenset(nodes), inputs[name], outputs))
-    return found
+            parts.append(Part(name, frozenset(nodes), inputs[name], outputs))
+    return parts
 
 
 def up_to(graph: ir.Graph, part: Part, forms: Mapping[str, Form]) -> Part:
-    """The part with all that is before it, from the images on."""
+    """The part together with everything before it, from the images on."""
     ends = [value for node in part.nodes for value in node.outputs if value.name in part.outputs]
     nodes = set().union(*(ancestry(value) for value in ends))
     ordered = [node for node in graph if node in nodes]
@@ -52,9 +52,9 @@ def up_to(graph: ir.Graph, part: Part, forms: Mapping[str, Form]) -> Part:
 
 
 def inputs_of(nodes: Collection[ir.Node], forms: Mapping[str, Form]) -> tuple[str, ...]:
-    """The values that the graph can be cut at, and that these nodes rest on, in the order of reading."""
+    """The nearest values before these nodes at which the graph can be cut, in the order in which they are read."""
     inside = set(nodes)
-    found: dict[str, None] = {}
+    inputs: dict[str, None] = {}  # a set that keeps its order
     pending = [*nodes]
     while pending:
         node = pending.pop(0)
@@ -63,8 +63,8 @@ def inputs_of(nodes: Collection[ir.Node], forms: Mapping[str, Form]) -> tuple[st
             if maker in inside or value.is_initializer():
                 continue
             if (name := value.name or "") in forms:
-                found[name] = None
+                inputs[name] = None
             elif maker is not None:
                 inside.add(maker)
                 pending.append(maker)
-    return tuple(found)
+    return tuple(inputs)

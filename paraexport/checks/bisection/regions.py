@@ -1,8 +1,9 @@
-"""The regions of a graph: the stem, each branch, stacked branches, the sum and head; and finer ones inside of them.
+"""Divides a graph into regions, the stem, each branch, the sum and head, and these into modules.
 
-Where names tell of branches, what rests on one branch and serves no other is of that branch. What several branches read
-is the stem's, whatever branch it is named after; what several end in is the head's. Stacked branches share their nodes:
-they are one region, told by names and by a leading axis of branches.
+The names of nodes contain their branch. A node that serves one branch only belongs to that branch. A node that several
+branches read belongs to the stem, even if its name contains a branch. A node that depends on several branches belongs
+to the head. Stacked branches share their nodes, so they are one region. Their names, and a leading axis of branches,
+identify them.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from paraexport.graph.summary import BRANCH
 
 STEM, HEAD = "stem", "sum and head"
 ITSELF = ", the rest"
-"""Ends the name of the nodes of a module that are in none of the modules inside of it."""
+"""Suffix for the nodes of a module that are in none of its inner modules."""
 Labels = dict[ir.Node, str]
 
 
 def regions(graph: ir.Graph, forms: Mapping[str, Form]) -> Labels:
     """The region of every node: `stem`, `branches.3`, `branches.*` or `sum and head`."""
     serves: dict[ir.Node, set[str]] = {}
+    # Backwards, so that the branches that read a node are known before the node itself.
     for node in reversed(list(graph)):
         later = (serves.get(reader, set()) for value in node.outputs for reader in readers(value))
         serves[node] = set(own_branch(node)).union(*later)
@@ -50,15 +52,15 @@ def own_branch(node: ir.Node) -> list[str]:
 
 
 def stacked_nodes(graph: ir.Graph, forms: Mapping[str, Form]) -> set[ir.Node]:
-    """The nodes that compute all branches at once, on [L, …] or [L·B, …]."""
+    """The nodes that compute all branches at once, on values [L, …] or [L·B, …]."""
     named = [node for node in graph if STACKED_NAME.search(node.name or "")]
     counts = stack_sizes(named)
-    found: set[ir.Node] = set()
+    stacked: set[ir.Node] = set()
     for node in named:
         form = forms.get(node.outputs[0].name or "")
         if form is not None and form.branches in counts and not moves_first_axis(node):
-            found.add(node)
-    return found
+            stacked.add(node)
+    return stacked
 
 
 def moves_first_axis(node: ir.Node) -> bool:
@@ -67,15 +69,15 @@ def moves_first_axis(node: ir.Node) -> bool:
 
 
 def stack_sizes(named: Iterable[ir.Node]) -> set[int]:
-    """How many branches are stacked, as the weights [L, K, J] and biases [L, 1, J] of these nodes say."""
+    """The numbers of branches that are stacked, from weights [L, K, J] and biases [L, 1, J] of these nodes."""
     arrays = (const(value) for node in named for value in operands(node))
     return {array.shape[0] for array in arrays if array is not None and array.ndim == 3 and array.shape[0] > 1}
 
 
 def finer(nodes: Iterable[ir.Node], depth: int) -> Labels:
-    """These nodes by the first `depth` levels of the module that their names tell: `branches.3/layers.1` for 2.
+    """Label each node with the first `depth` levels of the module in its name: `branches.3/layers.1` for depth 2.
 
-    Nodes of the module itself, between those inside of it, stay together: a runtime may fuse them.
+    The nodes of a module that are in none of its inner modules stay together: a runtime may fuse them.
     """
     return {node: levels(scope(node), depth) for node in nodes}
 

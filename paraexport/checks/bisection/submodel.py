@@ -1,9 +1,9 @@
-"""A part of a graph as a model of its own, with the input and output of every model: [batch, …] to [batch, …].
+"""Makes a model of a part of a graph, with one input and one output, [batch, …] to [batch, …].
 
-A target opens models of one float32 input and one float32 output, the batch in front; it may be told shapes by the name
-of the input. A part reads and gives several values, some in half, some with the branches in front: they are laid side
-by side, each as it lies in memory. Taking them apart again copies, and casts to half what was half before, which is
-exact.
+Targets only open models with one float32 input and one float32 output, whose first axis is the batch. They may also
+look up shapes by the name of the input. But a part reads and gives several values: some are in half precision, some
+have the branches as their first axis. So the values are flattened and put side by side as columns, in the order of
+memory. The model takes them apart again, and casts back to half precision. All of this is exact.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ FLOAT = ir.DataType.FLOAT
 
 
 def submodel(model: ir.Model, part: Part, forms: Mapping[str, Form]) -> ir.Model:
-    """A new model of the part; its nodes keep their names."""
+    """A new model of the part. Its nodes keep their names."""
     copy = model.clone()
     graph = copy.graph
     values = {value.name: value for value in (*graph.inputs, *(value for node in graph for value in node.outputs))}
     graph.outputs.clear()
-    given = port(INPUT, part.inputs, forms)
+    packed_inputs = port(INPUT, part.inputs, forms)
     opening, closing = Chain(graph), Chain(graph)
     for name, (start, end) in zip(part.inputs, spans(part.inputs, forms), strict=True):
         old, form = values[name], forms[name]
-        piece = opening.add("Slice", given, *opening.integers(name, [start], [end], [1]))
+        piece = opening.add("Slice", packed_inputs, *opening.integers(name, [start], [end], [1]))
         piece = opening.add("Reshape", piece, *opening.integers(name, form.free))
         piece = opening.cast(piece, FLOAT, form.dtype)
         for use in [*old.uses()]:
@@ -49,14 +49,14 @@ def submodel(model: ir.Model, part: Part, forms: Mapping[str, Form]) -> ir.Model
     answer.name, answer.shape, answer.type = named.name, named.shape, named.type
     graph.insert_before(graph[0], opening.nodes)
     graph.extend(closing.nodes)
-    graph.inputs[:] = [given]
+    graph.inputs[:] = [packed_inputs]
     graph.outputs[:] = [answer]
     clean(graph)
     return copy
 
 
 class Chain:
-    """New nodes of a graph, not yet in it."""
+    """New nodes for a graph, which are not in it yet."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
@@ -74,13 +74,14 @@ class Chain:
         return [add_constant(self.graph, f"{name}/cut", np.asarray(numbers, np.int64)) for numbers in lists]
 
 
-def port(name: str, values: Sequence[str], forms: Mapping[str, Form]) -> ir.Value:
-    shape = ir.Shape(["batch", sum(forms[one].columns for one in values)])
-    return ir.Value(name=name, shape=shape, type=ir.TensorType(FLOAT))
+def port(port_name: str, values: Sequence[str], forms: Mapping[str, Form]) -> ir.Value:
+    """An input or output for these values side by side, [batch, columns]."""
+    shape = ir.Shape(["batch", sum(forms[name].columns for name in values)])
+    return ir.Value(name=port_name, shape=shape, type=ir.TensorType(FLOAT))
 
 
 def spans(values: Sequence[str], forms: Mapping[str, Form]) -> list[tuple[int, int]]:
-    """(first, past the last) column of each value."""
+    """(first column, last column + 1) of each value."""
     return [*itertools.pairwise(itertools.accumulate((forms[name].columns for name in values), initial=0))]
 
 
@@ -90,7 +91,7 @@ def pack(values: Mapping[str, Array], names: Sequence[str], batch: int) -> Array
 
 
 def unpack(answer: Array, names: Sequence[str], forms: Mapping[str, Form]) -> dict[str, NDArray[np.float32]]:
-    """The values that were laid side by side, in their own shapes."""
+    """Undo `pack`: each value in its own shape."""
     return {
         name: answer[:, start:end].reshape(forms[name].free)
         for name, (start, end) in zip(names, spans(names, forms), strict=True)

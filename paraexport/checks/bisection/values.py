@@ -1,4 +1,4 @@
-"""The values of a graph as it is written, node by node on the CPU, and those that it can be cut at."""
+"""Computes the values of a graph node by node on the CPU, and finds those at which it can be cut."""
 
 from __future__ import annotations
 
@@ -20,39 +20,42 @@ HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 @dataclass(frozen=True)
 class Form:
-    """The form of a value that a graph can be cut at."""
+    """The shape and type of a value at which a graph can be cut."""
 
     dims: tuple[int, ...]
-    """For one image."""
+    """The shape for one image."""
     axis: int
-    """The one that grows with the batch, and as it does."""
+    """The axis that grows in proportion to the batch."""
     dtype: ir.DataType
-    """Float32 or a half."""
+    """float32, float16 or bfloat16."""
 
     @property
     def columns(self) -> int:
-        """Numbers for one image."""
+        """How many numbers the value has for one image."""
         return math.prod(self.dims)
 
     @property
     def free(self) -> list[int]:
-        """The shape for any batch, as Reshape takes it."""
+        """The target shape of a Reshape, for any batch."""
         return [-1 if axis == self.axis else size for axis, size in enumerate(self.dims)]
 
     @property
     def branches(self) -> int:
-        """As many as there are, where the value has a leading axis of them."""
+        """The number of branches, if the first axis of the value counts branches."""
         return self.dims[0] if self.dims else 0
 
 
-class Reference:
-    """A graph that runs as it is written; `model` has every rounding to half in it (`engine_or_graph.as_written`)."""
+class ReferenceGraph:
+    """A graph that runs node by node.
+
+    `model` contains every rounding to half precision (`engine_or_graph.load_with_rounding`).
+    """
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model
 
     def values(self, names: Sequence[str], images: Array) -> list[NDArray[np.generic]]:
-        """The values of these names, those in half as float32."""
+        """The values of these names. Those in half precision come as float32."""
         model = self.model.clone()
         computed = {value.name: value for node in model.graph for value in node.outputs}
         wanted = [*names]
@@ -65,22 +68,22 @@ class Reference:
             return [np.asarray(value) for value in run(images)]
 
     def floats(self, names: Iterable[str], images: Array) -> dict[str, Array]:
-        """Values of forms that are known, by name; the images themselves may be among them."""
+        """Values at which the graph can be cut, by name. `names` may contain the images."""
         source = self.model.graph.inputs[0].name or ""
         computed = [name for name in dict.fromkeys(names) if name != source]
-        found = self.values(computed, images) if computed else []
+        values = self.values(computed, images) if computed else []
         return {
             source: images,
-            **{name: np.asarray(value, np.float32) for name, value in zip(computed, found, strict=True)},
+            **{name: np.asarray(value, np.float32) for name, value in zip(computed, values, strict=True)},
         }
 
 
-def forms(graph: ir.Graph, reference: Reference, images: Array) -> dict[str, Form]:
-    """Every value that `graph` can be cut at, the images among them.
+def forms(graph: ir.Graph, reference: ReferenceGraph, images: Array) -> dict[str, Form]:
+    """Every value at which `graph` can be cut, by name, with the images.
 
-    It is of floating point and one of its axes grows with the batch, as two runs tell. Numbers that go through integers
-    are none: between quantising and the product that reads it, a cut would make another graph of it. Nor is a product
-    that waits for its bias, which runtimes fuse with it, whatever modules the two are named after.
+    Such a value is in floating point, and one of its axes grows with the batch; two runs show this. There are two
+    exceptions. A dequantised value is none, because a cut between quantisation and the product that reads it would
+    change what runtimes compute. A product before the Add of its bias is none either, because runtimes fuse the two.
     """
     source = graph.inputs[0]
     dependent = computed_from(source)
@@ -93,6 +96,7 @@ def forms(graph: ir.Graph, reference: Reference, images: Array) -> dict[str, For
         if first is None or second is None or len(first) != len(second):
             continue
         grown = [axis for axis, sizes in enumerate(zip(first, second, strict=True)) if len(set(sizes)) > 1]
+        # An axis could also grow in another way, as a Concat of the batch with a constant does.
         growing = len(grown) == 1 and math.prod(second) == 2 * math.prod(first)
         fused = is_op(value.producer(), "DequantizeLinear") or waits_for_bias(value)
         if growing and not fused:
@@ -102,7 +106,7 @@ def forms(graph: ir.Graph, reference: Reference, images: Array) -> dict[str, For
 
 
 def computed_from(source: ir.Value) -> set[ir.Value]:
-    """The values with names that depend on `source`. The others, such as weights that a Cast widens, can be large."""
+    """The named values that depend on `source`. Others are left out: cast weights, for instance, can be large."""
     pending, dependent = [source], set[ir.Value]()
     while pending:
         for reader in readers(pending.pop()):
@@ -118,8 +122,8 @@ def shapes_of_floats(values: Iterable[NDArray[np.generic]]) -> list[tuple[int, .
 
 
 def waits_for_bias(value: ir.Value) -> bool:
-    """Whether the value is a product's, and all that reads it is the Add of a constant."""
+    """Whether the value is a product whose only reader is the Add of a constant."""
     if not is_op(value.producer(), "MatMul") or not read_once(value):
         return False
     (reader,) = readers(value)
-    return is_op(reader, "Add") and any(const(other) is not None for other in operands(reader))
+    return is_op(reader, "Add") and any(const(operand) is not None for operand in operands(reader))

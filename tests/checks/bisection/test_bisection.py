@@ -14,7 +14,7 @@ import paraexport
 from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.checks import golden
-from paraexport.checks.bisection import bisect, of_failure
+from paraexport.checks.bisection import bisect, bisect_failure
 from paraexport.errors import CheckFailed
 from paraexport.rewrite import LAYOUTS
 from paraexport.targets import Dialect, Session, Workload, openvino
@@ -43,7 +43,7 @@ def test_a_right_runtime_is_off_nowhere(layout: str, target: str, layouts: Bundl
     assert [one.part for one in found.parts] == ["stem", *branches, "sum and head"]
     assert all(not one.failure and one.off is not None and one.off <= LIMIT for one in found.parts)
     assert str(found) == f"{target} gives the same results as the graph run node by node, within 1e-05"
-    assert of_failure(made, made.manifest.checks, images, logits) is None
+    assert bisect_failure(made, made.manifest.checks, images, logits) is None
 
 
 @pytest.mark.parametrize("module", ["branches.0/layers.0/attention/value", "branches.2/layers.1/feed_forward/fc1"])
@@ -54,7 +54,7 @@ def test_a_weight_that_is_wrong_in_the_runtime_is_found(
     faulty.install(monkeypatch, faulty.scaled(f"{module}/weight", 1.1))
     made = faulty.on(layouts[layout], faulty.NAME)
     images, logits = golden.read(made.files)
-    found = of_failure(made, made.manifest.checks, images, logits)
+    found = bisect_failure(made, made.manifest.checks, images, logits)
     assert found is not None
     assert found.culprit is not None
     assert found.culprit.part == module
@@ -145,10 +145,10 @@ def test_a_target_that_compiles_compiles_every_part_as_the_engine(
     target = faulty.install_compiled(monkeypatch, faulty.scaled(f"{module}/weight", 0.5))
     made = faulty.on(layouts["folded"], faulty.COMPILED)
     images, logits = golden.read(made.files)
-    assert of_failure(made, made.manifest.checks, images, logits) is None  # there is no engine
+    assert bisect_failure(made, made.manifest.checks, images, logits) is None  # there is no engine
     target.compile_model(made.path, made.manifest.max_batch, options, lambda _: None)
     try:
-        found = of_failure(made, made.manifest.checks, images, logits, options=options)
+        found = bisect_failure(made, made.manifest.checks, images, logits, options=options)
     finally:
         (made.path / "model.engine").unlink()
     assert found is not None
@@ -160,8 +160,8 @@ def test_a_target_that_compiles_compiles_every_part_as_the_engine(
 def test_a_wrong_graph_is_not_the_targets_fault(layouts: Bundles) -> None:
     made = layouts["folded"]
     images, logits = golden.read(made.files)
-    assert of_failure(made, made.manifest.checks, images, logits + 1) is None
-    assert of_failure(made, made.manifest.checks, images, np.full_like(logits, math.nan)) is None
+    assert bisect_failure(made, made.manifest.checks, images, logits + 1) is None
+    assert bisect_failure(made, made.manifest.checks, images, np.full_like(logits, math.nan)) is None
 
 
 def test_a_part_that_does_not_open_by_itself_is_told_and_is_no_culprit(

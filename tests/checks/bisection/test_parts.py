@@ -17,7 +17,7 @@ from paraexport.checks import engine_or_graph
 from paraexport.checks.bisection.cut import Part, cut, up_to
 from paraexport.checks.bisection.regions import regions, stacked_nodes
 from paraexport.checks.bisection.submodel import pack, submodel, unpack
-from paraexport.checks.bisection.values import Form, Reference, forms
+from paraexport.checks.bisection.values import Form, ReferenceGraph, forms
 from paraexport.graph.onnx_file import save
 from paraexport.targets.profiles import Profile
 from tests.rewrite.small_graphs import branches, graph_of, summed
@@ -35,7 +35,7 @@ class Graph:
     def __init__(self, layout: str, precision: str, small_bundle: Bundle, folder: Path) -> None:
         write_graph(SMALL, layout, precision, folder)
         manifest = dataclasses.replace(small_bundle.manifest, precision=precision)
-        self.reference = Reference(engine_or_graph.as_written(Bundle(folder, manifest)))
+        self.reference = ReferenceGraph(engine_or_graph.load_with_rounding(Bundle(folder, manifest)))
         self.model = ir.load(folder / "model.onnx")
         self.forms = forms(self.model.graph, self.reference, IMAGES)
         self.labels = regions(self.model.graph, self.forms)

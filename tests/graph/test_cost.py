@@ -1,4 +1,4 @@
-"""Multiply-adds, against numbers counted by hand."""
+"""Multiply-adds equal numbers counted by hand."""
 
 from typing import Any
 

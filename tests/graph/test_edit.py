@@ -1,4 +1,4 @@
-"""The moves leave a valid graph that computes what it did."""
+"""Edits leave a valid graph that computes the same."""
 
 import onnx
 import onnx_ir as ir

@@ -1,4 +1,4 @@
-"""ONNX files from outside: damaged and hostile ones are refused in one line, and each refusal has its own remedy."""
+"""Damaged and hostile ONNX files are refused in one line, and each refusal has its own remedy."""
 
 from __future__ import annotations
 
@@ -272,14 +272,14 @@ def test_a_pipe_in_place_of_weights_is_not_read(beside: Path) -> None:
     assert "got a folder, a device or a pipe" in refusal(requirements.read, beside)
 
 
-def test_inspect_does_without_the_weights_and_says_so(beside: Path) -> None:
+def test_inspect_works_without_the_weights_and_reports_it(beside: Path) -> None:
     (beside.parent / "w.bin").unlink()
     contents = inspection.read(beside)
     assert contents.summary.weights_bytes == 48 * 48 * 4
     assert f"{beside.parent / 'w.bin'}: no file of weights" in contents.missing
 
 
-# Words: each refusal with its remedy.
+# Each refusal has its remedy.
 
 
 def dims(model: onnx.ModelProto, *values: int | str | None) -> None:
@@ -324,7 +324,7 @@ def test_every_refusal_has_a_remedy_of_its_own(tmp_path: Path) -> None:
 
 
 def two_branches() -> onnx.ModelProto:
-    """A graph with products that become fewer: images -> logits [batch, 48]."""
+    """A graph with two branches, whose products can be merged: images -> logits [batch, 48]."""
     random = np.random.default_rng(0)
     weights: dict[str, Any] = {name: random.standard_normal((8, 8)).astype(np.float32) for name in "abcd"}
     weights |= {"tokens": np.array([0, 6, 8]), "shift": weights["a"][0]}
@@ -362,7 +362,7 @@ def test_a_free_batch_may_be_written_in_several_ways(size: int | str | None, tmp
 
 
 def fixed(model: onnx.ModelProto, *target: int) -> None:
-    """Let the last Reshape ask for this shape."""
+    """Give the last Reshape this target."""
     model.graph.initializer.append(numpy_helper.from_array(np.array(target), "fixed"))
     model.graph.node.append(helper.make_node("Reshape", ["logits", "fixed"], ["out"], name="the_last"))
     model.graph.output[0].name = "out"
@@ -386,7 +386,7 @@ def test_a_reshape_that_merges_the_images_is_refused(tmp_path: Path) -> None:
         optimize_here(source, tmp_path / "out.onnx")
 
 
-# Initializers that a caller may replace.
+# Initializers that are also inputs.
 
 
 def overridable(model: onnx.ModelProto) -> None:
@@ -425,7 +425,7 @@ def test_names_of_files_need_not_be_text(tmp_path: Path) -> None:
 
 
 def shape_of_shapes() -> onnx.ModelProto:
-    """A Reshape to 64 · 2^22 axes, by sizes that are joined with themselves again and again."""
+    """A Reshape to 64 · 2^22 axes: its target is concatenated with itself again and again."""
     nodes = [helper.make_node("Concat", [f"s{step}"] * 2, [f"s{step + 1}"], axis=0) for step in range(22)]
     nodes += [node("Reshape", "images s22", "many"), node("Flatten", "images", "logits")]
     return plain(nodes, s0=np.ones(64, np.int64))
@@ -436,7 +436,7 @@ def test_a_small_file_cannot_take_all_memory(tmp_path: Path, monkeypatch: pytest
     path = saved(tmp_path, shape_of_shapes())
     monkeypatch.setattr(untrusted, "most_memory", lambda _: 2**26)
     assert inspection.read(path).parts[0].activations is None
-    words = r"it needs too much memory \(expected at most 67 MB for a file of its size\)"
+    words = r"reading it takes too much memory \(expected at most 67 MB for a file of its size\)"
     with pytest.raises(InputError, match=words), memory_bound(2**26, path):
         np.ones(2**25)
     assert np.ones(2**25).sum() == 2**25, "the bound is gone"

@@ -1,4 +1,4 @@
-"""Runs graphs in float64, so that an identity over the reals can be told from one that is nearly right."""
+"""Runs graphs in float64, to distinguish an exact identity from one that is only nearly right."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onnx.reference.op_run import OpRun
 
 Model = onnx.ModelProto | ir.Model
 EXACT = 1e-12
-"""max |Δ| / max |value| between two graphs in float64 that are equal over the reals."""
+"""The limit of max |Δ| / max |value| between two float64 graphs that are equal over the real numbers."""
 
 
 class LayerNormalization(OpRun):
-    """In the input's own precision; onnx's reference rounds to float32."""
+    """LayerNormalization in the precision of its input. onnx's reference rounds to float32."""
 
     def _run(self, x: Any, scale: Any, bias: Any = None, axis: int = -1, epsilon: float = 1e-5, **_: Any) -> Any:
         axes = tuple(range(axis % x.ndim, x.ndim))

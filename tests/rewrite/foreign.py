@@ -1,4 +1,4 @@
-"""The released architecture written plainly, and its ONNX files by torch's two exporters, each made once."""
+"""A plain version of the released architecture, and its ONNX files from torch's two exporters, each exported once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from paraexport.trace.trace import quiet_exporter
 
 Style = Literal["chunk", "index", "split", "fused"]
-"""How a packed product is taken apart and where its scale stands; `fused` calls scaled_dot_product_attention."""
+"""How a packed product is cut into parts, and the place of the scale; `fused` calls scaled_dot_product_attention."""
 Total = Literal["stack", "sum", "zeros", "loop"]
 IMAGE, PATCH, DIM, HEADS, HEAD_DIM, MLP, CLASSES = 8, 4, 12, 2, 16, 20, 5
 
 
 class Attention(nn.Module):
-    """LN, one product for queries, keys and values, heads; its own input is added, as in the released code."""
+    """LN, one product for queries, keys and values, and heads. Its input is added, as in the released code."""
 
     def __init__(self, style: Style) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Exported:
 
 @functools.lru_cache
 def exported(style: Style, total: Total, opset: int, *, scripted: bool = False) -> Exported:
-    """The file of a model with random weights by torch.onnx.export, or by the older TorchScript exporter."""
+    """The file of a model with random weights, from torch.onnx.export or the older TorchScript exporter."""
     random = torch.Generator().manual_seed(0)
     model = Plain(style, total).eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Traced models to rewrite, each traced once."""
+"""Traced models for the tests of rewrites. Each is traced once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def traced(spec: Spec, seed: int = 0) -> onnx.ModelProto:
 
 
 def graph64(spec: Spec = SMALL, **fields: Any) -> ir.Model:
-    """A new copy of the traced graph, in float64, to be rewritten."""
+    """A new copy of the traced graph, in float64."""
     return ir.from_proto(in_float64(traced(Spec(**{**vars(spec), **fields}))))
 
 

@@ -1,4 +1,4 @@
-"""Little graphs in float64, made by hand or drawn."""
+"""Builds little graphs in float64, by hand or drawn at random."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Shape = tuple[int | str, ...]
 
 
 class Little:
-    """A graph of one input, written node by node; every method returns the name of a value."""
+    """A graph with one input, built node by node. Every method returns the name of a value."""
 
     def __init__(self, *shape: int | str, opset: int = OPSET) -> None:
         self.shape, self.opset = shape, opset
@@ -79,7 +79,7 @@ def outputs_of(model: ir.Model, array: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def error(before: ir.Model, after: ir.Model, batch: int = 3) -> float:
-    """max |Δ| over all outputs, relative to the largest number that occurs anywhere in `before`."""
+    """max |Δ| over all outputs, relative to the largest number in any value of `before`."""
     shape = [size if isinstance(size, int) else batch for size in before.graph.inputs[0].shape or ()]
     array = np.random.default_rng(1).standard_normal(shape)
     expected, got = outputs_of(before, array), outputs_of(after, array)
@@ -93,7 +93,7 @@ def error(before: ir.Model, after: ir.Model, batch: int = 3) -> float:
 
 @st.composite
 def drawn(draw: st.DrawFn) -> ir.Model:
-    """A random graph that ends in parts of some values: one entry of an axis, a range, or the mean."""
+    """A random graph whose outputs are parts of some values: one entry of an axis, a range, or the mean."""
     tokens, dim = draw(st.integers(2, 4)), draw(st.sampled_from([2, 4]))
     graph = Little("batch", tokens, dim)
     values: list[tuple[str, Shape]] = [(graph.input, graph.shape)]
@@ -117,13 +117,13 @@ def unary(draw: st.DrawFn, graph: Little, source: Value, values: Sequence[Value]
 
 
 def broadcastable(draw: st.DrawFn, shape: Shape) -> list[int]:
-    """The shape of a constant that may be added to or multiplied by a value of `shape`."""
+    """The shape of a constant that broadcasts to a value of `shape`."""
     kept = [size if isinstance(size, int) and draw(st.booleans()) else 1 for size in shape]
     return kept[draw(st.integers(0, len(kept))) :]
 
 
 def shifted(draw: st.DrawFn, graph: Little, source: Value, values: Sequence[Value]) -> Value:
-    """A constant or an earlier value is added or subtracted."""
+    """Add or subtract a constant or an earlier value."""
     alike = [name for name, shape in values if shape == source[1]]
     other = draw(st.sampled_from([*alike, ""])) or graph.weight(*broadcastable(draw, source[1]))
     operands = draw(st.permutations([source[0], other]))
@@ -165,7 +165,7 @@ def turned(draw: st.DrawFn, graph: Little, source: Value, values: Sequence[Value
 
 
 def reshaped(draw: st.DrawFn, graph: Little, source: Value, values: Sequence[Value]) -> Value:
-    """Two neighbouring axes become one, or one becomes two."""
+    """Merge two neighbouring axes, or split one."""
     name, shape = source
     if len(shape) == 4:
         places = [a for a in range(3) if isinstance(shape[a], int) and isinstance(shape[a + 1], int)]
@@ -185,7 +185,7 @@ def reshaped(draw: st.DrawFn, graph: Little, source: Value, values: Sequence[Val
 
 
 def joined(draw: st.DrawFn, graph: Little, source: Value, values: Sequence[Value]) -> Value:
-    """[x; y] along an axis, y being a value like x."""
+    """[x; y] along an axis, for a value y of the shape of x."""
     name, shape = source
     axis = draw(st.sampled_from([axis for axis, size in enumerate(shape) if isinstance(size, int)]))
     size = shape[axis]
@@ -197,7 +197,7 @@ def joined(draw: st.DrawFn, graph: Little, source: Value, values: Sequence[Value
 
 
 def mixed(draw: st.DrawFn, graph: Little, source: Value, values: Sequence[Value]) -> Value:
-    """Attention of a value to itself, as one node or taken apart."""
+    """Attention of a value to itself, as one node or written out."""
     name, shape = source
     if len(shape) == 4 and draw(st.booleans()):
         return graph.node("Attention", name, name, name), shape

@@ -1,4 +1,4 @@
-"""Every pass by itself, and as the layouts have it, on one graph: what must hold of each."""
+"""Checks every pass on one graph, alone and in the layouts: valid graphs, the same outputs, no faults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRAPH_PASSES: tuple[Callable[[ir.Graph], Any], ...] = (
 
 
 def on_runtime(model: onnx.ModelProto, feeds: Feeds) -> Sequence[Any]:
-    """The answers of ONNX Runtime, nothing optimised; it refuses nodes of one name, which ONNX allows."""
+    """The outputs of ONNX Runtime without optimisations. It rejects nodes with equal names, which ONNX allows."""
     named = onnx.ModelProto()
     named.CopyFrom(model)
     for index, node in enumerate(named.graph.node):
@@ -42,7 +42,7 @@ def on_runtime(model: onnx.ModelProto, feeds: Feeds) -> Sequence[Any]:
 
 
 class Trial:
-    """A graph, its answers, and what rewriting must leave as it is."""
+    """A graph, its outputs, and what a rewrite must not change."""
 
     def __init__(self, before: onnx.ModelProto, feeds: Feeds, run: Run, close: float) -> None:
         self.before, self.feeds, self.run, self.close = before, feeds, run, close
@@ -51,7 +51,7 @@ class Trial:
         self.answers = run(before, feeds)
 
     def check_layouts(self) -> None:
-        """No step of a layout stops by a fault, and each layout gives the same answers."""
+        """Check that no step of a layout fails with a fault, and that each layout keeps the outputs."""
         for layout in LAYOUTS:
             model = ir.from_proto(self.before)
             for step in foreign_steps(model, layout):
@@ -59,7 +59,7 @@ class Trial:
             self.check_same(model)
 
     def check_passes(self) -> None:
-        """Each pass by itself, not as the careful step that it is in a layout, raises nothing but `Refused`."""
+        """Check that each pass alone, without its atomic step, raises nothing but `Refused`."""
         for apply in (*MODEL_PASSES, *map(on_graph, GRAPH_PASSES)):
             model = ir.from_proto(self.shaped)
             try:
@@ -69,7 +69,7 @@ class Trial:
             self.check_same(model)
 
     def check_same(self, after: ir.Model) -> None:
-        """The graph is valid, has the inputs and outputs that it had, and gives the same answers."""
+        """Check that the graph is valid, and that its inputs, outputs and numbers are unchanged."""
         proto = ir.to_proto(after)
         if written(proto) == self.untouched:
             return
@@ -86,7 +86,7 @@ def written(model: onnx.ModelProto) -> bytes:
 
 
 def is_close(expected: Any, got: Any, close: float) -> bool:
-    """Whether two answers, tensors or lists of them, differ by at most `close` (1 + max |value|)."""
+    """Whether two outputs, tensors or lists of tensors, differ by at most `close` (1 + max |value|)."""
     if isinstance(expected, list):
         pairs = zip(expected, got, strict=True)
         return len(expected) == len(got) and all(is_close(one, other, close) for one, other in pairs)

@@ -1,4 +1,4 @@
-"""What the tests of the affine passes rewrite: traced models of every kind, and small graphs written by hand."""
+"""Graphs for the tests of the affine passes: traced models of every kind, and small hand-written graphs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "input-cls": {"residual": "input", "depth": 1, "patch_projection": "conv", "norm": "none"},
 }  # fmt: skip
 FLOAT32 = 1e-5
-"""max |Δ| / max |value| in float32, some ten roundings of 6e-8 in a row, with room."""
+"""The limit of max |Δ| / max |value| in float32: about ten roundings of 6e-8 in a row, with some room."""
 
 
 def small(text: str, **constants: NDArray[Any]) -> ir.Model:
@@ -61,7 +61,7 @@ def copy(model: ir.Model) -> ir.Model:
 
 
 def check_exact(before: ir.Model, after: ir.Model, inputs: NDArray[np.float64] = X) -> float:
-    """Check that the graph is valid and computes what it did."""
+    """Check that the graph is valid and computes the same numbers."""
     onnx.checker.check_model(ir.to_proto(after), full_check=True)
     found = difference(before, after, inputs)
     assert found <= EXACT
@@ -69,7 +69,7 @@ def check_exact(before: ir.Model, after: ir.Model, inputs: NDArray[np.float64] =
 
 
 def check_untouched(before: ir.Model, after: ir.Model, applied: Applied) -> None:
-    """Check that a refusal left the graph whole, to the last byte of what somebody reads."""
+    """Check that a refusal did not change the graph, to the last byte of everything that is read."""
     assert applied.times == 0
     clean(before.graph)
     assert digest(before) == digest(after)
@@ -80,7 +80,7 @@ def digest(model: ir.Model) -> str:
 
 
 def float32_difference(after: ir.Model, **fields: Any) -> float:
-    """max |Δ| / max |value| between the traced graph and its rewriting in float32, both on ONNX Runtime."""
+    """max |Δ| / max |value| between the traced and the rewritten graph in float32, both on ONNX Runtime."""
     before = traced(Spec(**{**vars(SMALL), **fields}))
     expected, got = (on_runtime(model) for model in (before, ir.to_proto(after)))
     return float(np.abs(got - expected).max() / np.abs(expected).max())
@@ -93,7 +93,7 @@ def on_runtime(model: onnx.ModelProto) -> NDArray[np.float32]:
 
 
 def graph32(**fields: Any) -> ir.Model:
-    """A new copy of the traced graph as it is, in float32."""
+    """A new copy of the traced graph, in float32."""
     return ir.from_proto(traced(Spec(**{**vars(SMALL), **fields})))
 
 
@@ -104,7 +104,10 @@ def constant(model: ir.Model, name: str) -> NDArray[Any]:
 
 
 def attention(node: str = "n = Attention(q3, k3, v3)", biases: str = "qkv") -> str:
-    """Two heads of three channels over x [batch, 4, 6] and its output projection; `biases` says which have one."""
+    """Attention of two heads with three channels over x [batch, 4, 6], and its output projection.
+
+    `biases` names the parts with a bias.
+    """
     parts = [projection(part, has_bias=part in biases) for part in "qkv"]
     after = "n1 = Transpose<perm=[0, 2, 1, 3]>(n) n2 = Reshape(n1, flat) o = MatMul(n2, wo) y = Add(o, bo)"
     return " ".join([*parts, node, after])

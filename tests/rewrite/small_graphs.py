@@ -1,4 +1,4 @@
-"""Graphs written by hand, in float64, that trace in no time: a few branches in onnx's text form."""
+"""Hand-written float64 graphs of a few branches, in onnx's text form. They need no trace."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SIZES = {
 
 
 def branch(index: int, *changes: tuple[str, str]) -> str:
-    """The text of one branch, with some of it replaced; `_L` is the branch's number."""
+    """The text of one branch, after some replacements. `_L` is the number of the branch."""
     text = BRANCH
     for old, new in changes:
         assert old in text
@@ -63,7 +63,7 @@ def summed(count: int) -> str:
 
 
 def graph_of(texts: Sequence[str], total: str = "", *, outputs: str = "double[b, 5, 6] y", opset: int = 23) -> ir.Model:
-    """The graph of these branches and of what is done with them; every name that nobody computes is a weight."""
+    """The graph of these branches and their sum. Every name that no node computes becomes a weight."""
     body = "\n".join([*texts, total or summed(len(texts))])
     header = f'<ir_version: 10, opset_import: ["" : {opset}]> small (double[b, {N}, {D}] x) => ({outputs})'
     model = parser.parse_model(f"{header} {{\n{body}\n}}")

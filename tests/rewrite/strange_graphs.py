@@ -1,7 +1,7 @@
-"""Draws graphs such as other exporters write: several outputs, inputs left out, names that repeat or are empty.
+"""Draws graphs like those of other exporters: several outputs, missing inputs, repeated or empty names.
 
-A value is float64 [b, 4, 6]; each piece makes a new one of some that are there. The numbers are small, so that graphs
-of many pieces stay within what float64 tells apart.
+A value is float64 [b, 4, 6]. Each piece computes a new value from existing ones. The numbers are small, so that graphs
+of many pieces stay precise in float64.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 class Graph:
-    """A graph that is being drawn."""
+    """A graph that grows piece by piece."""
 
     def __init__(self, draw: Draw, opset: int) -> None:
         self.draw, self.opset = draw, opset
@@ -38,7 +38,7 @@ class Graph:
         self.node_names = draw(st.sampled_from(["empty", "same", "branches"]))
 
     def pick(self) -> str:
-        """A value that is there, rather a late one."""
+        """An existing value; late ones are more likely."""
         return str(self.draw(st.sampled_from(self.values[-3:])))
 
     def flip(self) -> bool:
@@ -50,7 +50,7 @@ class Graph:
         return options[number % len(options)]
 
     def node(self, op_type: str, inputs: Sequence[str], outputs: int | Sequence[bool] = 1, **attributes: Any) -> Any:
-        """A node and its outputs; those that are False have the empty name."""
+        """Add a node and return its outputs. An output that is False gets an empty name."""
         wanted = [True] * outputs if isinstance(outputs, int) else outputs
         made = [f"v{next(self.count)}" if given else "" for given in wanted]
         name = {"empty": "", "same": "node", "branches": f"branches.{len(self.nodes) % 2}/n"}[self.node_names]
@@ -74,7 +74,7 @@ class Graph:
         return self.constant(numbers, np.int64)
 
     def read(self, value: str) -> None:
-        """Let the last value depend on one of another shape or type."""
+        """Make the last value depend on a value of another shape or type."""
         cast = self.node("Cast", [value], to=TensorProto.DOUBLE)
         total = self.node("ReduceSum", [cast], keepdims=0)
         self.values.append(self.node("Add", [self.values[-1], self.node("Tanh", [total])]))
@@ -105,7 +105,7 @@ def activation(graph: Graph, value: str) -> str:
 
 
 def norm(graph: Graph, value: str) -> str:
-    """LayerNormalization gives mean and deviation as well."""
+    """LayerNormalization with the outputs mean and deviation."""
     inputs = [value, graph.weight(D), *([graph.weight(D)] if graph.flip() else [""] if graph.flip() else [])]
     outputs = graph.node("LayerNormalization", inputs, [True, *graph.choose([], [False, True], [True, False])])
     if isinstance(outputs, str):
@@ -116,7 +116,7 @@ def norm(graph: Graph, value: str) -> str:
 
 
 def halves(graph: Graph, value: str) -> str:
-    """Split into two, of which one may be unread, and back."""
+    """Split into two parts and join them again; one part may be unread."""
     one, other = split(graph, value, 2)
     joined: str = graph.node("Concat", graph.choose([one, other], [other, one], [one, one]), axis=graph.choose(-1, 2))
     return joined
@@ -129,7 +129,7 @@ def split(graph: Graph, value: str, count: int, axis: int = -1) -> Any:
 
 
 def gated(graph: Graph, value: str) -> str:
-    """A gated unit: Transpose, Split, Mul, which is the smallest graph that crashed."""
+    """A gated unit: Transpose, Split, Mul. It was the smallest graph that crashed a pass."""
     order = graph.choose((0, 2, 1), (0, 1, 2))
     turned = graph.node("Transpose", [value], perm=order)
     one, other = split(graph, turned, 2, order.index(2))
@@ -140,7 +140,7 @@ def gated(graph: Graph, value: str) -> str:
 
 
 def whole_split(graph: Graph, value: str) -> str:
-    """Split into one."""
+    """Split into one part."""
     made: str = graph.node("Split", [value, graph.ints(D)], 1, axis=2)
     return made
 
@@ -163,13 +163,13 @@ def top(graph: Graph, value: str) -> str:
 
 
 def pooled(graph: Graph, value: str) -> str:
-    """MaxPool over windows of one entry, with its indices or without."""
+    """MaxPool over windows of one entry, with or without its indices."""
     made = graph.node("MaxPool", [value], [True, *graph.choose([], [True])], kernel_shape=[1])
     return made if isinstance(made, str) else str(made[0])
 
 
 def dropped(graph: Graph, value: str) -> str:
-    """Dropout outside of training, its mask read or not, its ratio given or left out."""
+    """Dropout outside of training. Its mask may be read, and its ratio may be missing."""
     training = graph.constant(np.False_)
     ratio = graph.constant(np.float64(0.3))
     inputs = graph.choose([value], [value, ratio], [value, "", training], [value, ratio, training])
@@ -188,8 +188,8 @@ def batch_norm(graph: Graph, value: str) -> str:
 
 
 def recurrent(graph: Graph, value: str) -> str:
-    """A GRU over the tokens, whose lengths are left out; one of its two results is read."""
-    # ONNX Runtime has none in float64.
+    """A GRU over the tokens, without the input of lengths. One of its two results is read."""
+    # ONNX Runtime has no float64 kernel for it.
     steps = graph.node("Transpose", [graph.node("Cast", [value], to=TensorProto.FLOAT)], perm=[1, 0, 2])
     weights = [graph.constant(graph.numbers.standard_normal((1, 3 * D, D)), np.float32) for _ in range(2)]
     made = graph.node("GRU", [steps, *weights, "", ""], graph.choose([True, False], [True, True]), hidden_size=D)
@@ -199,7 +199,7 @@ def recurrent(graph: Graph, value: str) -> str:
 
 
 def attention(graph: Graph, value: str) -> str:
-    """One product for queries, keys and values, taken apart by a Split; written out."""
+    """Written-out attention: one product for queries, keys and values, and a Split."""
     packed = graph.node("MatMul", [value, graph.weight(D, 3 * D)])
     parts = graph.node("Split", [packed, graph.ints(D, D, D)], 3, axis=-1)
     heads = [graph.node("Reshape", [part, graph.ints(0, N, HEADS, D // HEADS)]) for part in parts]
@@ -215,13 +215,13 @@ def attention(graph: Graph, value: str) -> str:
 
 
 def token(graph: Graph, value: str) -> str:
-    """One token, or a range of them, added to all."""
+    """One token, or a range of tokens, added to all tokens."""
     kind = graph.choose("Gather", "Slice", "ReduceMean")
     if kind == "Gather":
         one = graph.node("Gather", [value, graph.constant(np.asarray(graph.choose(0, -1)), np.int64)], axis=1)
         one = graph.node("Unsqueeze", [one, graph.ints(1)])
     elif kind == "Slice":
-        # Without axes it cuts the first ones.
+        # Without axes, it cuts the first axes.
         bounds = graph.choose(
             [graph.ints(0, 1), graph.ints(2**40, 2)], [graph.ints(-1), graph.ints(2**40), graph.ints(-2)]
         )
@@ -235,7 +235,7 @@ def token(graph: Graph, value: str) -> str:
 
 
 def branches(graph: Graph, value: str) -> str:
-    """A sum of two or three branches of the same pieces, the last of which may differ in a detail."""
+    """A sum of two or three branches of the same pieces. The last one may differ in a detail."""
     pieces = [graph.draw(st.sampled_from(INNER)) for _ in range(graph.choose(1, 2))]
     count, odd = graph.choose(2, 3), graph.choose(False, False, True)
     ends: list[str] = []
@@ -251,7 +251,7 @@ def branches(graph: Graph, value: str) -> str:
 
 
 def block(graph: Graph, value: str) -> str:
-    """What every pass looks for: a norm, a scale, products with biases, attention over one token or all, a skip."""
+    """Something for every pass: a norm, a scale, products with biases, attention over one token or all, a skip."""
     if graph.flip():
         inner = attention(graph, affine(graph, norm(graph, value)))
     else:
@@ -261,7 +261,7 @@ def block(graph: Graph, value: str) -> str:
 
 
 def first_token(graph: Graph, value: str) -> str:
-    """One token of a block, and nothing else of it."""
+    """Only one token of a block."""
     one = graph.node("Gather", [block(graph, value), graph.constant(np.asarray(1), np.int64)], axis=1)
     product = graph.node("MatMul", [one, graph.weight(D, N * D)])
     made: str = graph.node("Reshape", [product, graph.ints(-1, N, D)])
@@ -269,7 +269,7 @@ def first_token(graph: Graph, value: str) -> str:
 
 
 def conditional(graph: Graph, value: str) -> str:
-    """If, of which both branches read a value from around them."""
+    """An If whose two branches read a value of the outer graph."""
     other = graph.pick()
     inner = [
         helper.make_graph([helper.make_node(op_type, [value, other], [f"s{next(graph.count)}"])], "inner", [], [])
@@ -285,7 +285,7 @@ def conditional(graph: Graph, value: str) -> str:
 
 
 def sized(graph: Graph, value: str) -> str:
-    """A Reshape whose target is computed from the shape, in int32 on the way."""
+    """A Reshape whose target is computed from the shape, partly in int32."""
     shape = graph.node("Cast", [graph.node("Shape", [value])], to=TensorProto.INT32)
     first = graph.node("Gather", [shape, graph.constant([0], np.int32)])
     target = graph.node("Concat", [first, graph.constant([N * D], np.int32)], axis=0)
@@ -295,7 +295,7 @@ def sized(graph: Graph, value: str) -> str:
 
 
 def chosen(graph: Graph, value: str) -> str:
-    """Where, by booleans."""
+    """A Where with computed booleans."""
     condition = graph.node("Greater", [value, graph.constant(np.float64(0))])
     made: str = graph.node("Where", [condition, value, graph.pick()])
     return made
@@ -322,7 +322,7 @@ def graphs(draw: Draw) -> onnx.ModelProto:
     graph = Graph(draw, opset)
     inputs = [helper.make_tensor_value_info("x", TensorProto.DOUBLE, SHAPE)]
     if graph.flip():
-        # An initializer that is an input as well is a default.
+        # An initializer that is also an input is a default.
         graph.weights.append(numpy_helper.from_array(graph.numbers.standard_normal((D, D)), "default"))
         inputs.append(helper.make_tensor_value_info("default", TensorProto.DOUBLE, (D, D)))
         graph.values.append(graph.node("MatMul", ["x", "default"]))
@@ -340,7 +340,7 @@ def graphs(draw: Draw) -> onnx.ModelProto:
 
 
 def feeds(model: onnx.ModelProto, batch: int = 3) -> Mapping[str, NDArray[np.float64]]:
-    """Numbers for the inputs of a model; the default is given another value."""
+    """Numbers for the inputs of a model. An input with a default gets another value."""
     random = np.random.default_rng(5)
     sizes = {"x": (batch, N, D), "default": (D, D)}
     return {value.name: random.standard_normal(sizes[value.name]) for value in model.graph.input}

@@ -1,4 +1,4 @@
-"""Attention of one query without keys and values: exact, cheaper, and refused where it would not be the same."""
+"""`absorb` is exact and cheaper, and refuses every attention that it cannot replace exactly."""
 
 from typing import Any
 
@@ -130,7 +130,7 @@ def test_what_is_not_the_same_stays(text: str, reason: str) -> None:
 
 @pytest.mark.parametrize(("ways", "applied"), [(2, True), (3, False)])
 def test_weights_shared_in_many_ways_are_not_multiplied(ways: int, *, applied: bool) -> None:
-    """Each of `ways` queries with each of as many keys: a constant a pair, in the place of one weight each."""
+    """Each of `ways` query weights meets each of `ways` key weights. Each pair would need its own constant."""
     pairs = [
         f"q0{i} = MatMul(x0, q{i // ways}) q2{i} = Reshape(q0{i}, single) q3{i} = Transpose<perm=[0, 2, 1, 3]>(q2{i}) "
         f"k1{i} = MatMul(x, k{i % ways}) k2{i} = Reshape(k1{i}, heads) k3{i} = Transpose<perm=[0, 2, 1, 3]>(k2{i}) "

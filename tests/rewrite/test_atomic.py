@@ -1,4 +1,4 @@
-"""A step that stops halfway leaves the graph as it was, says why, and the steps after it go on."""
+"""A step that stops halfway leaves the graph unchanged and reports the reason. The next steps still run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def model() -> ir.Model:
 
 
 def spoil(graph: ir.Graph) -> None:
-    """Half of an edit: another name, another constant, a node less."""
+    """Half of an edit: a new name, a new constant, one node less."""
     graph.initializers["w"].name = "renamed"
     add_constant(graph, "left over", np.ones(3))
     last = graph.outputs[0].producer()

@@ -1,4 +1,4 @@
-"""Every operator computes the same for all branches at once, wherever in its input the branches are."""
+"""Every operator computes the same for all branches at once, for every arrangement of its input."""
 
 import onnx
 import onnx_ir as ir
@@ -78,7 +78,7 @@ OPERATORS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("change", OPERATORS.values(), ids=OPERATORS)
 @pytest.mark.parametrize("first", [True, False], ids=["of a shared input", "of one input each"])
 def test_operators(change: tuple[str, str], first: bool) -> None:
-    """What reads one input leaves a wide product, with the branches in its last axis."""
+    """Operators with one input read a wide product, which has the branches in its last axis."""
     texts = []
     for index in range(3):
         changes = [change]

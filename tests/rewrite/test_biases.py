@@ -1,4 +1,4 @@
-"""The key's bias drops out of softmax, and the value's passes through attention."""
+"""The key bias has no effect on the softmax, and the value bias passes through attention."""
 
 import numpy as np
 import pytest
@@ -25,9 +25,9 @@ from tests.rewrite.samples import (
 )
 
 BARE = {"normalized-cls": 12, "input-mean": 0, "post-cls": 8, "normalized-one-branch": 0, "input-cls": 6}
-"""Key and value of each layer of each branch, in models with biases."""
+"""Biases of key and value in each layer of each branch, in models with biases."""
 FOLDED = {**BARE, "input-mean": 4}
-"""The same after `offsets`, which leaves a bias where there was none."""
+"""The same after `offsets`, which adds biases."""
 CONSTANTS = attention_constants()
 KEY, VALUE = "n: drop_key_bias: ", "n: move_value_bias: "
 

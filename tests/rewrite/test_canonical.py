@@ -1,4 +1,4 @@
-"""Files of other exporters come to the form of a trace, answer as before, and are rewritten as far as a trace is."""
+"""Files of other exporters get the form of a trace, keep their outputs, and are rewritten as far as a trace."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_reference_model_by_torchs_own_exporter(opset: int) -> None:
 
 @pytest.mark.parametrize(("style", "total"), [("chunk", "stack"), ("index", "sum")])
 def test_the_form_is_exact_and_as_much_work(style: Style, total: Total) -> None:
-    """Heads of 16: the scale is 1/4, of which float32, in which onnx's evaluator takes it, has the root exactly."""
+    """Heads of 16 channels have the scale 1/4. Its root is exact in float32, which onnx's evaluator uses."""
     proto = exact.in_float64(exported(style, total, 20).proto)
     before, after = ir.from_proto(proto), ir.from_proto(proto)
     for step in canonical.STEPS:
@@ -114,7 +114,7 @@ def test_the_arithmetic_of_shapes_is_gone() -> None:
             assert None not in sizes[1:], node.name
 
 
-# Each step by itself, on graphs written by hand, in float64.
+# Each step alone, on hand-written float64 graphs.
 
 
 def check(model: ir.Model, step: Any, times: int = 1) -> tuple[ir.Model, Applied]:
@@ -147,7 +147,7 @@ def packing(little: Little, *, columns: int = 12) -> str:
 
 
 def heads(little: Little, packed: str, kind: str) -> list[str]:
-    """Three parts of [B, 4, 12] in every way that exporters take them."""
+    """Three parts of [B, 4, 12], cut in every way that exporters use."""
     if kind == "split":
         little.nodes.append(onnx.helper.make_node("Split", [packed], ["a", "b", "c"], name="s", axis=-1, num_outputs=3))
         return ["a", "b", "c"]
@@ -162,7 +162,7 @@ def heads(little: Little, packed: str, kind: str) -> list[str]:
         moved = little.node("Transpose", apart, perm=[2, 0, 3, 1, 4])
         return [little.node("Gather", moved, little.index(number), axis=0) for number in range(3)]
     if kind == "innermost":
-        # einops "b n (h d qkv)": the columns of one part lie three apart.
+        # einops "b n (h d qkv)": every third column belongs to one part.
         apart = little.node("Reshape", packed, little.integers(0, 0, 2, 2, 3))
         return [little.node("Gather", apart, little.index(number), axis=4) for number in range(3)]
     apart = little.node("Reshape", packed, little.integers(-1, 4, 3, 4))
@@ -182,7 +182,7 @@ def test_a_packed_product_is_taken_apart(kind: str) -> None:
     assert {node.op_type for node in model.graph} <= {"MatMul", "Add", "Relu", "Reshape", "Transpose"}
 
 
-def test_a_product_that_is_read_whole_as_well_stays() -> None:
+def test_a_packed_product_that_is_also_read_as_a_whole_stays() -> None:
     little = Little("batch", 4, 6)
     whole = packing(little)
     parts = heads(little, whole, "split")
@@ -196,7 +196,7 @@ def test_tokens_that_are_cut_are_no_packed_product() -> None:
 
 
 def attending(little: Little, scale: str = "scores", turn: str = "apart", mask: bool = False) -> str:
-    """Attention of x [B, 2, 5, 4] to itself, written out."""
+    """Written-out attention of x [B, 2, 5, 4] to itself."""
     query = key = value = little.input
     number = little.constant(np.array(0.25))
     if turn == "samples":
@@ -227,7 +227,7 @@ def test_attention_becomes_one_node(scale: str, turn: str) -> None:
     assert [node.op_type for node in model.graph] == ["Attention"]
 
 
-def test_one_transpose_for_heads_and_key_is_told_apart() -> None:
+def test_one_transpose_for_heads_and_key_is_recognised() -> None:
     little = Little("batch", 5, 2, 4)
     query = little.node("Transpose", little.input, perm=[0, 2, 1, 3])
     key = little.node("Transpose", little.input, perm=[0, 2, 3, 1])
@@ -236,13 +236,13 @@ def test_one_transpose_for_heads_and_key_is_told_apart() -> None:
     assert sorted(node.op_type for node in model.graph) == ["Attention", "Transpose", "Transpose"]
 
 
-def test_masked_attention_stays_and_says_so() -> None:
+def test_masked_attention_is_refused() -> None:
     little = Little("batch", 2, 5, 4)
     _, done = check(little.model(attending(little, mask=True)), attention.apply, 0)
     assert "as a mask does" in done.refusals[0]
 
 
-def test_attention_whose_weights_are_read_stays_and_says_so() -> None:
+def test_attention_whose_weights_are_read_is_refused() -> None:
     little = Little("batch", 2, 5, 4)
     mixed = attending(little)
     shares = next(node.output[0] for node in little.nodes if node.op_type == "Softmax")

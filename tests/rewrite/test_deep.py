@@ -1,4 +1,4 @@
-"""Products that a sum adds up are one product."""
+"""The products of a sum become one product."""
 
 from typing import Any
 

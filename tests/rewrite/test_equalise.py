@@ -1,4 +1,4 @@
-"""A value channel times s and its row of the output projection divided by s."""
+"""A value channel is multiplied by s, and its row of the output projection is divided by s."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from tests.rewrite.samples import (
 )
 
 NODES = {"normalized-cls": 6, "input-mean": 2, "post-cls": 4, "normalized-one-branch": 1, "input-cls": 3}
-"""One Attention a layer of a branch."""
+"""One Attention for each layer of each branch."""
 CONSTANTS = attention_constants()
 FACTORS = 2.0 ** np.array([-3, 5, 0, 1, -1, 2])
 

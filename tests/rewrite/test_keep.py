@@ -1,4 +1,4 @@
-"""Parts that are marked to stay in float32 keep their answers, and are stacked apart from the rest."""
+"""Parts marked to stay in float32 keep their outputs, and are stacked separately."""
 
 from typing import Any
 
@@ -108,7 +108,7 @@ def test_one_kept_branch_stays_under_its_own_name() -> None:
     assert not any(is_kept(node.name) for node in model.graph if (node.name or "").startswith("branches.*/"))
 
 
-def test_why_a_branch_stays_apart_is_told() -> None:
+def test_a_separate_branch_is_reported_with_the_reason() -> None:
     model = graph_of(branches(3))
     keep.apply(model.graph, ["branches.1"])
     done = stack.apply(model.graph)

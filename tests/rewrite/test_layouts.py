@@ -1,4 +1,4 @@
-"""Whole layouts: exact in float64, the same answers in float32, and one count of nodes for every L when stacked."""
+"""Complete layouts are exact in float64 and close in float32. Stacked, the number of nodes does not depend on L."""
 
 from pathlib import Path
 from typing import Any

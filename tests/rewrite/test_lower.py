@@ -1,4 +1,4 @@
-"""Opset 23 becomes opset 20, with attention written out."""
+"""Opset 23 becomes opset 20, with written-out attention."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The models with which ONNX tests each operator: no pass stumbles over one, and the answers stay the same."""
+"""ONNX's own test models for each operator: every pass keeps their outputs or refuses, and none fails."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from onnx.reference import ReferenceEvaluator
 from tests.rewrite.passes import Feeds, Trial, on_runtime
 
 EVERY = 100
-"""Of so many models, one is tried in a short run, and all that `NOTED` names."""
+"""A short run tries one in this many models, and all in `NOTED`."""
 NOTED = re.compile(
     r"rotary_embedding_expanded|linear_attention_gated_expanded|dropout_default_mask|attention_bidirectional_window$"
     r"|split_to_sequence_1|scan_sum|label_encoder_string_int$|maxpool_2d_ceil_output|affine_grid_2d_expanded$"
 )
-"""Those on which passes once failed."""
+"""Models on which passes failed once."""
 RANDOM = re.compile(r"bernoulli|training_dropout")
 CLOSE, CLOSE_IN_HALF = 1e-4, 1e-2
 HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
@@ -43,12 +43,12 @@ def on_reference(model: onnx.ModelProto, feeds: Feeds) -> Sequence[Any]:
 
 
 def unknown(_model: onnx.ModelProto, _feeds: Feeds) -> Sequence[Any]:
-    """The answers of what nothing here runs."""
+    """The outputs of a model that no runtime here can run."""
     return []
 
 
 def trial(model: onnx.ModelProto, feeds: Feeds) -> Trial:
-    """The model in the first of ONNX Runtime and ONNX's reference that runs it."""
+    """The model in ONNX Runtime, or in ONNX's reference if ONNX Runtime cannot run it."""
     types = {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     close = CLOSE_IN_HALF if types & HALVES else CLOSE
     for run in (on_runtime, on_reference) if feeds else ():
@@ -60,7 +60,7 @@ def trial(model: onnx.ModelProto, feeds: Feeds) -> Trial:
 
 
 def with_constants(model: onnx.ModelProto, feeds: Feeds) -> onnx.ModelProto:
-    """The model with every input but the first as an initializer, where it can be one."""
+    """The model with every input but the first as an initializer, if possible."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     fixed.ir_version = max(fixed.ir_version, 4)  # before, an initializer had to be an input

@@ -1,4 +1,4 @@
-"""LN(x) = x̂ ⊙ γ + β: one x̂ for all norms of one x."""
+"""LN(x) = x̂ ⊙ γ + β: all norms of one x share one x̂."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Graphs that are valid and unusual, each with what a pass has to make of it."""
+"""Valid but unusual graphs, each with the expected result of a pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLOSE = 1e-6
 
 
 def parsed(text: str, **constants: NDArray[Any]) -> onnx.ModelProto:
-    """The model in onnx's text form, with these initializers and the shapes that follow."""
+    """The model of a text in onnx's form, with these initializers and inferred shapes."""
     proto = parser.parse_model(text)
     proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     return shape_inference.infer_shapes(proto, data_prop=True)
@@ -242,7 +242,7 @@ def test_what_an_older_opset_lacks_keeps_the_graph_newer(body: str, kind: str, r
 
 
 @pytest.mark.parametrize("opset", [20, 23])
-def test_a_pool_that_rounds_up_stays_in_the_opset_where_it_means_what_it_did(opset: int) -> None:
+def test_a_pool_that_rounds_up_stays_in_an_opset_with_the_same_meaning(opset: int) -> None:
     body = "a = Mul (x, s) p = MatMul (a, w) y = MaxPool <kernel_shape = [2], ceil_mode = 1> (p)"
     proto = graph(body, outputs="float[b,4,3] y", opset=opset, s=weights(6), w=weights(6, 6))
     model = ir.from_proto(proto)
@@ -342,7 +342,7 @@ def test_offsets_of_a_value_that_the_graph_returns_stay() -> None:
     assert offsets.apply(model.graph).times == 0
 
 
-def test_what_is_not_understood_is_said_once_and_nothing_is_changed() -> None:
+def test_unsupported_graphs_are_refused_once_and_stay_unchanged() -> None:
     model = ir.from_proto(graph("y = Relu (x)", opset=12))
     with pytest.raises(Refused, match="its opset is 12; expected at least 13"):
         shapes.apply(model)

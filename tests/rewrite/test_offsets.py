@@ -22,13 +22,13 @@ from tests.rewrite.samples import (
 )
 
 FOLDED = {"normalized-cls": 4, "input-mean": 5, "post-cls": 1, "normalized-one-branch": 0, "input-cls": 6}
-"""Every norm that `norms` split has one offset."""
+"""Each norm that `norms` splits has one offset."""
 GONE = {"normalized-cls": 1, "input-mean": 5, "post-cls": 1, "normalized-one-branch": 0, "input-cls": 6}
-"""Three of `normalized` stay for the skip."""
+"""Three offsets of `normalized` stay for the skip."""
 NEW = {"normalized-cls": 0, "input-mean": 6, "post-cls": 0, "normalized-one-branch": 0, "input-cls": 0}
-"""Without biases of their own, query, key and value of two branches gain one each."""
+"""Query, key and value of two branches have no biases, and get one each."""
 POSITION = ["embedding/Add: its constant [1, 9, 12] varies along other axes than the 12 channels"]
-"""Only where no norm stands between the position and the first products."""
+"""Only if there is no norm between the position and the first products."""
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -147,7 +147,7 @@ def test_a_computed_weight_is_no_product() -> None:
     check_untouched(before, after, offsets.apply(after.graph))
 
 
-def test_an_offset_that_a_skip_reads_stays_where_nobody_shares_what_is_below() -> None:
+def test_an_offset_that_a_skip_reads_stays_if_no_other_branch_shares_its_input() -> None:
     before = small("a = Add(x, beta) m = MatMul(a, w) y = Add(a, m)", beta=numbers(6), w=numbers(6, 6))
     after = copy(before)
     applied = offsets.apply(after.graph)

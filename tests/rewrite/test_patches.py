@@ -1,4 +1,4 @@
-"""Patches in the order of memory: exact, and left alone where something else would see the order."""
+"""`patches` is exact, and refuses if something else would read the changed order."""
 
 import numpy as np
 import onnx_ir as ir

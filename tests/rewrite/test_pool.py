@@ -1,4 +1,4 @@
-"""Early pooling is exact, moves only where a product gets smaller, and stops where an operator is not linear."""
+"""Early pooling is exact, moves only if a product gets smaller, and stops at operators that are not linear."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pooled(model: ir.Model) -> Applied:
 
 
 def refusal(model: ir.Model) -> str:
-    """The reason why nothing was done, after making sure that nothing was."""
+    """The reason of a refusal, after a check that nothing changed."""
     before = ir.to_proto(model).SerializeToString()
     applied = pooled(model)
     assert applied.times == 0
@@ -197,7 +197,7 @@ def test_what_is_not_linear_is_refused(middle: object, reason: str) -> None:
     assert reason in refusal(graph.model(graph.node("ReduceMean", last, graph.integers(1), keepdims=0)))
 
 
-def test_tokens_that_are_read_one_by_one_as_well_stay_whole() -> None:
+def test_tokens_that_are_also_read_one_by_one_stay_separate() -> None:
     graph = Little("batch", 5, 4)
     tokens = graph.dense(graph.input, 4, 3)
     mean = graph.node("ReduceMean", tokens, graph.integers(1), keepdims=0)

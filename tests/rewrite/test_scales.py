@@ -24,13 +24,13 @@ from tests.rewrite.samples import (
 )
 
 FOLDED = {"normalized-cls": 4, "input-mean": 9, "post-cls": 9, "normalized-one-branch": 0, "input-cls": 6}
-"""Every norm that `norms` split has one scale; layer scale has two a layer of a branch."""
+"""Each norm that `norms` splits has one scale. Layer scale has two for each layer of each branch."""
 LEFT = {"normalized-cls": 3, "input-mean": 0, "post-cls": 0, "normalized-one-branch": 0, "input-cls": 0}
-"""The skip of `normalized` needs the scale of each branch's first norm."""
+"""The skip of `normalized` needs the scale of the first norm of each branch."""
 
 
 def shared(branches: int, scale: str = "g{}", weight: str = "w") -> str:
-    """Branches x ⊙ g_i @ w, summed."""
+    """The sum of branches (x ⊙ g_i) w."""
     rows = [f"a{i} = Mul(x, {scale.format(i)}) m{i} = MatMul(a{i}, {weight})" for i in range(branches)]
     return " ".join(rows) + f" y = Sum({', '.join(f'm{i}' for i in range(branches))})"
 
@@ -160,7 +160,7 @@ def test_what_is_no_scale_of_a_product_stays(text: str) -> None:
     check_untouched(before, after, scales.apply(after.graph))
 
 
-def test_a_scale_that_a_skip_reads_stays_where_nobody_shares_what_is_below() -> None:
+def test_a_scale_that_a_skip_reads_stays_if_no_other_branch_shares_its_input() -> None:
     before = small("a = Mul(x, g) m = MatMul(a, w) y = Add(a, m)", g=numbers(6), w=numbers(6, 6))
     after = copy(before)
     applied = scales.apply(after.graph)

@@ -1,4 +1,4 @@
-"""Early selection is exact, computes no token that nobody reads, and stays away where another one is read."""
+"""Early selection is exact, computes no unread token, and changes nothing if other tokens are read too."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def selected(model: ir.Model) -> Applied:
 
 
 def refusal(model: ir.Model) -> str:
-    """The reason why nothing was done, after making sure that nothing was."""
+    """The reason of a refusal, after a check that nothing changed."""
     before = ir.to_proto(model).SerializeToString()
     applied = selected(model)
     assert applied.times == 0
@@ -50,7 +50,7 @@ def refusal(model: ir.Model) -> str:
 
 
 def changed(model: ir.Model) -> ir.Model:
-    """The graph after a rewrite that has to apply, without refusals, and to be exact."""
+    """The graph after a rewrite that must apply, be exact, and refuse nothing."""
     before = model.clone()
     applied = selected(model)
     assert applied.times >= 1
@@ -208,7 +208,7 @@ def test_the_class_token_of_a_concat_needs_no_patches() -> None:
     assert count(model, "Slice") == 1
 
 
-def test_a_token_in_a_part_of_a_concat_that_nobody_reads_is_not_computed() -> None:
+def test_an_unread_input_of_a_concat_is_not_computed() -> None:
     graph = Little("batch", 4, 3)
     tokens = graph.node("Relu", graph.dense(graph.input, 3, 3))
     ends = [graph.node("Slice", tokens, *(graph.integers(n) for n in (first, first + 1, 1))) for first in (0, 3)]
@@ -326,7 +326,7 @@ def test_near_misses_are_refused(ending: object, reason: str) -> None:
         ([(5, 5)], {}, "Attention has a mask or a cache; expected only query, key and value"),
     ],
 )
-def test_attention_that_knows_places_is_computed_whole(
+def test_attention_that_depends_on_positions_is_computed_as_a_whole(
     mask: list[tuple[int, int]], attributes: dict[str, int], reason: str
 ) -> None:
     graph = Little("batch", 2, 5, 4)

@@ -1,4 +1,4 @@
-"""x + y before a norm is a Sum, and nothing else is."""
+"""x + y before a norm becomes a Sum. Other Adds stay."""
 
 import numpy as np
 import pytest

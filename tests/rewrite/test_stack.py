@@ -1,4 +1,4 @@
-"""Stacked branches compute what the branches did, with as many nodes for any number of them."""
+"""Stacked branches compute the same numbers. The number of nodes does not depend on the number of branches."""
 
 import copy
 from typing import Any
@@ -44,7 +44,7 @@ def check(model: ir.Model) -> None:
 
 
 def applied_to(model: ir.Model, **options: Any) -> tuple[ir.Model, Applied]:
-    """A stacked copy of the model, checked, and what was done."""
+    """A checked, stacked copy of the model, and the report."""
     after = copy_of(model)
     applied = stack.apply(after.graph, **options)
     check(after)
@@ -56,7 +56,7 @@ def copy_of(model: ir.Model) -> ir.Model:
 
 
 def assert_refused(model: ir.Model, node: str, reason: str, **options: Any) -> None:
-    """Nothing is stacked, the graph stays as it is, and the refusal names the node and the reason."""
+    """Check that nothing is stacked or changed, and that the refusal names the node and the reason."""
     after, applied = applied_to(model, **options)
     assert applied.times == 0
     assert [node.name for node in after.graph] == [node.name for node in model.graph]
@@ -65,7 +65,7 @@ def assert_refused(model: ir.Model, node: str, reason: str, **options: Any) -> N
 
 
 def assert_products_are_plain_or_batched(model: ir.Model, branches: int) -> None:
-    """OpenVINO takes neither [N, K] nor [1, N, K] by a constant [L, K, J]."""
+    """OpenVINO rejects [N, K] and [1, N, K] by a constant [L, K, J]."""
     for node in model.graph:
         weight = const(node.inputs[1]) if node.op_type == "MatMul" else None
         if weight is not None and weight.ndim != 2:
@@ -325,7 +325,7 @@ def test_an_empty_batch() -> None:
 
 
 def folded(**fields: Any) -> ir.Model:
-    """As the `stacked` layout hands it on: norms split and folded, tokens that nobody reads left out."""
+    """The graph as `stack` gets it in its layout: norms split and folded, unread tokens removed."""
     model = graph64(**fields)
     norms.apply(model.graph, everywhere=True)
     for rewrite in (offsets, scales, biases, select, pool):
@@ -341,7 +341,7 @@ def test_a_folded_model(fields: dict[str, Any]) -> None:
         assert difference(graph64(**fields), after, images(batch=batch)) <= EXACT
 
 
-def test_the_whole_way_down_to_opset_20() -> None:
+def test_stacked_graphs_can_be_lowered_to_opset_20() -> None:
     sequences = []
     for number in (2, 5):
         model, _ = applied_to(folded(branches=number))

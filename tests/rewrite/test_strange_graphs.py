@@ -1,4 +1,4 @@
-"""No pass stumbles over a graph from elsewhere: it works, or refuses, and the answers stay the same."""
+"""On drawn graphs like those of other exporters, every pass keeps the outputs or refuses, and none fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.rewrite.passes import Trial, on_runtime
 from tests.rewrite.strange_graphs import feeds, graphs
 
 CLOSE = 1e-6
-"""The graphs are in float64, but for a GRU, and the mean and deviation of a norm."""
+"""The graphs are in float64, except a GRU, and the mean and deviation of a norm."""
 FEW, MANY = (
     settings(max_examples=count, derandomize=True, deadline=None, suppress_health_check=[*HealthCheck])
     for count in (25, 1000)

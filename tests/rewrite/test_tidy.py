@@ -1,4 +1,4 @@
-"""What moves numbers back and forth, or computes them twice, goes."""
+"""Nodes that move numbers back and forth, or compute them twice, are removed."""
 
 import numpy as np
 import onnx
@@ -104,7 +104,7 @@ def test_random_numbers_are_not_merged() -> None:
 
 
 def test_equal_weights_do_not_make_branches_one() -> None:
-    """Stacking after tidying: shared initializers are stacked, or shared, by what they hold."""
+    """Stacking after tidying: merged initializers are stacked or shared, depending on their numbers."""
     tied = [branch(index, ("wi_L", "wi_9"), ("wq_L", "wq_9")) for index in range(3)]
     before, after = graph_of(tied), graph_of(tied)
     tidied(after)

@@ -1,4 +1,5 @@
-"""Separate products for nn.MultiheadAttention: PyTorch's own numbers, the module left as it was, graphs that stack."""
+"""Separate products for nn.MultiheadAttention: the numbers equal PyTorch's, the module is unchanged afterwards, and
+the graphs can be stacked."""
 
 import contextlib
 from pathlib import Path
@@ -20,7 +21,7 @@ SHAPE = Classifier(image_size=(8, 12), channels=1, classes=5)
 
 
 def shaken(module: nn.Module) -> nn.Module:
-    """`module` with other numbers everywhere: fresh biases are zero and fresh scales one."""
+    """`module` with random numbers everywhere. New biases would be zero, and new scales one."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -29,7 +30,7 @@ def shaken(module: nn.Module) -> nn.Module:
 
 
 class Gated(nn.Module):
-    """Branches of nn.TransformerEncoder, each times a number that was learnt."""
+    """Branches of nn.TransformerEncoder, each multiplied by a learnt number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ def test_one_attention_under_two_names_stays_one() -> None:
     with separate_attention(module):
         assert module["a"] is module["b"]
         assert isinstance(module["a"], SeparateAttention)
-        assert type(module["c"]) is nn.MultiheadAttention  # its batch is not in front
+        assert type(module["c"]) is nn.MultiheadAttention  # its batch is not the first axis
     assert module["b"] is attention
 
 
@@ -100,7 +101,7 @@ def test_branches_of_a_module_of_ones_own_can_be_stacked(tmp_path: Path) -> None
         (got,) = session.run(None, {"images": images.numpy()})
         assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
     operators = [node.op_type for node in ir.load(tmp_path / "stacked/model.onnx").graph]
-    assert operators.count("Attention") == 1  # the last layer has one query, and `absorb` takes its attention apart
+    assert operators.count("Attention") == 1  # the last layer has one query, and `absorb` replaces its attention
 
 
 def test_an_attention_with_hooks_stays_what_it_is() -> None:

@@ -1,4 +1,4 @@
-"""What the last operators of a traced model bound its outputs to, against many ways to write the end in PyTorch."""
+"""The bounds that the last operators of a traced model give its outputs, for many ways to write the end in PyTorch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Many(nn.Module):
 
 @pytest.fixture(scope="module")
 def endings() -> dict[str, Ending]:
-    """All of them, from one export."""
+    """The endings of all outputs, from one export."""
     batch = ({0: torch.export.Dim("batch")},)
     with quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(Many().eval(), (torch.zeros(2, 3),), dynamo=True, dynamic_shapes=batch)

@@ -1,4 +1,4 @@
-"""The traced graph: same answers as PyTorch, named after branches and layers, same bytes twice."""
+"""The traced graph gives PyTorch's outputs, has names of branches and layers, and is the same in every trace."""
 
 from pathlib import Path
 

@@ -44,9 +44,7 @@ def check_worth_folding(source: ir.Value, others: list[str]) -> None:
         source = below
     leading_on = [node for node in readers(source) if product_of(node) or scale_of(node) or bias_of(node)]
     if len(leading_on) < 2:
-        raise Refused(
-            f"it must stay for {', '.join(others)}, and no other branch reads {source.name}"
-        )
+        raise Refused(f"it must stay for {', '.join(others)}, and no other branch reads {source.name}")
 
 
 def affine_source(value: ir.Value) -> ir.Value | None:

@@ -43,7 +43,7 @@ class Engine:
             threads=threads,
         )
         try:
-            self.session = target.open_session(bundle.files, workload)
+            self.session = target.open_session(bundle.files, workload, self.manifest.runtime)
         except ParaexportError:
             raise
         except Exception as error:  # each runtime has errors of its own

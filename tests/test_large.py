@@ -16,9 +16,11 @@ from paraexport import targets
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.checks.limits import LIMITS
 from paraexport.graph import onnx_file
-from paraexport.images.dataset import Samples, made_up_samples
+from paraexport.images.dataset import Samples
+from paraexport.images.made_up import made_up_samples
 from paraexport.model.spec import LOGITS, Preprocessing
 from paraexport.pipeline import candidates, validate
+from paraexport.pipeline.bisect import bisect
 from paraexport.pipeline.choices import AUTO, LAYOUTS, PRECISIONS
 from paraexport.pipeline.options import Options
 from paraexport.targets import Workload
@@ -127,7 +129,7 @@ def test_a_bundle_with_two_files_is_validated_and_bisected(tmp_path: Path) -> No
     )  # fmt: skip
     assert {MODEL, DATA} <= built.manifest.files.keys()
     assert any(check.passed for check in validate.validate(built.path, limits={"not_int8": 100.0}))
-    found = validate.bisect(built.path)
+    found = bisect(built.path)
     assert len(found.parts) > 1
     assert found.culprit is None
     assert not any(part.failure for part in found.parts)

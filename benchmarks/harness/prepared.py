@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.harness.subjects import seeded_model
 from paraexport import targets
 from paraexport.checks.golden import answers
-from paraexport.images.dataset import made_up_samples
+from paraexport.images.made_up import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.pipeline import candidates

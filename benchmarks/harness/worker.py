@@ -91,10 +91,11 @@ def open_openvino_ir(folder: Path, graph: str, threads: int) -> Session:
     """A model in OpenVINO's own format, with the settings of our sessions."""
     from paraexport import targets
 
-    targets.require("openvino")
+    target = targets.require("openvino")
     from paraexport.targets.openvino import OpenVinoSession
 
-    return OpenVinoSession(folder / graph / "model.xml", threads)
+    runtime = target.runtime(Folder(folder / graph), targets.Workload(image=(), max_batch=1))
+    return OpenVinoSession(folder / graph / "model.xml", threads, runtime.settings)
 
 
 OPENERS: dict[str, Callable[[Path, str, int], Session]] = {

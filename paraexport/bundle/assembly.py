@@ -10,6 +10,7 @@ from paraexport.bundle.records import Manifest, Source
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite
 from paraexport.model.spec import Scores
+from paraexport.targets.runtime import Runtime
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
@@ -35,6 +36,7 @@ def manifest_of(
     source: Source,
     precision: str,
     max_batch: int,
+    runtime: Runtime,
     chosen: Chosen,
     candidates: tuple[CandidateTimes, ...],
     graph: TracedGraph,
@@ -57,6 +59,7 @@ def manifest_of(
         rewrites=chosen.rewrites,
         lowering=chosen.lowering,
         candidates=candidates,
+        runtime=runtime,
         max_batch=max_batch,
         inputs=graph.inputs,
         outputs=graph.outputs,

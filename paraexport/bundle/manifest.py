@@ -16,7 +16,11 @@ from paraexport.bundle.records import Manifest
 from paraexport.errors import BundleError, on_one_line
 from paraexport.targets.folder import COPY_AGAIN, MODEL
 
-FORMAT = 1
+FORMAT = 2
+OLDEST_FORMAT = 1
+"""The oldest format that is read; `docs/bundle.md` lists what each has."""
+RUNTIME_FORMAT = 2
+"""From this format on, the `runtime` block is required."""
 NO_DIGEST = "0" * 64
 MANIFEST_BYTES = 1 << 26
 """The largest manifest that is read."""
@@ -60,9 +64,9 @@ def decode(content: bytes, file: Path) -> Manifest:
     if unknown := sorted(unknown_fields(raw, msgspec.to_builtins(manifest))):
         got = ", ".join(unknown[:5])
         raise BundleError("the manifest has unknown fields", where=file, got=got, remedy=COPY_AGAIN)
-    if manifest.format != FORMAT:
-        what, found = "the bundle has an unknown format", manifest.format
-        raise BundleError(what, where=file.parent, expected=FORMAT, got=found, remedy=COPY_AGAIN)
+    if not OLDEST_FORMAT <= manifest.format <= FORMAT:
+        what, expected = "the bundle has an unknown format", f"{OLDEST_FORMAT} to {FORMAT}"
+        raise BundleError(what, where=file.parent, expected=expected, got=manifest.format, remedy=COPY_AGAIN)
     if digest_of(content, manifest.digest) != manifest.digest:
         raise BundleError(
             "the manifest was changed", where=file, expected=f"sha256 {manifest.digest}", remedy=COPY_AGAIN
@@ -143,6 +147,10 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     if not 1 <= manifest.max_batch <= most:
         yield f"max_batch is {manifest.max_batch}, expected 1 to {most}"
     yield from file_contradictions(manifest)
+    if (manifest.runtime is None) != (manifest.format < RUNTIME_FORMAT):
+        yield f"format {manifest.format} with{'out' if manifest.runtime is None else ''} a runtime block"
+    if manifest.runtime is not None and manifest.runtime.file not in manifest.files:
+        yield f"the runtime opens {manifest.runtime.file}, which is not among its files"
 
 
 def file_contradictions(manifest: Manifest) -> Iterator[str]:

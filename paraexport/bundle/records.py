@@ -9,6 +9,7 @@ from paraexport.findings.checks import Accuracy, Check
 from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite, TensorInfo
 from paraexport.model.spec import LOGITS, Preprocessing, Scores, Spec
 from paraexport.targets.compilation import EngineInfo
+from paraexport.targets.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Manifest:
     """None in float32."""
     candidates: tuple[CandidateTimes, ...] = ()
     """What `auto` chose from; empty where there was no choice."""
+    runtime: Runtime | None = None
+    """How a program opens the model. None in format 1, whose readers had to know that."""
     max_batch: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]

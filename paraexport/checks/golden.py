@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,11 @@ from safetensors.numpy import load, save_file
 
 from paraexport.bundle import REBUILD
 from paraexport.checks.comparison import Pair
+from paraexport.checks.limits import PREPARATION
 from paraexport.errors import BundleError, on_one_line
+from paraexport.findings.checks import Check
+from paraexport.images.preprocess import prepare_pixels
+from paraexport.model.spec import Preprocessing
 from paraexport.targets.folder import Folder
 
 if TYPE_CHECKING:
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
 
 FILE = "golden.safetensors"
 IMAGES, LOGITS = "images", "logits"
+RAW = ("pixels", "prepared", "logits")
+PREPARED = "preprocessing"
+MOST_NAMES = 4
 
 Array = NDArray[np.float32]
 
@@ -35,13 +43,46 @@ def answers(module: nn.Module) -> Callable[[Array], Array]:
     return run
 
 
-def write(folder: Path, images: Array, logits: Array, origin: str) -> None:
-    """Write images float32 [N, C, H, W] and PyTorch's logits float32 [N, classes] into the bundle at `folder`."""
-    save_file({IMAGES: images, LOGITS: logits}, folder / FILE, {"origin": origin})
+@dataclass(frozen=True, eq=False)
+class RawImage:
+    """An image before and after preprocessing, with PyTorch's logits: a proof of resize, crop and normalisation."""
+
+    pixels: NDArray[np.uint8]
+    """[H, W, C]."""
+    prepared: Array
+    """[C, h, w]."""
+    logits: Array
+    """[classes]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """What a golden file holds."""
+
+    images: Array
+    """[n, C, h, w], n at least 1: of every kind, those of `raw` as well."""
+    logits: Array
+    """PyTorch's answers to them, [n, classes]."""
+    raw: tuple[RawImage, ...]
+    """None in bundles of format 1."""
+
+
+def write(folder: Path, images: Array, logits: Array, origin: str, raw: Sequence[RawImage] = ()) -> None:
+    """Write images float32 [N, C, H, W], PyTorch's logits float32 [N, classes] and raw images into the bundle."""
+    tensors: dict[str, NDArray[np.generic]] = {IMAGES: images, LOGITS: logits}
+    for number, image in enumerate(raw):
+        tensors |= {f"{name}.{number}": np.ascontiguousarray(getattr(image, name)) for name in RAW}
+    save_file(tensors, folder / FILE, {"origin": origin})
 
 
 def read(folder: Folder) -> Pair:
-    """(images [n, C, H, W], logits [n, classes]) of a bundle. n is at least 1.
+    """All golden images [n, C, h, w] and logits [n, classes]; errors as in `read_all`."""
+    proof = read_all(folder)
+    return proof.images, proof.logits
+
+
+def read_all(folder: Folder) -> Golden:
+    """The golden file of a bundle.
 
     Raises:
         BundleError: the file is missing, or its content is wrong.
@@ -49,8 +90,8 @@ def read(folder: Folder) -> Pair:
     where, content = folder.path / FILE, folder.read(FILE)
     try:
         tensors = load(content)
-        images, logits = tensors[IMAGES], tensors[LOGITS]
-    except Exception as error:  # of safetensors, KeyError, and NumPy's errors for types that it lacks
+        images, logits = tensors.pop(IMAGES), tensors.pop(LOGITS)
+    except Exception as error:  # safetensors' own, KeyError, and what NumPy raises for types that it lacks
         raise BundleError(
             "the golden file cannot be read",
             where=where,
@@ -63,6 +104,51 @@ def read(folder: Folder) -> Pair:
         got = f"{images.dtype} {list(images.shape)} and {logits.dtype} {list(logits.shape)}"
         expected = "float32 images [n, C, H, W] and logits [n, classes], n at least 1"
         raise BundleError("the golden file is malformed", where=where, expected=expected, got=got, remedy=REBUILD)
-    if not (np.isfinite(images).all() and np.isfinite(logits).all()):
-        raise BundleError("the golden file contains numbers that are not finite", where=where, remedy=REBUILD)
-    return images, logits
+    raw = read_raw(tensors, images.shape[1:], logits.shape[1:], where)
+    if not all(np.isfinite(tensor).all() for tensor in (images, logits, *tensors.values())):
+        raise BundleError("the golden file has numbers that are not finite", where=where, remedy=REBUILD)
+    if raw:
+        images = np.concatenate([images, np.stack([image.prepared for image in raw])])
+        logits = np.concatenate([logits, np.stack([image.logits for image in raw])])
+    return Golden(images, logits, raw)
+
+
+def read_raw(
+    tensors: Mapping[str, NDArray[np.generic]], image: tuple[int, ...], classes: tuple[int, ...], where: Path
+) -> tuple[RawImage, ...]:
+    """`pixels.K`, `prepared.K` and `logits.K`, K = 0, 1, ….
+
+    Raises:
+        BundleError: one is missing or of another form, or there are others.
+    """
+    count = sum(name.startswith("pixels.") for name in tensors)
+    names = {f"{name}.{number}" for name in RAW for number in range(count)}
+    if names != tensors.keys():
+        got = ", ".join(sorted(map(str, names ^ tensors.keys()))[:MOST_NAMES])
+        expected = "pixels.K, prepared.K and logits.K for K = 0, 1, …"
+        raise BundleError("the golden file is malformed", where=where, expected=expected, got=got, remedy=REBUILD)
+    raw = []
+    for number in range(count):
+        pixels, prepared, logits = (tensors[f"{name}.{number}"] for name in RAW)
+        fits = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.size and pixels.shape[2] == image[0]
+        answers_fit = prepared.dtype == np.float32 and logits.dtype == np.float32
+        if not fits or not answers_fit or (prepared.shape, logits.shape) != (image, classes):
+            got = ", ".join(f"{tensor.dtype} {list(tensor.shape)}" for tensor in (pixels, prepared, logits))
+            expected = f"uint8 [H, W, {image[0]}], float32 {list(image)}, float32 {list(classes)}"
+            what = f"raw image {number} of the golden file is malformed"
+            raise BundleError(what, where=where, expected=expected, got=got, remedy=REBUILD)
+        raw.append(RawImage(pixels, prepared, logits))  # type: ignore[arg-type]
+    return tuple(raw)
+
+
+def check_preparation(raw: Sequence[RawImage], preprocessing: Preprocessing) -> Check:
+    """Whether the raw images are prepared here as they were at the build, to the bit."""
+    limit = PREPARATION
+    if not raw:
+        return Check(PREPARED, None, limit.value, limit.unit, 0, None, "not run: the bundle has no raw images")
+    largest = 0.0
+    for image in raw:
+        here = prepare_pixels(image.pixels, preprocessing)
+        std = np.reshape(preprocessing.std, (-1, 1, 1))
+        largest = max(largest, float(np.abs((here.astype(np.float64) - image.prepared) * std).max() * 255))
+    return Check(PREPARED, largest, limit.value, limit.unit, len(raw), largest <= limit.value, limit.reason)

@@ -19,6 +19,7 @@ from paraexport.cli.stages import Stages
 from paraexport.errors import MissingError
 from paraexport.findings.document import plain_table
 from paraexport.system.cpus import usable_cpus
+from paraexport.targets.versions import release
 
 MODULES = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime"}
 """The module of a library whose name tells another."""
@@ -164,12 +165,6 @@ def problem_with(wanted: Requirement, version: str | None) -> str:
     except Exception as error:  # a broken library may raise anything
         return f"cannot be imported: {type(error).__name__}: {error}"
     return f"too old, {wanted.minimum} or later is needed" if release(version) < release(wanted.minimum) else ""
-
-
-def release(version: str) -> tuple[int, ...]:
-    """`2.13.0+cpu` -> (2, 13), without the zeros at the end, so that 2.13 and 2.13.0 are the same."""
-    numbers = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, re.sub(r"(?:\.0)+$", "", numbers[0]).split("."))) if numbers else ()
 
 
 def target_state(name: str) -> TargetState:

@@ -54,24 +54,31 @@ def command(
     if checkpoint is None and (spec or module or weights):
         raise click.UsageError("--spec, --module and --weights need CKPT", click.get_current_context())
     with Stages(quiet=quiet) as stages:
+        from paraexport.checks import golden
+        from paraexport.pipeline import bisect as bisection
         from paraexport.pipeline import validate as stage
 
         warnings: list[str] = []
-        checks = stage.validate(
-            *(bundle, checkpoint), spec=spec, module=module, weights=weights, data=data, limits=limits, progress=stages,
-            warn=warnings.append,
-        )  # fmt: skip
-        found = stage.bisect(bundle, limits=limits, progress=stages) if bisect else None
-    if not any(check.passed for check in checks):
+        given = {"spec": spec, "module": module, "weights": weights, "data": data, "limits": limits}
+        validated = stage.run(bundle, checkpoint, given, progress=stages, warn=warnings.append)
+        found = bisection.bisect(bundle, limits=limits, progress=stages) if bisect else None
+    checks = validated.checks
+    if not any(check.passed for check in checks if check.name != golden.PREPARED):
         raise CheckFailed("nothing was checked", where=bundle)
     for line in warnings:
         warn(line)
     if as_json:
         against = "golden inputs" if checkpoint is None else str(checkpoint)
-        more = {"warnings": warnings} | ({} if found is None else {"bisection": found})
+        more = {"accuracy": validated.accuracy, "warnings": warnings} | ({} if found is None else {"bisection": found})
         emit_json({"bundle": str(bundle), "against": against, "passed": True, "checks": checks, **more})
         return
-    print_sections([describe.checks(checks), *([describe.bisection(found)] if found else [])])
+    print_sections(
+        [
+            describe.checks(checks),
+            *describe.accuracy(validated.accuracy),
+            *([describe.bisection(found)] if found else []),
+        ]
+    )
     print()
     other = "PyTorch gave at the build" if checkpoint is None else f"{checkpoint} gives in PyTorch"
     print(escaped(f"{bundle} gives the same answers as {other}"))

@@ -31,5 +31,6 @@ class Accuracy:
     """Top-1 on labelled images, in images."""
 
     images: int
-    pytorch_correct: int
+    pytorch_correct: int | None
+    """None where PyTorch was not asked."""
     engine_correct: int

@@ -46,6 +46,7 @@ def accuracy(result: Accuracy | None) -> Iterator[Section]:
     sides = [
         f"{100 * correct / result.images:.2f} % ({correct} of {result.images}) {where}"
         for correct, where in ((result.pytorch_correct, "in PyTorch"), (result.engine_correct, "here"))
+        if correct is not None
     ]
     yield Section("Accuracy", (Line(f"top-1: {', '.join(sides)}"),))
 

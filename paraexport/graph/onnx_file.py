@@ -46,6 +46,12 @@ def load(path: Path) -> ir.Model:
     return with_plain_domain(model)
 
 
+def read_opset(path: Path) -> int:
+    """The opset of ONNX that the model at `path` uses."""
+    model = onnx.load(path, load_external_data=False)
+    return next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
+
+
 def with_plain_domain(model: ir.Model) -> ir.Model:
     if (version := model.opset_imports.pop("ai.onnx", None)) is not None:
         model.opset_imports.setdefault("", version)

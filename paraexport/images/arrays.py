@@ -35,6 +35,9 @@ class ArraySource:
         images = np.asarray(self.images[indices])
         return images.astype(np.float32) if self.preprocessing is None else prepare_batch(images, self.preprocessing)
 
+    def pixels(self, index: int) -> NDArray[np.uint8] | None:
+        return None if self.preprocessing is None else np.asarray(self.images[index])
+
     def identify(self, sha256: Any) -> None:
         sha256.update(f"array {self.images.dtype.str} {self.images.shape} {self.preprocessing}".encode())
         for chunk in _chunks(self.images):

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import DataError
-from paraexport.images.arrays import ArraySource, open_array
+from paraexport.images.arrays import open_array
 from paraexport.images.files import image_files
-from paraexport.images.preprocess import prepare_file
+from paraexport.images.preprocess import prepare_file, read_image
 from paraexport.images.wording import counted, shortened
 from paraexport.model.spec import Preprocessing
 from paraexport.system.files import file_digest
@@ -34,6 +34,7 @@ class _Source(Protocol):
     """Where images come from. `identify` updates a hash with everything that decides what `read` returns."""
 
     def __len__(self) -> int: ...
+    def pixels(self, index: int) -> NDArray[np.uint8] | None: ...
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]: ...
     def identify(self, sha256: Any) -> None: ...
 
@@ -88,6 +89,10 @@ class Samples:
         """The images at these places, [n, C, H, W]."""
         return self.source.read(places)
 
+    def pixels(self, place: int) -> NDArray[np.uint8] | None:
+        """The image at this place before preprocessing, [H, W, C]; None if it was given preprocessed."""
+        return self.source.pixels(place)
+
     def without_each(self, step: int) -> Samples:
         """These samples without every `step`-th image, in the same order."""
         kept = np.flatnonzero(np.arange(len(self)) % step != step - 1)
@@ -122,6 +127,9 @@ class _Files:
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         return np.stack([prepare_file(self.paths[index], self.preprocessing) for index in indices])
 
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        return read_image(self.paths[index], self.preprocessing.channels)
+
     def identify(self, sha256: Any) -> None:
         sha256.update(f"files {len(self)} {self.preprocessing}".encode())
         for path in self.paths:
@@ -140,6 +148,9 @@ class _Subset:
 
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]:
         return self.source.read(self.places[indices])
+
+    def pixels(self, index: int) -> NDArray[np.uint8] | None:
+        return self.source.pixels(int(self.places[index]))
 
     def identify(self, sha256: Any) -> None:
         self.source.identify(sha256)
@@ -174,30 +185,6 @@ def open_samples(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
     source, numbers = open_array(path, preprocessing, len(labels), need_labels=need_labels)
     origin = f"{counted(len(source), 'labelled image' if need_labels else 'image')} from {path}"
     return Samples(origin, numbers, False, (), source)
-
-
-def made_up_samples(preprocessing: Preprocessing, count: int = 32, seed: int = 0) -> Samples:
-    """Noise, slopes and blobs over the whole range 0..255, scaled and normalised like real images.
-
-    The numbers are the same on every machine: NumPy guarantees the raw stream of a bit generator, and the rest is
-    exact.
-    """
-    if count < 1:
-        raise ValueError(f"count is {count}, expected at least 1")
-    (height, width), channels = preprocessing.image_size, preprocessing.channels
-    stream = np.random.PCG64(seed)
-    # Raw 64-bit numbers: the top 8 bits make noise 0..255, the top 53 bits make uniform reals in [0, 1).
-    down, across = np.mgrid[:height, :width] + 0.5
-    pixels = np.empty((count, height, width, channels), np.uint8)
-    for number, image in enumerate(pixels):
-        raw = stream.random_raw(height * width * channels + 3 * channels)
-        noise, (first, second, third) = raw[3 * channels :] >> 56, (raw[: 3 * channels] >> 11).reshape(3, -1) * 2.0**-53
-        slope = (2 * first - 1) * down[..., None] / height + (2 * second - 1) * across[..., None] / width
-        distance = (down[..., None] / height - first) ** 2 + (across[..., None] / width - second) ** 2
-        blob = np.maximum(0, 1 - distance / (0.05 + third / 5)) ** 2
-        image[:] = noise.reshape(image.shape) if number % 3 == 0 else _full_range(slope if number % 3 == 1 else blob)
-    source = ArraySource(pixels, replace(preprocessing, resize=preprocessing.image_size))
-    return Samples(f"{counted(count, 'made-up image')} (seed {seed})", None, True, (), source)
 
 
 def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str], need_labels: bool) -> Samples:
@@ -283,8 +270,3 @@ def _class_numbers(
         got=f"{counted(len(folders), 'folder')}, unknown: {shortened(unknown, SHOWN)}",
         remedy="rename the folders, or name the classes with --spec labels=FILE",
     )
-
-
-def _full_range(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    lowest = values.min()
-    return np.rint((values - lowest) / ((values.max() - lowest) or 1.0) * 255).astype(np.uint8)

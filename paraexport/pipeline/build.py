@@ -23,6 +23,7 @@ from paraexport.pipeline.options import Options, Reading
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
 from paraexport.system.plain_paths import plain, readable
+from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock, Progress, silent
 
 AnyPath = str | os.PathLike[str]
@@ -94,6 +95,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
     with clock.stage("PyTorch"):
         answers = images.ask(loaded, samples, options.max_batch)
         shown, logits = images.golden_pair(loaded, samples, answers.variety)
+        raw = images.raw_images(loaded, samples, answers.variety)
         evidence = image_evidence.weigh(samples, answers.variety, calibration, options.images, loaded.preprocessing.std)
     with bundle.staging(claimed.output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name
@@ -110,11 +112,13 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             workload = targets.Workload(image=image, max_batch=options.max_batch, precision=options.precision)
             chosen, times = candidates.fastest(candidates.most_accurate(written, judged, workload), workload)
         shutil.copytree(chosen.folder, folder, dirs_exist_ok=True)
+        runtime = targets.get(chosen.target).runtime(Folder(folder), workload, reading.opset(folder / bundle.MODEL))
         manifest = assembly.manifest_of(
             key=key,
             source=origin_of(source, loaded.convention, options.reading),
             precision=options.precision,
             max_batch=options.max_batch,
+            runtime=runtime,
             chosen=chosen,
             candidates=times,
             graph=graph,
@@ -129,7 +133,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             versions=cache.library_versions(),
         )
         with clock.stage("golden"):
-            golden.write(folder, shown, logits, samples.origin)
+            golden.write(folder, shown, logits, samples.origin, raw)
         with clock.stage("checks"):
             built = Bundle(folder, manifest)
             outcome = engine_or_graph.run_checks(

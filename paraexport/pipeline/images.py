@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from paraexport.bundle.records import Manifest
 from paraexport.checks.comparison import Pair
-from paraexport.checks.golden import Array, answers
+from paraexport.checks.golden import Array, RawImage, answers
 from paraexport.checks.verdicts import Evidence
 from paraexport.errors import InputError
-from paraexport.images.dataset import Samples, made_up_samples, open_samples
+from paraexport.images.dataset import Samples, open_samples
+from paraexport.images.made_up import made_up_samples, odd_sizes
+from paraexport.images.preprocess import prepare_pixels
 from paraexport.images.variety import Variety, VarietyMeter
 from paraexport.model.scores import class_names
 from paraexport.model.spec import Preprocessing, Scores
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
 
 GOLDEN_IMAGES = 16
+REAL_RAW_IMAGES, MOST_LOOKED_AT = 3, 8
+LARGEST_RAW_BYTES = 2**20
+"""Larger images are not kept as pixels in a bundle."""
 FEW, ENOUGH = 16, 64
 """Fewer different calibration images than the first are reported; the second is enough."""
 HELD_OUT, ENOUGH_TO_HOLD_OUT = 4, 32
@@ -100,6 +106,16 @@ def golden_pair(loaded: Checkpoint, samples: Samples, variety: Variety) -> Pair:
     """The golden images [n, C, H, W], the first of each kind, and PyTorch's logits for them [n, classes]."""
     shown = samples.at(variety.firsts(GOLDEN_IMAGES))
     return shown, answers(loaded.original)(shown)
+
+
+def raw_images(loaded: Checkpoint, samples: Samples, variety: Variety) -> list[RawImage]:
+    """Images before and after preprocessing: a few real ones if there are any, and made-up ones of several sizes."""
+    real = (samples.pixels(int(place)) for place in variety.firsts(MOST_LOOKED_AT)) if not samples.made_up else ()
+    small = (pixels for pixels in real if pixels is not None and pixels.nbytes <= LARGEST_RAW_BYTES)
+    pixels = [*itertools.islice(small, REAL_RAW_IMAGES), *odd_sizes(loaded.preprocessing)]
+    prepared = np.stack([prepare_pixels(image, loaded.preprocessing) for image in pixels])
+    logits = answers(loaded.original)(prepared)
+    return [RawImage(*parts) for parts in zip(pixels, prepared, logits, strict=True)]
 
 
 def evidence(samples: Samples, answered: Answers, golden: Pair, manifest: Manifest) -> Evidence:

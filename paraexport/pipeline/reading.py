@@ -56,3 +56,10 @@ def without_modules(loaded: Checkpoint, reading: Reading) -> Checkpoint:
 def with_modules(loaded: Checkpoint, source: Path, reading: Reading) -> Checkpoint:
     """The checkpoint with its modules, which `without_modules` may have taken."""
     return loaded if reading.module is not None else load(source, reading)
+
+
+def opset(path: Path) -> int:
+    """The opset of ONNX that the model at `path` uses."""
+    from paraexport.graph.onnx_file import read_opset
+
+    return read_opset(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,11 +15,18 @@ from numpy.typing import NDArray
 from paraexport.findings.graphs import TensorInfo
 from paraexport.targets import saturation
 from paraexport.targets.folder import MODEL, Folder
+from paraexport.targets.runtime import Known, Runtime, oldest, require_version
 from paraexport.targets.target import Availability, Dialect, Workload
 
 if TYPE_CHECKING:
     import openvino
 
+DEVICE = "CPU"
+KNOWN = Known(
+    "openvino", MODEL, DEVICE, settings=("INFERENCE_PRECISION_HINT", "PERFORMANCE_HINT", "LP_TRANSFORMS_MODE")
+)
+MINIMUM_VERSIONS = {20: "2024.0", 23: "2025.3"}
+"""By opset, as `python -m benchmarks.experiments.oldest_runtimes` finds them."""
 INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
 IN_FLOAT32 = "this CPU has no VNNI; OpenVINO's int8 products would be wrong without it, so they run in float32"
 
@@ -40,14 +47,29 @@ class OpenVino:
             return Availability(None, f"openvino cannot be imported: {error}", "pip install 'paraexport[openvino]'")
         return Availability(str(openvino.__version__).partition("-")[0])
 
-    def open_session(self, folder: Folder, workload: Workload) -> OpenVinoSession:
-        in_float32 = workload.precision == "int8" and saturates()
-        return OpenVinoSession(folder.at(MODEL), workload.threads, in_float32=in_float32)
+    def runtime(self, folder: Folder, workload: Workload, opset: int | None = None) -> Runtime:  # noqa: ARG002
+        return Runtime(
+            library="openvino",
+            minimum_version=oldest(MINIMUM_VERSIONS, opset),
+            file=MODEL,
+            device=DEVICE,
+            # Without the first hint OpenVINO computes in bfloat16 or half on CPUs that support them.
+            settings={"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"},
+            settings_if_int8_saturates={"LP_TRANSFORMS_MODE": "NO"} if workload.precision == "int8" else {},
+        )
+
+    def open_session(self, folder: Folder, workload: Workload, runtime: Runtime | None = None) -> OpenVinoSession:
+        runtime = runtime or self.runtime(folder, workload)
+        KNOWN.require(runtime, folder.path)
+        require_version(runtime, self.availability().version or "", folder.path)
+        settings = runtime.settings_for(bool(runtime.settings_if_int8_saturates) and saturates())
+        return OpenVinoSession(folder.at(runtime.file), workload.threads, settings)
 
     def int8_products(self, folder: Folder) -> frozenset[str] | str:
         if saturates():
             return IN_FLOAT32
-        compiled = OpenVinoSession(folder.at(MODEL), None).compiled
+        runtime = self.runtime(folder, Workload(image=(), max_batch=1, precision="int8"))
+        compiled = OpenVinoSession(folder.at(MODEL), None, runtime.settings).compiled
         products: set[str] = set()
         for operation in compiled.get_runtime_model().get_ops():
             facts = operation.get_rt_info()
@@ -66,20 +88,15 @@ class OpenVino:
 class OpenVinoSession:
     """One compiled model, with one inference request for each calling thread."""
 
-    def __init__(self, model: Path, threads: int | None, *, in_float32: bool = False) -> None:
-        """Compile the model. With `in_float32` quantised products run in float32, with every rounding of Q/DQ."""
+    def __init__(self, model: Path, threads: int | None, settings: Mapping[str, str]) -> None:
+        """Compile the model with these settings."""
         import openvino
         from openvino.frontend import FrontEndManager
 
         # Name the format: a path without ".onnx", such as /proc/self/fd/3, would be tried in every other one first.
         reader = FrontEndManager().load_by_framework("onnx")
-        # Without this hint OpenVINO computes in bfloat16 or half on CPUs that support them.
-        settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        if in_float32:
-            settings["LP_TRANSFORMS_MODE"] = "NO"
-        self.compiled = openvino.Core().compile_model(reader.convert(reader.load(model)), "CPU", settings)
+        own = {} if threads is None else {"INFERENCE_NUM_THREADS": str(threads)}
+        self.compiled = openvino.Core().compile_model(reader.convert(reader.load(model)), DEVICE, {**settings, **own})
         self.local = threading.local()
         self.inputs, self.outputs = map(tensor_infos, (self.compiled.inputs, self.compiled.outputs))
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from paraexport.findings.graphs import TensorInfo
 from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.folder import Folder
+from paraexport.targets.runtime import Runtime
 from paraexport.timing.clock import Progress
 
 NOT_REPORTED = "the runtime does not report what it computes in int8"
@@ -87,7 +88,18 @@ class Target(Protocol):
 
     def availability(self) -> Availability: ...
 
-    def open_session(self, folder: Folder, workload: Workload) -> Session: ...
+    def runtime(self, folder: Folder, workload: Workload, opset: int | None = None) -> Runtime:
+        """How any program opens the model in `folder`. `opset` is the model's; None if it is not known."""
+        ...
+
+    def open_session(self, folder: Folder, workload: Workload, runtime: Runtime | None = None) -> Session:
+        """Open the model as `runtime` says, by default as `self.runtime` says.
+
+        Raises:
+            BundleError: `runtime` asks for something that this target does not know.
+            MissingError: the library is older than `runtime` allows.
+        """
+        ...
 
     def int8_products(self, folder: Folder) -> frozenset[str] | str:
         """The names of the products that the runtime computes in int8, read from the model that it optimised.

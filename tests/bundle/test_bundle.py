@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import paraexport
+from paraexport import targets
 from paraexport.bundle import FORMAT, MANIFEST, check_replaceable, read_bundle, report, staging, write_manifest
 from paraexport.bundle.records import Manifest, Source
 from paraexport.errors import BundleError, DataError, EngineError, MissingError, OutputError
@@ -19,15 +20,23 @@ from paraexport.findings.graphs import TensorInfo
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing
 from paraexport.targets.folder import Folder
+from paraexport.targets.runtime import Runtime
 from paraexport.trace.trace import trace
 from tests.trace.test_trace import random_model, small_spec
+
+
+def runtime_of(target: str, precision: str = "fp32") -> Runtime:
+    """How `target`, which needs no engine, opens a model."""
+    workload = targets.Workload(image=(1, 8, 12), max_batch=3, precision=precision)
+    return targets.get(target).runtime(Folder(Path()), workload)
 
 
 def manifest(**changes: object) -> Manifest:
     fields: dict[str, object] = {
         "format": FORMAT, "digest": "", "paraexport": "0.1.0", "key": "0" * 64,
         "source": Source("a.pt", "1" * 64, "paraformer", {}),
-        "target": "onnxruntime", "precision": "fp32", "layout": "branches", "rewrites": (), "max_batch": 3,
+        "target": "onnxruntime", "runtime": runtime_of("onnxruntime"),
+        "precision": "fp32", "layout": "branches", "rewrites": (), "max_batch": 3,
         "inputs": (TensorInfo("images", "float32", ("batch", 1, 8, 12)),),
         "outputs": (TensorInfo("logits", "float32", ("batch", 5)),),
         "preprocessing": Preprocessing(image_size=(8, 12), channels=1, resize=(8, 12)),

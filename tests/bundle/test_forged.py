@@ -4,15 +4,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import paraexport
 from paraexport.bundle import Bundle
-from paraexport.errors import BundleError, InputError, ParaexportError
+from paraexport.errors import BundleError, InputError, MissingError, ParaexportError
 from paraexport.pipeline import validate
+from paraexport.pipeline.bisect import bisect
 from tests.bundle.forging import Change, copied, forge
+from tests.bundle.test_bundle import runtime_of
 
 
 @pytest.fixture
@@ -31,6 +34,10 @@ def put(path: str, value: object) -> Change:
         place[int(last) if last.isdecimal() else last] = value
 
     return change
+
+
+def for_target(target: str) -> Change:
+    return lambda raw: raw.update(target=target, runtime=msgspec.to_builtins(runtime_of(target)))
 
 
 REFUSED = [
@@ -112,15 +119,53 @@ def six_classes(raw: dict[str, Any]) -> None:
 def test_a_model_that_the_manifest_does_not_describe_does_not_open(
     change: Change, message: str, target: str, forged: Path
 ) -> None:
-    forge(forged, lambda raw: (change(raw), put("target", target)(raw)))
+    forge(forged, lambda raw: (change(raw), for_target(target)(raw)))
     with pytest.raises(BundleError, match="the model is not the one that the manifest describes .*" + message):
         paraexport.load(forged)
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_an_unchanged_one_opens(target: str, forged: Path) -> None:
-    forge(forged, put("target", target))
+    forge(forged, for_target(target))
     paraexport.load(forged)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw.pop("runtime"), "format 2 without a runtime block"),
+        (put("format", 1), "format 1 with a runtime block"),
+        (put("runtime.library", "libtorch"), r"unknown runtime library \(expected onnxruntime, got libtorch"),
+        (put("runtime.device", "XnnpackExecutionProvider"), "unknown runtime device .expected CPUExecutionProvider"),
+        (put("runtime.file", "manifest.json"), "opens manifest.json, which is not among its files"),
+        (put("runtime.file", "report.json"), "opens report.json, which is not among its files|unknown runtime file"),
+        (put("runtime.settings", {"session.use_ort_model_bytes_directly": "1"}), "unknown runtime setting"),
+        (put("runtime.settings", {"graph_optimization_level": "ALL"}), "unknown graph_optimization_level"),
+        (put("runtime.settings_if_int8_saturates", {"ep.context_file_path": "/tmp"}), "unknown runtime setting"),
+        (put("runtime.device_options", {"device_id": "0"}), "unknown runtime device option"),
+        (put("runtime.environment", {"LD_PRELOAD": "evil.so"}), "unknown runtime environment variable"),
+        (put("runtime.settings", {"graph_optimization_level": 1}), "the manifest is malformed"),
+        (put("runtime.extra", "1"), r"unknown fields .got runtime\.extra"),
+    ],
+)
+def test_a_runtime_block_that_cannot_be_followed_is_refused(change: Change, message: str, forged: Path) -> None:
+    forge(forged, change)
+    with pytest.raises(BundleError, match=message) as caught:
+        paraexport.load(forged)
+    assert caught.value.exit_code == 2
+
+
+def test_an_older_library_is_named_with_the_command_that_updates_it(forged: Path) -> None:
+    forge(forged, put("runtime.minimum_version", "99.1"))
+    with pytest.raises(MissingError, match=r"too old for this bundle .expected 99\.1 or later.*pip install") as caught:
+        paraexport.load(forged)
+    assert caught.value.exit_code == 3
+
+
+def test_a_bundle_of_format_1_has_no_runtime_block_and_opens(forged: Path) -> None:
+    forge(forged, lambda raw: (raw.pop("runtime"), put("format", 1)(raw)))
+    images = np.random.default_rng(0).standard_normal((2, 1, 8, 12), np.float32)
+    assert paraexport.load(forged)(images).shape == (2, 5)
 
 
 def golden(images: tuple[int, ...], logits: tuple[int, ...], dtype: str = "float32") -> dict[str, Any]:
@@ -151,7 +196,7 @@ def test_a_file_that_is_there_but_not_listed_is_not_read(name: str, forged: Path
     forge(forged, lambda raw: raw["files"].pop(name))
     paraexport.load(forged)  # the model itself is fine
     with pytest.raises(BundleError, match=rf"{name}: not among the files of the bundle"):
-        validate.validate(forged) if name.startswith("golden") else validate.bisect(forged)
+        validate.validate(forged) if name.startswith("golden") else bisect(forged)
 
 
 def test_weights_that_are_not_listed_are_not_read(forged: Path) -> None:

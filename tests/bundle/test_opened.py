@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -20,6 +21,7 @@ from paraexport.bundle.opened import OpenFolder
 from paraexport.engine import Engine
 from paraexport.errors import BundleError
 from tests.bundle.forging import copied, forge
+from tests.bundle.test_bundle import runtime_of
 
 
 @pytest.fixture
@@ -116,7 +118,7 @@ def test_the_runtime_opens_what_was_hashed(
     target: str, outside: bool, copy: Path, images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another bundle comes to the path between the check of the hashes and the runtime's own opening of the file."""
-    forge(copy, lambda raw: raw.update(target=target))
+    forge(copy, lambda raw: raw.update(target=target, runtime=msgspec.to_builtins(runtime_of(target))))
     other = copied(copy, copy.parent / "other.bundle")
     other_weights(other)
     if outside:

@@ -59,7 +59,7 @@ def test_a_bundle_without_checks_is_bisected_by_the_usual_limit(run: Run, small_
 
 
 def test_without_onnx_it_says_what_it_needs(run: Run, small_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paraexport.pipeline.validate.BISECTING", ("onnx", "no_such_library"))
+    monkeypatch.setattr("paraexport.pipeline.bisect.BISECTING", ("onnx", "no_such_library"))
     done = run("validate", small_bundle.path, "--bisect")
     assert done.code == 3
     assert "--bisect needs no_such_library" in done.err

@@ -7,6 +7,8 @@ import onnx
 import pytest
 
 from paraexport.bundle import Bundle, write_manifest
+from paraexport.findings.checks import Check
+from paraexport.pipeline.validate import Validated
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, TEST_IMAGES
 
@@ -22,7 +24,7 @@ def test_a_bundle_answers_as_its_golden_logits(run: Run, digits: Bundle) -> None
     told = run("validate", digits.path, "--json", "-q")
     assert told.err == ""
     assert (told.json["passed"], told.json["against"]) == (True, "golden inputs")
-    assert {check["name"]: check["samples"] for check in told.json["checks"]}["parity"] == 16
+    assert {check["name"]: check["samples"] for check in told.json["checks"]}["parity"] == 16 + 8
 
 
 def test_with_the_checkpoint_and_data_accuracy_is_checked_too(run: Run, digits: Bundle) -> None:
@@ -63,7 +65,8 @@ def test_a_limit_can_be_moved_and_the_table_says_so(run: Run, digits: Bundle) ->
 def test_a_bundle_for_which_nothing_ran_has_not_passed(
     run: Run, digits: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paraexport.pipeline.validate.validate", lambda *_, **__: ())
+    pixels = Check("preprocessing", 0.0, 0.0, "levels", 8, True, "")
+    monkeypatch.setattr("paraexport.pipeline.validate.run", lambda *_, **__: Validated((pixels,), None))
     done = run("validate", digits.path)
     assert done.code == 1
     assert "nothing was checked" in done.err

@@ -14,7 +14,8 @@ from PIL import Image
 
 from paraexport.errors import DataError
 from paraexport.images.arrays import ArraySource
-from paraexport.images.dataset import Samples, made_up_samples, open_samples
+from paraexport.images.dataset import Samples, open_samples
+from paraexport.images.made_up import made_up_samples
 from paraexport.model.spec import Preprocessing
 
 GREY = Preprocessing(image_size=(4, 6), channels=1, resize=(4, 6), mean=(0.0,), std=(1.0,))

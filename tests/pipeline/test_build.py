@@ -16,10 +16,11 @@ from paraexport import rewrite
 from paraexport.bundle import Bundle, read_bundle
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.errors import BundleError, CheckFailed, CheckpointError, InputError, OutputError, TraceError
+from paraexport.findings.checks import Accuracy
 from paraexport.graph.refusal import Applied
 from paraexport.model.spec import Preprocessing
 from paraexport.pipeline import cache
-from paraexport.pipeline.validate import validate
+from paraexport.pipeline.validate import run, validate
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.trace.test_trace import random_model, small_spec
 
@@ -244,7 +245,7 @@ def test_a_resize_that_leaves_too_little_is_refused(small: Path, tmp_path: Path)
 
 def test_validate_replays_the_golden_images_and_compares_with_the_checkpoint(small: Path, small_bundle: Bundle) -> None:
     for checkpoint in (None, small):
-        assert [check.passed for check in validate(small_bundle.path, checkpoint)] == [True, True, True, None]
+        assert [check.passed for check in validate(small_bundle.path, checkpoint)] == [True, True, True, True, None]
 
 
 def test_validate_fails_on_another_checkpoint(small_bundle: Bundle, tmp_path: Path) -> None:
@@ -257,9 +258,14 @@ def test_validate_fails_on_another_checkpoint(small_bundle: Bundle, tmp_path: Pa
         validate(small_bundle.path, DIGITS)
 
 
-def test_validate_needs_the_checkpoint_for_accuracy(small_bundle: Bundle) -> None:
-    with pytest.raises(InputError, match="give the checkpoint too"):
-        validate(small_bundle.path, data=TEST_IMAGES)
+def test_validate_measures_accuracy_without_the_checkpoint(digits: Bundle) -> None:
+    validated = run(digits.path, None, {"data": TEST_IMAGES})
+    images = [*TEST_IMAGES.rglob("*.png")]
+    labels = [prediction.label for prediction in paraexport.load(digits.path).predict(images)]
+    right = sum(label == image.parent.name for label, image in zip(labels, images, strict=True))
+    assert validated.accuracy == Accuracy(359, None, right)
+    (drop,) = (check for check in validated.checks if check.name == "accuracy_drop")
+    assert (drop.passed, "without the checkpoint" in drop.reason) == (None, True)
     with pytest.raises(BundleError):
         validate(TEST_IMAGES)
 

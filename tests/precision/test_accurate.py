@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from paraexport import targets
-from paraexport.images.dataset import made_up_samples
+from paraexport.images.made_up import made_up_samples
 from paraexport.model.spec import Preprocessing
 from paraexport.pipeline import candidates
 from paraexport.pipeline.options import Options

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from paraexport import targets
 from paraexport.checks.golden import answers
-from paraexport.images.dataset import made_up_samples
+from paraexport.images.made_up import made_up_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
 from paraexport.pipeline import candidates

@@ -47,7 +47,7 @@ def test_a_provider_that_is_not_here_is_an_error_and_no_session_on_the_cpu(
     """Asked plainly, ONNX Runtime opens the CPU's provider with a warning, and answers."""
     require_no_gpu(provider)
     with pytest.raises(MissingError, match=f"target {provider.name}: ONNX Runtime did not open") as caught:
-        gpu.open_session(provider, small_bundle.path / "model.onnx", WORKLOAD)
+        gpu.open_session(provider, small_bundle.path / "model.onnx", WORKLOAD, provider.runtime(WORKLOAD, None))
     assert caught.value.exit_code == 3
     assert caught.value.expected == f"a session on {provider.provider}"
     assert caught.value.got
@@ -60,14 +60,14 @@ def test_nodes_that_run_on_the_cpu_are_an_error_though_the_provider_is_there(sma
         pytest.skip(f"this build of onnxruntime has no {other}")
     provider = dataclasses.replace(CPU, provider=other)
     with pytest.raises(MissingError, match=r"(\d+) of \d+ nodes did not run on the GPU") as caught:
-        gpu.open_session(provider, small_bundle.path / "model.onnx", WORKLOAD)
+        gpu.open_session(provider, small_bundle.path / "model.onnx", WORKLOAD, provider.runtime(WORKLOAD, None))
     assert caught.value.expected == f"all on {other}"
     assert "on CPUExecutionProvider" in str(caught.value.got)
 
 
 def test_a_session_that_runs_where_it_was_asked_to_answers_as_ever(small_bundle: Bundle) -> None:
     images, expected = read(small_bundle.files)
-    session = gpu.open_session(CPU, small_bundle.path / "model.onnx", WORKLOAD)
+    session = gpu.open_session(CPU, small_bundle.path / "model.onnx", WORKLOAD, CPU.runtime(WORKLOAD, None))
     (logits,) = session.run(None, {"images": images})
     assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
     assert session._enable_fallback is False
@@ -260,28 +260,28 @@ def test_float32_for_tensorrt_has_attention_written_out_and_compiles(layout: str
 
 
 @pytest.mark.parametrize("provider", [TENSORRT, RTX], ids=NAMES[1:])
-def test_one_profile_holds_every_batch(provider: Provider, tmp_path: Path) -> None:
+def test_one_profile_holds_every_batch(provider: Provider) -> None:
     workload = Workload(image=(3, 224, 160), max_batch=32)
-    given = provider.options(workload, tmp_path)
+    given = provider.options(workload)
     shapes = {name.split("_")[2]: value for name, value in given.items() if "_profile_" in name}
     assert shapes == {"min": "images:1x3x224x160", "opt": "images:8x3x224x160", "max": "images:32x3x224x160"}
-    few = provider.options(Workload(image=(3, 4, 4), max_batch=2), tmp_path)
+    few = provider.options(Workload(image=(3, 4, 4), max_batch=2))
     assert [value for name, value in few.items() if name.endswith("opt_shapes")] == ["images:2x3x4x4"]
 
 
 @pytest.mark.parametrize("provider", GPU, ids=NAMES)
-def test_every_option_is_one_that_the_library_knows(provider: Provider, tmp_path: Path) -> None:
+def test_every_option_is_one_that_the_library_knows(provider: Provider) -> None:
     known = (Path(__file__).parent / f"api/{provider.name}.txt").read_text(encoding="utf-8").splitlines()
     for precision in ("fp32", "int8"):
         workload = dataclasses.replace(WORKLOAD, precision=precision)
-        assert provider.options(workload, tmp_path).keys() <= {*known}
+        assert provider.options(workload).keys() <= {*known}
 
 
-def test_what_the_binding_wants_as_true_or_false_is_given_so(tmp_path: Path) -> None:
+def test_what_the_binding_wants_as_true_or_false_is_given_so() -> None:
     """It raises at "1", and with that no session of TensorRT's provider opens."""
     file = Path(__file__).parent / "api/onnxruntime-tensorrt-true-or-false.txt"
     wanted = {*file.read_text(encoding="utf-8").split()}
-    given = TENSORRT.options(dataclasses.replace(WORKLOAD, precision="int8"), tmp_path)
+    given = TENSORRT.options(dataclasses.replace(WORKLOAD, precision="int8"))
     switches = {name: value for name, value in given.items() if name in wanted}
     assert {"trt_engine_cache_enable", "trt_int8_enable", "trt_timing_cache_enable"} <= switches.keys()
     assert {*switches.values()} <= {"True", "False"}

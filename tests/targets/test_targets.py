@@ -16,8 +16,9 @@ from benchmarks.gpu.check import TARGETS as ON_GPUS
 from paraexport import targets
 from paraexport.bundle import Bundle
 from paraexport.checks.golden import read
+from paraexport.pipeline.bisect import bisect
 from paraexport.pipeline.choices import PRECISIONS
-from paraexport.pipeline.validate import bisect, validate
+from paraexport.pipeline.validate import validate
 
 EVERY = [pytest.param(name, marks=pytest.mark.gpu if name in ON_GPUS else ()) for name in targets.TARGETS]
 

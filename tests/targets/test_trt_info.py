@@ -22,10 +22,11 @@ from paraexport.targets.profiles import Profile
 from paraexport.targets.target import NOT_REPORTED, Workload
 from paraexport.targets.trt import build, info, plan
 from paraexport.targets.trt.device import Device, Driver, find_device
-from paraexport.targets.trt.flavour import RTX, TENSORRT, release
+from paraexport.targets.trt.flavour import RTX, TENSORRT
 from paraexport.targets.trt.loaded import unreadable_engine
 from paraexport.targets.trt.logger import logger_of, start
 from paraexport.targets.trt.target import TensorRT
+from paraexport.targets.versions import release
 from tests.targets.engines import compile_here, require_rtx, save, tensorrt_rtx
 
 tensorrt = TensorRT(TENSORRT)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from paraexport.targets.ort.provider import CPU
 from paraexport.targets.ort.saturation import saturates
+from paraexport.targets.ort.settings import apply_settings
+from paraexport.targets.runtime import Runtime
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -18,23 +20,22 @@ INTEGER_PRODUCTS = frozenset(
 WRITTEN_APART = "session.optimized_model_external_initializers"
 
 
-def open_session(model: Path, threads: int | None) -> onnxruntime.InferenceSession:
+def open_session(model: Path, threads: int | None, runtime: Runtime) -> onnxruntime.InferenceSession:
     import onnxruntime
 
-    options = session_options()
+    options = session_options(runtime, model)
     if threads is not None:
         options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(model, options, providers=[CPU.provider])
+    return onnxruntime.InferenceSession(model, options, providers=[runtime.device])
 
 
-def session_options() -> onnxruntime.SessionOptions:
+def session_options(runtime: Runtime, model: Path) -> onnxruntime.SessionOptions:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # every error is raised too
-    if saturates():
-        # This turns weights into uint8, which is exact. It is half as fast as the int8 kernels of a CPU with VNNI.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    settings = runtime.settings_for(bool(runtime.settings_if_int8_saturates) and saturates())
+    apply_settings(options, settings, model)
     return options
 
 
@@ -54,12 +55,12 @@ def checking_options() -> onnxruntime.SessionOptions:
     return options
 
 
-def products_in_int8(model: Path) -> frozenset[str]:
+def products_in_int8(model: Path, runtime: Runtime) -> frozenset[str]:
     """The names of the products that multiply integers in the graph that ONNX Runtime has optimised."""
     import onnx
     import onnxruntime
 
-    options = session_options()
+    options = session_options(runtime, model)
     with tempfile.TemporaryDirectory() as work:
         optimised = Path(work) / "optimised.onnx"
         options.optimized_model_filepath = str(optimised)

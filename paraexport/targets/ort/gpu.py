@@ -25,30 +25,27 @@ from paraexport.model.spec import INPUT
 from paraexport.system.files import cache_folder, file_digest
 from paraexport.targets.ort import available
 from paraexport.targets.ort.placement import read_placement, require_on
-from paraexport.targets.ort.provider import Provider
+from paraexport.targets.ort.provider import TF32, Provider
+from paraexport.targets.ort.settings import apply_settings
+from paraexport.targets.runtime import CACHE, Runtime
 from paraexport.targets.target import Workload
 from paraexport.targets.trt.device import find_device
 
 if TYPE_CHECKING:
     import onnxruntime
 
-NO_FALLBACK = "session.disable_cpu_ep_fallback"
-TF32 = "NVIDIA_TF32_OVERRIDE"
-"""0 switches TF32 off in NVIDIA's libraries, even if a program asks for it."""
 
-
-def open_session(provider: Provider, model: Path, workload: Workload) -> onnxruntime.InferenceSession:
+def open_session(provider: Provider, model: Path, workload: Workload, runtime: Runtime) -> onnxruntime.InferenceSession:
     """A session of the model. One run has shown that the provider computes all of it.
 
     Raises:
         MissingError: the session cannot be opened there, or ONNX Runtime runs some nodes elsewhere.
     """
-    if provider.compiles:
-        # These providers have no option for TF32. Set it for the whole process: an engine must run as it was built.
-        os.environ.setdefault(TF32, "0")
+    for name, value in runtime.environment.items():
+        os.environ.setdefault(name, value)
     available.preload(provider)
     with tempfile.TemporaryDirectory() as work:
-        session = create_session(provider, model, workload, Path(work))
+        session = create_session(provider, model, workload, runtime, Path(work))
         if (providers := session.get_providers())[0] != provider.provider:
             raise not_opened(provider, f"a session on {', '.join(providers)}")
         session.run(None, {INPUT: np.zeros((1, *workload.image), np.float32)})
@@ -56,21 +53,20 @@ def open_session(provider: Provider, model: Path, workload: Workload) -> onnxrun
     return session
 
 
-def create_session(provider: Provider, model: Path, workload: Workload, work: Path) -> onnxruntime.InferenceSession:
+def create_session(
+    provider: Provider, model: Path, workload: Workload, runtime: Runtime, work: Path
+) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_profiling, options.profile_file_prefix = True, str(work / "profile")
-    if provider.compiles:
-        # The whole graph goes into one engine, so ONNX Runtime itself can refuse the CPU. TensorRT does the optimising.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.add_session_config_entry(NO_FALLBACK, "1")
+    apply_settings(options, runtime.settings, model)
     cache = work
     if provider.compiles:
         with contextlib.suppress(OSError):  # nothing is cached if the folder cannot be written
             cache = engine_folder(provider, model, workload)
-    settings = dict(provider.options(workload, cache))
+    settings = {name: value.replace(CACHE, str(cache)) for name, value in runtime.device_options.items()}
     try:
         providers = None
         if provider.plugin:

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from paraexport.model.spec import INPUT
+from paraexport.targets.folder import MODEL
+from paraexport.targets.ort.settings import NO_FALLBACK, OPTIMIZATION, SETTINGS, X64_PRECISION
 from paraexport.targets.profiles import OPTIMUM
+from paraexport.targets.runtime import CACHE, Known, Runtime, oldest
 from paraexport.targets.target import Dialect, Workload
 
 Options = Mapping[str, str]
+TF32 = "NVIDIA_TF32_OVERRIDE"
+"""0 switches TF32 off in NVIDIA's libraries, even if a program asks for it."""
+MINIMUM_VERSIONS = {20: "1.17", 23: "1.23"}
+"""By opset, as `python -m benchmarks.experiments.oldest_runtimes` finds them."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,16 @@ class Provider:
     dialect: Dialect
     remedy: str
     """How to install it."""
-    options: Callable[[Workload, Path], Options] = lambda workload, cache: {}  # noqa: ARG005
-    """(workload, cache folder of this model) -> the provider's options."""
+    options: Callable[[Workload], Options] = lambda workload: {}  # noqa: ARG005
+    """The provider's options. `{cache}` stands for a folder of this model, in which it caches engines."""
     library: str = ""
     """Its library in the wheel, `onnxruntime_providers_cuda`; empty if it is in ONNX Runtime itself or in a plugin."""
     plugin: str = ""
     """The Python package with the plugin; empty if it is no plugin."""
     preload: tuple[str, ...] = ()
     """Python packages that load the shared libraries that it links."""
+    oldest: str = ""
+    """The first version of ONNX Runtime with this provider, if it is younger than those for our opsets."""
     compiles: bool = False
     """It compiles the whole graph to one engine, and does its own optimising."""
 
@@ -43,21 +51,46 @@ class Provider:
     def on_gpu(self) -> bool:
         return self.provider != "CPUExecutionProvider"
 
+    @property
+    def known(self) -> Known:
+        """What a `runtime` block may ask for."""
+        names = tuple(self.options(Workload(image=(1, 1, 1), max_batch=1, precision="int8")))
+        environment = (TF32,) if self.compiles else ()
+        return Known("onnxruntime", MODEL, self.provider, SETTINGS, names, environment)
 
-def cuda_options(workload: Workload, cache: Path) -> Options:  # noqa: ARG001 (of `Provider.options`)
+    def runtime(self, workload: Workload, opset: int | None) -> Runtime:
+        """How ONNX Runtime opens a model on this provider."""
+        on_saturation = {X64_PRECISION: "1"} if workload.precision == "int8" and not self.on_gpu else {}
+        return Runtime(
+            library="onnxruntime",
+            minimum_version=self.oldest or oldest(MINIMUM_VERSIONS, opset),
+            file=MODEL,
+            device=self.provider,
+            # The whole graph goes into one engine, so ONNX Runtime itself can refuse the CPU. TensorRT optimises.
+            settings={OPTIMIZATION: "ORT_DISABLE_ALL", NO_FALLBACK: "1"}
+            if self.compiles
+            else {OPTIMIZATION: "ORT_ENABLE_ALL"},
+            settings_if_int8_saturates=on_saturation,
+            device_options=dict(self.options(workload)),
+            # These providers have no option for TF32, and an engine must run as it was built.
+            environment={TF32: "0"} if self.compiles else {},
+        )
+
+
+def cuda_options(workload: Workload) -> Options:  # noqa: ARG001 (of `Provider.options`)
     return {"device_id": "0", "use_tf32": "0"}
 
 
-def tensorrt_options(workload: Workload, cache: Path) -> Options:
+def tensorrt_options(workload: Workload) -> Options:
     # The Python binding parses these options itself. It accepts only "True" or "False"; "1" is an error.
-    caches = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(cache)}
-    timings = {"trt_timing_cache_enable": "True", "trt_timing_cache_path": str(cache)}
+    caches = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": CACHE}
+    timings = {"trt_timing_cache_enable": "True", "trt_timing_cache_path": CACHE}
     integers = {"trt_int8_enable": "True"} if workload.precision == "int8" else {}
     return {"device_id": "0", **profile("trt", workload), **integers, **caches, **timings}
 
 
-def rtx_options(workload: Workload, cache: Path) -> Options:
-    return {**profile("nv", workload), "nv_runtime_cache_path": str(cache)}
+def rtx_options(workload: Workload) -> Options:
+    return {**profile("nv", workload), "nv_runtime_cache_path": CACHE}
 
 
 def profile(prefix: str, workload: Workload) -> Options:
@@ -109,6 +142,7 @@ RTX = Provider(
     remedy="pip install 'paraexport[cpu,gpu-rtx]'",
     options=rtx_options,
     plugin="onnxruntime_ep_nv_tensorrt_rtx",
+    oldest="1.24",
     compiles=True,
 )
 PROVIDERS = {provider.name: provider for provider in (CPU, CUDA, TENSORRT, RTX)}

@@ -15,6 +15,7 @@ from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.ort import available, cpu, gpu
 from paraexport.targets.ort.provider import Provider
 from paraexport.targets.ort.saturation import saturates
+from paraexport.targets.runtime import Runtime, require_version
 from paraexport.targets.target import NOT_REPORTED, Availability, Dialect, Workload
 
 if TYPE_CHECKING:
@@ -38,12 +39,23 @@ class OnnxRuntime:
     def availability(self) -> Availability:
         return available.availability(self.provider)
 
-    def open_session(self, folder: Folder, workload: Workload) -> OnnxRuntimeSession:
-        return OnnxRuntimeSession(self.provider, folder.at(MODEL), workload)
+    def runtime(self, folder: Folder, workload: Workload, opset: int | None = None) -> Runtime:  # noqa: ARG002
+        return self.provider.runtime(workload, opset)
+
+    def open_session(self, folder: Folder, workload: Workload, runtime: Runtime | None = None) -> OnnxRuntimeSession:
+        import onnxruntime
+
+        runtime = runtime or self.runtime(folder, workload)
+        self.provider.known.require(runtime, folder.path)
+        require_version(runtime, onnxruntime.__version__, folder.path)
+        return OnnxRuntimeSession(self.provider, folder.at(runtime.file), workload, runtime)
 
     def int8_products(self, folder: Folder) -> frozenset[str] | str:
         # The provider hides TensorRT's engine.
-        return NOT_REPORTED if self.provider.on_gpu else cpu.products_in_int8(folder.at(MODEL))
+        if self.provider.on_gpu:
+            return NOT_REPORTED
+        runtime = self.runtime(folder, Workload(image=(), max_batch=1, precision="int8"))
+        return cpu.products_in_int8(folder.at(MODEL), runtime)
 
     def slow_int8(self) -> str:
         slow = not self.provider.on_gpu and saturates()
@@ -53,12 +65,12 @@ class OnnxRuntime:
 class OnnxRuntimeSession:
     """One InferenceSession; many threads may call it at once."""
 
-    def __init__(self, provider: Provider, model: Path, workload: Workload) -> None:
+    def __init__(self, provider: Provider, model: Path, workload: Workload, runtime: Runtime) -> None:
         self.provider = provider
         if provider.on_gpu:
-            self.session = gpu.open_session(provider, model, workload)
+            self.session = gpu.open_session(provider, model, workload, runtime)
         else:
-            self.session = cpu.open_session(model, workload.threads)
+            self.session = cpu.open_session(model, workload.threads, runtime)
         self.inputs, self.outputs = tensor_infos(self.session.get_inputs()), tensor_infos(self.session.get_outputs())
         self.input, self.output = self.inputs[0].name, self.outputs[0].name
 

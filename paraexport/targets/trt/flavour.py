@@ -16,6 +16,7 @@ from typing import Any
 from paraexport.errors import EngineError, MissingError
 from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
+from paraexport.targets.versions import release
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,3 @@ RTX = Flavour(
         {"compute_capabilities", "profiles", "workspace_mib", "optimization_level", "tf32", "cuda_graphs"}
     ),
 )
-
-
-def release(version: str) -> tuple[int, ...]:
-    """`10.16.1.11` -> (10, 16, 1, 11)."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(map(int, match[0].split("."))) if match else ()

@@ -14,8 +14,8 @@ from paraexport.errors import BundleError, on_one_line
 from paraexport.targets.compilation import EngineInfo, EngineLayer, Inspection
 from paraexport.targets.folder import Folder
 from paraexport.targets.trt.device import Device
-from paraexport.targets.trt.flavour import release
 from paraexport.targets.trt.plan import in_profile
+from paraexport.targets.versions import release
 
 ENGINE, INFO = "model.engine", "engine.json"
 ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]*)\]")

@@ -8,10 +8,13 @@ from typing import ClassVar
 
 from paraexport.targets.compilation import EngineInfo, EngineOptions
 from paraexport.targets.folder import Folder
+from paraexport.targets.runtime import Known, Runtime
 from paraexport.targets.target import NOT_REPORTED, Availability, Dialect, Workload
 from paraexport.targets.trt import build, device, info, session
 from paraexport.targets.trt.flavour import Flavour
 from paraexport.timing.clock import Progress
+
+DEVICE = "GPU"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,19 @@ class TensorRT:
     def optima(self, folder: Folder) -> tuple[int, ...]:
         return tuple(batch_range.opt for batch_range in info.read(folder).profiles)
 
-    def open_session(self, folder: Folder, workload: Workload) -> session.EngineSession:  # noqa: ARG002 (the engine knows)
+    def runtime(self, folder: Folder, workload: Workload, opset: int | None = None) -> Runtime:  # noqa: ARG002
+        # Everything else about an engine is in engine.json.
+        version = info.read(folder).version
+        return Runtime(library=self.flavour.name, minimum_version=version, file=info.ENGINE, device=DEVICE)
+
+    def open_session(
+        self,
+        folder: Folder,
+        workload: Workload,  # noqa: ARG002 (the engine knows)
+        runtime: Runtime | None = None,
+    ) -> session.EngineSession:
+        if runtime is not None:
+            Known(self.flavour.name, info.ENGINE, DEVICE).require(runtime, folder.path)
         return session.open_session(self.flavour, folder)
 
     def int8_products(self, folder: Folder) -> frozenset[str] | str:

@@ -22,6 +22,7 @@ from paraexport.targets.folder import Folder
 from paraexport.targets.ort.provider import CPU
 from paraexport.targets.ort.target import OnnxRuntime, OnnxRuntimeSession
 from paraexport.targets.profiles import settle
+from paraexport.targets.runtime import Runtime
 from paraexport.timing.clock import Progress
 
 NAME, COMPILED = "faulty", "compiled"
@@ -49,12 +50,15 @@ class Faulty:
     def slow_int8(self) -> str:
         return RIGHT.slow_int8()
 
-    def open_session(self, folder: Folder, workload: Workload) -> Session:
+    def runtime(self, folder: Folder, workload: Workload, opset: int | None = None) -> Runtime:
+        return dataclasses.replace(RIGHT.runtime(folder, workload, opset), library=self.name)
+
+    def open_session(self, folder: Folder, workload: Workload, _runtime: Runtime | None = None) -> Session:
         """What is wrong is written beside the model, which stays as it is."""
         model = self.changed(folder)
         with tempfile.TemporaryDirectory() as work:
             onnx.save(model, Path(work) / "wrong.onnx")
-            return OnnxRuntimeSession(CPU, Path(work) / "wrong.onnx", workload)
+            return OnnxRuntimeSession(CPU, Path(work) / "wrong.onnx", workload, CPU.runtime(workload, None))
 
     def changed(self, folder: Folder) -> onnx.ModelProto:
         model = onnx.load(folder.at("model.onnx"))
@@ -95,8 +99,8 @@ class Compiled(Faulty):
             not_inspected="", warnings=(),
         )  # fmt: skip
 
-    def open_session(self, folder: Folder, workload: Workload) -> Session:
-        return OnnxRuntimeSession(CPU, folder.at("model.engine"), workload)
+    def open_session(self, folder: Folder, workload: Workload, _runtime: Runtime | None = None) -> Session:
+        return OnnxRuntimeSession(CPU, folder.at("model.engine"), workload, CPU.runtime(workload, None))
 
 
 def scaled(name: str, factor: float, index: int | None = None) -> Change:
@@ -124,4 +128,6 @@ def install_compiled(patch: pytest.MonkeyPatch, change: Change) -> Compiled:
 
 def on(made: Bundle, target: str) -> Bundle:
     """The bundle for another target, and no file of it changed."""
-    return Bundle(made.path, dataclasses.replace(made.manifest, target=target))
+    workload = Workload(image=(), max_batch=1, precision=made.manifest.precision)
+    runtime = targets.get(target).runtime(made.files, workload)
+    return Bundle(made.path, dataclasses.replace(made.manifest, target=target, runtime=runtime))

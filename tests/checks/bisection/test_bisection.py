@@ -21,6 +21,7 @@ from paraexport.targets import Dialect, Session, Workload, openvino
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.folder import Folder
 from paraexport.targets.openvino import OpenVino
+from paraexport.targets.runtime import Runtime
 from tests.checks.bisection import faulty
 from tests.checks.bisection.conftest import Bundles
 from tests.conftest import DIGITS, TEST_IMAGES
@@ -125,7 +126,7 @@ def test_the_batch_is_the_one_that_is_off(layouts: Bundles, monkeypatch: pytest.
     """A runtime that is wrong for seven images alone."""
 
     class Sevens(faulty.Faulty):
-        def open_session(self, folder: Folder, workload: Workload) -> Session:
+        def open_session(self, folder: Folder, workload: Workload, _runtime: Runtime | None = None) -> Session:
             session = super().open_session(folder, workload)
             return WrongForSevens(session)
 

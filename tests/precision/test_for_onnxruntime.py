@@ -91,7 +91,7 @@ def test_fused_attention_of_any_size(
 REFUSED = {
     "a mask": ("n = Attention (q, k, v, m)", "mask"),
     "causal": ("n = Attention <is_causal = 1> (q, k, v)", "causal"),
-    "a cap": ("n = Attention <softcap = 2.0> (q, k, v)", "capped"),
+    "a cap": ("n = Attention <softcap = 2.0> (q, k, v)", "it has softcap"),
     "no transpose": ("q9 = Neg (q) n = Attention (q9, k, v)", "not a Transpose of heads"),
 }
 

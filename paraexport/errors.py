@@ -16,7 +16,7 @@ ParaexportError
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -121,6 +121,18 @@ def printable(text: str) -> str:
 def on_one_line(text: object) -> str:
     """The text on one line, with single spaces. Libraries often write several aligned lines."""
     return " ".join(str(text).split())
+
+
+def first_line(error: BaseException) -> str:
+    """The class of an error and the first line of its message: `ValueError: too large`."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:MOST_CHARACTERS]}" if lines else type(error).__name__
+
+
+def shortlist(items: Sequence[str], most: int = 20) -> str:
+    """The first items, and how many more there are: `a, b, and 3 more`."""
+    more = f", and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 def brief(value: object) -> str:

@@ -1,5 +1,5 @@
-"""Checkpoint file -> Checkpoint: a module in eval mode, its spec, and how images are prepared for it.
+"""Turns a checkpoint file into a Checkpoint: a module in eval mode, its spec, its preprocessing and its labels.
 
-`load` is the way through; `files`, `pt2` and `custom` read, `wrappers` and `canonical` name, `infer` settles the spec,
-`build` fills the reference model, `recognise` compares a foreign module with it.
+`load` calls the other modules. `files`, `pt2` and `custom` read files; `wrappers` and `canonical` find and rename the
+tensors; `infer` settles the spec; `build` fills the reference model; `module` and `recognise` handle modules.
 """

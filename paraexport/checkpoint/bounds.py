@@ -1,7 +1,8 @@
-"""How much a checkpoint file may unfold to: what a few of its bytes promise must not fill the memory.
+"""Limits the memory that a checkpoint file may take when it is unpacked.
 
-Weights do not compress well, and shapes hold no more numbers than the file has. So whatever a file holds, unpacked and
-as float32, is at most `TIMES` times its size, and `ROOM_BYTES` more for small files.
+A few bytes of a file can ask for tensors that fill the memory. But real weights do not compress well, and their shapes
+have no more numbers than the file. So the unpacked content, as float32, may be `TIMES` times the size of the file, plus
+`ROOM_BYTES` for small files.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ MOST_DIMENSIONS = 64
 FLOAT32_BYTES = 4
 
 
-class Unfolded:
-    """Adds up what reading a file of `size_bytes` would make, and refuses it before it is made."""
+class UnpackedSize:
+    """Adds up the memory that a file of `size_bytes` would take, and refuses too much before it is allocated."""
 
     def __init__(self, size_bytes: int) -> None:
         self.most_bytes = TIMES * size_bytes + ROOM_BYTES
@@ -26,11 +27,11 @@ class Unfolded:
         self.bytes = 0
 
     def add(self, count: int) -> None:
-        """Raise a CheckpointError where `count` bytes more are too many."""
+        """Count `count` bytes; raise a CheckpointError if the sum is too large."""
         self.bytes += max(count, 0)
         if self.bytes > self.most_bytes:
             raise CheckpointError(
-                "the file is damaged, or made to fill the memory: it unfolds to far more than its size",
+                "the file is damaged or malicious: unpacked, it is far larger than the file",
                 expected=f"at most {self.most_bytes} bytes from {self.size_bytes}",
                 got=f"{self.bytes} or more" if self.bytes < 10**30 else "far more",
                 remedy="copy or save it again",

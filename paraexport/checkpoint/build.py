@@ -1,4 +1,4 @@
-"""Canonical tensors + spec -> ParaFormer, strictly: every tensor has its place and every place its tensor."""
+"""Fills a ParaFormer with canonical tensors. Every tensor must have its place, and every place its tensor."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from paraexport.checkpoint.canonical import Canonical, numberless, shape
-from paraexport.checkpoint.given import ANOTHER, truncated
+from paraexport.checkpoint.given import ANOTHER
 from paraexport.checkpoint.stem import CLASS_TOKEN, POSITION
-from paraexport.errors import CheckpointError
+from paraexport.errors import CheckpointError, shortlist
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Spec
 
 
 def build(canonical: Canonical, spec: Spec) -> ParaFormer:
-    """A ParaFormer in eval mode with these weights, of which those that share memory stay one parameter.
+    """A ParaFormer in eval mode with these weights. Tensors that share memory become one parameter.
 
     Raises:
-        CheckpointError: all missing, unexpected and misshaped tensors at once.
+        CheckpointError: tensors are missing, unexpected or misshaped. The message lists all of them.
     """
     with torch.device("meta"):
         model = ParaFormer(spec)
@@ -40,27 +40,27 @@ def keep_branches(model: ParaFormer, count: int) -> ParaFormer:
 
 
 def complete(canonical: Canonical, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Add what a checkpoint may leave out without changing the function.
+    """Add tensors that a checkpoint may leave out without changing the function.
 
-    A bias that is nowhere is zero (`infer.absent_biases` says so aloud); an output projection that is nowhere is the
-    identity (vit-pytorch, one head); a class token without a position has position zero (timm's no_embed_class).
+    A bias that no block has is zero (`infer.absent_biases` reports this). An output projection that no block has is the
+    identity (vit-pytorch with one head). A class token without a position has position zero (timm's no_embed_class).
     """
-    found = dict(canonical.tensors)
-    present = {numberless(name) for name in found}
+    tensors = dict(canonical.tensors)
+    present = {numberless(name) for name in tensors}
     convention = canonical.blocks.convention
     if convention.is_complete:
-        return found
+        return tensors
     for name, size in expected.items():
         if numberless(name) in present:
             continue
         if name.endswith(".bias"):
-            found[name] = torch.zeros(size)
+            tensors[name] = torch.zeros(size)
         elif convention.output_is_optional and name.endswith("attention.output.weight") and size[0] == size[1]:
-            found[name] = torch.eye(size[0])
-    position, wanted = found.get(POSITION), expected[POSITION]
-    if position is not None and CLASS_TOKEN in found and tuple(position.shape) == (1, wanted[1] - 1, wanted[2]):
-        found[POSITION] = nn.functional.pad(position, (0, 0, 1, 0))
-    return found
+            tensors[name] = torch.eye(size[0])
+    position, wanted = tensors.get(POSITION), expected[POSITION]
+    if position is not None and CLASS_TOKEN in tensors and tuple(position.shape) == (1, wanted[1] - 1, wanted[2]):
+        tensors[POSITION] = nn.functional.pad(position, (0, 0, 1, 0))
+    return tensors
 
 
 def check_strictly(
@@ -82,20 +82,20 @@ def check_strictly(
     }
     if any(listed.values()):
         raise CheckpointError(
-            f"the tensors are not those of one Para-Former in the names of {canonical.blocks.convention.name}: "
-            + "; ".join(f"{len(items)} {title}: {truncated(items)}" for title, items in listed.items() if items),
+            f"the tensors do not form a Para-Former with the names of {canonical.blocks.convention.name}: "
+            + "; ".join(f"{len(items)} {title}: {shortlist(items)}" for title, items in listed.items() if items),
             remedy=ANOTHER,
         )
 
 
 def part_of(name: str, canonical: Canonical) -> str:
-    """Which third of a packed tensor is meant."""
+    """The third of a packed tensor that `name` is, for messages."""
     packed = re.search(r"attention\.(query|key|value)\.", name)
     return f" ({packed[1]})" if packed and "qkv" in canonical.source(name) else ""
 
 
 def tied(tensors: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
-    """Each tensor as a parameter; the same memory seen the same way is the same parameter."""
+    """Each tensor as a parameter. Equal views of the same memory become one parameter."""
     parameters: dict[object, nn.Parameter] = {}
     return {
         name: parameters.setdefault(identity(tensor), nn.Parameter(tensor, requires_grad=False))
@@ -104,5 +104,5 @@ def tied(tensors: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
 
 
 def identity(tensor: Tensor) -> object:
-    """Equal for two tensors which are the same view of the same memory."""
+    """A key that is equal for two tensors if they are the same view of the same memory."""
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype

@@ -1,4 +1,4 @@
-"""Names of any known convention -> the names of `paraexport.model.reference.ParaFormer`."""
+"""Translates the names of a convention into those of `paraexport.model.reference.ParaFormer`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ ATTENTION_PARTS = ("query", "key", "value")
 
 @dataclass(frozen=True)
 class Canonical:
-    """The checkpoint's tensors under canonical names, and how those came about."""
+    """The tensors of a checkpoint under canonical names, and their original keys."""
 
     tensors: dict[str, Tensor]
     sources: Mapping[str, str]
-    """Canonical name -> key in the checkpoint; one key for three names where query, key and value are packed."""
+    """Canonical name -> key in the checkpoint. If query, key and value are packed, three names have one key."""
     unexpected: Mapping[str, Tensor]
-    """Keys that have no place in a Para-Former, or claim a place that is taken."""
+    """Keys that have no place in a Para-Former."""
     contradictions: tuple[str, ...]
     blocks: Blocks
     stem_aliases: frozenset[str]
-    """The names by which the stem and the head were recognised, e.g. `fc_norm`."""
+    """The original names of modules of the stem and the head, e.g. `fc_norm`."""
 
     @property
     def norm_after_pool(self) -> bool:
         return bool(self.stem_aliases & NORM_AFTER_POOL)
 
     def source(self, name: str) -> str:
-        """The key that `name` has in the checkpoint or, where it is missing, should have had."""
+        """The key of `name` in the checkpoint. If it is missing, the key that it should have."""
         if name in self.sources or self.blocks.convention.is_complete:
             return self.sources.get(name, name)
         if not name.startswith("branches."):
@@ -48,7 +48,7 @@ class Canonical:
 
 
 def canonicalise(tensors: Mapping[str, Tensor], blocks: Blocks) -> Canonical:
-    """Give every tensor its canonical name; what has none, or claims one that is taken, is kept apart."""
+    """Give every tensor its canonical name. Tensors without one, and tensors that claim the same one, are listed."""
     stem = stem_names({key: tensor for key, tensor in tensors.items() if key not in blocks.parts}, blocks.words)
     canonical: dict[str, Tensor] = {}
     sources: dict[str, str] = {}
@@ -61,7 +61,7 @@ def canonicalise(tensors: Mapping[str, Tensor], blocks: Blocks) -> Canonical:
         elif key in stem:
             name = stem[key][0]
             if name == CLASS_TOKEN and not tensor.numel():
-                continue  # vit-pytorch keeps a class token of no tokens where it averages
+                continue  # vit-pytorch keeps an empty class token if it averages tokens
         else:
             unexpected[key] = tensor
             continue
@@ -70,7 +70,7 @@ def canonicalise(tensors: Mapping[str, Tensor], blocks: Blocks) -> Canonical:
             continue
         pieces = unpack(name, tensor)
         if taken := [sources[piece] for piece in pieces if piece in sources]:
-            contradictions.append(twice(key, taken[0], name))
+            contradictions.append(describe_conflict(key, taken[0], name))
             continue
         canonical.update(pieces)
         sources.update(dict.fromkeys(pieces, key))
@@ -85,17 +85,17 @@ def canonicalise(tensors: Mapping[str, Tensor], blocks: Blocks) -> Canonical:
 
 
 def unpack(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """Packed [3 · inner, …] -> views of query, key and value; everything else under its own name."""
+    """Split a packed tensor [3 · inner, …] into views of query, key and value. Other tensors keep their name."""
     if QKV not in name:
         return {name: as_row(tensor, name)}
     chunks = tensor.chunk(3)
     return {name.replace(QKV, f"attention.{part}"): chunk for part, chunk in zip(ATTENTION_PARTS, chunks, strict=True)}
 
 
-def twice(key: str, other: str, name: str) -> str:
-    if numberless(f".{key}") == numberless(f".{other}"):
-        return f"{other} and {key}: each branch has its own {name}, where a Para-Former has one for the sum"
-    return f"{other} and {key} are both {name}"
+def describe_conflict(key: str, earlier: str, name: str) -> str:
+    if numberless(f".{key}") == numberless(f".{earlier}"):
+        return f"{earlier} and {key}: each branch has its own {name}, but a Para-Former has one for the sum"
+    return f"{earlier} and {key} are both {name}"
 
 
 def numberless(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What configs beside or inside a checkpoint say: every word applied, refused, reported, or known to change nothing."""
+"""Reads the configs inside and beside a checkpoint. Every word is applied, refused, reported or ignored."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ import numpy as np
 from torch import Tensor
 
 from paraexport.checkpoint.config_files import CONFIG_FILES
+from paraexport.checkpoint.config_reading import PARTLY, ConfigReading, shown
 from paraexport.checkpoint.config_words import read_architecture, read_label_words, read_word
 from paraexport.checkpoint.given import Given, Guesses
-from paraexport.checkpoint.images import images_of
-from paraexport.checkpoint.reading import PARTLY, Reading, shown
-from paraexport.checkpoint.words import TABLES, Kind
+from paraexport.checkpoint.pixel_words import read_pixel_words
+from paraexport.checkpoint.words import TABLES, ConfigKind
 from paraexport.checkpoint.words.word import Word
 from paraexport.findings.words import option_text
 from paraexport.model.spec import Classifier, Spec
 
 CONFIG_KEYS = ("config", "args", "hparams", "hyper_parameters", "model_args", "model_config", "cfg", "opt", "spec")
-"""Under which a checkpoint keeps the words about it."""
+"""The keys under which a checkpoint keeps its config."""
 OPTIMIZER_WORDS = frozenset(["lr", "learning_rate", "betas", "momentum", "weight_decay", "wd", "optimizer", "optim"])
 OPTIMIZERS = ("adam", "sgd", "rmsprop", "lamb", "lion", "adagrad")
 LARGEST_IMAGE = 8192
-"""Pixels; a larger `size` in the words of a training script counts something else."""
+"""In pixels. A larger `size` in the config of a training script is something else."""
 DEEPEST = 6
-"""Levels of configs in configs."""
-Level = tuple[str, Kind, Mapping[str, Any]]
-"""The source, the kind and the words of one level."""
+"""The most levels of nested configs."""
+Level = tuple[str, ConfigKind, Mapping[str, Any]]
+"""One level of a config: its source, its kind and its words."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What configs say."""
+    """The fields and claims of all configs."""
 
     given: Given
     claims: tuple[tuple[str, object, str], ...]
-    """(field, value or a function of the spec, the words) of what the weights settle."""
+    """Statements about fields that the weights settle: (field, value or a function of the spec, the words)."""
 
     def compare(self, known: Classifier, guesses: Guesses) -> None:
-        """Report each claim that differs from what the weights say."""
+        """Report each claim that differs from the weights."""
         for field, value, words in self.claims:
             if not hasattr(known, field):
                 continue
@@ -52,12 +52,12 @@ class Config:
                 claim = claim(known) if isinstance(known, Spec) else settled
             layers = isinstance(known, Spec) and field == "depth" and claim == known.depth * known.branches
             if claim != settled and not layers:
-                weights = f"the weights say {field}={option_text(settled)}"
-                guesses.assume("config", PARTLY, f"{words} is not followed: {weights}")
+                weights = f"{field} is {option_text(settled)} in the weights"
+                guesses.assume("config", PARTLY, f"{words} is ignored: {weights}")
 
 
 def as_mapping(value: object) -> Mapping[str, Any] | None:
-    """A config as it is met: a dict with string keys, or an argparse/types namespace."""
+    """A config: a dict with string keys, or the fields of a namespace. None for other values."""
     if isinstance(value, argparse.Namespace | types.SimpleNamespace):
         return vars(value)
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -66,26 +66,26 @@ def as_mapping(value: object) -> Mapping[str, Any] | None:
 
 
 def parse_config(config: Mapping[str, Any], *, already: Given, guesses: Guesses, module: bool = False) -> Config:
-    """Take from `config` what `already` does not say.
+    """Read the fields that options have not settled.
 
     Args:
         config: each config by the name of its file, or by its key in the checkpoint.
-        already: what options say; they win.
-        guesses: gets a line for each word that is not followed.
-        module: the model is a module that is there, so that words about its function decide nothing.
+        already: the fields from options. They take precedence.
+        guesses: gets an assumption for each word that is ignored although it may matter.
+        module: the model comes as a module, so words about its function do not matter.
 
     Raises:
-        SpecError: a word that changes pixels or the function in a way that is not ours, with the option that settles
-            it. All of them at once.
+        SpecError: words change pixels or the function of the model in an unsupported way. The message lists all of
+            them, with the options that settle them.
     """
-    reading = Reading(already.settled(), guesses, module=module)
+    reading = ConfigReading(already.settled(), guesses, module=module)
     for source, content in sources(config):
         read_source(reading, source, content)
     return Config(*reading.result())
 
 
 def sources(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The configs inside the checkpoint, then the files beside it from the more to the less particular."""
+    """The configs inside the checkpoint, then the files beside it, the more specific one first."""
     loose = {}
     for name, value in config.items():
         if name in CONFIG_FILES:
@@ -102,8 +102,8 @@ def sources(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
             yield name, content
 
 
-def kind_of(source: str, content: Mapping[str, Any]) -> Kind:
-    """Whose words these are."""
+def kind_of(source: str, content: Mapping[str, Any]) -> ConfigKind:
+    """The program that wrote this config."""
     if {"image_processor_type", "feature_extractor_type"} & content.keys() or source == "preprocessor_config.json":
         return "hf_images"
     if isinstance(content.get("architecture"), str) or as_mapping(content.get("pretrained_cfg")) is not None:
@@ -113,11 +113,11 @@ def kind_of(source: str, content: Mapping[str, Any]) -> Kind:
     return "plain"
 
 
-def read_source(reading: Reading, source: str, content: Mapping[str, Any]) -> None:
+def read_source(reading: ConfigReading, source: str, content: Mapping[str, Any]) -> None:
     kind = kind_of(source, content)
     levels = list(flatten(source, kind, content, (), 0))
     if kind == "timm":
-        levels = of_the_model(levels)
+        levels = without_overridden_size(levels)
         read_architecture(reading, source, content.get("architecture"), levels)
     together: dict[str, dict[str, object]] = {"pixels": {}, "labels": {}}
     for name, level_kind, level in levels:
@@ -125,43 +125,45 @@ def read_source(reading: Reading, source: str, content: Mapping[str, Any]) -> No
             word = TABLES[level_kind].get(key)
             if word is None or (level_kind == "plain" and is_doubtful(key, word, value, level)):
                 reading.unknown(name, key, value)
-            elif word.effect in together and value is not None:
-                together[word.effect].setdefault(key, value)
-            elif word.field is not None or word.effect in ("only", "reported"):
+            elif word.treatment in together and value is not None:
+                together[word.treatment].setdefault(key, value)
+            elif word.field is not None or word.treatment in ("only", "reported"):
                 read_word(reading, f"{name}: {shown(key, value)}", word, value)
-    images_of(reading, source, kind, together["pixels"])
+    read_pixel_words(reading, source, kind, together["pixels"])
     if together["labels"] and "labels" not in reading.taken:
         read_label_words(reading, source, together["labels"], strict=kind != "plain")
 
 
 def is_doubtful(key: str, word: Word, value: object, level: Mapping[str, object]) -> bool:
-    """Whether a word of a training script may mean something else than its table says.
+    """Whether a word of a training script may have another meaning than in its table.
 
-    An `eps` beside the words of an optimizer may be the optimizer's, a large `size` that of a data set. What only
-    training sees, such as `val`, may hold how images are prepared.
+    An `eps` next to the words of an optimizer may belong to the optimizer. A large `size` may be that of a data set.
+    Words that only affect training, such as `val`, may contain the preprocessing.
     """
     if key == "eps":
         return bool(OPTIMIZER_WORDS & level.keys()) or str(level.get("name", "")).lower().startswith(OPTIMIZERS)
     if key == "size":
         return isinstance(value, int) and value > LARGEST_IMAGE
-    inner = as_mapping(value) if word.effect == "nothing" and key not in OPTIMIZER_WORDS else None
+    inner = as_mapping(value) if word.treatment == "nothing" and key not in OPTIMIZER_WORDS else None
     known = (TABLES["plain"].get(name) for name in inner or () if name != "eps")
-    return any(one is not None and (one.effect == "pixels" or one.field is not None) for one in known)
+    return any(entry is not None and (entry.treatment == "pixels" or entry.field is not None) for entry in known)
 
 
-def flatten(source: str, kind: Kind, content: Mapping[str, Any], above: tuple[int, ...], depth: int) -> Iterator[Level]:
-    """Every level of a config, the outer ones first, with plain Python values."""
+def flatten(
+    source: str, kind: ConfigKind, content: Mapping[str, Any], above: tuple[int, ...], depth: int
+) -> Iterator[Level]:
+    """Every level of a config, outer levels first, with plain Python values."""
     yield source, kind, {key: simple(value) for key, value in content.items()}
     for key, value in content.items():
         word, inner = TABLES[kind].get(key), as_mapping(value)
         if word is None or word.inside is None or inner is None:
             continue
-        if id(inner) not in above and depth < DEEPEST:  # pickled configs may hold themselves
+        if id(inner) not in above and depth < DEEPEST:  # pickled configs may contain themselves
             yield from flatten(source, word.inside, inner, (*above, id(content)), depth + 1)
 
 
-def of_the_model(levels: list[Level]) -> list[Level]:
-    """Leave out timm's `input_size` where `img_size` of `model_args` overrides it, as in timm."""
+def without_overridden_size(levels: list[Level]) -> list[Level]:
+    """Leave out timm's `input_size` if `img_size` in `model_args` overrides it, as in timm."""
     words = {key: value for _, _, level in levels for key, value in level.items()}
     if words.get("fixed_input_size") is True and words.get("img_size") is not None:
         return [(name, kind, {k: v for k, v in level.items() if k != "input_size"}) for name, kind, level in levels]
@@ -170,19 +172,19 @@ def of_the_model(levels: list[Level]) -> list[Level]:
 
 @dataclass(frozen=True)
 class Foreign:
-    """A value of a class that no word takes; it cannot be compared with anything."""
+    """A value of a class that no word accepts. It equals nothing."""
 
     kind: str
 
 
 def simple(value: object, depth: int = DEEPEST) -> object:
-    """NumPy's and torch's numbers as Python's, a path as text; what is no plain value as a `Foreign`."""
+    """Convert numbers of NumPy and torch to Python's, paths to text, and unknown values to `Foreign`."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray | Tensor) and value.ndim <= 1 and value.shape[:1] <= (16,):
         try:
             value = value.tolist()
-        except (RuntimeError, NotImplementedError, TypeError):  # a tensor without memory, or of a sparse layout
+        except (RuntimeError, NotImplementedError, TypeError):  # a meta or sparse tensor
             return Foreign(type(value).__name__)
     if isinstance(value, list | tuple) and depth:
         return [simple(item, depth - 1) for item in value]

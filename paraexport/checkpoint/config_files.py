@@ -1,4 +1,4 @@
-"""Reads the text and JSON files beside a checkpoint: regular files of a bounded size, in UTF-8."""
+"""Reads the text and JSON files beside a checkpoint: regular UTF-8 files of limited size."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from paraexport.errors import CheckpointError, on_one_line
 
 CONFIG_FILES = ("config.json", "preprocessor_config.json")
 MOST_BYTES = 16 * 2**20
-"""The config of ImageNet-21k with all its labels has 2 MB."""
+"""A config with all labels of ImageNet-21k has 2 MB."""
 DEEPEST = 100
-"""Levels of lists and objects; configs have a handful."""
+"""The most levels of nested lists and objects. Configs have only a few."""
 
 
 def configs_beside(path: Path) -> dict[str, Any]:
-    """The JSON configs in the file's folder, by the names of their files.
+    """The JSON configs in the folder of the checkpoint, by their file names.
 
     Raises:
-        CheckpointError: a config that is no JSON object, or no regular file of a sensible size.
+        CheckpointError: a config is no JSON object, no regular file, or too large.
     """
     configs: dict[str, Any] = {}
     for name in CONFIG_FILES:
@@ -34,7 +34,7 @@ def configs_beside(path: Path) -> dict[str, Any]:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The JSON object in the file at `path`."""
-    remedy = "correct it, or move it away"
+    remedy = "correct the file, or move it to another folder"
     try:
         value = parse_json(read_text(path))
     except CheckpointError as error:
@@ -52,15 +52,15 @@ def read_text(path: Path) -> str:
     """The text of a small file.
 
     Raises:
-        CheckpointError: no regular file, or one of over 16 MiB.
-        ValueError: no UTF-8.
+        CheckpointError: it is no regular file, it is larger than 16 MiB, or it cannot be read.
+        ValueError: it is not UTF-8.
     """
     try:
-        # without O_NONBLOCK the opening of a FIFO waits for a writer
+        # without O_NONBLOCK, opening a pipe waits for a writer
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError("this is a pipe, a device or a folder, not a file")
+                raise CheckpointError("is a pipe, a device or a folder, not a file")
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}") from error
@@ -75,26 +75,29 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str) -> object:
-    """The value of a JSON text; a ValueError of one line where it is none, or ambiguous.
+    """The value of a JSON text.
 
-    An object with the same key twice is refused, and so is half a surrogate pair, which nothing can write as UTF-8.
+    Raises:
+        ValueError: it is no JSON, a key occurs twice, or a text contains half a surrogate pair, which cannot be written
+            as UTF-8. The message is one line.
     """
     try:
-        value = json.loads(text, object_pairs_hook=without_doubles)
+        value = json.loads(text, object_pairs_hook=without_repeated_keys)
         check_depth(value)
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError("half a surrogate pair stands in it") from error
+        raise ValueError("it contains half a surrogate pair") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(on_one_line(error)[:200]) from error
     return value
 
 
-def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs. A ValueError names the first key that occurs twice."""
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
-            raise ValueError(f"the key {key[:60]!r} stands there twice")
+            raise ValueError(f"the key {key[:60]!r} occurs twice")
         content[key] = value
     return content
 

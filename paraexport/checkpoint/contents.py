@@ -1,4 +1,4 @@
-"""What a reading library has returned, looked at without trusting its objects, their methods or their depth."""
+"""Looks into the content of a checkpoint without trusting its objects, their methods or their depth."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from torch import Tensor
 from paraexport.errors import CheckpointError
 
 MOST_WORDS = 300_000
-"""Values in the configs of a checkpoint."""
+"""The most values in the configs of a checkpoint."""
 DEEPEST_WORDS = 20
 MOST_NUMBERS = 4096
-"""Of a tensor or array in a config."""
+"""The most numbers of a tensor or array in a config."""
 
 
 def as_level(value: object) -> dict[str, Any] | None:
-    """A dict with string keys, or a namespace, as a plain dict, without what a pickle has set on the object itself."""
+    """A dict with string keys or a namespace, as a plain dict; None for anything else.
+
+    Attributes that a pickle has set on a dict are left out.
+    """
     if isinstance(value, argparse.Namespace | types.SimpleNamespace):
         value = vars(value)
     if not isinstance(value, dict):
@@ -31,33 +34,33 @@ def as_level(value: object) -> dict[str, Any] | None:
 
 
 def holds_tensors(value: object) -> bool:
-    """Whether there is a tensor in these nested dicts."""
+    """Whether these nested dicts contain a tensor."""
     return any(True for _ in tensors_in(value))
 
 
 def holds_weights(value: object) -> bool:
-    """Whether there is a tensor of floating-point numbers that is more than one number."""
+    """Whether they contain a floating-point tensor with at least one dimension."""
     return any(Tensor.is_floating_point(tensor) and Tensor.dim(tensor) for tensor in tensors_in(value))
 
 
 def tensors_in(value: object) -> list[Tensor]:
-    """Each dict is looked at once, however often and deep it is nested."""
-    pending, seen, tensors = [value], set(), []
+    """All tensors in nested dicts. Each dict is visited once, even if it contains itself."""
+    pending, visited, tensors = [value], set(), []
     while pending:
         level = pending.pop()
         if isinstance(level, Tensor):
             tensors.append(level)
-        elif id(level) not in seen and (inner := as_level(level)) is not None:
-            seen.add(id(level))
+        elif id(level) not in visited and (inner := as_level(level)) is not None:
+            visited.add(id(level))
             pending += inner.values()
     return tensors
 
 
 def plain_words(value: object) -> Any:
-    """A config as plain dicts, lists, text and numbers; anything else in it is left out.
+    """A config as plain dicts, lists, text and numbers. Other values are left out.
 
     Raises:
-        CheckpointError: it has more values than any config needs.
+        CheckpointError: it has more values or levels than any config needs.
     """
     left = MOST_WORDS
 
@@ -68,7 +71,7 @@ def plain_words(value: object) -> Any:
             raise CheckpointError(
                 "the config in this checkpoint is too large or too deep",
                 expected=f"at most {MOST_WORDS} values, {DEEPEST_WORDS} levels deep",
-                remedy="save the weights alone",
+                remedy="save the weights without it",
             )
         if value is None or isinstance(value, bool | int | float | str | np.generic):
             return value
@@ -79,7 +82,7 @@ def plain_words(value: object) -> Any:
         if isinstance(value, argparse.Namespace | types.SimpleNamespace):
             value = vars(value)
         if id(value) in above:
-            return None  # it holds itself
+            return None  # it contains itself
         inner = (*above, id(value))
         if isinstance(value, dict):
             return {key: plain(item, inner) for key, item in dict.items(value) if isinstance(key, str | int)}
@@ -98,5 +101,5 @@ def numbers_in(value: Tensor | NDArray[Any]) -> Any:
         return None
     try:
         return Tensor.tolist(value)
-    except (RuntimeError, TypeError):  # of a sparse, quantised or meta tensor
+    except (RuntimeError, TypeError):  # a sparse, quantised or meta tensor
         return None

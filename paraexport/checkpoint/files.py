@@ -1,4 +1,4 @@
-"""Tells what kind a checkpoint file is, and reads weights out of it without ever running code from it."""
+"""Finds the format of a checkpoint file, and reads its weights without running code from it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from paraexport.checkpoint.bounds import Unfolded
+from paraexport.checkpoint.bounds import UnpackedSize
 from paraexport.checkpoint.config_files import configs_beside
-from paraexport.checkpoint.given import truncated
-from paraexport.checkpoint.shards import is_index, read_index, refuse_distributed
-from paraexport.checkpoint.torch_file import RESAVE, ZIP, load_safely, reading
-from paraexport.errors import CheckpointError, InputError
+from paraexport.checkpoint.shards import is_shard_index, read_index, refuse_distributed
+from paraexport.checkpoint.torch_file import RESAVE, ZIP, load_safely, reading_file
+from paraexport.errors import CheckpointError, InputError, shortlist
 from paraexport.system.plain_paths import plain
 
 
-class Kind(Enum):
+class CheckpointKind(Enum):
+    """The format of a checkpoint file."""
+
     TORCH = "torch"
     SAFETENSORS = "safetensors"
     PROGRAM = "program"
     INDEX = "index"
-    """It lists the shards that hold the weights."""
+    """An index lists the shards that hold the weights."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds: anything that `torch.load(weights_only=True)` returns, and the configs beside it."""
+    """The content of a file, as `torch.load(weights_only=True)` returns it, and the configs beside it."""
 
     value: object
     config: dict[str, Any]
@@ -43,24 +44,26 @@ def read_file(path: Path) -> Content:
     """Read a weights file: torch zip, legacy torch pickle, safetensors, or an index with its shards.
 
     Raises:
-        CheckpointError: anything else, or a file that is broken or would run code.
+        CheckpointError: the file has another format, is broken or contains code.
     """
-    kind = file_kind(path)
-    value = read_shards(path) if kind is Kind.INDEX else read_weights(path, kind)
+    kind = checkpoint_kind(path)
+    value = read_shards(path) if kind is CheckpointKind.INDEX else read_weights(path, kind)
     return Content(value, configs_beside(path))
 
 
-def read_weights(path: Path, kind: Kind) -> object:
-    if kind is Kind.PROGRAM:
-        raise CheckpointError("this is a program, where only weights are read", remedy="save model.state_dict()")
-    return read_safetensors(path) if kind is Kind.SAFETENSORS else load_safely(path)
+def read_weights(path: Path, kind: CheckpointKind) -> object:
+    if kind is CheckpointKind.PROGRAM:
+        raise CheckpointError(
+            "this is an exported program, but weights are needed here", remedy="save model.state_dict()"
+        )
+    return read_safetensors(path) if kind is CheckpointKind.SAFETENSORS else load_safely(path)
 
 
 def read_shards(index: Path) -> dict[str, Tensor]:
     """The tensors of all shards that an index lists.
 
     Raises:
-        CheckpointError: a shard is missing or broken, or does not hold what the index says, all of it and no more.
+        CheckpointError: a shard is missing or broken, or the shards and the index list different tensors.
     """
     listed = read_index(index)
     tensors: dict[str, Tensor] = {}
@@ -68,24 +71,25 @@ def read_shards(index: Path) -> dict[str, Tensor]:
     for file in sorted(set(listed.values())):
         shard = index.parent / file
         with located(shard):
-            kind = file_kind(shard)
-            if kind is Kind.INDEX:
-                raise CheckpointError("a shard is an index itself", expected="a file of weights")
+            kind = checkpoint_kind(shard)
+            if kind is CheckpointKind.INDEX:
+                raise CheckpointError("this shard is itself an index", expected="a file of weights")
             content = read_weights(shard, kind)
-        held = (
+        present = (
             {key: value for key, value in dict.items(content) if isinstance(value, Tensor)}
             if isinstance(content, dict)
             else {}
         )
         wanted = {name for name, holder in listed.items() if holder == file}
-        problems += [f"{name!r} is not in {file}" for name in sorted(wanted - held.keys())]
+        problems += [f"{name!r} is not in {file}" for name in sorted(wanted - present.keys())]
         problems += [
-            f"{name!r} is in {file}, and not in the index there" for name in sorted(map(str, held.keys() - wanted))
+            f"{name!r} is in {file}, but the index does not list it there"
+            for name in sorted(map(str, present.keys() - wanted))
         ]
-        tensors |= {name: held[name] for name in wanted & held.keys()}
+        tensors |= {name: present[name] for name in wanted & present.keys()}
     if problems:
         raise CheckpointError(
-            f"the index and its shards do not fit each other: {truncated(problems, 8)}",
+            f"the index and its shards do not fit each other: {shortlist(problems, 8)}",
             expected="each tensor in the shard that the index names, and nowhere else",
             remedy="copy the index and all shards again, from one place",
         )
@@ -94,7 +98,7 @@ def read_shards(index: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def located(path: Path) -> Iterator[None]:
-    """Give every error the path it is about."""
+    """Add the path to every error that has none."""
     try:
         yield
     except InputError as error:
@@ -105,17 +109,17 @@ def located(path: Path) -> Iterator[None]:
         ) from error.__cause__
 
 
-def file_kind(path: Path) -> Kind:
-    """Tell by its first bytes, not its name, what a file is.
+def checkpoint_kind(path: Path) -> CheckpointKind:
+    """Find the format of a file from its first bytes, not from its name.
 
     Raises:
-        CheckpointError: it is missing, empty, a directory, broken, or no checkpoint.
+        CheckpointError: the file is missing, empty, a folder, broken, or no checkpoint.
     """
     if path.is_dir():
-        raise CheckpointError("a directory is no checkpoint", remedy="name the weights file inside it")
+        raise CheckpointError("a folder is no checkpoint", remedy="give the path of the weights file in it")
     refuse_distributed(path)
-    if is_index(path):
-        return Kind.INDEX
+    if is_shard_index(path):
+        return CheckpointKind.INDEX
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -128,9 +132,9 @@ def file_kind(path: Path) -> Kind:
     if head.startswith(ZIP):
         return zip_kind(path)
     if head[8:9] == b"{" or path.suffix == ".safetensors":
-        return Kind.SAFETENSORS
+        return CheckpointKind.SAFETENSORS
     if head[:1] == b"\x80":
-        return Kind.TORCH
+        return CheckpointKind.TORCH
     raise CheckpointError(
         "this is no checkpoint",
         expected="a file of torch.save, safetensors or torch.export.save",
@@ -138,21 +142,23 @@ def file_kind(path: Path) -> Kind:
     )
 
 
-def zip_kind(path: Path) -> Kind:
-    with reading(), zipfile.ZipFile(path) as archive:
+def zip_kind(path: Path) -> CheckpointKind:
+    with reading_file(), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     inner = {name.partition("/")[2] for name in names}
     if {"archive_format", "models/model.json"} & inner:
-        return Kind.PROGRAM
+        return CheckpointKind.PROGRAM
     if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
         raise CheckpointError(
             "this is a TorchScript archive", expected="a state dict or a torch.export program", remedy=RESAVE
         )
     if "data.pkl" in inner:
-        return Kind.TORCH
+        return CheckpointKind.TORCH
     if "serialized_exported_program.json" in names:
         raise CheckpointError(
-            "this program was exported by an old torch", expected="torch 2.8 or later", remedy="export it again"
+            "this program was exported with an old release of torch",
+            expected="torch 2.8 or later",
+            remedy="export it again",
         )
     raise CheckpointError(
         "this zip archive is no checkpoint",
@@ -162,12 +168,13 @@ def zip_kind(path: Path) -> Kind:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    unfolded = Unfolded(path.stat().st_size)
-    with reading("not a whole safetensors file"), safetensors.safe_open(plain(path), framework="pt") as file:
+    unpacked = UnpackedSize(path.stat().st_size)
+    with reading_file("the safetensors file is damaged"), safetensors.safe_open(plain(path), framework="pt") as file:
         keys = list(file.keys())
         for key in keys:
-            unfolded.add_tensor(file.get_slice(key).get_shape())
+            unpacked.add_tensor(file.get_slice(key).get_shape())
         tensors: dict[str, Tensor] = {key: file.get_tensor(key) for key in keys}
         metadata = file.metadata() or {}
-    # save_model stores what is tied once, and notes "name left out" -> "name kept"
-    return tensors | {left: tensors[kept] for left, kept in metadata.items() if left not in tensors and kept in tensors}
+    # save_model stores tied tensors once, and lists "omitted name" -> "stored name" in the metadata
+    tied = {name: tensors[stored] for name, stored in metadata.items() if name not in tensors and stored in tensors}
+    return tensors | tied

@@ -1,4 +1,4 @@
-"""What is said about a model in words rather than in weights: by the options, or by a config beside the weights."""
+"""Holds the fields of a model that come from options or configs, not from its weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 PatchOrder = Literal["channel_last", "channel_first"]
 """How a Linear reads the pixels of a patch: (row, column, channel), or (channel, row, column) as `nn.Unfold` gives."""
 Join = Literal["sum"]
-"""How the branches join; no other way is built."""
+"""How the branches join. No other way is supported."""
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "residual": get_args(Residual),
     "activation": get_args(Activation),
@@ -39,12 +39,12 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 Size: TypeAlias = tuple[int, int]
 NO_OPTION: Mapping[str, object] = {"option": False}
-"""Marks what only configs say."""
+"""Marks fields that only come from configs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """Every field that words can settle, as in `Spec` and `Preprocessing`; None where nothing was said."""
+    """Every field that an option or a config can settle, named as in `Spec` and `Preprocessing`. None: not given."""
 
     image_size: Size | None = None
     channels: int | None = None
@@ -75,28 +75,28 @@ class Given:
     scores: ScoreWord | None = None
     join: Join | None = None
     crop_pct: float | None = field(default=None, metadata=NO_OPTION)
-    """timm's: every side is resized to ⌊side / crop_pct⌋ before the centre is cut out."""
+    """As in timm: every side is resized to ⌊side / crop_pct⌋ before the centre is cropped."""
     squash: bool | None = field(default=None, metadata=NO_OPTION)
-    """With `crop_pct`: the aspect ratio is not kept."""
+    """With `crop_pct`: whether the aspect ratio changes."""
     uncropped: Size | int | None = field(default=None, metadata=NO_OPTION)
-    """What a config resizes images to without a crop behind it, as `resize`."""
+    """The size, as in `resize`, to which a config resizes images without a crop after it."""
 
     def settled(self) -> dict[str, object]:
-        """The fields that were said, by name."""
-        values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        """The fields that are given, by name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def over(self, other: Given) -> Given:
-        """This, and what `other` says where this says nothing."""
-        return dataclasses.replace(other, **self.settled())  # type: ignore[arg-type]
+    def over(self, fallback: Given) -> Given:
+        """These fields, with those of `fallback` where none is given here."""
+        return dataclasses.replace(fallback, **self.settled())  # type: ignore[arg-type]
 
 
-FIELDS = tuple(one.name for one in dataclasses.fields(Given) if "option" not in one.metadata)
-"""That `--spec` sets."""
+FIELDS = tuple(field.name for field in dataclasses.fields(Given) if "option" not in field.metadata)
+"""The fields that `--spec` sets."""
 
 
 class Guesses:
-    """Collects what had to be assumed, and which fields nothing settles."""
+    """Collects assumptions, and the fields that are still open."""
 
     def __init__(self) -> None:
         self.assumptions: list[Assumption] = []
@@ -107,22 +107,17 @@ class Guesses:
         return value
 
     def settle(self, field: str, known: Value | None, otherwise: Value, reason: str) -> Value:
-        """`known`; if that is None, `otherwise`, which is reported as assumed."""
+        """`known`, or `otherwise` if it is None. The latter is reported as an assumption."""
         return self.assume(field, otherwise, reason) if known is None else known
 
     def ask(self, field: str, why: str, example: object) -> None:
         self.missing.append(f"{field}: {why} (give it as --spec {field}={option_text(example)})")
 
     def raise_missing(self) -> None:
-        """Raise a `SpecError` that names every field still open."""
+        """Raise a `SpecError` that names every field that is still open."""
         if self.missing:
             raise SpecError("the weights leave open " + "; ".join(self.missing))
 
 
 ANOTHER = "check --spec; for another architecture, give a function that builds the model: --module FILE.py:FUNCTION"
 """The remedy for tensors that are not those of a Para-Former."""
-
-
-def truncated(items: list[str] | tuple[str, ...], most: int = 20) -> str:
-    more = f", and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more

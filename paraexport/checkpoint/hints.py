@@ -1,6 +1,6 @@
-"""What a module's attributes, or the operators of an exported graph, say about heads, eps and activation.
+"""Finds hints about heads, eps and activation in the attributes of a module, or in an exported graph.
 
-These are hints: they put the likely candidates of `recognise` first, and its comparison of answers decides.
+Hints only put the likely candidates of `recognise` first. Its comparison of answers decides.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Hints:
-    """In the order of appearance, each value once; empty where nothing says it."""
+    """Values in the order of appearance, each once. Empty without a hint."""
 
     heads: tuple[int, ...]
     epsilons: tuple[float, ...]
@@ -28,7 +28,7 @@ class Hints:
 
 
 def hints(module: nn.Module, inner: int) -> Hints:
-    """Read the hints of a module whose attention has `inner` = heads × head_dim columns."""
+    """Find the hints in a module whose attention has `inner` = heads × head_dim columns."""
     heads: list[int] = []
     epsilons: list[float] = []
     activations: list[str] = []
@@ -46,7 +46,7 @@ def hints(module: nn.Module, inner: int) -> Hints:
 
 
 def heads_in(node: fx.Node, inner: int) -> Iterator[int]:
-    """Heads that a reshape shows: `[…, heads, head_dim]` or `[…, heads, tokens, head_dim]`."""
+    """The number of heads in a reshape to `[…, heads, head_dim]` or `[…, heads, tokens, head_dim]`."""
     if node.op != "call_function" or getattr(node.target, "_opname", "") not in VIEWS:
         return
     sizes = [size for argument in node.args if isinstance(argument, list | tuple) for size in argument]

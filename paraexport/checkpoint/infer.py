@@ -1,4 +1,4 @@
-"""The spec that canonical tensors imply: sizes from their shapes, the rest from words, the convention, or assumed."""
+"""Settles the spec: sizes from the shapes of tensors; other fields from options, configs, convention or assumption."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import replace
 
 from paraexport.checkpoint.canonical import Canonical, numberless, shape
-from paraexport.checkpoint.given import ANOTHER, Given, Guesses, truncated
+from paraexport.checkpoint.given import ANOTHER, Given, Guesses
 from paraexport.checkpoint.sizes import QUERY, head_fields, image_fields
 from paraexport.checkpoint.stem import CLASS_TOKEN, HEAD, NORM, NORM_IN, POSITION, PROJECTION
-from paraexport.errors import CheckpointError, SpecError
+from paraexport.errors import CheckpointError, SpecError, shortlist
 from paraexport.findings.words import option_text
 from paraexport.model.spec import Activation, Classifier, NormPlace, Pool, Residual, Spec
 
@@ -20,22 +20,22 @@ NEEDED = {
     POSITION: (3,),
     f"{HEAD}.weight": (2,),
 }
-"""Without these no size can be read; with the ranks they can have."""
+"""Tensors that sizes are read from, with their possible ranks."""
 
 
-def infer_spec(canonical: Canonical, said: Given, guesses: Guesses) -> Spec:
-    """Settle every field of the spec; `said` wins over the convention, and the shapes win over both.
+def infer_spec(canonical: Canonical, given: Given, guesses: Guesses) -> Spec:
+    """Settle every field of the spec. `given` wins over the convention, and shapes win over both.
 
     Raises:
-        CheckpointError: the tensors that sizes are read from are missing.
-        SpecError: a field that nothing settles (all of them at once), or one that contradicts the shapes.
+        CheckpointError: tensors that sizes are read from are missing.
+        SpecError: fields are still open, or contradict the shapes. The message lists all open fields.
     """
     shapes = typical_shapes(canonical)
     inner, dim = shapes[QUERY]
-    image_size, channels, patch_size = image_fields(canonical, shapes, said, guesses)
-    heads, head_dim = head_fields(canonical, inner, dim, said, guesses)
-    residual, activation, eps = layer_fields(canonical, said, guesses)
-    pool, norm = pool_fields(canonical, said, guesses)
+    image_size, channels, patch_size = image_fields(canonical, shapes, given, guesses)
+    heads, head_dim = head_fields(canonical, inner, dim, given, guesses)
+    residual, activation, eps = layer_fields(canonical, given, guesses)
+    pool, norm = pool_fields(canonical, given, guesses)
     guesses.raise_missing()
     absent_biases(canonical, guesses)
     has = canonical.tensors.__contains__
@@ -67,9 +67,9 @@ def infer_spec(canonical: Canonical, said: Given, guesses: Guesses) -> Spec:
 
 
 def check_agreement(spec: Classifier, option: Given, *, settled_by: str) -> None:
-    """Raise a `SpecError` that lists every option which says otherwise than `spec`."""
+    """Raise a `SpecError` that lists every option that contradicts `spec`."""
     wrong = [
-        f"{field} is {option_text(getattr(spec, field))} in {settled_by}, and --spec says {option_text(value)}"
+        f"{field} is {option_text(getattr(spec, field))} in {settled_by}, but {option_text(value)} in --spec"
         for field, value in option.settled().items()
         if hasattr(spec, field) and getattr(spec, field) != value
     ]
@@ -78,7 +78,7 @@ def check_agreement(spec: Classifier, option: Given, *, settled_by: str) -> None
 
 
 def typical_shapes(canonical: Canonical) -> dict[str, list[int]]:
-    """The shape of each needed tensor; of those in blocks the most common, so that one bad block does not decide."""
+    """The shape of each needed tensor. In blocks it is the most common one, so that one bad block does not decide."""
     shapes: dict[str, list[int]] = {}
     for name, ranks in NEEDED.items():
         part = name.removeprefix("branches.0.layers.0.")
@@ -100,58 +100,58 @@ def typical_shapes(canonical: Canonical) -> dict[str, list[int]]:
             "contradicting": list(canonical.contradictions),
         }
         raise CheckpointError(
-            f"the names are those of {canonical.blocks.convention.name}, but not all of them: "
-            + "; ".join(f"{title}: {truncated(items)}" for title, items in listed.items() if items),
+            f"the names are those of {canonical.blocks.convention.name}, but some tensors are wrong: "
+            + "; ".join(f"{title}: {shortlist(items)}" for title, items in listed.items() if items),
             remedy=ANOTHER,
         )
     return shapes
 
 
-def layer_fields(canonical: Canonical, said: Given, guesses: Guesses) -> tuple[Residual, Activation, float]:
+def layer_fields(canonical: Canonical, given: Given, guesses: Guesses) -> tuple[Residual, Activation, float]:
     convention = canonical.blocks.convention
     torch_like = convention.name == "torch"
-    why = "the default of torch.nn.TransformerEncoderLayer" if torch_like else "the names do not say"
+    why = "the default of torch.nn.TransformerEncoderLayer" if torch_like else "the names do not show it"
     residual: Residual = "post" if torch_like else "input"
     activation: Activation = "relu" if torch_like else "gelu"
     return (
-        guesses.settle("residual", said.residual or convention.residual, residual, why),
-        guesses.settle("activation", said.activation or convention.activation, activation, why),
-        guesses.settle("eps", said.eps or convention.eps, 1e-5, why),
+        guesses.settle("residual", given.residual or convention.residual, residual, why),
+        guesses.settle("activation", given.activation or convention.activation, activation, why),
+        guesses.settle("eps", given.eps or convention.eps, 1e-5, why),
     )
 
 
-def pool_fields(canonical: Canonical, said: Given, guesses: Guesses) -> tuple[Pool, NormPlace]:
+def pool_fields(canonical: Canonical, given: Given, guesses: Guesses) -> tuple[Pool, NormPlace]:
     convention = canonical.blocks.convention
     pool: Pool
     if CLASS_TOKEN not in canonical.tensors:
-        pool = guesses.settle("pool", said.pool, "mean", "there is no class token")
+        pool = guesses.settle("pool", given.pool, "mean", "there is no class token")
     elif "fc_norm" in canonical.stem_aliases:
-        why = "timm has fc_norm where it averages the patches"
-        pool = guesses.settle("pool", said.pool, "patch_mean", why)
+        why = "timm has fc_norm if it averages the patches"
+        pool = guesses.settle("pool", given.pool, "patch_mean", why)
     else:
-        pool = guesses.settle("pool", said.pool or convention.pool, "cls", "there is a class token")
-    return pool, norm_place(canonical, said, guesses, pool)
+        pool = guesses.settle("pool", given.pool or convention.pool, "cls", "there is a class token")
+    return pool, norm_place(canonical, given, guesses, pool)
 
 
-def norm_place(canonical: Canonical, said: Given, guesses: Guesses, pool: Pool) -> NormPlace:
-    """Where the last norm stands; what follows `pool` in a model of several branches is code that nobody has seen."""
+def norm_place(canonical: Canonical, given: Given, guesses: Guesses, pool: Pool) -> NormPlace:
+    """The place of the last norm. In a model with several branches, the code after the sum is unknown."""
     convention = canonical.blocks.convention
     if f"{NORM}.weight" not in canonical.tensors:
-        return guesses.settle("norm", said.norm, "none", "no name is that of a norm before the head")
-    if said.norm is not None:
-        return said.norm
+        return guesses.settle("norm", given.norm, "none", "no tensor has the name of a norm before the head")
+    if given.norm is not None:
+        return given.norm
     if canonical.norm_after_pool:
         return "after"
     usual: NormPlace = convention.norm or ("after" if convention.name == "paraformer" else "before")
-    # with pool=cls both places are the same function, since a LayerNorm takes each token by itself
+    # with pool=cls both places give the same function, since a LayerNorm treats each token separately
     if pool == "cls" or (convention.norm is not None and canonical.blocks.branches == 1):
         return usual
-    why = f"the names do not say whether it stands before or after pool={pool}"
+    why = f"the names do not show whether it is before or after pool={pool}"
     return guesses.assume("norm", usual, why)
 
 
 def absent_biases(canonical: Canonical, guesses: Guesses) -> None:
-    """Say aloud which biases are nowhere, since `build` then takes them for zero."""
+    """Report the biases that are missing everywhere, since `build` sets them to zero."""
     if canonical.blocks.convention.is_complete:
         return
     present = {numberless(name) for name in canonical.tensors}
@@ -161,17 +161,17 @@ def absent_biases(canonical: Canonical, guesses: Guesses) -> None:
         module = name.removesuffix("weight")
         packed = module.startswith(queries.removesuffix("query.")) and not module.endswith(".output.")
         if module != name and f"{module}bias" not in present and not module.endswith("_scale."):
-            # without a query bias `qkv_bias` says it of all three
+            # without a query bias, `qkv_bias` covers all three
             absent += [module.rstrip(".")] if not packed or f"{queries}bias" in present else []
     if absent:
-        guesses.assume("bias", "zero", f"there is none of {', '.join(absent)}")
+        guesses.assume("bias", "zero", f"the checkpoint has none for {', '.join(absent)}")
     if norms := [name for name in absent if "norm" in name]:
-        why = f"{', '.join(norms)} have no bias, as an RMSNorm has none; for RMSNorm give the model with --module"
+        why = f"{', '.join(norms)} have no bias, so they could be RMSNorms; for RMSNorm, use --module"
         guesses.assume("norms", "LayerNorm", why)
 
 
 def first_branches(spec: Spec, count: int) -> Spec:
-    """The spec of the first `count` branches alone; SpecError where there are fewer."""
+    """The spec of the first `count` branches. A SpecError if there are fewer."""
     if not 1 <= count <= spec.branches:
         raise SpecError(f"cannot keep {count} branches", expected=f"1..{spec.branches}")
     return replace(spec, branches=count)

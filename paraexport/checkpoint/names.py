@@ -1,4 +1,4 @@
-"""The names of tensors: which can be, and the words before or inside them that wrappers have put there."""
+"""Checks the names of tensors, and removes the words that wrappers put before or into them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from paraexport.checkpoint.conventions.convention import is_index
+from paraexport.checkpoint.conventions.convention import is_number
 from paraexport.errors import CheckpointError
 
 LONGEST_NAME = 1000
@@ -17,15 +17,15 @@ WRAPPERS = frozenset({
 
 
 def checked_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Refuse what no module has as a name, so that every message is one line and no name costs more than it should."""
+    """Refuse impossible names, so that messages stay on one line, then remove the steps of wrappers."""
     for name in tensors:
         if not name.isprintable() or len(name) > LONGEST_NAME:
-            raise CheckpointError("this is no name of a parameter", got=repr(name[:80]))
+            raise CheckpointError("a tensor has a name that no parameter can have", got=repr(name[:80]))
     return without_wrappers(tensors)
 
 
 def without_wrappers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`blocks.0.attn._checkpoint_wrapped_module.qkv.weight` -> `blocks.0.attn.qkv.weight`, unless two would be one."""
+    """`blocks.0.attn._checkpoint_wrapped_module.qkv.weight` -> `blocks.0.attn.qkv.weight`, unless two names collide."""
     names = {name: unwrapped_name(name) for name in tensors}
     if len(set(names.values())) < len(names):
         return tensors
@@ -38,17 +38,17 @@ def unwrapped_name(name: str) -> str:
 
 
 def strip_common_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the words that stand before every key: `model.`, `net.`, in any order and number.
+    """Remove the words before every name, such as `model.` or `net.`, in any order and number.
 
-    Counters and the like may stand outside: only floating-point tensors count.
+    Only floating-point tensors count: counters may be outside.
     """
     split = [key.split(".") for key, tensor in tensors.items() if tensor.is_floating_point()]
     if not split:
         return dict(tensors)
     shortest = min(len(steps) for steps in split)
     common = 0
-    # digits count blocks, and the last two steps are a module and its leaf
-    while common < shortest - 1 and len({steps[common] for steps in split}) == 1 and not is_index(split[0][common]):
+    # numbers count blocks, and the last two steps are a module and its leaf
+    while common < shortest - 1 and len({steps[common] for steps in split}) == 1 and not is_number(split[0][common]):
         common += 1
     prefix = "".join(f"{step}." for step in split[0][:common])
     stripped = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}

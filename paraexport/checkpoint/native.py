@@ -1,4 +1,4 @@
-"""The checkpoints that paraexport's own training scripts write: weights with everything that is to know about them."""
+"""Writes and reads paraexport's own checkpoints. Their record contains everything about the model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import msgspec
 import torch
 
 from paraexport.checkpoint.blocks import MOST_ABSENT
-from paraexport.checkpoint.given import Given, truncated
+from paraexport.checkpoint.given import Given
 from paraexport.checkpoint.labels import as_labels
 from paraexport.checkpoint.overrides import check_mean, check_std
-from paraexport.errors import CheckpointError, SpecError
+from paraexport.errors import CheckpointError, SpecError, shortlist
 from paraexport.findings.words import option_text
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
@@ -24,13 +24,13 @@ Record = TypeVar("Record", Spec, Preprocessing)
 
 
 def save_checkpoint(path: Path, model: ParaFormer, preprocessing: Preprocessing, labels: tuple[str, ...]) -> None:
-    """Write `model` so that `load_checkpoint` needs no option and assumes nothing.
+    """Write `model` so that `load_checkpoint` needs no options and no assumptions.
 
     Raises:
-        SpecError: not one label a class.
+        SpecError: the number of labels is not that of the classes.
     """
     if len(labels) != model.spec.classes:
-        raise SpecError("labels do not fit the model", expected=f"{model.spec.classes} of them", got=len(labels))
+        raise SpecError("labels do not fit the model", expected=f"{model.spec.classes} labels", got=len(labels))
     content = {
         "spec": dataclasses.asdict(model.spec),
         "preprocessing": dataclasses.asdict(preprocessing),
@@ -42,14 +42,14 @@ def save_checkpoint(path: Path, model: ParaFormer, preprocessing: Preprocessing,
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """What a checkpoint of our own says of itself."""
+    """The record in a checkpoint of paraexport's own."""
 
     spec: Spec
     preprocessing: Preprocessing | None
     labels: tuple[str, ...] | None
 
     def given(self) -> Given:
-        """What it says of images and classes."""
+        """The fields about images and classes."""
         images = self.preprocessing
         if images is None:
             return Given(labels=self.labels)
@@ -62,19 +62,19 @@ class Recorded:
         )
 
     def check_size(self, layers: int) -> None:
-        """Raise a `CheckpointError` where far more layers are recorded than the weights have: each would be made."""
+        """Raise a `CheckpointError` if the record has far more layers than the weights. Each would take memory."""
         if self.spec.branches * self.spec.depth > layers * (1 + MOST_ABSENT):
             raise CheckpointError(
-                f"the record counts {self.spec.branches} branches of {self.spec.depth} layers,"
-                f" and the weights have {layers} layers in all"
+                f"the record has {self.spec.branches} branches of {self.spec.depth} layers,"
+                f" but the weights have {layers} layers in all"
             )
 
 
 def recorded(config: Mapping[str, Any]) -> Recorded | None:
-    """The record in a checkpoint, or None where another program wrote it.
+    """Read the record of a checkpoint; None if another program wrote the checkpoint.
 
     Raises:
-        CheckpointError: a record with unknown, missing or impossible fields.
+        CheckpointError: fields of the record are unknown, missing or impossible.
     """
     if not isinstance(config.get("spec"), Mapping):
         return None
@@ -92,11 +92,11 @@ def recorded(config: Mapping[str, Any]) -> Recorded | None:
 
 
 def check_preprocessing(preprocessing: Preprocessing, spec: Spec) -> None:
-    """Raise a ValueError where the images are not those of the model, or cannot be prepared so."""
+    """Raise a ValueError if the preprocessing does not fit the model, or is impossible."""
     for field in ("image_size", "channels"):
         if getattr(preprocessing, field) != getattr(spec, field):
-            made, taken = getattr(preprocessing, field), getattr(spec, field)
-            raise ValueError(f"{field} is {option_text(made)} after preprocessing and {option_text(taken)} in the spec")
+            prepared, expected = (option_text(getattr(record, field)) for record in (preprocessing, spec))
+            raise ValueError(f"{field} is {prepared} after preprocessing and {expected} in the spec")
     check_mean(preprocessing.mean)
     check_std(preprocessing.std)
     sides = (preprocessing.resize,) if isinstance(preprocessing.resize, int) else preprocessing.resize
@@ -108,20 +108,20 @@ def read_record(kind: type[Record], record: object, name: str) -> Record:
     if not isinstance(record, Mapping):
         raise CheckpointError(f"the recorded {name} is no mapping", got=type(record).__name__)
     known = [field.name for field in dataclasses.fields(kind)]
-    unknown = [name_of(key) for key in record if key not in known]
+    unknown = [shown_key(key) for key in record if key not in known]
     if unknown:
         near = [match for key in unknown for match in difflib.get_close_matches(key, known, 1)]
         raise CheckpointError(
-            f"unknown fields in the recorded {name}: {truncated(unknown)}",
+            f"unknown fields in the recorded {name}: {shortlist(unknown)}",
             expected=", ".join(known),
             remedy=f"did you mean {', '.join(near)}?" if near else "remove them",
         )
     try:
         return msgspec.convert(dict(record), kind)
-    except (msgspec.ValidationError, ValueError) as error:  # a ValueError for text that is not Unicode
+    except (msgspec.ValidationError, ValueError) as error:  # ValueError: a text is not Unicode
         raise CheckpointError(f"the recorded {name} cannot be read: {error}") from error
 
 
-def name_of(key: object) -> str:
-    """A key as a message shows it: on one line, and not too long."""
+def shown_key(key: object) -> str:
+    """A key for a message: on one line, and not too long."""
     return key if isinstance(key, str) and key.isprintable() and len(key) <= 80 else f"{key!r:.80}"

@@ -1,4 +1,4 @@
-"""The `--spec FIELD=VALUE` options, parsed."""
+"""Parses the options `--spec FIELD=VALUE`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping
 
-from paraexport.checkpoint.conventions.convention import is_index
+from paraexport.checkpoint.conventions.convention import is_number
 from paraexport.checkpoint.given import CHOICES, FIELDS, Given, Size
 from paraexport.checkpoint.labels import labels_in_file
 from paraexport.errors import SpecError
@@ -15,10 +15,10 @@ COUNTS = ("channels", "classes", "dim", "branches", "depth", "heads", "head_dim"
 
 
 def parse_overrides(overrides: Mapping[str, str]) -> Given:
-    """Read option strings, e.g. {"heads": "4", "image_size": "32x48", "mean": "0.5,0.4,0.3"}.
+    """Parse the options, e.g. {"heads": "4", "image_size": "32x48", "mean": "0.5,0.4,0.3"}.
 
     Raises:
-        SpecError: unknown fields or impossible values, all of them at once.
+        SpecError: fields are unknown or values impossible. The message lists all of them.
     """
     problems: list[str] = []
     values: dict[str, object] = {}
@@ -52,7 +52,7 @@ def parser(field: str) -> Callable[[str], object]:
 
 
 def count(text: str) -> int:
-    if not is_index(text) or int(text) < 1:
+    if not is_number(text) or int(text) < 1:
         raise ValueError("expected a whole number, 1 or more")
     return int(text)
 
@@ -83,12 +83,12 @@ def resize(text: str) -> Size | int:
 
 def numbers(text: str) -> tuple[float, ...]:
     try:
-        found = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
     except ValueError:
-        found = ()
-    if not found or not all(math.isfinite(number) for number in found):
+        values = ()
+    if not values or not all(math.isfinite(value) for value in values):
         raise ValueError("expected one number, or one per channel, separated by commas")
-    return found
+    return values
 
 
 def mean(text: str) -> tuple[float, ...]:
@@ -100,13 +100,13 @@ def std(text: str) -> tuple[float, ...]:
 
 
 def check_mean(values: tuple[float, ...]) -> tuple[float, ...]:
-    if not all(abs(value) <= 1 for value in values):  # a NaN is no mean either
+    if not all(abs(value) <= 1 for value in values):  # also refuses NaN
         raise ValueError("expected a mean on the 0..1 scale")
     return values
 
 
 def check_std(values: tuple[float, ...]) -> tuple[float, ...]:
-    # the inverse, 1 / 255, is the smallest that a scaled 8-bit image asks for
+    # 1 / 255, for an 8-bit image that was scaled before, is the smallest that can be right
     if any(not 0.001 < value <= 16 for value in values):
         raise ValueError("expected positive numbers on the 0..1 scale")
     return values

@@ -1,4 +1,4 @@
-"""On which scale a config leaves pixels: everything that ends up in mean and std on the 0..1 scale."""
+"""Turns the words about the scale of pixels into mean and std on the 0..1 scale."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ def read_scale(pixels: Pixels, processor: Processor | None, program: str = "") -
     reading = pixels.reading
     if {"mean", "std"} <= reading.taken.keys():
         return
-    mean, std, names = stated(pixels, processor, program)
+    mean, std, names = stated_scale(pixels, processor, program)
     step = scale_of(pixels, processor)
     if step is None:
         return
     factor, offset = step
     if offset or abs(factor * 255 - 1) >= 1e-3:
-        # unscaled pixels with a mean on the 0..1 scale: who wrote this scaled the images beforehand
+        # unscaled pixels with a mean on the 0..1 scale: the author must have scaled the images before
         if mean is None or std is None or (factor == 1 and max(map(abs, mean)) <= 1):
             text, why = (
                 pixels.text(*SCALE_WORDS),
-                "leaves pixels on another scale than 0..1, without mean and std for it",
+                "puts pixels on another scale than 0..1, but no mean and std fit that scale",
             )
             reading.refuse(text, why, ("mean", "std"))
             return
         mean = tuple((value + offset) / (255 * factor) for value in mean)
         std = tuple(value / (255 * factor) for value in std)
-    say_scale(pixels, mean, std, names)
+    apply_scale(pixels, mean, std, names)
 
 
-def stated(
+def stated_scale(
     pixels: Pixels, processor: Processor | None, program: str
 ) -> tuple[Numbers | None, Numbers | None, list[str]]:
-    """(mean, std, the words for them), on the scale of the config."""
+    """(mean, std, the words for both), on the scale of the config."""
     program = program or pixels.processor
     normalises = pixels.switch("do_normalize", processor is None or processor.normalises, ("mean", "std"))
     twice = processor is not None and processor.divides_twice and pixels.switch("include_top", True, ("std",))
     values: dict[str, Numbers | None] = {}
     words = []
     for field in ("mean", "std"):
-        word, value = first(pixels.words, (field, f"image_{field}"))
-        other = pixels.words.get(f"image_{field}", value)
-        if simple_numbers(other) != simple_numbers(value):
-            pixels.reading.refuse(pixels.text(field, f"image_{field}"), "say different things", (field,))
+        word, value = first_word(pixels.words, (field, f"image_{field}"))
+        alias = pixels.words.get(f"image_{field}", value)
+        if simple_numbers(alias) != simple_numbers(value):
+            pixels.reading.refuse(pixels.text(field, f"image_{field}"), "contradict each other", (field,))
         values[field] = read_numbers(pixels, field, word, value, strict=processor is not None)
         words.append(word)
         if not word and processor is not None and program:
@@ -65,7 +65,7 @@ def stated(
     if not normalises and not twice:
         return (0.0,), (1.0,), ["do_normalize"] * 2
     if twice and (std := values["std"]) is not None:
-        # (v - mean)/std is divided by std once more
+        # (v - mean)/std is divided by std a second time
         power = 2 if normalises else 1
         return values["mean"] if normalises else (0.0,), tuple(value**power for value in std), ["include_top"] * 2
     return values["mean"], values["std"], words
@@ -88,7 +88,7 @@ def read_numbers(pixels: Pixels, field: str, word: str, value: object, *, strict
         return None
 
 
-def say_scale(
+def apply_scale(
     pixels: Pixels, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, names: Iterable[str]
 ) -> None:
     reading = pixels.reading
@@ -97,17 +97,17 @@ def say_scale(
         if value is None:
             continue
         try:
-            reading.say(field, check(value), pixels.text(name))
+            reading.apply(field, check(value), pixels.text(name))
         except ValueError as error:
             if on_bytes:
                 how = f"settle it with --spec {field}={option_text(on_unit_scale(value))}"
-                reading.refuse(pixels.text(name), "is on the 0..255 scale, and pixels on 0..1", (field,), how=how)
+                reading.refuse(pixels.text(name), "is on the 0..255 scale, but pixels are on 0..1", (field,), how=how)
             else:
                 reading.refuse(pixels.text(name), f"cannot be used, {error}", (field,))
 
 
 def scale_of(pixels: Pixels, processor: Processor | None) -> tuple[float, float] | None:
-    """(factor, offset) of pixel · factor − offset, or None where the words are refused."""
+    """(factor, offset) of pixel · factor − offset; None if the words are refused."""
     try:
         factor = positive(pixels.words.get("rescale_factor", 1 / 255))
     except ValueError as error:
@@ -120,5 +120,5 @@ def scale_of(pixels: Pixels, processor: Processor | None) -> tuple[float, float]
     return (factor, offset) if pixels.switch("do_rescale", True, ("mean", "std")) else (1.0, 0.0)
 
 
-def first(words: Mapping[str, object], names: Iterable[str]) -> tuple[str, object]:
+def first_word(words: Mapping[str, object], names: Iterable[str]) -> tuple[str, object]:
     return next(((name, words[name]) for name in names if name in words), ("", None))

@@ -1,4 +1,4 @@
-"""To which size a config resizes images, and what it cuts out of them."""
+"""Reads the size to which a config resizes images, and its crop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from paraexport.checkpoint.words.timm import CROP_PCT
 from paraexport.checkpoint.words.values import count, part, resize, size
 
 SQUASHED_FROM = 384
-"""From this size on ConvNext's processor resizes without a crop."""
+"""From this size on, ConvNext's processor resizes without a crop."""
 
 
 def read_hf_sizes(pixels: Pixels, processor: Processor) -> None:
-    """`do_resize`, `size`, `do_center_crop`, `crop_size` -> the resize and, where there is a crop, the image size."""
+    """`do_resize`, `size`, `do_center_crop`, `crop_size` -> the resize and, if there is a crop, the image size."""
     reading, words = pixels.reading, pixels.words
     name = "size" if "size" in words else "resize"
     cropped = pixels.switch("do_center_crop", crops(pixels, processor), ("resize", "image_size"))
@@ -30,41 +30,41 @@ def read_hf_sizes(pixels: Pixels, processor: Processor) -> None:
         reading.refuse(pixels.text(name), str(error), ("resize",))
     if cropped and "crop_size" in words and processor.crop_pct is None:
         try:
-            reading.say("image_size", size(words["crop_size"]), pixels.text("crop_size"))
+            reading.apply("image_size", size(words["crop_size"]), pixels.text("crop_size"))
         except ValueError as error:
             reading.refuse(pixels.text("crop_size"), str(error), ("image_size",))
 
 
 def read_hf_size(pixels: Pixels, target: Size | int, processor: Processor, *, cropped: bool) -> None:
-    """Apply `target`, which `size` says or the processor does where `size` is missing."""
+    """Apply the resize to `target`, from `size` or from the default of the processor."""
     reading, text = pixels.reading, pixels.text("size", "resize")
     side = target if isinstance(target, int) else min(target)
     if processor.crop_pct is not None:
         pct = part(pixels.words.get("crop_pct", processor.crop_pct))
         if cropped := side < SQUASHED_FROM:
-            reading.say("image_size", (side, side), text)
+            reading.apply("image_size", (side, side), text)
         target = int(side / pct) if cropped else (side, side)
     elif isinstance(target, int):
         target = int(processor.enlarged * target)
     if {"size", "resize"} & pixels.words.keys():
-        reading.say("resize", target, text)
+        reading.apply("resize", target, text)
     else:
         reading.assume("resize", target, f"the default of {pixels.processor}")
     if not cropped:
-        reading.say("uncropped", target, text)
+        reading.apply("uncropped", target, text)
     elif isinstance(target, int) and "resize" not in reading.taken:
-        why = "its crop rounds down and ours to even, so that it starts one pixel apart on some shapes of images"
+        why = "its crop rounds down and ours to even, so for some image sizes the crop starts one pixel apart"
         reading.report(pixels.text("do_center_crop", *NAMES), why)
 
 
 def crops(pixels: Pixels, processor: Processor) -> bool:
-    """Without a name of a processor and without `do_center_crop`, a `crop_size` is there to be used."""
+    """Whether the processor crops. Without a processor, a config with `crop_size` crops."""
     return processor.crops or ("crop_size" in pixels.words and not pixels.processor)
 
 
 def square(pixels: Pixels, processor: Processor) -> bool | None:
-    said = pixels.words.get("default_to_square", processor.square)
-    return said if isinstance(said, bool) else None
+    value = pixels.words.get("default_to_square", processor.square)
+    return value if isinstance(value, bool) else None
 
 
 def hf_size(value: object, square: bool | None) -> Size | int:
@@ -77,7 +77,7 @@ def hf_size(value: object, square: bool | None) -> Size | int:
         return size(value)
     if isinstance(value, list | tuple):
         if len(value) != 2:
-            raise ValueError("is no height and width")
+            raise ValueError("is not a height and a width")
         return size(value)
     if square is None:
         raise ValueError("may mean a square or the shorter side")
@@ -85,7 +85,7 @@ def hf_size(value: object, square: bool | None) -> Size | int:
 
 
 def read_timm_sizes(pixels: Pixels, default_pct: float | None) -> None:
-    """timm's `crop_pct` and `crop_mode`, which `preparation` applies once the image size is known."""
+    """Read timm's `crop_pct` and `crop_mode`. `preprocessing` applies them when the image size is known."""
     reading, words = pixels.reading, pixels.words
     mode = words.get("crop_mode") or "center"
     border = words.get("crop_border_pixels") or 0
@@ -100,10 +100,10 @@ def read_timm_sizes(pixels: Pixels, default_pct: float | None) -> None:
         return
     if "resize" in reading.taken or (pct is None and mode == "center"):
         return
-    reading.say("crop_pct", pct if pct is not None else CROP_PCT, pixels.text("crop_pct"))
-    reading.say("squash", mode == "squash", pixels.text("crop_mode"))
+    reading.apply("crop_pct", pct if pct is not None else CROP_PCT, pixels.text("crop_pct"))
+    reading.apply("squash", mode == "squash", pixels.text("crop_mode"))
     if not words.get("crop_pct"):
-        reading.guesses.assume("crop_pct", CROP_PCT, "the default of timm; for another give --spec resize=VALUE")
+        reading.guesses.assume("crop_pct", CROP_PCT, "the default of timm; for another value, give --spec resize=VALUE")
 
 
 def read_plain_size(pixels: Pixels) -> None:
@@ -114,8 +114,8 @@ def read_plain_size(pixels: Pixels) -> None:
         try:
             side = resize(words["size"])
         except ValueError:
-            reading.report(pixels.text("size"), "it is no size of an image")
+            reading.report(pixels.text("size"), "it is not the size of an image")
             return
-        reading.say("resize", side, pixels.text("size"))
+        reading.apply("resize", side, pixels.text("size"))
         if isinstance(side, int):
-            reading.guesses.assume("resize", side, f"{pixels.text('size')} is taken as the shorter side")
+            reading.guesses.assume("resize", side, f"{pixels.text('size')} is assumed to be the shorter side")

@@ -1,4 +1,4 @@
-"""How large the values inside a program are, found out on tensors without data before the program first runs."""
+"""Checks the size of all values of a program before it first runs, on tensors without data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from paraexport.errors import CheckpointError
 IMAGES = 4
 USUAL_SHAPE = (3, 224, 224)
 MOST_BYTES = 4 * 2**30
-"""Of one value for `IMAGES` images: a ViT-H on images of 518 pixels needs a quarter of it."""
+"""The largest value for `IMAGES` images. A ViT-H on images of 518 x 518 pixels needs a quarter of it."""
 
 
 class SizeGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Raises at the first operator that makes too large a tensor."""
+    """Raises an error at the first operator whose result is too large."""
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -29,7 +29,7 @@ class SizeGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for value in tree_leaves(result):
             if isinstance(value, Tensor) and (size := value.numel() * value.element_size()) > MOST_BYTES:
                 raise CheckpointError(
-                    f"the program makes a tensor {list(value.shape)} in {func}",
+                    f"the program makes a tensor of shape {list(value.shape)} in {func}",
                     expected=f"at most {MOST_BYTES} bytes for {IMAGES} images",
                     got=int(size),
                     remedy="export a smaller model, or save model.state_dict()",
@@ -38,10 +38,14 @@ class SizeGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def check_values(module: nn.Module, image_shape: Sequence[int] | None, batch: int | None) -> None:
-    """Refuse a program with a value of more than `MOST_BYTES`; nothing is computed, and no memory is taken.
+    """Refuse a program with a value of more than `MOST_BYTES`. Nothing is computed, and no memory is allocated.
+
+    Args:
+        image_shape: (channels, height, width), if they are fixed.
+        batch: the batch size, if it is fixed.
 
     Raises:
-        CheckpointError: such a value, or one whose size depends on the values of the images.
+        CheckpointError: a value is too large, or its size depends on the values of the images.
     """
     shape = (batch or IMAGES, *(image_shape or USUAL_SHAPE))
     try:
@@ -54,5 +58,5 @@ def check_values(module: nn.Module, image_shape: Sequence[int] | None, batch: in
         ) from error
     except CheckpointError:
         raise
-    except Exception:  # the program does not take such images; what runs it says so
+    except Exception:  # the program does not take such images; the code that runs it reports that
         return

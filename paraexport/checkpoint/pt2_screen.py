@@ -1,8 +1,8 @@
-"""Makes sure that no part of a `torch.export` archive is code.
+"""Checks that no part of a `torch.export` archive is code.
 
 `torch.export.load` unpickles some payloads, evaluates symbolic expressions as Python, generates Python from names, and
-links compiled libraries. So every part is compared with a list of what is allowed, through the same archive reader and
-on the same bytes that are loaded afterwards.
+links compiled libraries. So this module compares every part with a list of allowed forms. It uses the same archive
+reader, and the same bytes that are loaded afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from torch.export.pt2_archive import PT2ArchiveReader
 
-from paraexport.checkpoint.bounds import Unfolded
+from paraexport.checkpoint.bounds import UnpackedSize
 from paraexport.checkpoint.torch_file import load_safely
 from paraexport.errors import CheckpointError
 
@@ -42,20 +42,20 @@ FUNCTIONS = frozenset({
 TRUE_OR_FALSE = ("true", "false")
 OPERATORS = (ast.UnaryOp, ast.BinOp, ast.BoolOp, ast.Compare)
 COSTLY = (ast.Pow, ast.LShift)
-"""A few of these make a number that no memory holds."""
+"""A few of these operators can make a number that is larger than the memory."""
 LONGEST_EXPRESSION = 2000
-"""What sympy does with a longer one can take minutes."""
+"""In characters; sympy can take minutes for a longer one."""
 FREE_TEXT = frozenset({"metadata", "torch_version", "as_string", "as_strings"})
-"""Never evaluated: comments, and strings that become quoted arguments."""
+"""Fields that are never evaluated: comments, and strings that become quoted arguments."""
 
 
 def screen(data: bytes) -> Iterator[str]:
-    """Everything in the archive that is not known to be harmless; any error at all where it is broken."""
+    """List everything in the archive that is not known to be harmless. A broken archive raises any exception."""
     archive = PT2ArchiveReader(io.BytesIO(data))
     names = archive.get_file_names()
-    unfolded = Unfolded(len(data))
+    unpacked = UnpackedSize(len(data))
     for name in names:
-        unfolded.add(archive.archive_file.get_record_size(name))
+        unpacked.add(archive.archive_file.get_record_size(name))
     yield from (f"entry {name!r}" for name in names if name not in CONFIGS and not ENTRIES.fullmatch(name))
     records = {name: json.loads(archive.read_string(name)) for name in (MODEL, *CONFIGS)}
     samples = archive.read_bytes("data/sample_inputs/model.pt")
@@ -63,9 +63,9 @@ def screen(data: bytes) -> Iterator[str]:
         problems = list(payload_problems(records[name]))
         yield from problems
         if not problems:
-            count_payloads(records[name]["config"], unfolded)
+            count_payloads(records[name]["config"], unpacked)
         if not problems and (empty := empty_payloads(archive, PurePosixPath(name).parent, records[name]["config"])):
-            raise ValueError(f"there are no bytes of {empty[0]}")
+            raise ValueError(f"the tensor {empty[0]} has no bytes")
     yield from model_problems(records[MODEL], "")
     if samples:
         try:
@@ -75,7 +75,7 @@ def screen(data: bytes) -> Iterator[str]:
 
 
 def empty_payloads(archive: PT2ArchiveReader, folder: PurePosixPath, config: dict[str, Any]) -> list[str]:
-    """Tensors of some size without a byte, which torch would read as zeros."""
+    """The tensors that have a size but no bytes. torch would read them as zeros."""
     return [
         name
         for name, payload in config.items()
@@ -84,11 +84,11 @@ def empty_payloads(archive: PT2ArchiveReader, folder: PurePosixPath, config: dic
     ]
 
 
-def count_payloads(config: dict[str, Any], unfolded: Unfolded) -> None:
-    """Raise a CheckpointError where tensors hold more numbers than the file can have for them."""
+def count_payloads(config: dict[str, Any], unpacked: UnpackedSize) -> None:
+    """Raise a CheckpointError if the tensors have more numbers than the file can hold."""
     for payload in config.values():
         sizes = [size["as_int"] for size in (payload.get("tensor_meta") or {}).get("sizes", [])]
-        unfolded.add_tensor(sizes)
+        unpacked.add_tensor(sizes)
 
 
 def payload_problems(record: Any) -> Iterator[str]:
@@ -107,12 +107,12 @@ def payload_problems(record: Any) -> Iterator[str]:
 
 
 def model_problems(record: Any, key: str) -> Iterator[str]:
-    """Walk the program's JSON: expressions, operators, trees and names, each against its own list."""
+    """Walk through the JSON of the program, and check expressions, operators, trees and names."""
     if key in FREE_TEXT:
         return
     if isinstance(record, dict):
         for name, value in record.items():
-            # of a node in the graph; other targets are names
+            # the target of a node in the graph is an operator; other targets are names
             operator = name == "target" and "inputs" in record
             yield from operator_problems(value) if operator else entry_problems(name, value)
     elif isinstance(record, list):
@@ -127,7 +127,7 @@ def entry_problems(name: str, value: Any) -> Iterator[str]:
         yield f"name {name!r}"
     elif name in ("as_custom_obj", "custom_obj_values", "custom_obj") and value:
         yield "a custom object"
-    elif name != "guards_code":  # which is read back as a list of strings and, without guards, never compiled
+    elif name != "guards_code":  # loaded as a list of strings, and never compiled without guards
         yield from model_problems(value, name)
 
 
@@ -148,7 +148,7 @@ def operator_problems(target: object) -> Iterator[str]:
 
 
 def expression_problems(text: str) -> Iterator[str]:
-    """Sizes such as `Mul(Integer(2), Symbol('s0', positive=True))`, or `2*s0`, which sympy evaluates as Python."""
+    """Check a size such as `Mul(Integer(2), Symbol('s0', positive=True))` or `2*s0`: sympy evaluates it as Python."""
     if len(text) > LONGEST_EXPRESSION:
         yield f"an expression of {len(text)} characters"
         return
@@ -176,7 +176,7 @@ def is_size(node: ast.expr) -> bool:
 
 
 def is_symbol(node: ast.Call) -> bool:
-    """`Symbol('s0', positive=True, integer=True)`"""
+    """Whether this is a call such as `Symbol('s0', positive=True, integer=True)`."""
     match node.args:
         case [ast.Constant(value=str(name))] if SYMBOLS.fullmatch(name):
             values = [keyword.value for keyword in node.keywords if keyword.arg is not None]
@@ -186,7 +186,7 @@ def is_symbol(node: ast.Call) -> bool:
 
 
 def tree_problems(text: str) -> Iterator[str]:
-    """How arguments are nested: tuples, lists and dicts only, since other kinds import their class."""
+    """Check how arguments are nested. Only tuples, lists and dicts are allowed: other types import their class."""
     if not text:
         return
     try:

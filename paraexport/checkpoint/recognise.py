@@ -1,7 +1,8 @@
-"""Is this module a Para-Former? Its weights say what may be, its own answers which of these it is.
+"""Recognises a module as a Para-Former, by comparing its answers with those of reference models.
 
-What names and shapes leave open is searched: every candidate is built as a reference model and run beside the module on
-the same images. Only one that agrees is taken for the module; where none does, the module is traced as it is.
+Names and shapes of the weights leave some fields open. Every combination of them is a candidate: it is built as a
+reference model, and runs on the same images as the module. If one agrees, it replaces the module. If none agrees, the
+module is traced as it is.
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Classifier, Spec
 
 AGREEMENT = 1e-5
-"""max |Δ logit| / max |logit|: float32 sums in another order reach about 1e-6."""
+"""The largest max |Δ logit| / max |logit|. float32 sums in another order reach about 1e-6."""
 SECONDS = 10.0
-"""A search that takes longer ends; the module is then traced as it is."""
+"""The search stops after this time. The module is then traced as it is."""
 EPSILONS = (1e-5, 1e-6, 1e-12)
 
 
 @dataclass(frozen=True)
 class Opaque:
-    """A module of which nothing is known but its tensors and, perhaps, its input."""
+    """A module whose tensors are known and, perhaps, the shape of its input, but nothing else."""
 
     module: nn.Module
     tensors: Mapping[str, Tensor] | None = None
-    """Its state dict, where the module's own has other names."""
+    """Its state dict, if the module's own has other names."""
     image_shape: tuple[int, int, int] | None = None
     """(channels, height, width)."""
     batch: int | None = None
-    """The only number of images that it takes, where it takes only one."""
+    """The only batch size that it takes, if it is fixed."""
     state: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,107 +57,110 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Known:
-    """A model and what is known of it: its spec where it is a Para-Former, else its input and output alone."""
+    """A model with its spec if it is a Para-Former, else with the shape of its input and output."""
 
     model: nn.Module
     classifier: Classifier
     convention: str
     mean_std: tuple[float, float] | None
-    """Of the training script that the convention comes from."""
+    """Mean and std in the training script of the convention, if known."""
     original: nn.Module | None = None
-    """The foreign module that `model` was found equal to, where it takes batches of any size."""
+    """The user's module that `model` agrees with, if it takes batches of any size."""
 
 
 @dataclass(frozen=True)
 class Unrecognised:
-    """Why a module is traced as it is."""
+    """The reason why a module is traced as it is."""
 
     reason: str
 
 
-def recognise(opaque: Opaque, said: Given) -> Known | Unrecognised:
-    """The reference model that answers as the module does. What the user said is not searched over."""
+def recognise(opaque: Opaque, given: Given) -> Known | Unrecognised:
+    """The reference model that gives the same answers as the module. The search covers only fields not in `given`."""
     if isinstance(opaque.module, ParaFormer):
         return Known(opaque.module, opaque.module.spec, "paraformer", None)
     if opaque.image_shape is not None:
         channels, *size = opaque.image_shape
-        said = said.over(Given(channels=channels, image_size=(size[0], size[1])))
+        given = given.over(Given(channels=channels, image_size=(size[0], size[1])))
     try:
         tensors = as_float32(strip_common_prefix(opaque.state), Guesses())
-        blocks = find_blocks(tensors, said, Guesses())
+        blocks = find_blocks(tensors, given, Guesses())
         canonical = canonicalise(tensors, blocks)
     except InputError as error:
         return Unrecognised(error.what)
-    model = closest(opaque, canonical, said)
+    model = closest(opaque, canonical, given)
     if isinstance(model, Unrecognised):
         return model
     original = opaque.module if opaque.batch is None else None
     return Known(model, model.spec, blocks.convention.name, blocks.convention.mean_std, original)
 
 
-def closest(opaque: Opaque, canonical: Canonical, said: Given) -> ParaFormer | Unrecognised:
-    """The closest model of the first group of candidates in which one agrees."""
+def closest(opaque: Opaque, canonical: Canonical, given: Given) -> ParaFormer | Unrecognised:
+    """The closest model in the first group of candidates in which one agrees."""
     reference: list[tuple[Tensor, Tensor]] | None = None
     problem = ""
     deadline = time.monotonic() + SECONDS
-    for group in candidates(opaque.module, canonical, said):
+    for group in candidates(opaque.module, canonical, given):
         best: tuple[float, ParaFormer | None] = (AGREEMENT, None)
         for choice in group:
             try:
-                model = build(canonical, infer_spec(canonical, choice.over(said), Guesses()))
-            except InputError as refused:
-                problem = problem or refused.what
+                model = build(canonical, infer_spec(canonical, choice.over(given), Guesses()))
+            except InputError as error:
+                problem = problem or error.what
                 continue
             reference = run(opaque, model.spec) if reference is None else reference
             if reference is None:
                 image = "x".join(map(str, (model.spec.channels, *model.spec.image_size)))
                 return Unrecognised(f"it does not run on images of {image}, or returns no [N, {model.spec.classes}]")
-            error = largest_distance(model, reference)
-            if error <= best[0]:
-                best = error, model
+            difference = largest_distance(model, reference)
+            if difference <= best[0]:
+                best = difference, model
         if best[1] is not None:
             return best[1]
         if time.monotonic() > deadline:
-            return Unrecognised(f"no Para-Former with its answers was found within {SECONDS:g} s")
+            return Unrecognised(f"no Para-Former with the same answers was found within {SECONDS:g} s")
     if reference is None and problem:
         return Unrecognised(problem)
     return Unrecognised(
-        "its weights fit a Para-Former, but no choice of heads, activation, residual, pool, norm and "
+        "its weights fit a Para-Former, but no combination of heads, activation, residual, pool, norm and "
         "eps gives its answers"
     )
 
 
 def largest_distance(model: ParaFormer, reference: list[tuple[Tensor, Tensor]]) -> float:
-    """Over all images, or over the first ones with which the model disagrees: most candidates need no more."""
+    """The largest difference over all images. It is infinite once the model disagrees: most candidates do at once."""
     largest = 0.0
     for images, logits in reference:
-        error = distance(model, images, logits)
-        if not error <= AGREEMENT:  # NaN is no agreement either
+        difference = distance(model, images, logits)
+        if not difference <= AGREEMENT:  # also for NaN
             return math.inf
-        largest = max(largest, error)
+        largest = max(largest, difference)
     return largest
 
 
-def candidates(module: nn.Module, canonical: Canonical, said: Given) -> Iterator[list[Given]]:
-    """All that is open, the likely first; those that differ by eps alone are one group, of which the closest counts."""
+def candidates(module: nn.Module, canonical: Canonical, given: Given) -> Iterator[list[Given]]:
+    """All combinations of open fields, the likely ones first.
+
+    Candidates that only differ in eps are one group: several may agree, and the closest is chosen.
+    """
     convention = canonical.blocks.convention
     query = canonical.tensors.get(QUERY)
     inner = query.shape[0] if query is not None and query.ndim else 0
-    shown = hints(module, inner)
+    hinted = hints(module, inner)
     tokens = CLASS_TOKEN in canonical.tensors
     norms: list[object] = ["after", "before"] if f"{NORM}.weight" in canonical.tensors else [None]
     open_fields: dict[str, list[object]] = {
-        "heads": possible_heads(shown.heads, inner),
-        "residual": first([convention.residual], ["input", "post", "normalized"]),
-        "activation": first([*shown.activations, convention.activation], ["gelu", "relu", "gelu_tanh"]),
+        "heads": possible_heads(hinted.heads, inner),
+        "residual": likely_first([convention.residual], ["input", "post", "normalized"]),
+        "activation": likely_first([*hinted.activations, convention.activation], ["gelu", "relu", "gelu_tanh"]),
         "pool": ["cls", "patch_mean", "mean"] if tokens else ["mean"],
         "norm": norms,
     }
-    choices = {name: values for name, values in open_fields.items() if getattr(said, name) is None}
-    if said.head_dim is not None:
+    choices = {name: values for name, values in open_fields.items() if getattr(given, name) is None}
+    if given.head_dim is not None:
         choices.pop("heads", None)
-    epsilons: list[float | None] = [None] if said.eps is not None else [*(shown.epsilons or EPSILONS)]
-    # the last ones vary first: what no hint is about
+    epsilons: list[float | None] = [None] if given.eps is not None else [*(hinted.epsilons or EPSILONS)]
+    # the last fields vary fastest; there are no hints about them
     order = ("heads", "activation", "residual", "pool", "norm")
     names = [name for name in order if name in choices]
     for values in itertools.product(*(choices[name] for name in names)):
@@ -164,20 +168,21 @@ def candidates(module: nn.Module, canonical: Canonical, said: Given) -> Iterator
         yield [Given(**fields, eps=eps) for eps in epsilons]  # type: ignore[arg-type]
 
 
-def first(likely: list[object], values: list[object]) -> list[object]:
+def likely_first(likely: list[object], values: list[object]) -> list[object]:
     return list(dict.fromkeys([value for value in likely if value is not None] + values))
 
 
-def possible_heads(shown: tuple[int, ...], inner: int) -> list[object]:
-    """Divisors of heads × head_dim = `inner`: what the module shows, then head_dim 64, 32, … downwards."""
+def possible_heads(hinted: tuple[int, ...], inner: int) -> list[object]:
+    """Divisors of heads × head_dim = `inner`: first those in hints, then those with head_dim closest to 64."""
     divisors = [count for count in range(1, inner + 1) if inner % count == 0]
-    return list(dict.fromkeys([*shown, *sorted(divisors, key=lambda count: abs(inner // count - 64))]))
+    return list(dict.fromkeys([*hinted, *sorted(divisors, key=lambda count: abs(inner // count - 64))]))
 
 
 def run(opaque: Opaque, spec: Spec) -> list[tuple[Tensor, Tensor]] | None:
-    """Seeded images [N, C, H, W] and the module's logits for them; None where it does not take or give such.
+    """Seeded images [N, C, H, W] and the module's logits for them; None if the module cannot run on them.
 
-    Small and large, bright and dark, several and one at a time, so that control flow on values and clipping are seen.
+    The images are small and large, bright and dark, in batches and one by one. So control flow that depends on values,
+    and clipping, change the answers.
     """
     generator = torch.Generator().manual_seed(0)
     pairs = []
@@ -187,7 +192,7 @@ def run(opaque: Opaque, spec: Spec) -> list[tuple[Tensor, Tensor]] | None:
             try:
                 with torch.no_grad():
                     logits = opaque.module(images)
-            except Exception:  # a foreign module may raise anything; it is then no Para-Former of these sizes
+            except Exception:  # the module may raise anything; then it is no Para-Former of these sizes
                 return None
             if not isinstance(logits, Tensor) or logits.shape != (batch, spec.classes):
                 return None
@@ -196,6 +201,7 @@ def run(opaque: Opaque, spec: Spec) -> list[tuple[Tensor, Tensor]] | None:
 
 
 def distance(model: ParaFormer, images: Tensor, logits: Tensor) -> float:
+    """max |Δ logit| / max |logit|."""
     with torch.no_grad():
         difference = (model(images) - logits).abs().max()
     return float(difference / logits.abs().max().clamp_min(1e-30))

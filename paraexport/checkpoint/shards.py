@@ -1,4 +1,4 @@
-"""Which files a checkpoint consists of: one, or an index and the shards that it lists. Imports no torch."""
+"""Finds the files of a checkpoint: one file, or an index and its shards. Imports no torch."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from paraexport.errors import CheckpointError
+from paraexport.checkpoint.config_files import without_repeated_keys
+from paraexport.errors import CheckpointError, shortlist
 from paraexport.system.files import file_digest
 
 INDEX = ".index.json"
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WHOLE = ("model.safetensors", "pytorch_model.bin")
-"""How Hugging Face names weights that are in one file."""
+"""The names that Hugging Face gives to weights in one file."""
 DISTRIBUTED = (".distcp", ".metadata")
 MOST_BYTES = 64 * 2**20
-"""Of an index."""
+"""The largest index that is read."""
 LISTED = 8
 
 
@@ -25,23 +26,23 @@ def checkpoint_file(path: Path) -> Path:
     """The file to read: `path` itself, or the index or the only file of weights in the folder `path`.
 
     Raises:
-        CheckpointError: a folder without either, or a checkpoint of torch.distributed.checkpoint.
+        CheckpointError: the folder has neither, or it is a checkpoint of torch.distributed.checkpoint.
     """
     if not path.is_dir():
         return path
     refuse_distributed(path)
     if (file := weights_in(path)) is None:
         raise CheckpointError(
-            "there is no checkpoint in the folder",
+            "the folder contains no checkpoint",
             where=path,
-            expected=f"one of {', '.join((*INDEXES, *WHOLE))} in it",
-            remedy="name the file of weights",
+            expected=f"one of {', '.join((*INDEXES, *WHOLE))}",
+            remedy="give the path of the file with the weights",
         )
     return file
 
 
 def weights_in(folder: Path) -> Path | None:
-    """The index or the file of weights under a name that is usual, or the only index."""
+    """The index or the file of weights with a usual name, or the only index."""
     for name in (*INDEXES, *WHOLE):
         if (folder / name).is_file():
             return folder / name
@@ -50,12 +51,12 @@ def weights_in(folder: Path) -> Path | None:
 
 
 def is_checkpoint_folder(path: Path) -> bool:
-    """Whether this folder holds weights, in a form that is read or in one that is refused with advice."""
+    """Whether this folder holds weights, in a supported format or in one whose error names a remedy."""
     return weights_in(path) is not None or any(path.glob("*.distcp"))
 
 
 def refuse_distributed(path: Path) -> None:
-    """Say how a checkpoint of torch.distributed.checkpoint is converted."""
+    """Refuse a checkpoint of torch.distributed.checkpoint. The error contains the command that converts it."""
     parts = sorted(path.glob("*.distcp")) if path.is_dir() else []
     if not parts and not (path.name.endswith(DISTRIBUTED) and path.is_file()):
         return
@@ -63,28 +64,28 @@ def refuse_distributed(path: Path) -> None:
     convert = ["python", "-m", "torch.distributed.checkpoint.format_utils", "dcp_to_torch"]
     command = " ".join(map(shlex.quote, [*convert, str(folder), f"{folder.absolute().name}.pt"]))
     raise CheckpointError(
-        "this is a checkpoint of torch.distributed.checkpoint, in parts",
+        "this is a checkpoint of torch.distributed.checkpoint, in several files",
         where=path,
         expected="one file of weights",
-        remedy=f"convert it where you trust it, since this runs pickled code: {command}",
+        remedy=f"if you trust it, convert it (this runs pickled code): {command}",
     )
 
 
-def is_index(path: Path) -> bool:
+def is_shard_index(path: Path) -> bool:
     return path.name.endswith(INDEX)
 
 
 def read_index(path: Path) -> dict[str, str]:
-    """Name of a tensor -> name of the shard that holds it.
+    """Read an index: the name of each tensor -> the name of its shard.
 
     Raises:
-        CheckpointError: no index, a name that is there twice, or a shard that is missing or outside the folder.
+        CheckpointError: the file is no index, a name occurs twice, or a shard is missing or outside the folder.
     """
     expected = 'an index such as {"weight_map": {"head.weight": "model-00001-of-00002.safetensors"}}'
     try:
         if path.stat().st_size > MOST_BYTES:
             raise CheckpointError("the index is too large", where=path, expected=f"at most {MOST_BYTES} bytes")
-        content = json.loads(path.read_bytes(), object_pairs_hook=without_doubles)
+        content = json.loads(path.read_bytes(), object_pairs_hook=without_repeated_keys)
     except OSError as error:
         raise CheckpointError(f"cannot be read: {error.strerror}", where=path) from error
     except (ValueError, RecursionError) as error:
@@ -95,13 +96,13 @@ def read_index(path: Path) -> dict[str, str]:
     files = sorted(set(listed.values()))
     if outside := [repr(file)[: LISTED * 10] for file in files if not is_inside(file)]:
         raise CheckpointError(
-            f"the index names files that are not in its folder: {some(outside)}",
+            f"the index names files outside its folder: {shortlist(outside, LISTED)}",
             where=path,
             expected="names of files beside it",
         )
     if missing := [file for file in files if not (path.parent / file).is_file()]:
         raise CheckpointError(
-            f"{len(missing)} of {len(files)} shards are missing: {some(missing)}",
+            f"{len(missing)} of {len(files)} shards are missing: {shortlist(missing, LISTED)}",
             where=path,
             expected="every shard beside the index",
             remedy="copy them too",
@@ -109,37 +110,23 @@ def read_index(path: Path) -> dict[str, str]:
     return dict(listed)
 
 
-def without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        names = [name for name, _ in pairs]
-        doubles = [name for name in content if names.count(name) > 1] if len(names) < 10_000 else []
-        raise ValueError(f"a name is there twice: {some(doubles) or 'one of many'}")
-    return content
-
-
 def is_inside(file: str) -> bool:
-    """Whether this is the name of a file in the folder or below, on any system."""
+    """Whether this name, on any system, is that of a file in the folder or below it."""
     if not file or not file.isprintable():
         return False
     paths = (PurePosixPath(file), PureWindowsPath(file))
     return not any(path.is_absolute() or path.drive or path.root or ".." in path.parts for path in paths)
 
 
-def some(names: list[str]) -> str:
-    more = f", and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
-
-
 def weight_files(path: Path) -> list[Path]:
-    """Every file that the weights of this checkpoint are read from, the index first."""
-    if not is_index(path):
+    """Every file with weights of this checkpoint, the index first."""
+    if not is_shard_index(path):
         return [path]
     return [path, *(path.parent / file for file in sorted(set(read_index(path).values())))]
 
 
 def checkpoint_digest(path: Path) -> str:
-    """sha256 of the file; of an index and its shards, sha256 over their names and digests."""
+    """The sha256 of the file, in hex; for an index, the sha256 of the names and digests of index and shards."""
     files = weight_files(path)
     if len(files) == 1:
         return file_digest(path).hex()
@@ -150,8 +137,8 @@ def checkpoint_digest(path: Path) -> str:
 
 
 def bundle_name(path: Path) -> str:
-    """The name of the bundle of the checkpoint that was given: `vit.pt` and the folder `vit` -> `vit.bundle`."""
+    """The default name of the bundle: `vit.pt` and the folder `vit` -> `vit.bundle`."""
     if path.is_dir():
         return f"{path.absolute().name}.bundle"
-    name = path.name.removesuffix(INDEX) if is_index(path) else path.name
+    name = path.name.removesuffix(INDEX) if is_shard_index(path) else path.name
     return f"{Path(name).stem}.bundle"

@@ -1,4 +1,4 @@
-"""The sizes that shapes leave half open: which image and patch, how many heads."""
+"""Settles the sizes that shapes do not fully determine: image, patch and heads."""
 
 from __future__ import annotations
 
@@ -13,113 +13,113 @@ from paraexport.findings.words import option_text
 
 QUERY = "branches.0.layers.0.attention.query.weight"
 UNKNOWN_HEAD_DIM = 64
-"""Of nearly every published vision transformer; only a hint, never taken in silence."""
+"""The head size of nearly every published vision transformer. It is only used as a hint in messages."""
 
 
 def image_fields(
-    canonical: Canonical, shapes: Mapping[str, list[int]], said: Given, guesses: Guesses
+    canonical: Canonical, shapes: Mapping[str, list[int]], given: Given, guesses: Guesses
 ) -> tuple[tuple[int, int], int, tuple[int, int]]:
-    """(image_size, channels, patch_size); zeros stand for what `guesses` then asks for."""
-    channels, patch_size = patch_fields(canonical, shapes[f"{PROJECTION}.weight"], said, guesses)
+    """(image_size, channels, patch_size). A zero means that `guesses` asks for the field."""
+    channels, patch_size = patch_fields(canonical, shapes[f"{PROJECTION}.weight"], given, guesses)
     if not all(patch_size):
         return (0, 0), 0, (0, 0)
     positions = shapes[POSITION][1]
     tokens = int(CLASS_TOKEN in canonical.tensors)
-    # a class token may go without a position of its own (timm's no_embed_class)
+    # a class token may have no position (timm's no_embed_class)
     counts = [positions - tokens, positions] if tokens else [positions]
-    if said.image_size is not None:
-        grid = [image // patch for image, patch in zip(said.image_size, patch_size, strict=True)]
+    if given.image_size is not None:
+        grid = [image // patch for image, patch in zip(given.image_size, patch_size, strict=True)]
         if math.prod(grid) not in counts:
-            size, patch = option_text(said.image_size), option_text(patch_size)
+            size, patch = option_text(given.image_size), option_text(patch_size)
             raise SpecError(
-                f"image_size={size} makes {grid[0]} × {grid[1]} patches of {patch}",
-                expected=f"{counts[0]} of them, for {positions} positions in {canonical.source(POSITION)}",
-                remedy=None if tokens or math.prod(grid) != positions - 1 else "is a class token missing?",
+                f"image_size={size} gives {grid[0]} × {grid[1]} patches of {patch}",
+                expected=f"{counts[0]} patches, for {positions} positions in {canonical.source(POSITION)}",
+                remedy=None if tokens or math.prod(grid) != positions - 1 else "check whether a class token is missing",
             )
-        return said.image_size, channels, patch_size
-    if isinstance(said.resize, tuple) and grid_of(said.resize, patch_size) in counts:
-        return guesses.assume("image_size", said.resize, "images are resized to it"), channels, patch_size
+        return given.image_size, channels, patch_size
+    if isinstance(given.resize, tuple) and grid_of(given.resize, patch_size) in counts:
+        return guesses.assume("image_size", given.resize, "images are resized to this size"), channels, patch_size
     for count in counts:
         side = math.isqrt(max(count, 0))
         if side and side * side == count:
             square = side * patch_size[0], side * patch_size[1]
-            guesses.assume("image_size", square, f"{count} patches are taken as a square")
+            guesses.assume("image_size", square, f"{count} patches are assumed to form a square")
             return square, channels, patch_size
-    why = f"the {counts[0]} patches that {canonical.source(POSITION)} has positions for are no square"
+    why = f"{canonical.source(POSITION)} has positions for {counts[0]} patches, which form no square"
     if not tokens and math.isqrt(positions - 1) ** 2 == positions - 1:
-        why += f" ({positions - 1} would be, with a class token, but no name is that of one)"
+        why += f" ({positions - 1} would, with a class token, but no tensor has its name)"
     guesses.ask("image_size", why, "HEIGHTxWIDTH")
     return (0, 0), channels, patch_size
 
 
 def grid_of(image_size: tuple[int, int], patch_size: tuple[int, int]) -> int | None:
-    """How many patches an image has, or None where it has no whole number of them."""
+    """The number of patches of an image; None if it is not whole."""
     if any(image % patch for image, patch in zip(image_size, patch_size, strict=True)):
         return None
     return math.prod(image // patch for image, patch in zip(image_size, patch_size, strict=True))
 
 
 def patch_fields(
-    canonical: Canonical, projection: list[int], said: Given, guesses: Guesses
+    canonical: Canonical, projection: list[int], given: Given, guesses: Guesses
 ) -> tuple[int, tuple[int, int]]:
     if len(projection) == 4:
-        if said.patch_order is not None:
-            raise SpecError("patch_order is for a Linear, and the patches go through a Conv2d", remedy="leave it out")
+        if given.patch_order is not None:
+            raise SpecError("patch_order is for a Linear, but the patch projection is a Conv2d", remedy="leave it out")
         return projection[1], (projection[2], projection[3])
     width = projection[-1]
-    if said.patch_size is not None:
-        options = [(width // math.prod(said.patch_size), said.patch_size)]
+    if given.patch_size is not None:
+        options = [(width // math.prod(given.patch_size), given.patch_size)]
     else:
         sides = {
-            channels: math.isqrt(width // channels) for channels in ((said.channels,) if said.channels else (1, 3))
+            channels: math.isqrt(width // channels) for channels in ((given.channels,) if given.channels else (1, 3))
         }
         options = [(channels, (side, side)) for channels, side in sides.items()]
     options = [option for option in options if option[0] * math.prod(option[1]) == width]
-    if said.patch_size is not None and not options:
+    if given.patch_size is not None and not options:
         raise SpecError(
-            f"patch_size {option_text(said.patch_size)} does not divide {canonical.source(f'{PROJECTION}.weight')}",
+            f"patch_size {option_text(given.patch_size)} does not divide {canonical.source(f'{PROJECTION}.weight')}",
             expected=f"a patch of {width} values over all channels",
         )
     if len(options) != 1:
-        why = f"{width} values are no square patch of {said.channels or '1 or 3'} channels"
+        why = f"{width} values form no square patch of {given.channels or '1 or 3'} channels"
         guesses.ask("patch_size", why, "HEIGHTxWIDTH")
         return 0, (0, 0)
     channels, patch_size = options[0]
-    if said.patch_size is None:
-        why = f"{width} values are taken as a square of {said.channels or '1 or 3'} channels"
+    if given.patch_size is None:
+        why = f"{width} values are assumed to form a square of {given.channels or '1 or 3'} channels"
         guesses.assume("patch_size", patch_size, why)
-        if said.channels is None:
-            guesses.assume("channels", channels, "the patches are taken as squares of 1 or 3 channels")
-    if channels > 1 and said.patch_order is None and not canonical.blocks.convention.patches_by_channel_last:
-        guesses.assume("patch_order", "channel_last", "a Linear is taken to read a patch as (row, column, channel)")
+        if given.channels is None:
+            guesses.assume("channels", channels, "the patches are assumed to be squares of 1 or 3 channels")
+    if channels > 1 and given.patch_order is None and not canonical.blocks.convention.patches_by_channel_last:
+        guesses.assume("patch_order", "channel_last", "a Linear is assumed to read a patch as (row, column, channel)")
     return channels, patch_size
 
 
-def head_fields(canonical: Canonical, inner: int, dim: int, said: Given, guesses: Guesses) -> tuple[int, int]:
-    """(heads, head_dim), whose product is fixed by the weights."""
-    heads, head_dim = said.heads, said.head_dim
+def head_fields(canonical: Canonical, inner: int, dim: int, given: Given, guesses: Guesses) -> tuple[int, int]:
+    """(heads, head_dim). The weights determine their product."""
+    heads, head_dim = given.heads, given.head_dim
     if heads is None and head_dim is None:
         heads, head_dim = assumed_heads(canonical, inner, dim, guesses)
     if heads is None and head_dim is None:
         divisors = [count for count in range(1, max(inner, 1) + 1) if inner % count == 0]
         likely = min(divisors, key=lambda count: abs(inner / count - UNKNOWN_HEAD_DIM))
-        usual = f"; usual is {inner}/{UNKNOWN_HEAD_DIM}" if inner % UNKNOWN_HEAD_DIM == 0 else ""
-        guesses.ask("heads", f"the weights contain only the product heads × head_dim = {inner}{usual}", likely)
+        usual = f"; {inner}/{UNKNOWN_HEAD_DIM} is usual" if inner % UNKNOWN_HEAD_DIM == 0 else ""
+        guesses.ask("heads", f"the weights only contain the product heads × head_dim = {inner}{usual}", likely)
         return 0, 0
-    found = heads or inner // (head_dim or 1), head_dim or inner // (heads or 1)
-    if math.prod(found) != inner:
-        said_so = [f"{name}={value}" for name, value in (("heads", heads), ("head_dim", head_dim)) if value]
+    both = heads or inner // (head_dim or 1), head_dim or inner // (heads or 1)
+    if math.prod(both) != inner:
+        fields = [f"{name}={value}" for name, value in (("heads", heads), ("head_dim", head_dim)) if value]
         raise SpecError(
-            f"{' and '.join(said_so)} cannot be",
+            f"{' and '.join(fields)} is not possible",
             expected=f"heads × head_dim = {inner} as in {canonical.source(QUERY)}",
         )
-    return found
+    return both
 
 
 def assumed_heads(canonical: Canonical, inner: int, dim: int, guesses: Guesses) -> tuple[int | None, int | None]:
     convention = canonical.blocks.convention
     if convention.output_is_optional and lacks_output(canonical) and inner == dim:
-        return 1, None  # vit-pytorch leaves the output projection out in this case only
+        return 1, None  # vit-pytorch only leaves out the output projection in this case
     if convention.head_dim is None or inner % convention.head_dim:
         return None, None
     why = f"dim_head {convention.head_dim} is the default of {convention.name}"

@@ -1,6 +1,6 @@
-"""What stands before and behind the branches: patch embedding, class token, position, last norm and head.
+"""Names the parts outside the branches: patch embedding, class token, position, last norm and head.
 
-One table of names for all conventions. A name counts wherever only well-known words stand before it.
+One table has the names of all conventions. A name counts if only well-known words come before it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from paraexport.checkpoint.conventions.convention import is_index
+from paraexport.checkpoint.conventions.convention import is_number
 
 PROJECTION = "embedding.patch.projection"
 NORM_IN = "embedding.patch.norm_in"
@@ -68,30 +68,31 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("head", "mlp_head", "classifier", "fc"), (HEAD,)),
     **dict.fromkeys(("mlp_head.1", "head.1", "head.fc", "classifier.1", "fc.1"), (HEAD,)),
 }
-"""Name of a module -> what it is; where there are two, the first has a matrix as its weight, the second a vector."""
+"""Name of a module -> its canonical name. Of two, the first has a matrix as its weight, the second a vector."""
 
 NORM_AFTER_POOL = frozenset({"fc_norm", "mlp_head.0", "head.0", "classifier.0", "fc.0"})
 WORDS = frozenset({
     "module", "_orig_mod", "model", "net", "network", "backbone", "encoder", "vit", "transformer", "embedding", "embed",
     "embeddings", "stem", "branches", "paraformer", "paratransformer", "paraformerbranches",
 })  # fmt: skip
-"""That may stand before a name."""
+"""Words that may come before a name."""
 
 
 def stem_names(tensors: Mapping[str, Tensor], words: frozenset[str]) -> dict[str, tuple[str, str]]:
-    """Key -> (canonical name, the alias by which it was known), for every key of the stem and the head.
+    """Key -> (canonical name, original name), for every key of the stem and the head.
 
-    `words` may stand before a name, besides the usual ones.
+    Args:
+        words: words that may come before a name, besides `WORDS`.
     """
-    found = {}
+    names = {}
     for key in tensors:
         steps = key.split(".")
         for start in range(len(steps)):
             named = stem_name(".".join(steps[start:]), ".".join(steps[:start]), tensors)
-            if named is not None and all(step in WORDS | words or is_index(step) for step in steps[:start]):
-                found[key] = named
+            if named is not None and all(step in WORDS | words or is_number(step) for step in steps[:start]):
+                names[key] = named
                 break
-    return found
+    return names
 
 
 def stem_name(name: str, before: str, tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
@@ -107,17 +108,17 @@ def stem_name(name: str, before: str, tensors: Mapping[str, Tensor]) -> tuple[st
 
 
 def aliases(canonical: str) -> list[str]:
-    """The names by which a parameter of the stem is known, for messages."""
+    """All original names of a parameter of the stem, for messages."""
     if canonical in PARAMETERS.values():
         return [alias for alias, meaning in PARAMETERS.items() if meaning == canonical]
     module, _, leaf = canonical.rpartition(".")
     known = [alias for alias, meanings in MODULES.items() if module in meanings]
-    # names of one meaning first
+    # unambiguous names first
     return [f"{alias}.{leaf}" for alias in sorted(known, key=lambda alias: len(MODULES[alias]))]
 
 
 def as_row(tensor: Tensor, canonical: str) -> Tensor:
-    """Class token [D], [1, D] -> [1, 1, D]; position [N, D] -> [1, N, D]; everything else as it is."""
+    """Class token [D], [1, D] -> [1, 1, D]; position [N, D] -> [1, N, D]; other tensors unchanged."""
     if canonical == CLASS_TOKEN and tensor.ndim in (1, 2) and tensor.shape[:-1].numel() == 1:
         return tensor.reshape(1, 1, -1)
     if canonical == POSITION and tensor.ndim == 2:

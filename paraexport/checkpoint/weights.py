@@ -1,4 +1,4 @@
-"""Tensors as they are stored -> finite float32 tensors on the CPU, tied where they were tied."""
+"""Converts stored tensors to finite float32 tensors on the CPU. Tied tensors stay tied."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from paraexport.checkpoint.build import identity
-from paraexport.checkpoint.given import Guesses, truncated
-from paraexport.errors import CheckpointError
+from paraexport.checkpoint.given import Guesses
+from paraexport.errors import CheckpointError, shortlist
 
 CONVERTED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def as_float32(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[str, Tensor]:
-    """Convert half, bfloat16 and, with a warning, float64.
+    """Convert float16, bfloat16 and, with a warning, float64.
 
     Raises:
-        CheckpointError: integer, quantised, complex or sparse tensors, or values that are not finite; all at once.
+        CheckpointError: there are integer, quantised, complex or sparse tensors, or values that are not finite. The
+            message lists all of them.
     """
     foreign = [
         f"{key} {kind(tensor)}"
@@ -27,9 +28,9 @@ def as_float32(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[str, Ten
     ]
     if foreign:
         raise CheckpointError(
-            f"tensors that are no plain floating-point numbers: {truncated(foreign)}",
+            f"some tensors are not plain floating-point numbers: {shortlist(foreign)}",
             expected="dense float32, float16, bfloat16 or float64",
-            remedy="save the model before quantisation or packing, and nothing but the model",
+            remedy="save only the model, before quantisation or packing",
         )
     if doubles := [key for key, tensor in tensors.items() if tensor.dtype == torch.float64]:
         guesses.assume("dtype", "float32", f"{len(doubles)} float64 tensors are rounded, {doubles[0]} first")
@@ -41,21 +42,19 @@ def as_float32(tensors: Mapping[str, Tensor], guesses: Guesses) -> dict[str, Ten
     too_large = [key for key in doubles if not plain[key].isfinite().all() and tensors[key].isfinite().all()]
     if too_large:
         raise CheckpointError(
-            f"weights too large for float32: {truncated(too_large)}",
+            f"some weights are too large for float32: {shortlist(too_large)}",
             expected=f"at most {torch.finfo(torch.float32).max:.3g}",
             got=f"{max(float(tensors[key].abs().max()) for key in too_large):.3g}",
-            remedy="take an earlier checkpoint: such weights are a sign of failed training",
+            remedy="use an earlier checkpoint: such weights are a sign of failed training",
         )
     infinite = {key: int((~tensor.isfinite()).sum()) for key, tensor in plain.items()}
     if bad := [f"{count} of {plain[key].numel()} in {key}" for key, count in infinite.items() if count]:
-        raise CheckpointError(
-            f"weights that are NaN or infinite: {truncated(bad)}", remedy="take an earlier checkpoint"
-        )
+        raise CheckpointError(f"some weights are NaN or infinite: {shortlist(bad)}", remedy="use an earlier checkpoint")
     return plain
 
 
 def kind(tensor: Tensor) -> str:
-    """`float32`, `sparse_coo float32`, `meta float32`."""
+    """The type of a tensor for messages: `float32`, `sparse_coo float32`, `meta float32`."""
     words = [] if tensor.layout == torch.strided else [str(tensor.layout)]
     words += ["meta"] if tensor.is_meta else []
     words += ["nested"] if tensor.is_nested else []

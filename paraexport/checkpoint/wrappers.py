@@ -1,4 +1,4 @@
-"""What is wrapped around a state dict: training state, further copies of the model, and words before every name."""
+"""Unwraps the state dict in a checkpoint: removes training state, further copies, and words before every name."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ from torch import Tensor
 from paraexport.checkpoint.config import CONFIG_KEYS
 from paraexport.checkpoint.contents import as_level, holds_tensors, holds_weights, plain_words
 from paraexport.checkpoint.copies import PLAIN, choose_copy, copies_within, is_averaged
-from paraexport.checkpoint.given import Guesses, truncated
+from paraexport.checkpoint.given import Guesses
 from paraexport.checkpoint.names import checked_names, strip_common_prefix, without_wrappers
-from paraexport.errors import CheckpointError
+from paraexport.errors import CheckpointError, shortlist
 
 WORDS = ("preprocessing", "labels", "id2label", "class_names")
-"""Keys whose values are about the model, besides whole configs."""
+"""Keys with facts about the model, besides whole configs."""
 TRAINING_STATE = frozenset({"param_groups", "last_epoch", "state", "scale", "_scale"})
 DEEPEST = 8
 WHOLE = "plain"
-"""The name of those tensors of a state dict that no word marks as a further copy."""
+"""The name, in `--weights`, of the copy that has no word before its names."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The state dict inside a checkpoint and the words that came with it."""
+    """The state dict inside a checkpoint, and the configs that came with it."""
 
     tensors: dict[str, Tensor]
     config: dict[str, Any] = field(default_factory=dict)
-    """What was met under the names of configs, by these names."""
+    """The configs in the checkpoint, by their keys."""
 
 
 def unwrap(content: object, guesses: Guesses, wanted: str | None = None, *, twins: bool = True) -> Weights:
-    """Descend to the state dict, or to the copy that is called `wanted`: `ema`, `state_dict.teacher`.
+    """Find the state dict of the model in the content of a checkpoint.
 
-    Two equal parts of one state dict are two copies of a model as `twins`, and else two parts of it.
+    Args:
+        wanted: the name of the copy to use: `ema`, `state_dict.teacher`.
+        twins: whether two parts of a state dict with the same names are two copies of the model, not two parts of it.
 
     Raises:
-        CheckpointError: no tensors, several state dicts of which none is known to be the model's, or none of this name.
+        CheckpointError: there are no tensors, several state dicts and no sign which is the model's, or no copy with
+            the name `wanted`.
     """
     config: dict[str, Any] = {}
     steps = find_copy(content, wanted, twins=twins) if wanted is not None else ()
@@ -60,10 +63,10 @@ def unwrap(content: object, guesses: Guesses, wanted: str | None = None, *, twin
             if not tensors:
                 break
             copies = copies_within(strip_common_prefix(checked_names(tensors)), twins=twins)
-            return Weights(one_copy(copies, steps[0] if steps else None, guesses), config)
+            return Weights(pick_copy(copies, steps[0] if steps else None, guesses), config)
         content, steps = level[inner], steps[1:]
     raise CheckpointError(
-        "there are no named tensors in this checkpoint",
+        "this checkpoint contains no named tensors",
         expected="a state dict, wrapped or not",
         got=summary(content),
         remedy="save model.state_dict()",
@@ -73,16 +76,16 @@ def unwrap(content: object, guesses: Guesses, wanted: str | None = None, *, twin
 def summary(content: object) -> str:
     if not isinstance(content, dict) or not content:
         return f"an empty {type(content).__name__}" if content in ({}, []) else type(content).__name__
-    return f"the keys {truncated([repr(key)[:40] for key in dict.keys(content)], 8)}"
+    return f"the keys {shortlist([repr(key)[:40] for key in dict.keys(content)], 8)}"
 
 
 def named_tensors(level: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Without what a pickle has set on the tensors themselves."""
+    """The tensors of this level, without attributes that a pickle has set on them."""
     return {key: Tensor.detach(value) for key, value in level.items() if isinstance(value, Tensor)}
 
 
 def holders(level: Mapping[str, Any]) -> list[str]:
-    """The keys of this level below which the weights of a model may be."""
+    """The keys of this level that may lead to the weights of a model."""
     return [
         key
         for key, value in level.items()
@@ -99,7 +102,7 @@ def is_training_state(key: str, value: object) -> bool:
 
 
 def note_nameless_copies(level: Mapping[str, Any], guesses: Guesses) -> None:
-    """Report averaged copies that are lists, as in `{"ema": {"shadow_params": [...]}}`: they are not read."""
+    """Report averaged copies that are lists, such as `{"ema": {"shadow_params": [...]}}`. They cannot be read."""
     for key, value in level.items():
         inner = as_level(value) or {}
         lists = (
@@ -107,10 +110,9 @@ def note_nameless_copies(level: Mapping[str, Any], guesses: Guesses) -> None:
         )
         for name in lists:
             if is_averaged(key) or any(is_averaged(word) for word in name.split(".")):
-                reason = (
-                    f"{name_of(name)}, an averaged copy, is left out: its tensors have no names; to use it, copy it "
-                )
-                guesses.assume("weights", "without the averaged copy", f"{reason}into the model before saving")
+                reason = f"the averaged copy {name_of(name)} is left out, because its tensors have no names"
+                remedy = "to use it, copy it into the model before saving"
+                guesses.assume("weights", "without the averaged copy", f"{reason}; {remedy}")
 
 
 def is_list_of_weights(value: object) -> bool:
@@ -118,10 +120,10 @@ def is_list_of_weights(value: object) -> bool:
 
 
 def choose_holder(level: Mapping[str, Any], has_tensors: bool, guesses: Guesses) -> str | None:
-    """The key under which the model's weights are, or None where this level holds them itself."""
+    """The key that leads to the weights of the model, or None if they are on this level itself."""
     keys = holders(level)
     known = [key for key in keys if key in PLAIN or is_averaged(key)]
-    # besides tensors, only a well-known name is more than an extra
+    # beside tensors, a dict under an unknown name is something extra, not the model
     if not known and (has_tensors or not keys):
         return None
     if has_tensors and not any(key in PLAIN for key in known):
@@ -137,8 +139,8 @@ def choose_holder(level: Mapping[str, Any], has_tensors: bool, guesses: Guesses)
     return chosen
 
 
-def one_copy(copies: dict[str, dict[str, Tensor]], wanted: str | None, guesses: Guesses) -> dict[str, Tensor]:
-    """The copy `wanted` of those in one state dict, or the plain one, which is then reported."""
+def pick_copy(copies: dict[str, dict[str, Tensor]], wanted: str | None, guesses: Guesses) -> dict[str, Tensor]:
+    """The copy `wanted` from one state dict. Without a wish, choose one and report it."""
     chosen = "" if wanted == WHOLE else wanted
     if chosen is None:
         chosen, reason = choose_copy({word: set(copy) for word, copy in copies.items()}, name_of)
@@ -148,18 +150,18 @@ def one_copy(copies: dict[str, dict[str, Tensor]], wanted: str | None, guesses: 
 
 
 def name_of(word: str) -> str:
-    """How a copy is called in messages and in `--weights`."""
+    """The name of a copy in messages and in `--weights`."""
     return (word if word.isprintable() else ascii(word)[1:-1])[:80] or WHOLE
 
 
 def names_below(content: object) -> set[str]:
-    """The names of the tensors in the first state dict below."""
-    pending, seen = [content], set()
+    """The names of the tensors in the nearest state dict at this level or below."""
+    pending, visited = [content], set()
     while pending:
         value = pending.pop(0)
-        if id(value) in seen or (level := as_level(value)) is None:
+        if id(value) in visited or (level := as_level(value)) is None:
             continue
-        seen.add(id(value))
+        visited.add(id(value))
         if names := set(named_tensors(level)):
             return names
         pending += level.values()
@@ -167,10 +169,10 @@ def names_below(content: object) -> set[str]:
 
 
 def find_copy(content: object, wanted: str, *, twins: bool) -> tuple[str, ...]:
-    """The keys that lead to the copy which is called `wanted`, by its whole name or the end of it.
+    """The keys that lead to the copy `wanted`, given by its whole name or the end of its name.
 
     Raises:
-        CheckpointError: there is none, or more than one; the names there are are listed.
+        CheckpointError: no copy or several copies have this name. The message lists the possible names.
     """
     places = places_in(content, twins=twins)
     names = {".".join(map(name_of, place)): place for place in places}
@@ -178,23 +180,23 @@ def find_copy(content: object, wanted: str, *, twins: bool) -> tuple[str, ...]:
     if len(matching) != 1:
         raise CheckpointError(
             f"{len(matching) or 'no'} weights in this checkpoint are called {name_of(wanted)}",
-            expected=f"one of {truncated(matching or list(names))}" if names else "no --weights: nothing is wrapped",
+            expected=f"one of {shortlist(matching or list(names))}" if names else "no --weights: there is one copy",
             remedy="give one of these as --weights" if names else "leave it out",
         )
     return names[matching[0]]
 
 
 def places_in(content: object, *, twins: bool) -> list[tuple[str, ...]]:
-    """Every name that `--weights` can have, as the keys that lead there; those above come first."""
+    """Every possible value of `--weights`, as the keys that lead to the copy. Upper levels come first."""
     places: list[tuple[str, ...]] = []
     pending: list[tuple[tuple[str, ...], object]] = [((), content)]
-    seen = set()
+    visited = set()
     while pending:
         path, value = pending.pop(0)
         level = as_level(value)
-        if level is None or len(path) >= DEEPEST or id(value) in seen:
+        if level is None or len(path) >= DEEPEST or id(value) in visited:
             continue
-        seen.add(id(value))
+        visited.add(id(value))
         inner = [key for key in holders(level) if holds_weights(level[key])]
         places += [(*path, key) for key in inner]
         pending += [((*path, key), level[key]) for key in inner]

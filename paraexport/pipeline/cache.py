@@ -75,10 +75,10 @@ def refuse_junk(checkpoint: Path | None, files: Iterable[Path]) -> None:
         DataError: an array that its file does not hold.
     """
     if checkpoint is not None and checkpoint.stat().st_size >= LARGE_BYTES:
-        from paraexport.checkpoint.files import file_kind, located
+        from paraexport.checkpoint.files import checkpoint_kind, located
 
         with located(checkpoint):
-            file_kind(checkpoint)
+            checkpoint_kind(checkpoint)
     for path in files:
         if path.suffix in {".npy", ".npz"} and path.is_file() and path.stat().st_size >= LARGE_BYTES:
             stored_arrays(path)

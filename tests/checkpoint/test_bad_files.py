@@ -79,7 +79,7 @@ def test_builtins_in_a_pickle_are_named(builtin: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_whole_module_is_told_from_its_state_dict(legacy: bool, tmp_path: Path) -> None:
     message = refused(saved(tmp_path / "a.pt", {"model": nn.Linear(2, 2)}, legacy=legacy))
-    assert "a whole nn.Module is pickled in it (torch.nn.modules.linear.Linear), not its state dict" in message
+    assert "a pickled nn.Module (torch.nn.modules.linear.Linear), not a state dict" in message
     assert "save model.state_dict()" in message
     assert "--module" in message
 
@@ -112,7 +112,7 @@ def test_a_truncated_checkpoint(legacy: bool, share: float, tmp_path: Path) -> N
 def test_a_truncated_safetensors_file(kept: int, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(safetensors.torch.save(released())[:kept])
-    assert "not a whole safetensors file" in refused(path)
+    assert "the safetensors file is damaged" in refused(path)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -144,9 +144,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_directory(tmp_path: Path) -> None:
     message = refused(tmp_path)
-    assert "there is no checkpoint in the folder" in message
+    assert "the folder contains no checkpoint" in message
     assert "model.safetensors.index.json" in message
-    assert "name the file of weights" in message
+    assert "give the path of the file with the weights" in message
 
 
 @pytest.mark.parametrize("content", [b"weights, honestly\n", b'{"heads": 3}', b"\x08\x0a\x12\x07pytorch"])

@@ -58,7 +58,7 @@ def test_no_file_of_words_hangs_or_fills_the_memory(name: str, kind: str, messag
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"num_heads": 2, "num_heads": 4}', "the key 'num_heads' stands there twice"),
+        (b'{"num_heads": 2, "num_heads": 4}', "the key 'num_heads' occurs twice"),
         (b'{"a": "\\ud800"}', "half a surrogate pair"),
         ('{"a": "é"}'.encode("latin-1"), "UTF-8"),
         ('{"a": 1}'.encode("utf-16"), "UTF-8"),

@@ -14,7 +14,7 @@ import pytest
 from paraexport.checkpoint.given import Guesses
 from paraexport.checkpoint.load import Checkpoint, from_weights
 from paraexport.checkpoint.overrides import parse_overrides
-from paraexport.checkpoint.words import TABLES, Kind
+from paraexport.checkpoint.words import TABLES, ConfigKind
 from paraexport.checkpoint.wrappers import Weights
 from paraexport.errors import SpecError
 from tests.checkpoint.test_conventions import usual_spec
@@ -24,14 +24,14 @@ HF_SPEC, TIMM_SPEC = usual_spec(HF_NEW, depth=1), usual_spec(TIMM, depth=1)
 
 
 @cache
-def weights(kind: Kind) -> Weights:
+def weights(kind: ConfigKind) -> Weights:
     names, spec = (TIMM, TIMM_SPEC) if kind.startswith("timm") else (HF_NEW, HF_SPEC)
     return Weights(state_dict(names.write(random_weights(spec), spec)))
 
 
-def load(kind: Kind, config: dict[str, Any], **options: str) -> Checkpoint:
+def load(kind: ConfigKind, config: dict[str, Any], **options: str) -> Checkpoint:
     """A model of 8 x 8 pixels, 2 branches, 5 classes, and a config of this kind."""
-    sources: dict[Kind, dict[str, Any]] = {
+    sources: dict[ConfigKind, dict[str, Any]] = {
         "hf": {"config.json": {"model_type": "vit", **config}},
         "hf_images": {"preprocessor_config.json": {"image_processor_type": "ViTImageProcessor", **config}},
         "timm": {"config.json": {"architecture": "vit_tiny", **config}},
@@ -52,7 +52,7 @@ def value_of(loaded: Checkpoint, field: str) -> object:
 
 @dataclass(frozen=True)
 class Case:
-    kind: Kind
+    kind: ConfigKind
     config: dict[str, Any]
     field: str = ""
     value: object = None
@@ -215,7 +215,7 @@ def test_a_word_is_applied(case: Case) -> None:
 REFUSED = (
     Case("hf", {"hidden_act": "quick_gelu"}, says="not supported", options=("activation=gelu",)),
     Case("hf", {"layer_norm_eps": 0}, says="between 0 and 1", options=("eps=1e-5",)),
-    Case("hf", {"id2label": dict(zip("12345", "abcde", strict=True))}, says="counted from 1", options=("labels=FILE",)),
+    Case("hf", {"id2label": dict(zip("12345", "abcde", strict=True))}, says="count from 1", options=("labels=FILE",)),
     Case("hf", {"id2label": {"0": "a", "2": "b"}}, says="1 is missing", options=("labels=FILE",)),
     Case("hf", {"id2label": {"0": "a", 0: "b"}}, says="got 0", options=("labels=FILE",)),
     Case("hf", {"label2id": {"a": 0, "b": 0}}, says="both class 0", options=("labels=FILE",)),
@@ -226,7 +226,7 @@ REFUSED = (
         options=("labels=FILE",),
     ),
     Case("hf", {"id2label": {"0": "a\nb"}}, says="one line", options=("labels=FILE",)),
-    Case("hf", {"id2label": 5}, says="holds no labels", options=("labels=FILE",)),
+    Case("hf", {"id2label": 5}, says="contains no labels", options=("labels=FILE",)),
     Case("hf", {"use_mean_pooling": True}, says="not supported", options=("pool=mean",)),
     *(
         Case("hf", {word: value}, says="not supported")
@@ -339,7 +339,7 @@ REFUSED = (
     Case("plain", {"do_flip_channel_order": True}, says="BGR"),
     *(Case("plain", {word: True}, says="not supported") for word in ("qk_norm", "reg_tokens", "num_registers")),
     Case("plain", {"norm_layer": "batchnorm"}, says="not supported"),
-    Case("plain", {"labels": {"1": "a"}}, says="counted from 1", options=("labels=FILE",)),
+    Case("plain", {"labels": {"1": "a"}}, says="count from 1", options=("labels=FILE",)),
     Case("plain", {"depth": 2, "heads": 2, "num_heads": 4}, says="contradict", options=("heads=2",)),
 )
 
@@ -361,7 +361,7 @@ def test_a_word_is_refused_until_an_option_settles_it(case: Case, tmp_path: Any)
     load(case.kind, case.config, **options | settled)
 
 
-CLAIMS: dict[Kind, dict[str, object]] = {
+CLAIMS: dict[ConfigKind, dict[str, object]] = {
     "hf": {
         "hidden_size": 32,
         "intermediate_size": 32,
@@ -405,33 +405,33 @@ CLAIMS: dict[Kind, dict[str, object]] = {
 }
 """What the weights settle otherwise: dim 16, MLP 24, 2 branches of depth 1, 3 channels, patches of 4 x 4, 5 classes."""
 REPORTED = (
-    Case("hf", {"model_type": "beit"}, says="something else than a ViT"),
-    Case("hf", {"architectures": ["BeitForImageClassification"]}, says="something else than a ViT"),
+    Case("hf", {"model_type": "beit"}, says="may differ from those of a ViT"),
+    Case("hf", {"architectures": ["BeitForImageClassification"]}, says="may differ from those of a ViT"),
     Case("hf", {"auto_map": {"AutoModel": "model.Model"}}, says="no code is run"),
     Case("hf", {"quantization_config": {"bits": 4}}, says="as they are"),
-    Case("hf", {"id2label": dict(zip("01234", "abcca", strict=True))}, says="2 names stand for several classes"),
+    Case("hf", {"id2label": dict(zip("01234", "abcca", strict=True))}, says="2 names belong to several classes"),
     Case("hf_images", {"auto_map": {"AutoProcessor": "images.Images"}}, says="no code is run"),
-    Case("hf_images", {"image_processor_type": "OwnImageProcessor"}, says="its own steps are not known"),
+    Case("hf_images", {"image_processor_type": "OwnImageProcessor"}, says="its steps are unknown"),
     Case("hf_images", {"crop_pct": 0.9}, says="does not read it"),
     Case("hf_images", {"crop_pct": 0.9, "image_processor_type": "a\nb"}, says="this processor does not read it"),
     Case("hf_images", {"rescale_offset": True}, says="does not read it"),
-    Case("hf_images", {"size": 16, "do_center_crop": False}, says="cuts nothing out"),
+    Case("hf_images", {"size": 16, "do_center_crop": False}, says="does not crop"),
     Case("hf_images", {"size": {"shortest_edge": 16}, "do_center_crop": True}, says="one pixel apart"),
-    Case("timm_images", {"test_crop_pct": 1.0}, says="sizes of training"),
-    Case("timm_images", {"test_input_size": [3, 16, 16]}, says="sizes of training"),
-    Case("timm_images", {"label_offset": 1}, says="as the weights count"),
+    Case("timm_images", {"test_crop_pct": 1.0}, says="sizes from training"),
+    Case("timm_images", {"test_input_size": [3, 16, 16]}, says="sizes from training"),
+    Case("timm_images", {"label_offset": 1}, says="as in the weights"),
     Case("timm_images", {"custom_load": "hf"}, says="as they are"),
-    Case("plain", {"loss": "bce"}, says="one class"),
-    Case("plain", {"size": 16}, says="taken as the shorter side"),
-    Case("plain", {"size": "large"}, says="no size of an image"),
+    Case("plain", {"loss": "bce"}, says="exclude each other"),
+    Case("plain", {"size": 16}, says="assumed to be the shorter side"),
+    Case("plain", {"size": "large"}, says="not the size of an image"),
     Case("plain", {"mean": "harmonic"}, says="not a list of numbers"),
-    Case("plain", {"labels": 5}, says="holds no labels"),
+    Case("plain", {"labels": 5}, says="contains no labels"),
     *(
-        Case(kind, {word: value}, says="the weights say ")
+        Case(kind, {word: value}, says=" in the weights")
         for kind, words in CLAIMS.items()
         for word, value in words.items()
     ),
-    *(Case(kind, {"sharpen": 3}, says="sharpen=3 is not known") for kind in TABLES),
+    *(Case(kind, {"sharpen": 3}, says="sharpen=3 is unknown") for kind in TABLES),
 )
 
 
@@ -442,9 +442,9 @@ def test_a_word_is_reported(case: Case) -> None:
     assert len(lines) == 1
     assert not any("\n" in item.reason for item in loaded.assumptions)
     assert case.word in lines[0] or case.says in (
-        "cuts nothing out",
+        "does not crop",
         "one pixel apart",
-        "2 names stand for several classes",
+        "2 names belong to several classes",
     )
 
 
@@ -452,19 +452,19 @@ NESTED = {"timm": {"model_args", "pretrained_cfg"}}
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_every_word_of_the_table_has_a_case(kind: Kind) -> None:
+def test_every_word_of_the_table_has_a_case(kind: ConfigKind) -> None:
     tried = {word for case in (*APPLIED, *REFUSED, *REPORTED) if case.kind == kind for word in case.config}
     if kind == "timm":  # an old config has all words at its top
         tried |= {
             word for case in (*APPLIED, *REFUSED, *REPORTED) if case.kind.startswith("timm_") for word in case.config
         }
-    effective = {name for name, word in TABLES[kind].items() if word.effect not in ("nothing", "nested")}
+    effective = {name for name, word in TABLES[kind].items() if word.treatment not in ("nothing", "nested")}
     assert effective <= tried
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_words_without_effect_change_nothing_and_are_not_mentioned(kind: Kind) -> None:
-    silent = [name for name, word in TABLES[kind].items() if word.effect == "nothing"]
+def test_words_without_effect_change_nothing_and_are_not_mentioned(kind: ConfigKind) -> None:
+    silent = [name for name, word in TABLES[kind].items() if word.treatment == "nothing"]
     plain, loaded = load(kind, {}), load(kind, dict.fromkeys(silent, 0.3))
     assert (loaded.spec, loaded.preprocessing, loaded.labels) == (plain.spec, plain.preprocessing, plain.labels)
     assert loaded.assumptions == plain.assumptions
@@ -526,7 +526,7 @@ def test_a_fixed_size_of_the_model_wins_over_the_size_of_its_images_as_in_timm()
 def test_words_that_may_mean_something_else_are_reported_and_not_followed(args: dict[str, Any]) -> None:
     plain, loaded = load("plain", {}), load("plain", args)
     assert (loaded.spec, loaded.preprocessing) == (plain.spec, plain.preprocessing)
-    assert any("not known and not followed" in item.reason for item in loaded.assumptions)
+    assert any("unknown and ignored" in item.reason for item in loaded.assumptions)
 
 
 def test_words_of_an_optimizer_alone_are_not_mentioned() -> None:
@@ -538,5 +538,5 @@ def test_words_of_an_optimizer_alone_are_not_mentioned() -> None:
 def test_two_words_for_mean_or_std_that_disagree_are_refused(field: str, other: list[float]) -> None:
     agreeing = load("hf_images", {f"image_{field}": other, field: other})
     assert getattr(agreeing.preprocessing, field) == tuple(other)
-    with pytest.raises(SpecError, match=f"say different things.*--spec {field}"):
+    with pytest.raises(SpecError, match=f"contradict each other.*--spec {field}"):
         load("hf_images", {f"image_{field}": [0.2] * 3, field: other})

@@ -77,13 +77,13 @@ def test_a_call_that_could_fill_the_memory_is_refused(kind: str, tmp_path: Path)
     message = refused(path)
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
-    assert "could take any amount of memory" in message
+    assert "could take too much memory" in message
 
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_view_that_repeats_one_number_is_refused(legacy: bool, tmp_path: Path) -> None:
     content = {**released(), "mlp_head.1.weight": torch.ones(1).expand(10**5, 10**5)}
-    assert "it unfolds to far more than its size" in refused(saved(tmp_path / "a.pt", content, legacy=legacy))
+    assert "unpacked, it is far larger than the file" in refused(saved(tmp_path / "a.pt", content, legacy=legacy))
 
 
 def test_what_is_tied_in_many_places_counts_once(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_is_tied_in_many_places_counts_once(tmp_path: Path) -> None:
 )
 def test_a_packed_entry_is_not_unpacked(content: bytes, more: dict[str, bytes], tmp_path: Path) -> None:
     message = refused(torch_zip(tmp_path / "a.pt", content, **more))
-    assert "unfolds to far more" in message or "a pickle that is larger than the file" in message
+    assert "far larger than the file" in message or "its pickle is larger than the file" in message
 
 
 def test_configs_and_dicts_that_hold_each_other_many_times_over(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_storage_that_is_not_read_would_be_whatever_the_memory_held(tmp_path: 
     keys = pickle.loads(data[start:end])
     path.write_bytes(data[:start] + pickle.dumps(keys[:-1], 2) + data[end:])
     assert torch.load(path, weights_only=True)  # torch says nothing
-    assert "the list of its storages is not that of its tensors" in refused(path)
+    assert "its list of storages does not match its tensors" in refused(path)
 
 
 @pytest.mark.parametrize("name", [b"archive/d\xff\xfea/0", b"archive/data/\xc3"])
@@ -179,7 +179,7 @@ def test_a_tensor_of_safetensors_has_the_bytes_that_its_shape_says(tmp_path: Pat
     path = tmp_path / "a.safetensors"
     header = data[8:].replace(b'"shape":[2,2]', b'"shape":[9,9]')
     path.write_bytes(data[:8] + header)
-    assert "not a whole safetensors file" in refused(path)
+    assert "the safetensors file is damaged" in refused(path)
 
 
 def test_old_checkpoints_with_few_sizes_of_their_own_are_still_read(tmp_path: Path) -> None:

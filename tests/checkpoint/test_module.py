@@ -66,7 +66,7 @@ def test_another_module_is_traced_as_it_is(prefix: str, tmp_path: Path) -> None:
     loaded = load(tmp_path, WRAPPED, weights, image_size="2", channels="3")
     assert (loaded.convention, loaded.spec, loaded.classifier.classes) == ("module", None, 5)
     (reason,) = (item.reason for item in loaded.assumptions if item.field == "module")
-    assert reason.startswith("it is not recognised as a Para-Former: no Transformer blocks of a known convention")
+    assert reason.startswith("it is not recognised as a Para-Former: the 2 tensors contain no Transformer blocks")
     images = torch.randn(4, 3, 2, 2)
     expected = images.flatten(1) @ weights[f"{prefix}1.weight"].T + weights[f"{prefix}1.bias"]
     assert torch.allclose(loaded.module(images), expected, atol=1e-5)
@@ -78,7 +78,7 @@ def test_a_module_with_other_answers_than_its_weights_suggest_says_why(tmp_path:
     module = randomised(TorchEncoders(norm_first=True, activation="gelu"))
     loaded = load(tmp_path, code, {"state_dict": module.state_dict()}, image_size="8x12", channels="3")
     (reason,) = (item.reason for item in loaded.assumptions if item.field == "module")
-    assert "its weights fit a Para-Former, but no choice of heads, activation" in reason
+    assert "its weights fit a Para-Former, but no combination of heads, activation" in reason
 
 
 def test_the_record_of_a_checkpoint_says_which_images_a_module_takes(tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ def test_a_function_may_read_the_checkpoint_itself(tmp_path: Path) -> None:
         ("1 / 0", "it raised ZeroDivisionError: division by zero"),
         ("def make(): raise ValueError('no\\nluck')", "it raised ValueError: no;"),
         ("def make(", "it raised SyntaxError"),
-        ("def make(): return 3", "the function returned no module (expected a torch.nn.Module, got int)"),
-        ("def make(a, b): pass", "make wants the arguments a, b"),
-        (WRAPPED, "nothing says which images the module takes"),
+        ("def make(): return 3", "the function did not return a module (expected a torch.nn.Module, got int)"),
+        ("def make(a, b): pass", "make has the parameters a, b"),
+        (WRAPPED, "the size of the module's images is not known"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_told_in_a_line(code: str, message: str, tmp_path: Path) -> None:

@@ -45,12 +45,12 @@ def test_what_was_saved_comes_back_with_nothing_assumed(tmp_path: Path) -> None:
 def test_options_change_what_is_about_the_images_and_nothing_else(path: Path) -> None:
     loaded = load_checkpoint(path, overrides={"mean": "0.4", "resize": "8x12"})
     assert loaded.preprocessing == dataclasses.replace(IMAGES, mean=(0.4,), resize=(8, 12))
-    with pytest.raises(SpecError, match="residual is post in the checkpoint, and --spec says input"):
+    with pytest.raises(SpecError, match="residual is post in the checkpoint, but input in --spec"):
         load_checkpoint(path, overrides={"residual": "input"})
 
 
 def test_labels_must_fit_when_they_are_saved(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="expected 3 of them, got 2"):
+    with pytest.raises(SpecError, match="expected 3 labels, got 2"):
         save_checkpoint(tmp_path / "own.pt", ParaFormer(SPEC), IMAGES, ("cat", "dog"))
     assert not (tmp_path / "own.pt").exists()
 
@@ -76,7 +76,7 @@ Change = Callable[[dict[str, Any]], object]
         (
             lambda own: own["spec"].update(branches=10**9),
             CheckpointError,
-            "branches is 1000000000, expected at least 1",
+            "branches is 1000000000, expected 1 to 1000000",
         ),
         (lambda own: own["preprocessing"].update(mean=(float("nan"),)), CheckpointError, "expected a mean on the 0..1"),
         (lambda own: own["spec"].update(branches=2), CheckpointError, "branches.2.layers.0.attention_norm.weight"),
@@ -87,7 +87,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda own: own["preprocessing"].update(channels=3), CheckpointError, "channels is 3 after"),
         (lambda own: own["preprocessing"].update(image_size=(9, 9)), CheckpointError, "image_size is 9x9 after"),
         (lambda own: own["preprocessing"].update(resize=0), CheckpointError, "resize is 0"),
-        (lambda own: own.update(labels=["cat"]), SpecError, "expected 3 of them, got 1"),
+        (lambda own: own.update(labels=["cat"]), SpecError, "expected 3 labels, got 1"),
         (lambda own: own.update(labels=[1, 2, 3]), CheckpointError, "labels cannot be used"),
         (lambda own: own["state_dict"].pop("head.bias"), CheckpointError, "1 missing: head.bias"),
         (lambda own: own["state_dict"].pop("norm.weight"), CheckpointError, "1 missing: norm.weight"),

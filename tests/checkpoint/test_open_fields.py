@@ -162,7 +162,7 @@ def test_the_line_that_lists_a_field_names_the_option_that_settles_it(
         warn_of(describe.assumptions([item], FIELDS))
         printed = capsys.readouterr().err
         assert f"{item.field} = {item.value}" in printed
-        assert f"such as {item.field}=" in printed
+        assert "--spec FIELD=VALUE" in printed
         value = item.value
         if item.field == "labels":
             (tmp_path / "labels.txt").write_text("\n".join(map(str, range(spec.classes))))
@@ -187,7 +187,7 @@ def test_the_place_of_the_norm_of_torch_encoders_that_are_averaged_is_listed() -
         assert "norm" not in listed(loaded)
 
 
-class Unfolded(nn.Module):
+class UnpackedSize(nn.Module):
     """One encoder layer behind patches in the order of `nn.Unfold`: (channel, row, column)."""
 
     def __init__(self) -> None:
@@ -206,7 +206,7 @@ class Unfolded(nn.Module):
 
 def test_the_order_inside_a_patch_is_listed_and_can_be_said() -> None:
     torch.manual_seed(0)
-    module = Unfolded().eval()
+    module = UnpackedSize().eval()
     tensors = {name: value.clone() for name, value in module.state_dict().items()}
     said = {"heads": "2", "norm": "before"}
     taken = from_weights(Weights(dict(tensors)), {}, parse_overrides(said), Guesses())

@@ -82,7 +82,7 @@ def test_an_impossible_value_is_told_with_what_was_expected(
 def test_an_option_that_contradicts_the_weights_is_refused(
     field: str, value: str, in_weights: str, tmp_path: Path
 ) -> None:
-    assert f"{field} is {in_weights} in the weights, and --spec says {value}" in refused(tmp_path, **{field: value})
+    assert f"{field} is {in_weights} in the weights, but {value} in --spec" in refused(tmp_path, **{field: value})
 
 
 def test_an_option_that_agrees_with_the_weights_is_welcome(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_an_option_that_agrees_with_the_weights_is_welcome(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"heads": "5"}, "heads=5 cannot be (expected heads × head_dim = 64"),
-        ({"heads": "2", "head_dim": "16"}, "heads=2 and head_dim=16 cannot be"),
-        ({"image_size": "16"}, "image_size=16x16 makes 4 × 4 patches of 4x4 (expected 4 of them"),
+        ({"heads": "5"}, "heads=5 is not possible (expected heads × head_dim = 64"),
+        ({"heads": "2", "head_dim": "16"}, "heads=2 and head_dim=16 is not possible"),
+        ({"image_size": "16"}, "image_size=16x16 gives 4 × 4 patches of 4x4 (expected 4 patches"),
         ({"image_size": "9x8"}, "image height 9 is not a multiple of patch height 4"),
         ({"patch_size": "5"}, "patch_size 5x5 does not divide to_patch_embedding.1.weight"),
         ({"mean": "0.1,0.2"}, "mean has 2 numbers (expected one, or one for each of 3 channels)"),
@@ -131,10 +131,10 @@ def test_classes_without_labels_are_numbered(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("cat\ndog\n", "the labels do not fit the model (expected 5 of them, got 2)"),
+        ("cat\ndog\n", "the labels do not fit the model (expected 5 labels, got 2)"),
         ("cat\n\neel\n", "line 2 is empty"),
-        ("", "expected one name a class"),
-        ('["cat", 3]', "expected one name a class"),
+        ("", "expected one name per class"),
+        ('["cat", 3]', "expected one name per class"),
         ('{"0": "cat", "2": "dog"}', "expected the classes 0..1 as keys"),
         ('{"0": ', "not JSON"),
         ("[" * 100_000, "not JSON"),

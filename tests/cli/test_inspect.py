@@ -159,7 +159,7 @@ def test_which_copy_is_shown_is_said_and_can_be_chosen(run: Run, small: Path, tm
     state = content.pop("state_dict")
     torch.save({**content, "model": state, "teacher": state}, tmp_path / "both.pt")
     done = run("inspect", tmp_path / "both.pt")
-    assert "warning: assumed weights = model: 'teacher' is left out; to take it, give --weights teacher" in done.err
+    assert "warning: assumed weights = model: 'teacher' is left out; to use it, give --weights teacher" in done.err
     chosen = run("inspect", tmp_path / "both.pt", "--weights", "teacher", "--json")
     assert "weights" not in [item["field"] for item in chosen.json["assumptions"]]
     assert chosen.json["next"].endswith("both.pt --weights teacher")

@@ -299,7 +299,7 @@ def test_an_impossible_option_is_one_clear_error_and_leaves_nothing(
 
 
 def test_no_checkpoint_is_an_error(tmp_path: Path) -> None:
-    messages = {tmp_path: "there is no checkpoint in the folder", tmp_path / "nowhere.pt": "expected a file"}
+    messages = {tmp_path: "the folder contains no checkpoint", tmp_path / "nowhere.pt": "expected a file"}
     for path, message in messages.items():
         with pytest.raises(CheckpointError, match=message):
             paraexport.build(path, tmp_path / "a.bundle")

@@ -1,4 +1,4 @@
-"""Hugging Face's ViT, under the names of its releases 4 and 5."""
+"""The names of Hugging Face's ViT, releases 4 and 5."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The code that the authors of arXiv 2407.21670 released, a descendant of old vit-pytorch.
+"""The names of the code that the authors of arXiv 2407.21670 released. It derives from old vit-pytorch.
 
-Its PreNorm hands LN(x) to a module that adds its own input, so the skip carries LN(x): residual `normalized`.
+Its PreNorm passes LN(x) to a module that adds its own input, so the skip adds LN(x): residual `normalized`.
 A branch is one list in which attention and feed-forward alternate.
 """
 

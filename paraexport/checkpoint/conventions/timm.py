@@ -1,4 +1,4 @@
-"""timm's Block, with or without LayerScale."""
+"""The names of timm's Block, with or without LayerScale."""
 
 from __future__ import annotations
 

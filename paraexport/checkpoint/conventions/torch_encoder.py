@@ -1,4 +1,4 @@
-"""torch.nn.TransformerEncoderLayer. Its names tell neither norm_first nor the activation."""
+"""The names of torch.nn.TransformerEncoderLayer. They do not show norm_first and the activation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""lucidrains/vit-pytorch, with the norm outside its PreNorm wrapper (new) and inside it (old)."""
+"""The names of lucidrains/vit-pytorch, with the norm outside its PreNorm wrapper (new) or inside it (old)."""
 
 from __future__ import annotations
 

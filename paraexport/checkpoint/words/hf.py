@@ -1,4 +1,4 @@
-"""Hugging Face's `config.json` of a ViT, as `transformers` 4 and 5 write it."""
+"""The words of Hugging Face's `config.json` of a ViT, from `transformers` 4 and 5."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from paraexport.checkpoint.words.values import activation, count, fraction, pool, scores, size, truth
 from paraexport.checkpoint.words.word import LABELS, NOTHING, Word, applied, claimed, each, only, reported
 
-OTHER_MODEL = "its layers may compute something else than a ViT's"
+OTHER_MODEL = "its layers may differ from those of a ViT"
 
 UNSEEN = """
     hidden_dropout_prob attention_probs_dropout_prob classifier_dropout_prob drop_path_rate initializer_range
@@ -24,16 +24,16 @@ UNSEEN = """
     exponential_decay_length_penalty suppress_tokens begin_suppress_tokens tf_legacy_loss out_features out_indices
     stage_names
 """
-"""What inference does not see: dropout, initialisation, training, a pooler or decoder, how much is returned."""
+"""Words without effect on inference: dropout, initialisation, training, pooler, decoder, and the outputs to return."""
 HF: Mapping[str, Word] = {
-    # what settles a field
+    # words that settle a field
     "hidden_act": applied("activation", activation),
     "layer_norm_eps": applied("eps", fraction),
     "num_attention_heads": applied("heads", count),
     "head_dim": applied("head_dim", count),
     "image_size": applied("image_size", size),
     "problem_type": applied("scores", scores),
-    # what the weights settle
+    # words about fields that the weights settle
     "hidden_size": claimed("dim", count),
     "intermediate_size": claimed("mlp_dim", count),
     "num_hidden_layers": claimed("depth", count),
@@ -43,9 +43,9 @@ HF: Mapping[str, Word] = {
     "patch_size": claimed("patch_size", size),
     "qkv_bias": claimed("qkv_bias", truth),
     **each(("id2label", "label2id"), LABELS),
-    # a Para-Former's own
+    # only for a Para-Former
     "pool": applied("pool", pool),
-    # other functions than ours
+    # unsupported functions
     **each(
         ("use_swiglu_ffn", "use_relative_position_bias", "use_shared_relative_position_bias", "use_qk_norm"),
         only(False),
@@ -59,7 +59,7 @@ HF: Mapping[str, Word] = {
         *([f"{name}ForImageClassification"] for name in ("ViT", "DeiT", "ViTMSN")),
         why=OTHER_MODEL,
     ),
-    "auto_map": reported({}, why="code of its own defines this model, and no code is run"),
+    "auto_map": reported({}, why="the model has its own code, and no code is run"),
     "quantization_config": reported({}, why="the weights are read as they are"),
     **each(UNSEEN.split(), NOTHING),
 }

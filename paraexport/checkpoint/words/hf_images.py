@@ -1,4 +1,4 @@
-"""Hugging Face's `preprocessor_config.json`, and what each image processor does where it says nothing."""
+"""The words of Hugging Face's `preprocessor_config.json`, and the defaults of each image processor."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ HF_IMAGES: Mapping[str, Word] = {
     "do_crop_margin": only(False, settled_by=("resize",)),
     "do_grayscale": only(False, settled_by=("channels",)),
     **each(("data_format", "input_data_format"), only("channels_first")),
-    "auto_map": reported({}, why="code of its own prepares these images, and no code is run"),
-    "do_convert_rgb": NOTHING,  # every image becomes RGB where the model has three channels
+    "auto_map": reported({}, why="the preprocessing has its own code, and no code is run"),
+    "do_convert_rgb": NOTHING,  # every image becomes RGB if the model has three channels
     **each(
         (
             *("processor_class", "_processor_class", "_valid_processor_keys", "do_reduce_labels", "reduce_labels"),
@@ -54,25 +54,25 @@ CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 
 @dataclass(frozen=True, kw_only=True)
 class Processor:
-    """What an image processor of `transformers` 5.24 does where its config is silent."""
+    """The defaults of an image processor in `transformers` 5.24."""
 
     square: bool | None = True
-    """What a lone number as `size` means: a square, or the shorter side; None: releases differ."""
+    """Whether a single number as `size` means a square, not the shorter side. None: releases differ."""
     size: Size | int = (224, 224)
     crops: bool = False
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, ...] = HALF
     std: tuple[float, ...] = HALF
     crop_pct: float | None = None
-    """The shorter side becomes ⌊size / crop_pct⌋ and a square of `size` is cut out; from 384 on it is only resized."""
+    """The shorter side becomes ⌊size / crop_pct⌋, then a square of `size` is cropped. From 384 on, it only resizes."""
     enlarged: float = 1
-    """By how much the shorter side is larger than `size` says."""
+    """The shorter side is larger than `size` by this factor."""
     flips: bool = False
-    """Gives the model BGR."""
+    """Whether it gives the model BGR."""
     normalises: bool = True
     """`do_normalize`."""
     divides_twice: bool = False
-    """Divides by std once more where `include_top` is true."""
+    """Whether it divides by std a second time if `include_top` is true."""
 
 
 PROCESSORS: Mapping[str, Processor] = {

@@ -1,4 +1,4 @@
-"""The words of training scripts: `args`, `hyper_parameters` and the like, which follow nobody's rules."""
+"""The words of training scripts, in `args`, `hyper_parameters` and so on. They follow no standard."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ UNSEEN = """
     verbose dist_url dist_backend world_size rank local_rank distributed data_path data_dir dataset root train val
     test eval version date state param_groups batch_first init initializer_range
 """
-"""What only training sees."""
+"""Words that only affect training."""
 PLAIN: Mapping[str, Word] = {
     **each(("image_size", "img_size", "input_size", "crop_size"), applied("image_size", size)),
     **each(("heads", "num_heads", "num_attention_heads", "nhead", "n_heads", "n_head"), applied("heads", count)),
@@ -83,7 +83,7 @@ PLAIN: Mapping[str, Word] = {
     **each(NESTED, nested("plain")),
     "loss": reported(
         *("ce", "cross_entropy", "CrossEntropyLoss"),
-        why="of several classes one class is taken to be right, unless --spec scores=… says otherwise",
+        why="the classes are assumed to exclude each other; if not, give --spec scores=…",
     ),
     **each(UNSEEN.split(), NOTHING),
 }

@@ -1,4 +1,4 @@
-"""timm's `config.json`: its top, its `model_args` (of VisionTransformer), its `pretrained_cfg`.
+"""The words of timm's `config.json`: its top level, its `model_args` (of VisionTransformer), its `pretrained_cfg`.
 
 Source: timm 1.0.31, `models/vision_transformer.py`, `models/_pretrained.py` and `data/transforms_factory.py`.
 """
@@ -59,7 +59,7 @@ TIMM_MODEL: Mapping[str, Word] = {
     "mlp_layer": only("Mlp", "mlp"),
     "attn_layer": only("Attention", "attention"),
     "dynamic_img_pad": only(False, settled_by=("resize",)),
-    # the shapes of the weights say `no_embed_class`, and the names which biases there are
+    # the shapes of the weights show `no_embed_class`, their names show which biases exist
     **each(("no_embed_class", "proj_bias", "dynamic_img_size", "strict_img_size"), NOTHING),
     **each(
         (
@@ -76,8 +76,8 @@ TIMM_IMAGES: Mapping[str, Word] = {
     "num_classes": claimed("classes", count),
     "label_names": LABELS,
     "labels": LABELS,
-    **each(("test_crop_pct", "test_input_size"), reported(None, why="the sizes of training are used")),
-    "label_offset": reported(None, 0, why="the classes are counted as the weights count them"),
+    **each(("test_crop_pct", "test_input_size"), reported(None, why="the sizes from training are used")),
+    "label_offset": reported(None, 0, why="classes are numbered as in the weights"),
     "custom_load": reported(False, "", why="the weights are read as they are"),
     **each(
         (
@@ -99,7 +99,7 @@ TIMM: Mapping[str, Word] = {
 }
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CROP_PCT = 0.875
-"""timm's own defaults, with bicubic, where a `pretrained_cfg` is silent."""
+"""timm's own defaults, with bicubic, for fields that a `pretrained_cfg` lacks."""
 ARCHITECTURES: tuple[tuple[str, str, object], ...] = (
     ("quickgelu", "act_layer", "quick_gelu"),
     ("patch32_siglip|large_patch16_siglip.*_512|so400m_patch16_siglip|giantopt.*siglip", "act_layer", "gelu_tanh"),
@@ -108,13 +108,13 @@ ARCHITECTURES: tuple[tuple[str, str, object], ...] = (
     ("_xp_|_[dp]+wee_", "block_fn", "ParallelScalingBlock"),
     ("test_vit4", "norm_layer", "rmsnorm"),
 )
-"""(pattern, word, value): what the name of an architecture says and its config need not repeat."""
+"""(pattern, word, value): words that the name of an architecture implies. Its config need not repeat them."""
 CLIP_EPS = re.compile("_clip_|^beit3")
-"""Architectures whose norms have eps 1e-5; timm's own default is 1e-6."""
+"""Architectures whose norms have eps 1e-5. timm's own default is 1e-6."""
 
 
 def implied(architecture: object) -> dict[str, object]:
-    """The words of `model_args` that the name of an architecture stands for."""
+    """The words of `model_args` that the name of an architecture implies."""
     if not isinstance(architecture, str):
         return {}
     return {word: value for pattern, word, value in ARCHITECTURES if re.search(pattern, architecture[:200])}

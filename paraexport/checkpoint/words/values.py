@@ -1,4 +1,4 @@
-"""Values as configs write them -> values of our fields; a ValueError where they cannot be that."""
+"""Converts values of configs to values of our fields. A ValueError refuses values that do not fit."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ ACTIVATIONS: Mapping[str, str] = {
     ),
     "relu": "relu",
 }
-"""What Hugging Face's and timm's names of activations are here; all others compute something else."""
+"""Names of activations in Hugging Face and timm -> ours. All others compute something else."""
 POOLS: Mapping[str, str] = {"token": "cls", "cls": "cls", "avg": "patch_mean"}
 """timm's `global_pool`."""
 INTERPOLATIONS: Mapping[object, str] = {
     **dict(enumerate(("nearest", "lanczos", "bilinear", "bicubic"))),
     **{name: name for name in CHOICES["interpolation"]},
 }
-"""Pillow's codes and names; `box` (4) and `hamming` (5) are no filters of ours."""
+"""Pillow's codes and names. `box` (4) and `hamming` (5) are not supported."""
 PROBLEM_TYPES: Mapping[object, ScoreWord] = {
     "single_label_classification": "softmax",
     "multi_label_classification": "sigmoid",
     "regression": "regression",
 }
-"""What Hugging Face's `problem_type` makes of the outputs."""
+"""Hugging Face's `problem_type` -> the meaning of the outputs."""
 LARGEST = 10**9
-"""No count in a config is larger; a number with thousands of digits is none."""
+"""The largest count in a config. Numbers with thousands of digits are refused."""
 
 
 def count(value: object) -> int:
@@ -57,7 +57,7 @@ def truth(value: object) -> bool:
 
 
 def given_at_all(value: object) -> bool:
-    """timm's `init_values`: a start value for LayerScale, or none."""
+    """Whether timm's `init_values` has a start value for LayerScale."""
     return value is not None and value is not False
 
 
@@ -74,7 +74,7 @@ def positive(value: object) -> float:
 
 
 def part(value: object) -> float:
-    """A number above 0 and up to 1, such as the part of an image that a crop leaves."""
+    """A number from 0.01 to 1, such as the part of an image that a crop keeps."""
     if not 0.01 <= (number := real(value)) <= 1:
         raise ValueError("is not supported, expected a number up to 1")
     return number
@@ -112,12 +112,12 @@ def size(value: object) -> Size:
 
 
 def resize(value: object) -> Size | int:
-    """What a training script calls `resize`: 256 is the shorter side, [256, 256] is height and width."""
+    """`resize` in a training script: 256 is the shorter side, [256, 256] is height and width."""
     return size(value) if isinstance(value, list | tuple | Mapping) else count(value)
 
 
 def choice(field: str, names: Mapping[Any, str] | None = None) -> Callable[[object], str]:
-    """A reader for one of the choices of `field`, under the `names` of another program."""
+    """A reader for the choices of `field`. `names` maps the names of another program to ours."""
 
     def read(value: object) -> str:
         known = names if names is not None else {name: name for name in CHOICES[field]}
@@ -147,23 +147,23 @@ def norm_first(value: object) -> str:
 
 
 def mlp_ratio(value: object) -> Callable[[Spec], int]:
-    """What the ratio says of `mlp_dim`, once the weights say `dim`."""
+    """The ratio as a function from the spec, whose `dim` the weights settle, to `mlp_dim`."""
     ratio = real(value)
     return lambda spec: int(spec.dim * ratio)
 
 
 def norm_behind(value: object) -> str | Callable[[Spec], str]:
-    """timm's `fc_norm`: whether the last norm stands behind the pool. Its name must say so too, where it does."""
+    """timm's `fc_norm`: whether the last norm is after the pool. If it is, its name shows this too."""
     return (lambda _: "after") if truth(value) else "before"
 
 
 def norm_at_all(value: object) -> Callable[[Spec], str]:
-    """timm's `final_norm`: whether there is a last norm, wherever it stands."""
+    """timm's `final_norm`: whether there is a last norm, at any place."""
     if not truth(value):
         return lambda _: "none"
     return lambda spec: "before or after" if spec.norm == "none" else spec.norm
 
 
 def on_unit_scale(values: Sequence[float]) -> tuple[float, ...]:
-    """Numbers on the 0..255 scale on the 0..1 scale, as a person would write them."""
+    """Convert numbers from the 0..255 scale to the 0..1 scale, with at most 6 digits."""
     return tuple(float(f"{value / 255:.6g}") for value in values if math.isfinite(value))

@@ -1,4 +1,4 @@
-"""What one word of a config does here."""
+"""Defines how one word of a config is treated."""
 
 from __future__ import annotations
 
@@ -6,64 +6,64 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["hf", "hf_images", "timm", "timm_model", "timm_images", "plain"]
-"""Whose words a config uses: Hugging Face's two files, timm's with its two parts, or those of a training script."""
-Effect = Literal["applied", "claimed", "only", "pixels", "labels", "reported", "nested", "nothing"]
+ConfigKind = Literal["hf", "hf_images", "timm", "timm_model", "timm_images", "plain"]
+"""The kind of a config: one of Hugging Face's two files, timm's file or its two parts, or that of a training script."""
+Treatment = Literal["applied", "claimed", "only", "pixels", "labels", "reported", "nested", "nothing"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """An entry of a table.
+    """An entry of a table. The treatments are:
 
-    - ``applied``: `read` turns the value into that of `field`; what it cannot read is refused.
-    - ``claimed``: the same, but the weights settle `field`; a claim that differs from them is reported.
-    - ``only``: any value but `usual` is refused, since no model of ours computes it.
-    - ``pixels``: a part of the preprocessing, whose words are read together (`checkpoint.images`).
-    - ``labels``: a name for each class; all such words are read together (`checkpoint.labels`).
-    - ``reported``: any value but `usual` is reported, and not followed.
-    - ``nested``: holds a config of the kind `inside`.
-    - ``nothing``: changes neither the pixels nor the function.
+    - ``applied``: `read` converts the value to that of `field`. A value that it cannot read is refused.
+    - ``claimed``: the same, but the weights settle `field`. A claim that contradicts them is reported.
+    - ``only``: every value but `usual` is refused, since it is not supported.
+    - ``pixels``: a part of the preprocessing. Such words are read together (`checkpoint.pixel_words`).
+    - ``labels``: a name for each class. Such words are read together (`checkpoint.labels`).
+    - ``reported``: every value but `usual` is reported and ignored.
+    - ``nested``: contains a config of the kind `inside`.
+    - ``nothing``: ignored, since it changes neither pixels nor the function.
     """
 
-    effect: Effect
+    treatment: Treatment
     field: str | None = None
     read: Callable[[Any], object] | None = None
     usual: tuple[object, ...] = ()
     settled_by: tuple[str, ...] = ()
-    """The options that say what an unusual value does; without any, only the module itself can."""
+    """The options that settle an unusual value. Without any, only --module helps."""
     why: str = ""
-    inside: Kind | None = None
+    inside: ConfigKind | None = None
     lenient: bool = False
-    """Many programs use this name for other things: a value that cannot be read is reported, not refused."""
+    """Whether programs use this name for other things too. An unreadable value is then reported, not refused."""
 
 
-NOTHING = Word(effect="nothing")
-PIXELS = Word(effect="pixels")
-LABELS = Word(effect="labels")
+NOTHING = Word(treatment="nothing")
+PIXELS = Word(treatment="pixels")
+LABELS = Word(treatment="labels")
 
 
 def applied(field: str, read: Callable[[Any], object]) -> Word:
-    return Word(effect="applied", field=field, read=read)
+    return Word(treatment="applied", field=field, read=read)
 
 
 def claimed(field: str, read: Callable[[Any], object]) -> Word:
-    return Word(effect="claimed", field=field, read=read)
+    return Word(treatment="claimed", field=field, read=read)
 
 
 def lenient(word: Word) -> Word:
-    return Word(effect=word.effect, field=word.field, read=word.read, lenient=True)
+    return Word(treatment=word.treatment, field=word.field, read=word.read, lenient=True)
 
 
 def only(*usual: object, settled_by: tuple[str, ...] = ()) -> Word:
-    return Word(effect="only", usual=usual, settled_by=settled_by)
+    return Word(treatment="only", usual=usual, settled_by=settled_by)
 
 
 def reported(*usual: object, why: str) -> Word:
-    return Word(effect="reported", usual=usual, why=why)
+    return Word(treatment="reported", usual=usual, why=why)
 
 
-def nested(inside: Kind) -> Word:
-    return Word(effect="nested", inside=inside)
+def nested(inside: ConfigKind) -> Word:
+    return Word(treatment="nested", inside=inside)
 
 
 def each(names: Iterable[str], word: Word) -> dict[str, Word]:

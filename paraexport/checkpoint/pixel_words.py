@@ -1,26 +1,26 @@
-"""How a config prepares images: its words about pixels, read together as the program that wrote them would."""
+"""Reads the words about pixels of one config together, as the program that wrote them does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from paraexport.checkpoint.config_reading import ConfigReading
 from paraexport.checkpoint.pixel_scale import read_scale
 from paraexport.checkpoint.pixel_sizes import read_hf_sizes, read_plain_size, read_timm_sizes
 from paraexport.checkpoint.pixels import NAMES, Pixels
-from paraexport.checkpoint.reading import Reading
-from paraexport.checkpoint.words import Kind
+from paraexport.checkpoint.words import ConfigKind
 from paraexport.checkpoint.words.hf_images import PROCESSORS, Processor, processor_named
 from paraexport.checkpoint.words.timm import CROP_PCT, IMAGENET
 from paraexport.checkpoint.words.values import interpolation
 
-BGR = "gives the model BGR, and ours gets RGB"
+BGR = "gives the model BGR, but paraexport gives it RGB"
 FROM_BGR = (
     "reverse the input channels of its first layer and set do_flip_channel_order to false,"
     " or reverse them in a module and give it with --module FILE.py:FUNCTION"
 )
 
 
-def images_of(reading: Reading, source: str, kind: Kind, words: Mapping[str, object]) -> None:
+def read_pixel_words(reading: ConfigReading, source: str, kind: ConfigKind, words: Mapping[str, object]) -> None:
     """Read the words about pixels of one config of this kind."""
     pixels = Pixels(reading, source, words)
     processor: Processor | None = None
@@ -44,7 +44,7 @@ def images_of(reading: Reading, source: str, kind: Kind, words: Mapping[str, obj
 def known_processor(pixels: Pixels) -> Processor | None:
     processor = processor_named(pixels.processor)
     if pixels.processor and processor is None:
-        why = f"its own steps are not known, those of {', '.join(PROCESSORS)} are"
+        why = f"its steps are unknown; known are those of {', '.join(PROCESSORS)}"
         pixels.reading.report(pixels.text(*NAMES), why)
     return processor
 
@@ -55,7 +55,7 @@ def read_interpolation(pixels: Pixels, default: str | None, program: str) -> Non
         if name not in pixels.words:
             continue
         try:
-            reading.say("interpolation", interpolation(pixels.words[name]), pixels.text(name))
+            reading.apply("interpolation", interpolation(pixels.words[name]), pixels.text(name))
         except ValueError as error:
             reading.refuse(pixels.text(name), str(error), ("interpolation",))
         return
@@ -63,8 +63,11 @@ def read_interpolation(pixels: Pixels, default: str | None, program: str) -> Non
         reading.assume("interpolation", default, f"the default of {program}")
 
 
-def read_foreign_crop(pixels: Pixels, kind: Kind, processor: Processor | None) -> None:
-    """timm's `crop_pct` and `crop_mode` in a config of another kind; ConvNext's `crop_pct` is read with its size."""
+def read_foreign_crop(pixels: Pixels, kind: ConfigKind, processor: Processor | None) -> None:
+    """Read timm's `crop_pct` and `crop_mode` in a config of another kind.
+
+    ConvNext's `crop_pct` is not read here, but with its size.
+    """
     if kind == "timm" or not {"crop_pct", "crop_mode"} & pixels.words.keys():
         return
     if not pixels.processor:

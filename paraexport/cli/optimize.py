@@ -19,7 +19,7 @@ from paraexport.pipeline.choices import LAYOUTS
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
-    from paraexport.optimizer.optimize import Optimized, Size
+    from paraexport.optimizer.optimize import GraphSize, Optimized
 
 
 @click.command("optimize")
@@ -101,7 +101,7 @@ def show_refusals(done: Optimized) -> None:
         print_blocks(blocks)
 
 
-def changes(before: Size, after: Size) -> tuple[str, str, str]:
+def changes(before: GraphSize, after: GraphSize) -> tuple[str, str, str]:
     return (
         change(str(before.nodes), str(after.nodes)),
         change(count_text(before.multiply_adds), count_text(after.multiply_adds)),

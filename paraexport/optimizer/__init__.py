@@ -1,1 +1,1 @@
-"""The exact rewrites for an ONNX file of any origin."""
+"""Applies the exact rewrites to an ONNX file from any exporter."""

@@ -1,4 +1,4 @@
-"""Whether a graph with a free batch does take every batch, and which node holds a fixed one if not."""
+"""Checks that a graph with a free batch really takes every batch, and finds the node with a fixed one."""
 
 from __future__ import annotations
 
@@ -11,62 +11,64 @@ import onnx
 from paraexport.errors import InputError, on_one_line
 from paraexport.graph import untrusted
 from paraexport.graph.screen import is_external
-from paraexport.optimizer.requirements import Source
+from paraexport.optimizer.requirements import OnnxSource
 from paraexport.optimizer.self_check import Run
 
-ASKED = 2
+TRIED_BATCH = 2
 TARGETED = ("Expand", "Reshape")
-"""Nodes whose second input is a shape."""
-WHAT = "its batch is free by name, and fixed inside"
-REMEDY = "export it with a dynamic batch: in reshape and expand, -1 or x.shape[0] in place of the number"
+"""Nodes whose second input is a target shape."""
+WHAT = "its input has a free batch, but a node inside fixes the batch"
+REMEDY = "export it with a dynamic batch: use -1 or x.shape[0] in reshape and expand instead of a number"
 MOST_TRIED = 4
 
 
-def require(run: Run, source: Source) -> None:
-    """Run the graph as it is in the file on two images.
+def require(run: Run, source: OnnxSource) -> None:
+    """Run the graph of the file on two images.
 
     Raises:
-        InputError: it does not run, or answers for another number of images.
+        InputError: it does not run, or its answers have another batch.
     """
     try:
-        answers = run(images(source, ASKED))
+        answers = run(images(source, TRIED_BATCH))
     except InputError as error:
-        raise explained(run, source) or error from error
+        raise explain(run, source) or error from error
     graph = source.model.graph
     (batch,) = (value.shape[0] for value in graph.inputs if value.shape and value.name == source.images.name)
     for value, answer in zip(graph.outputs, answers, strict=True):
-        if value.shape and value.shape[0] == batch and answer.shape[0] != ASKED:
-            got = f"output {value.name} has {answer.shape[0]} rows for a batch of {ASKED}{culprit(source)}"
-            raise InputError(WHAT, where=source.path, expected="a row for each image", got=got, remedy=REMEDY)
+        if value.shape and value.shape[0] == batch and answer.shape[0] != TRIED_BATCH:
+            got = (
+                f"output {value.name} has {answer.shape[0]} rows for a batch of {TRIED_BATCH}{describe_culprit(source)}"
+            )
+            raise InputError(WHAT, where=source.path, expected="one row for each image", got=got, remedy=REMEDY)
 
 
-def images(source: Source, batch: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def images(source: OnnxSource, batch: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return np.random.default_rng(0).standard_normal((batch, *source.images.shape), np.float32)
 
 
-def explained(run: Run, source: Source) -> InputError | None:
-    """The error for a graph that runs with another batch; None where it runs with none that is likely."""
+def explain(run: Run, source: OnnxSource) -> InputError | None:
+    """The error for a graph that only runs with another batch. None if it runs with no likely batch."""
     likely = [1, *(target[0] for _, target in fixed_targets(source) if target and 0 < target[0] <= 64)]
     for batch in [*dict.fromkeys(likely)][:MOST_TRIED]:
         try:
             run(images(source, batch))
         except InputError:
             continue
-        got = f"it runs with a batch of {batch} and not of {ASKED}{culprit(source, batch)}"
+        got = f"it runs with a batch of {batch}, but not of {TRIED_BATCH}{describe_culprit(source, batch)}"
         return InputError(WHAT, where=source.path, expected="any batch", got=got, remedy=REMEDY)
     return None
 
 
-def culprit(source: Source, batch: int = 1) -> str:
-    """A clause on the first node that asks for a shape with this batch."""
+def describe_culprit(source: OnnxSource, batch: int = 1) -> str:
+    """A clause about the first node whose target shape contains this batch."""
     for name, target in fixed_targets(source):
         if len(target) > 1 and target[0] == batch:
-            return f"; {name} asks for the shape {target}"
+            return f"; the target shape of {name} is {target}"
     return ""
 
 
-def fixed_targets(source: Source) -> Iterator[tuple[str, list[int]]]:
-    """The nodes of the file that ask for a constant shape, and that shape."""
+def fixed_targets(source: OnnxSource) -> Iterator[tuple[str, list[int]]]:
+    """The nodes of the file that have a constant target shape, and this shape."""
     graph = untrusted.read(source.path).graph
     known = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:

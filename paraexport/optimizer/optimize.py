@@ -1,7 +1,7 @@
-"""optimize(): the exact rewrites on an ONNX file of any origin, in a process of its own, and what they did.
+"""Optimizes an ONNX file from any exporter with the exact rewrites, in a separate process.
 
-The file may be anything. A library that crashes on it, or takes all memory, ends the process that works on the file;
-this one takes the folder away that the work was in, and reports it.
+The file may be damaged. A library that crashes on it, or takes all memory, only ends the separate process. This process
+then removes the working folder, and reports the error.
 """
 
 from __future__ import annotations
@@ -21,66 +21,67 @@ from paraexport.system.files import without_dots
 from paraexport.timing.clock import Progress, silent
 
 LAYOUT_NAMES = LAYOUTS[1:]
-"""Those that rewrite."""
+"""The layouts that rewrite the graph."""
 
 
 @dataclass(frozen=True)
-class Size:
-    """How large a graph is."""
+class GraphSize:
+    """The size of a graph."""
 
     nodes: int
     multiply_adds: int | None
-    """Of one image; None where a shape is not known."""
+    """The multiply-adds for one image; None if a shape is not known."""
     weights_bytes: int
 
 
 @dataclass(frozen=True)
 class PassRow:
-    """What one pass did; `canonical` stands for all that bring the graph to the form of a trace."""
+    """The result of one pass. `canonical` stands for all passes that bring the graph to the form of a trace."""
 
     name: str
     times: int
-    before: Size
-    after: Size
+    before: GraphSize
+    after: GraphSize
     refusals: tuple[str, ...]
-    """`node: reason`, one line for each place where it nearly applied."""
+    """`node: reason`, one line for each place where the pass nearly applied."""
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What was done with a file; the result is in a folder and not yet in its place."""
+    """The result of the separate process. The file is in the working folder, not yet in its place."""
 
     changed: bool
     opset: tuple[int, int]
     passes: tuple[PassRow, ...]
     check: Check | None
     sources: tuple[str, ...]
-    """The file and those of its weights, which the result must not replace."""
+    """The file and its files of weights. The output must not replace them."""
 
 
 @dataclass(frozen=True)
 class Optimized:
-    """What `optimize` did."""
+    """The result of `optimize`."""
 
     output: Path
     layout: str
     changed: bool
-    """False where there was nothing to rewrite: the output then is the input, byte for byte."""
+    """False if there was nothing to rewrite. Then the output equals the input, byte for byte."""
     opset: tuple[int, int]
-    """Of the input and of the output."""
+    """The opset of the input and of the output."""
     passes: tuple[PassRow, ...]
     check: Check | None
-    """The comparison of both graphs; None where there was nothing to compare."""
+    """The comparison of both graphs; None if nothing changed."""
 
     @property
-    def before(self) -> Size:
-        """Of the file; its multiply-adds may be known only once its shapes are constants."""
+    def before(self) -> GraphSize:
+        """The size of the input. Its multiply-adds may only be known after its shapes became constants."""
         first = self.passes[0].before
         counted = first.multiply_adds if first.multiply_adds is not None else self.passes[0].after.multiply_adds
-        return Size(first.nodes, counted, first.weights_bytes)
+        return GraphSize(first.nodes, counted, first.weights_bytes)
 
     @property
-    def after(self) -> Size:
+    def after(self) -> GraphSize:
+        """The size of the output."""
         return self.passes[-1].after if self.changed else self.passes[0].before
 
 
@@ -95,18 +96,19 @@ def optimize(
 ) -> Optimized:
     """Apply the rewrites of `layout` to the ONNX file `source`, check the result against it, and write `output`.
 
-    Weights beyond 2 GiB go to a file beside `output`. The output has the inputs, outputs and, where it can, the opset
-    of the input. Where there is nothing to rewrite, it is the input.
+    The output has the inputs and outputs of `source` and, if possible, its opset. Weights of more than 2 GiB go to a
+    file beside `output`. If there is nothing to rewrite, the output is a copy of the input.
 
     Args:
+        layout: one of `LAYOUT_NAMES`.
+        force: whether to replace an existing `output`.
         progress: called with the name of each stage when it begins.
         warn: called with each warning of a library, on one line.
 
     Raises:
-        InputError: the file cannot be rewritten with certainty, a library crashed on it, or the output cannot be
-            written.
-        CheckFailed: the rewritten graph answers otherwise; nothing is written.
-        MissingError: a library is not installed here, or memory is too little.
+        InputError: the file cannot be rewritten safely, a library crashed on it, or the output cannot be written.
+        CheckFailed: the rewritten graph gives different answers. Nothing is written.
+        MissingError: a library is not installed, or there is not enough memory.
     """
     source, output = Path(source), without_dots(Path(output))
 
@@ -115,7 +117,7 @@ def optimize(
             "paraexport.optimizer.rewriting:rewrite_into",
             *(str(source), str(folder), str(output), layout, force),
             where=source,
-            remedy="export it again, with another exporter if need be",
+            remedy="export it again, if necessary with another exporter",
             progress=progress,
             warn=warn,
         )
@@ -127,15 +129,15 @@ def optimize(
 def put_in_place(
     source: Path, output: Path, layout: str, *, force: bool, work: Callable[[Path], Rewritten]
 ) -> Optimized:
-    """Have `work` fill a folder beside `output`, and move what it wrote to its place; after a failure nothing is left.
+    """Let `work` fill a folder beside `output`, then move the result to its place. A failure leaves nothing behind.
 
     Raises:
-        InputError: the output cannot be written, or what `work` raises.
+        InputError: the layout is unknown, or the output cannot be written. Errors of `work` are raised as they are.
     """
     if layout not in LAYOUT_NAMES:
         raise InputError("unknown layout", where="--layout", expected=f"one of {', '.join(LAYOUT_NAMES)}", got=layout)
     saving.check(output, [source], force=force)
     with saving.staging(output, force=force) as (folder, sources):
-        done = work(folder)
-        sources.extend(map(Path, done.sources))
-    return Optimized(output, layout, done.changed, done.opset, done.passes, done.check)
+        result = work(folder)
+        sources.extend(map(Path, result.sources))
+    return Optimized(output, layout, result.changed, result.opset, result.passes, result.check)

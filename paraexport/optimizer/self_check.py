@@ -1,9 +1,9 @@
-"""Two graphs on the same images in ONNX Runtime: one that was rewritten must answer as the one before.
+"""Runs two graphs on the same images in ONNX Runtime: a rewritten graph must give the answers of the original.
 
-Random images are judged by the limit alone. The edge images are those on which a rewrite that is nearly right shows.
-On some of them a model may be so ill-conditioned that it answers otherwise even when its input or its weights move by
-one rounding: there that difference, times `ALLOWED_ROUNDINGS`, is the limit where it is larger. Its weights, since of
-the difference of what is alike, as are the tokens of a blank image, nothing but rounding is left.
+Random images have a fixed limit. Edge images reveal rewrites that are nearly right. On some of them a model may be so
+ill-conditioned that its own answers change when its input or its weights change by one rounding. There the limit is
+`ALLOWED_ROUNDINGS` times this change, if that is larger. Weights matter too: in a blank image all tokens are equal, so
+their differences consist of rounding errors only.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from paraexport.findings.checks import Check
 from paraexport.system.plain_paths import plain
 
 Images = NDArray[np.float32]
-Answers = Sequence[NDArray[np.float32]]
-Run = Callable[[Images], Answers]
+"""[N, C, H, W]."""
+Outputs = Sequence[NDArray[np.float32]]
+Run = Callable[[Images], Outputs]
 """float32 [N, C, H, W] -> every output of the graph."""
 LIMIT = LIMITS["fp32"]["parity"]
 UNIT = "max |Δ| / max |value|"
@@ -48,8 +49,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far two graphs are apart on one case; infinity where only the first answers finite numbers."""
+class CaseDifference:
+    """The difference of two graphs on one case; infinite if only the first gives finite numbers."""
 
     case: Case
     value: float
@@ -61,7 +62,7 @@ class Difference:
 
 
 def cases(shape: tuple[int, int, int]) -> Iterator[Case]:
-    """Images [N, *shape] in batches of 1, 2 and 7."""
+    """Images [N, *shape] in batches of 1, 2 and 7: random ones, and edge cases."""
     for size in BATCH_SIZES:
         whole = (size, *shape)
         for seed in range(SEEDS):
@@ -77,14 +78,18 @@ def cases(shape: tuple[int, int, int]) -> Iterator[Case]:
 
 
 def one_pixel(whole: tuple[int, ...]) -> Images:
-    """Zeros but for one number in each image, each at another place."""
+    """Zeros with a single 1 in each image, each at another place."""
     images = np.zeros((whole[0], int(np.prod(whole[1:]))), np.float32)
     images[np.arange(whole[0]), np.arange(whole[0]) * 7919 % images.shape[1]] = 1
     return images.reshape(whole)
 
 
 def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
-    """The graph at `path` on the CPU, `images` being the name of its input; with `moved`, its weights are.
+    """Open the graph at `path` on the CPU.
+
+    Args:
+        images: the name of its input.
+        moved: whether to change its weights by one rounding.
 
     Raises:
         InputError: ONNX Runtime cannot open it.
@@ -95,37 +100,37 @@ def open_graph(path: Path, images: str, *, moved: bool = False) -> Run:
 
     options = checking_options()
     weights = [*moved_weights(path)] if moved else []
-    # The session reads these arrays as long as it lives, which `run` keeps.
+    # The session reads these arrays as long as it lives, so `run` keeps a reference to them.
     held = [(name, onnxruntime.OrtValue.ortvalue_from_numpy(array)) for name, array in weights]
     if moved:
-        # Its optimisers turn a constant to save a Transpose; one that is given here would stay as it was.
+        # Its optimisers transpose constants in place of a Transpose. They would not transpose the arrays given here.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     for name, value in held:
         options.add_initializer(name, value)
     try:
         session = onnxruntime.InferenceSession(plain(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # it raises a class of its own for each code
+    except Exception as error:  # it has an exception class for each code
         raise refusal(error, "ONNX Runtime cannot open the graph", path) from error
 
-    def run(batch: Images) -> Answers:
+    def run(batch: Images) -> Outputs:
         assert len(held) == len(weights)
         try:
-            found: Answers = session.run(None, {images: batch})
+            outputs: Outputs = session.run(None, {images: batch})
         except Exception as error:
             raise refusal(error, "ONNX Runtime cannot run the graph", path) from error
-        return found
+        return outputs
 
     return run
 
 
 def refusal(error: Exception, what: str, path: Path) -> ParaexportError:
-    """What ONNX Runtime raised, as an error of ours."""
+    """The error of ONNX Runtime as one of ours."""
     got = on_one_line(error)[:MOST_CHARACTERS]
     return lack_of_memory(error, path, "free memory") or InputError(what, where=path, got=got, remedy=REMEDY)
 
 
 def moved_weights(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """The matrices and kernels of a graph, each number moved by its last bit or not."""
+    """The matrices and kernels of a graph, with each number randomly changed by its last bit or not."""
     from paraexport.graph.onnx_file import forget_pages, load
 
     random = np.random.default_rng(SEEDS)
@@ -137,41 +142,41 @@ def moved_weights(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
             forget_pages([tensor])
 
 
-class Reference:
-    """The answers of the graph as it was, and how much each case may differ from them.
+class ReferenceAnswers:
+    """The answers of the original graph, with a limit for each case.
 
-    The limit of an edge case is wider where the graph itself shifts with the last bit of its input or its weights.
+    The limit of an edge case is larger if the graph's own answers change with the last bit of its input or weights.
     """
 
     def __init__(self, run: Run, shape: tuple[int, int, int], where: Path) -> None:
-        self.known: list[tuple[Case, Answers, float]] = []
+        self.known: list[tuple[Case, Outputs, float]] = []
         for case in cases(shape):
             answers = run(case.images)
-            if not case.is_edge and not any(np.isfinite(one).any() for one in answers):
+            if not case.is_edge and not any(np.isfinite(output).any() for output in answers):
                 got = f"none on {case}"
-                raise InputError("the graph answers nothing finite", where=where, got=got, remedy="check the model")
-            limit = widened(LIMIT.value, answers, run(moved_images(case))) if case.is_edge else LIMIT.value
+                raise InputError("the graph gives no finite numbers", where=where, got=got, remedy="check the model")
+            limit = widen(LIMIT.value, answers, run(moved_images(case))) if case.is_edge else LIMIT.value
             self.known.append((case, answers, limit))
 
     def allow(self, moved: Run) -> None:
-        """Widen the limits by `moved`, the graph with its weights moved by their last bit.
+        """Widen the limits with `moved`, the graph whose weights are changed by their last bit.
 
-        By then the graph itself may be closed: each of the two holds all the weights.
+        The original graph can be closed before: each of the two holds all weights.
         """
         self.known = [
-            (case, answers, widened(limit, answers, moved(case.images)) if case.is_edge else limit)
+            (case, answers, widen(limit, answers, moved(case.images)) if case.is_edge else limit)
             for case, answers, limit in self.known
         ]
 
     def own_shift(self, moved: Run, case: Case) -> float:
-        """How far the graph is from itself on `case` once its weights are moved by their last bit."""
+        """The change of the graph's answers on `case` if its weights change by their last bit."""
         (answers,) = (answers for known, answers, _ in self.known if known is case)
-        return apart(answers, moved(case.images))
+        return largest_difference(answers, moved(case.images))
 
-    def differences(self, run: Run) -> Iterator[Difference]:
-        """How far a graph is from it, case by case."""
+    def differences(self, run: Run) -> Iterator[CaseDifference]:
+        """The difference of another graph, case by case."""
         for case, answers, limit in self.known:
-            yield Difference(case, apart(answers, run(case.images)), limit)
+            yield CaseDifference(case, largest_difference(answers, run(case.images)), limit)
 
 
 def moved_images(case: Case) -> Images:
@@ -179,35 +184,37 @@ def moved_images(case: Case) -> Images:
     return (case.images * factors).astype(np.float32)
 
 
-def widened(limit: float, answers: Answers, moved: Answers) -> float:
-    shift = apart(answers, moved)
+def widen(limit: float, answers: Outputs, moved: Outputs) -> float:
+    shift = largest_difference(answers, moved)
     return max(limit, ALLOWED_ROUNDINGS * shift) if np.isfinite(shift) else limit
 
 
-def apart(expected: Answers, got: Answers) -> float:
-    """max |Δ| / max |value| of the worst output, among numbers that are finite in the first."""
-    if len(expected) != len(got) or any(one.shape != other.shape for one, other in zip(expected, got, strict=True)):
+def largest_difference(expected: Outputs, got: Outputs) -> float:
+    """max |Δ| / max |value| of the worst output. Only numbers that are finite in `expected` count."""
+    if [output.shape for output in expected] != [output.shape for output in got]:
         return float("inf")
-    return max(apart_in_one(one, other) for one, other in zip(expected, got, strict=True))
+    return max(difference_of_output(*pair) for pair in zip(expected, got, strict=True))
 
 
-def apart_in_one(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+def difference_of_output(expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
     finite = np.isfinite(expected)
     if not finite.any():
         return 0.0
     if not np.isfinite(got[finite]).all():
         return float("inf")
-    wanted, found = expected[finite].astype(np.float64), got[finite].astype(np.float64)
-    largest = float(np.abs(wanted).max())
-    return float(np.abs(found - wanted).max()) / (largest or 1.0)
+    reference, values = expected[finite].astype(np.float64), got[finite].astype(np.float64)
+    largest = float(np.abs(reference).max())
+    return float(np.abs(values - reference).max()) / (largest or 1.0)
 
 
-def as_check(found: Sequence[Difference]) -> Check:
-    """All differences as one check, of the worst relative to its limit."""
-    worst = max(found, key=lambda one: one.value / one.limit)
+def as_check(differences: Sequence[CaseDifference]) -> Check:
+    """All differences as one check. Its value is the worst one, relative to its limit."""
+    worst = max(differences, key=lambda difference: difference.value / difference.limit)
     reason = LIMIT.reason
-    if widened := {one.case.kind for one in found if one.limit > LIMIT.value}:
-        reason += f"; more is allowed on {', '.join(sorted(widened))}, where the graph itself shifts with the last bit"
+    if widened := {difference.case.kind for difference in differences if difference.limit > LIMIT.value}:
+        kinds = ", ".join(sorted(widened))
+        reason += f"; more is allowed on {kinds}, because the file's own answers change there with the last bit"
     value = worst.value if np.isfinite(worst.value) else None
-    images = sum(len(one.case.images) for one in found)
-    return Check("self-check", value, worst.limit, UNIT, images, all(one.passed for one in found), reason)
+    images = sum(len(difference.case.images) for difference in differences)
+    passed = all(difference.passed for difference in differences)
+    return Check("self-check", value, worst.limit, UNIT, images, passed, reason)

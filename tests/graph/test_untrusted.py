@@ -198,9 +198,9 @@ def large_image(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (recursive, "functions of its own (A, B)"),
-        (deep, "If holds a subgraph"),
-        (newest_opset, "it is of opset 999, and onnx"),
+        (recursive, "it defines its own functions (A, B)"),
+        (deep, "If contains a subgraph"),
+        (newest_opset, "it has opset 999, but onnx"),
         (later_version, "its IR version is too new"),
         (large_value, "it needs too much memory"),
         (sparse_weights, "sparse initializers are not supported (got sparse); store them as dense tensors"),
@@ -294,14 +294,14 @@ def dims(model: onnx.ModelProto, *values: int | str | None) -> None:
 def test_an_old_opset_has_the_command_that_converts_it(tmp_path: Path) -> None:
     path = saved(tmp_path, plain([node("Flatten", "images", "logits")], opset=9))
     line = refusal(requirements.read, path)
-    assert "it is of opset 9, older than 13" in line
+    assert "it has opset 9, older than 13" in line
     assert "python -m onnxruntime.tools.update_onnx_opset --opset 13 IN OUT" in line
 
 
 def test_free_sides_have_the_command_that_fixes_them(tmp_path: Path) -> None:
     path = saved(tmp_path, nothing_to_do(), lambda model: dims(model, "batch", 1, "height", "width"))
     line = refusal(requirements.read, path)
-    assert "input images: height, width are free beside the batch" in line
+    assert "input images: height, width are free, besides the batch" in line
     assert "onnxruntime.tools.make_dynamic_shape_fixed --dim_param height --dim_value N IN OUT" in line
 
 
@@ -310,7 +310,7 @@ def test_a_fixed_batch_has_the_export_that_frees_it(size: int, tmp_path: Path) -
     line = refusal(requirements.read, saved(tmp_path, nothing_to_do(), lambda model: dims(model, size)))
     assert f"the batch is fixed to {size}" in line
     assert "dynamic_axes={'images': {0: 'batch'}}" in line
-    assert ("0 is an empty batch, not a free one" in line) == (size == 0)
+    assert ("0 means an empty batch, not a free one" in line) == (size == 0)
 
 
 def test_every_refusal_has_a_remedy_of_its_own(tmp_path: Path) -> None:
@@ -375,14 +375,14 @@ def test_a_batch_that_a_reshape_holds_is_named_with_its_node(number: int, tmp_pa
     with pytest.raises(InputError) as caught:
         optimize_here(source, tmp_path / "out.onnx")
     line = str(caught.value)
-    assert f"it runs with a batch of {number} and not of 2; the_last asks for the shape [{number}, 48]" in line
-    assert "-1 or x.shape[0] in place of the number" in line
+    assert f"it runs with a batch of {number}, but not of 2; the target shape of the_last is [{number}, 48]" in line
+    assert "use -1 or x.shape[0]" in line
     assert [*tmp_path.iterdir()] == [source]
 
 
 def test_a_reshape_that_merges_the_images_is_refused(tmp_path: Path) -> None:
     source = saved(tmp_path, two_branches(), lambda model: fixed(model, 1, -1))
-    with pytest.raises(InputError, match="output out has 1 rows for a batch of 2; the_last asks for the shape"):
+    with pytest.raises(InputError, match="output out has 1 rows for a batch of 2; the target shape of the_last is"):
         optimize_here(source, tmp_path / "out.onnx")
 
 
@@ -400,7 +400,7 @@ def test_an_initializer_that_a_caller_may_replace_is_refused(tmp_path: Path) -> 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [value.name for value in session.get_overridable_initializers()] == ["weight"], "as the runtime sees it"
     line = refusal(requirements.read, path)
-    assert "weight: an initializer that is an input too" in line
+    assert "weight: an initializer that callers can replace" in line
     assert "keep_initializers_as_inputs=False" in line
     assert inspection.read(path).summary.overridable == ("weight",)
 

@@ -270,7 +270,7 @@ def test_weights_of_the_input_are_never_replaced(tmp_path: Path) -> None:
     before = weights.read_bytes()
     with pytest.raises(OutputError, match="the output is the input, or its weights"):
         optimize(source, weights, force=True)
-    with pytest.raises(OutputError, match="called as its weights are"):
+    with pytest.raises(OutputError, match="has the name of its own weights"):
         optimize(source, tmp_path / "new/weights.bin")
     assert weights.read_bytes() == before
     assert not (tmp_path / "new").exists()
@@ -391,28 +391,28 @@ def from_the_future(model: onnx.ModelProto) -> None:
 
 REFUSED: dict[str, tuple[Edit, list[str]]] = {
     "fixed batch": (fixed_batch, ["input images", "batch is fixed to 2"]),
-    "free height": (free_height, ["input images", "height is free beside the batch"]),
+    "free height": (free_height, ["input images", "height is free, besides the batch"]),
     "two inputs": (second_input, ["it has 2 inputs (images, more)"]),
     "integers": (integer_output, ["output label", "not float32"]),
     "random": (added("RandomNormalLike"), ["the_RandomNormalLike", "draws random numbers"]),
     "training": (added("Dropout", "ratio", "yes"), ["the_Dropout", "training mode"]),
-    "subgraph": (branching, ["the_If", "holds a subgraph"]),
-    "function": (with_function, ["functions of its own (Own)", "onnx.inliner"]),
-    "domain": (unknown_domain, ["the_Other", "theirs.Other is no operator of ONNX"]),
-    "half": (half_weights, ["small", "FLOAT16", "lower its precision after"]),
+    "subgraph": (branching, ["the_If", "contains a subgraph"]),
+    "function": (with_function, ["it defines its own functions (Own)", "onnx.inliner"]),
+    "domain": (unknown_domain, ["the_Other", "theirs.Other is not a standard ONNX operator"]),
+    "half": (half_weights, ["small", "FLOAT16", "then lower its precision"]),
     "half on the way": (half_way, ["down: its precision is FLOAT16"]),
     "sparse": (sparse, ["in.onnx: cannot be read", "Sparse tensors are not supported yet); export it without"]),
-    "nothing finite": (nothing_finite, ["in.onnx: the graph answers nothing finite"]),
+    "nothing finite": (nothing_finite, ["in.onnx: the graph gives no finite numbers"]),
     "rounding": (
         rounds_its_answers,
-        ["in.onnx: the rewritten graph cannot be checked", "after the model, not in it", "(here the_Floor)"],
+        ["in.onnx: the rewritten graph cannot be checked", "out of the model", "(here the_Floor)"],
     ),
     "IR version": (from_the_future, ["in.onnx: its IR version is too new", "got 99", "pip install -U onnx"]),
     "names": (
         one_name_twice,
         ["in.onnx: ONNX Runtime cannot open", "same node name", "export a graph that runs there"],
     ),
-    "quantised": (rounded, ["the_QuantizeLinear", "quantise it after"]),
+    "quantised": (rounded, ["the_QuantizeLinear", "then quantise it"]),
 }
 
 
@@ -639,28 +639,30 @@ def test_a_graph_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_cases_are_of_every_kind_and_size() -> None:
-    found = [*self_check.cases((1, 6, 8))]
-    assert {len(case.images) for case in found} == {1, 2, 7}
-    assert len({case.kind for case in found}) == 10
-    assert all(case.images.dtype == np.float32 for case in found)
-    pixels = [case.images for case in found if case.kind == "one pixel each"]
-    assert all((np.count_nonzero(one.reshape(len(one), -1), axis=1) == 1).all() for one in pixels)
+    cases = [*self_check.cases((1, 6, 8))]
+    assert {len(case.images) for case in cases} == {1, 2, 7}
+    assert len({case.kind for case in cases}) == 10
+    assert all(case.images.dtype == np.float32 for case in cases)
+    pixels = [case.images for case in cases if case.kind == "one pixel each"]
+    assert all((np.count_nonzero(images.reshape(len(images), -1), axis=1) == 1).all() for images in pixels)
 
 
 def test_differences_count_where_the_first_is_finite() -> None:
-    one = np.array([[1.0, np.inf, -4.0]], np.float32)
-    assert self_check.apart([one], [np.array([[1.5, 3.0, -4.0]], np.float32)]) == pytest.approx(0.5 / 4)
-    assert self_check.apart([one], [np.array([[1.0, 3.0, np.nan]], np.float32)]) == np.inf
-    assert self_check.apart([one], [np.array([[1.0, np.inf]], np.float32)]) == np.inf
+    expected = np.array([[1.0, np.inf, -4.0]], np.float32)
+    assert self_check.largest_difference([expected], [np.array([[1.5, 3.0, -4.0]], np.float32)]) == pytest.approx(
+        0.5 / 4
+    )
+    assert self_check.largest_difference([expected], [np.array([[1.0, 3.0, np.nan]], np.float32)]) == np.inf
+    assert self_check.largest_difference([expected], [np.array([[1.0, np.inf]], np.float32)]) == np.inf
 
 
 def test_only_edge_cases_of_an_ill_conditioned_graph_may_differ_more() -> None:
     """x -> sin(1e6 x) shifts by 0.1 with the last bit of x = 1, and is 0 at 0."""
 
-    def wild(seen: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        return [np.sin(1e6 * seen.astype(np.float64)).astype(np.float32)]
+    def wild(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        return [np.sin(1e6 * images.astype(np.float64)).astype(np.float32)]
 
-    reference = self_check.Reference(wild, (1, 6, 8), Path("wild.onnx"))
+    reference = self_check.ReferenceAnswers(wild, (1, 6, 8), Path("wild.onnx"))
     reference.allow(wild)
     limits = {case.kind: limit for case, _, limit in reference.known}
     assert limits["random images, seed 0"] == limits["zeros"] == 1e-5

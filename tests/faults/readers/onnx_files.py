@@ -18,7 +18,7 @@ from onnx import AttributeProto, TensorProto, helper
 
 from paraexport.graph import inspection
 from paraexport.optimizer import requirements
-from paraexport.optimizer.rewriting import rewritten
+from paraexport.optimizer.rewriting import rewrite
 from paraexport.system import isolation
 from tests.faults.mutation import EDGES, mutate
 from tests.faults.reader import Reader
@@ -248,7 +248,7 @@ def damage(data: bytes, pick: Random) -> bytes:
 
 def optimize_up_to_the_self_check(file: Path) -> None:
     layout = "stacked" if file.stat().st_size % 2 else "folded"
-    rewritten(requirements.read(file), layout)
+    rewrite(requirements.read(file), layout)
 
 
 def apart(read: Callable[[Path], object], file: Path) -> None:

@@ -45,7 +45,7 @@ def answers(module: nn.Module) -> Callable[[Array], Array]:
 
 @dataclass(frozen=True, eq=False)
 class RawImage:
-    """An image before and after preprocessing, with PyTorch's logits: a proof of resize, crop and normalisation."""
+    """An image before and after preprocessing, with PyTorch's logits. It proves resize, crop and normalisation."""
 
     pixels: NDArray[np.uint8]
     """[H, W, C]."""
@@ -57,14 +57,14 @@ class RawImage:
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """What a golden file holds."""
+    """The content of a golden file."""
 
     images: Array
-    """[n, C, h, w], n at least 1: of every kind, those of `raw` as well."""
+    """All images after preprocessing, [n, C, h, w], with those of `raw`. n is at least 1."""
     logits: Array
-    """PyTorch's answers to them, [n, classes]."""
+    """PyTorch's logits for them, [n, classes]."""
     raw: tuple[RawImage, ...]
-    """None in bundles of format 1."""
+    """Empty in bundles of format 1."""
 
 
 def write(folder: Path, images: Array, logits: Array, origin: str, raw: Sequence[RawImage] = ()) -> None:
@@ -77,8 +77,8 @@ def write(folder: Path, images: Array, logits: Array, origin: str, raw: Sequence
 
 def read(folder: Folder) -> Pair:
     """All golden images [n, C, h, w] and logits [n, classes]; errors as in `read_all`."""
-    proof = read_all(folder)
-    return proof.images, proof.logits
+    golden = read_all(folder)
+    return golden.images, golden.logits
 
 
 def read_all(folder: Folder) -> Golden:
@@ -91,7 +91,7 @@ def read_all(folder: Folder) -> Golden:
     try:
         tensors = load(content)
         images, logits = tensors.pop(IMAGES), tensors.pop(LOGITS)
-    except Exception as error:  # safetensors' own, KeyError, and what NumPy raises for types that it lacks
+    except Exception as error:  # of safetensors, KeyError, and NumPy's errors for types that it lacks
         raise BundleError(
             "the golden file cannot be read",
             where=where,
@@ -116,10 +116,14 @@ def read_all(folder: Folder) -> Golden:
 def read_raw(
     tensors: Mapping[str, NDArray[np.generic]], image: tuple[int, ...], classes: tuple[int, ...], where: Path
 ) -> tuple[RawImage, ...]:
-    """`pixels.K`, `prepared.K` and `logits.K`, K = 0, 1, ….
+    """The raw images, from the tensors `pixels.K`, `prepared.K` and `logits.K` for K = 0, 1, ….
+
+    Args:
+        image: the shape of a prepared image, (C, h, w).
+        classes: the shape of its logits.
 
     Raises:
-        BundleError: one is missing or of another form, or there are others.
+        BundleError: a tensor is missing, has a wrong shape or type, or has an unknown name.
     """
     count = sum(name.startswith("pixels.") for name in tensors)
     names = {f"{name}.{number}" for name in RAW for number in range(count)}
@@ -142,7 +146,7 @@ def read_raw(
 
 
 def check_preparation(raw: Sequence[RawImage], preprocessing: Preprocessing) -> Check:
-    """Whether the raw images are prepared here as they were at the build, to the bit."""
+    """Check that preprocessing here gives exactly the values that it gave in the build."""
     limit = PREPARATION
     if not raw:
         return Check(PREPARED, None, limit.value, limit.unit, 0, None, "not run: the bundle has no raw images")

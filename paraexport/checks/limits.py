@@ -52,8 +52,8 @@ LIMITS: dict[str, dict[str, Limit]] = {
     },
 }
 
-PREPARATION = Limit(0.0, "levels of 255", "resize, crop and normalisation are defined to the bit")
-"""Of raw golden images, prepared where they are checked."""
+PREPARATION = Limit(0.0, "levels of 255", "resize, crop and normalisation give the same bits everywhere")
+"""For raw golden images, which every check prepares again."""
 
 TIES: dict[str, float] = {"fp32": 1e-5, "fp16": 5e-4, "bf16": 1e-3, "int8": 1e-3}
 """The two best logits are a tie if they differ by less than this, relative to the largest logit.

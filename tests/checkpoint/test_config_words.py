@@ -39,9 +39,9 @@ def load(kind: ConfigKind, config: dict[str, Any], **options: str) -> Checkpoint
         "timm_images": {"config.json": {"architecture": "vit_tiny", "pretrained_cfg": config}},
         "plain": {"args": config},
     }
-    said = {"image_size": "8", **({} if {"heads", "head_dim"} & options.keys() else {"heads": "2"}), **options}
-    said = {name: value for name, value in said.items() if value}
-    return from_weights(weights(kind), sources[kind], parse_overrides(said), Guesses())
+    given = {"image_size": "8", **({} if {"heads", "head_dim"} & options.keys() else {"heads": "2"}), **options}
+    given = {name: value for name, value in given.items() if value}
+    return from_weights(weights(kind), sources[kind], parse_overrides(given), Guesses())
 
 
 def value_of(loaded: Checkpoint, field: str) -> object:
@@ -501,11 +501,11 @@ def test_timm_covers_an_image_that_is_no_square_in_a_way_of_its_own() -> None:
 
 def test_a_fixed_size_of_the_model_wins_over_the_size_of_its_images_as_in_timm() -> None:
     config = {"architecture": "vit_tiny", "model_args": {"img_size": 8}, "pretrained_cfg": {"input_size": [3, 4, 16]}}
-    said = parse_overrides({"heads": "2"})
+    given = parse_overrides({"heads": "2"})
     with pytest.raises(SpecError, match="contradict each other"):
-        from_weights(weights("timm"), {"config.json": config}, said, Guesses())
+        from_weights(weights("timm"), {"config.json": config}, given, Guesses())
     config["pretrained_cfg"]["fixed_input_size"] = True  # type: ignore[index]
-    loaded = from_weights(weights("timm"), {"config.json": config}, said, Guesses())
+    loaded = from_weights(weights("timm"), {"config.json": config}, given, Guesses())
     assert loaded.preprocessing.image_size == (8, 8)
 
 

@@ -84,8 +84,8 @@ def test_in_float32_the_answers_are_as_close_as_float32_allows(convention: str, 
 
 def usual_spec(names: Names, **fields: Any) -> Spec:
     """A small square spec with everything that goes without saying under these names."""
-    said = {"patch_projection": "conv", **names.fixed, **names.usual, **fields}
-    return replace(SMALL, **said)
+    overrides = {"patch_projection": "conv", **names.fixed, **names.usual, **fields}
+    return replace(SMALL, **overrides)
 
 
 def load(folder: Path, written: Any, **overrides: str) -> Checkpoint:
@@ -99,7 +99,7 @@ def assumed(loaded: Checkpoint) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("convention", "said", "aloud"),
+    ("convention", "overrides", "expected_assumptions"),
     [
         ("paraformer", {"heads": "2"}, {"residual": "input", "activation": "gelu", "eps": "1e-05", "pool": "cls"}),
         ("released", {}, {"heads": "2", "pool": "cls", **LINEAR}),
@@ -113,10 +113,12 @@ def assumed(loaded: Checkpoint) -> dict[str, str]:
 )
 @pytest.mark.parametrize("branches", [1, 2])
 def test_names_settle_what_they_imply_and_the_rest_is_assumed_aloud(
-    convention: str, said: dict[str, str], aloud: dict[str, str], branches: int, tmp_path: Path
+    convention: str, overrides: dict[str, str], expected_assumptions: dict[str, str], branches: int, tmp_path: Path
 ) -> None:
     names, _ = CONVENTIONS[convention]
-    guessed: dict[str, Any] = {key: value for key, value in aloud.items() if key in ("residual", "activation")}
+    guessed: dict[str, Any] = {
+        key: value for key, value in expected_assumptions.items() if key in ("residual", "activation")
+    }
     spec = usual_spec(
         names,
         branches=branches,
@@ -124,10 +126,10 @@ def test_names_settle_what_they_imply_and_the_rest_is_assumed_aloud(
         **guessed,
     )
     for numbering in range(len(names.prefixes)):
-        loaded = load(tmp_path, names.write(random_weights(spec), spec, numbering), **said)
+        loaded = load(tmp_path, names.write(random_weights(spec), spec, numbering), **overrides)
         assert loaded.spec == spec
         joined = branches == 1 or convention in {"paraformer", "released"}
-        assert assumed(loaded) == (aloud if joined else {**aloud, "join": "sum"})
+        assert assumed(loaded) == (expected_assumptions if joined else {**expected_assumptions, "join": "sum"})
 
 
 @pytest.mark.parametrize("convention", [name for name in CONVENTIONS if name != "released"])
@@ -219,18 +221,18 @@ def test_where_words_do_not_tell_released_from_old_vit_pytorch_both_readings_are
     assert (loaded.spec.branches, loaded.spec.depth, loaded.spec.residual) == (1, 4, "input")
     assert "released" in reason
     assert "--spec residual=normalized" in reason
-    as_told = load(tmp_path, written, residual="normalized")
-    assert (as_told.convention, as_told.spec) == ("released", spec)
-    assert "residual" not in assumed(as_told)
+    released_model = load(tmp_path, written, residual="normalized")
+    assert (released_model.convention, released_model.spec) == ("released", spec)
+    assert "residual" not in assumed(released_model)
 
 
 def test_one_number_that_may_count_either_is_taken_for_layers_until_told(tmp_path: Path) -> None:
     spec = usual_spec(TIMM, branches=3, depth=1)
     written = replace(TIMM, prefixes=("stages.{l}",)).write(random_weights(spec), spec)
     assert assumed(load(tmp_path, written, heads="2")) == {"depth": "3", "pool": "cls"}
-    told = load(tmp_path, written, heads="2", branches="3")
-    assert told.spec == spec
-    assert assumed(told) == {"pool": "cls", "join": "sum"}
+    settled = load(tmp_path, written, heads="2", branches="3")
+    assert settled.spec == spec
+    assert assumed(settled) == {"pool": "cls", "join": "sum"}
     assert assumed(load(tmp_path, written, heads="2", branches="3", join="sum")) == {"pool": "cls"}
 
 

@@ -130,11 +130,11 @@ def test_weights_of_another_module_are_listed_at_once(tmp_path: Path) -> None:
     assert "1 misshaped: net.1.weight expected [5, 12], got [5, 7]" in message
 
 
-@pytest.mark.parametrize("said", [{"image_size": "3"}, {"image_size": "2", "channels": "1"}])
-def test_images_that_the_module_does_not_take(said: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [{"image_size": "3"}, {"image_size": "2", "channels": "1"}])
+def test_images_that_the_module_does_not_take(given: dict[str, str], tmp_path: Path) -> None:
     weights = {"net.1.weight": torch.ones(5, 12), "net.1.bias": torch.ones(5)}
     with pytest.raises(InputError, match="the module does not run on images"):
-        load(tmp_path, WRAPPED, weights, **{"channels": "3", **said})
+        load(tmp_path, WRAPPED, weights, **{"channels": "3", **given})
 
 
 def test_a_module_without_logits_is_no_classifier(tmp_path: Path) -> None:

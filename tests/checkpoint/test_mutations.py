@@ -97,9 +97,9 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
-def outcome(path: Path, said: dict[str, str]) -> Checkpoint | ParaexportError:
+def outcome(path: Path, overrides: dict[str, str]) -> Checkpoint | ParaexportError:
     try:
-        return load_checkpoint(path, overrides=said)
+        return load_checkpoint(path, overrides=overrides)
     except ParaexportError as error:
         return error
 
@@ -107,15 +107,15 @@ def outcome(path: Path, said: dict[str, str]) -> Checkpoint | ParaexportError:
 @settings(max_examples=150, deadline=None)
 @given(cases(), st.lists(st.sampled_from(MUTATIONS), min_size=1, max_size=3), st.booleans(), st.randoms())
 def test_a_changed_checkpoint_loads_right_or_is_refused_in_one_line(
-    case: Case, mutations: list[Mutation], told: bool, pick: random.Random
+    case: Case, mutations: list[Mutation], all_given: bool, pick: random.Random
 ) -> None:
     written = state_dict(case.names.write(random_weights(case.spec, case.seed), case.spec, case.numbering))
     for mutate in mutations:
         if written:
             mutate(written, pick.choice(list(written)), pick)
-    said = options(case.spec) if told else {"heads": str(case.spec.heads)}
+    overrides = options(case.spec) if all_given else {"heads": str(case.spec.heads)}
     with tempfile.TemporaryDirectory() as folder:
-        loaded = outcome(saved(Path(folder) / "model.pt", written), said)
+        loaded = outcome(saved(Path(folder) / "model.pt", written), overrides)
     if isinstance(loaded, ParaexportError):
         assert "\n" not in str(loaded)
         assert loaded.exit_code == 2

@@ -88,12 +88,12 @@ def listed(loaded: Checkpoint) -> set[str]:
 
 def options(names: Names, spec: Spec, field: str) -> dict[str, str]:
     """What a user must say, and the pool where the names imply another; nothing of `field` itself."""
-    said = {"heads": str(spec.heads)} if names.fixed.get("head_dim") != spec.head_dim else {}
+    given = {"heads": str(spec.heads)} if names.fixed.get("head_dim") != spec.head_dim else {}
     if field in ("norm", "class_token") and spec.pool != "cls":
-        said["pool"] = spec.pool
+        given["pool"] = spec.pool
     if field in ("heads", "head_dim"):
-        said.pop("heads", None)
-    return said
+        given.pop("heads", None)
+    return given
 
 
 PAIRS = list(pairs())
@@ -155,8 +155,8 @@ def test_the_line_that_lists_a_field_names_the_option_that_settles_it(
 ) -> None:
     names, _ = CONVENTIONS[convention]
     spec = base(names, pool)
-    said = {**options(names, spec, ""), "pool": pool}
-    loaded = load(names, spec, **said)
+    given = {**options(names, spec, ""), "pool": pool}
+    loaded = load(names, spec, **given)
     for item in loaded.assumptions:
         assert item.field in FIELDS
         warn_of(describe.assumptions([item], FIELDS))
@@ -167,7 +167,7 @@ def test_the_line_that_lists_a_field_names_the_option_that_settles_it(
         if item.field == "labels":
             (tmp_path / "labels.txt").write_text("\n".join(map(str, range(spec.classes))))
             value = str(tmp_path / "labels.txt")
-        again = load(names, spec, **said, **{item.field: value})
+        again = load(names, spec, **given, **{item.field: value})
         assert item.field not in listed(again)
         assert (again.spec, again.preprocessing) == (loaded.spec, loaded.preprocessing)
 
@@ -178,10 +178,10 @@ def test_the_place_of_the_norm_of_torch_encoders_that_are_averaged_is_listed() -
     weights, images = random_weights(spec), images_for(spec)
     logits = [reference.logits(weights, each, images) for each in (before, after)]
     assert np.abs(logits[0] - logits[1]).max() > 0.1 * np.abs(logits[0]).max()
-    said = {"heads": "2", "pool": "mean"}
-    assert "norm" in listed(load(TORCH, before, **said))
+    given = {"heads": "2", "pool": "mean"}
+    assert "norm" in listed(load(TORCH, before, **given))
     for each in (before, after):
-        loaded = load(TORCH, each, **said, norm=each.norm)
+        loaded = load(TORCH, each, **given, norm=each.norm)
         assert loaded.spec is not None
         assert loaded.spec.norm == each.norm
         assert "norm" not in listed(loaded)
@@ -208,18 +208,18 @@ def test_the_order_inside_a_patch_is_listed_and_can_be_said() -> None:
     torch.manual_seed(0)
     module = UnpackedSize().eval()
     tensors = {name: value.clone() for name, value in module.state_dict().items()}
-    said = {"heads": "2", "norm": "before"}
-    taken = from_weights(Weights(dict(tensors)), {}, parse_overrides(said), Guesses())
-    assert "patch_order" in listed(taken)
-    told = from_weights(
-        Weights(dict(tensors)), {}, parse_overrides({**said, "patch_order": "channel_first"}), Guesses()
+    given = {"heads": "2", "norm": "before"}
+    unpermuted = from_weights(Weights(dict(tensors)), {}, parse_overrides(given), Guesses())
+    assert "patch_order" in listed(unpermuted)
+    permuted = from_weights(
+        Weights(dict(tensors)), {}, parse_overrides({**given, "patch_order": "channel_first"}), Guesses()
     )
-    assert "patch_order" not in listed(told)
+    assert "patch_order" not in listed(permuted)
     images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     with torch.no_grad():
         expected = module.double()(images)
-        right = (told.module.double()(images) - expected).abs().max() / expected.abs().max()
-        wrong = (taken.module.double()(images) - expected).abs().max() / expected.abs().max()
+        right = (permuted.module.double()(images) - expected).abs().max() / expected.abs().max()
+        wrong = (unpermuted.module.double()(images) - expected).abs().max() / expected.abs().max()
     assert right <= 1e-10
     assert wrong > 0.01
 

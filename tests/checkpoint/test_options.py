@@ -90,7 +90,7 @@ def test_an_option_that_agrees_with_the_weights_is_welcome(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("given", "message"),
     [
         ({"heads": "5"}, "heads=5 is not possible (expected heads × head_dim = 64"),
         ({"heads": "2", "head_dim": "16"}, "heads=2 and head_dim=16 is not possible"),
@@ -100,8 +100,8 @@ def test_an_option_that_agrees_with_the_weights_is_welcome(tmp_path: Path) -> No
         ({"mean": "0.1,0.2"}, "mean has 2 numbers (expected one, or one for each of 3 channels)"),
     ],
 )
-def test_an_option_that_cannot_be_is_told_why(said: dict[str, str], message: str, tmp_path: Path) -> None:
-    assert message in refused(tmp_path, **said)
+def test_an_option_that_cannot_be_is_told_why(given: dict[str, str], message: str, tmp_path: Path) -> None:
+    assert message in refused(tmp_path, **given)
 
 
 @pytest.mark.parametrize("count", [-1, 0, 3])

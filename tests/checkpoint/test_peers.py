@@ -146,28 +146,28 @@ def disagreement(path: Path, module: nn.Module, images: Tensor, **overrides: str
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_an_encoder_of_torch(norm_first: bool, activation: Literal["relu", "gelu"], tmp_path: Path) -> None:
     module = randomised(TorchEncoders(norm_first=norm_first, activation=activation))
-    said = {"heads": "4", "image_size": "8x12"}
+    given = {"heads": "4", "image_size": "8x12"}
     if norm_first:
-        said["residual"] = "input"
+        given["residual"] = "input"
     if activation == "gelu":
-        said["activation"] = "gelu"
-    assert disagreement(tmp_path / "model.pt", module, torch.randn(3, 3, 8, 12), **said) <= FLOAT64
+        given["activation"] = "gelu"
+    assert disagreement(tmp_path / "model.pt", module, torch.randn(3, 3, 8, 12), **given) <= FLOAT64
 
 
 def test_an_encoder_of_torch_read_with_the_wrong_residual_is_told_apart(tmp_path: Path) -> None:
     module = randomised(TorchEncoders(norm_first=True, activation="relu"))
-    said = {"heads": "4", "image_size": "8x12", "residual": "post"}
-    assert disagreement(tmp_path / "model.pt", module, torch.randn(3, 3, 8, 12), **said) > 0.01
+    given = {"heads": "4", "image_size": "8x12", "residual": "post"}
+    assert disagreement(tmp_path / "model.pt", module, torch.randn(3, 3, 8, 12), **given) > 0.01
 
 
 def test_an_encoder_of_torch_without_any_bias(tmp_path: Path) -> None:
     module = randomised(TorchEncoders(norm_first=False, activation="relu", bias=False))
-    said = {"heads": "4", "image_size": "8x12"}
-    assert disagreement(tmp_path / "model.pt", module, torch.randn(3, 3, 8, 12), **said) <= FLOAT64
+    given = {"heads": "4", "image_size": "8x12"}
+    assert disagreement(tmp_path / "model.pt", module, torch.randn(3, 3, 8, 12), **given) <= FLOAT64
 
 
 @pytest.mark.parametrize(("branches", "depth", "pool"), [(1, 2, "cls"), (3, 1, "mean"), (4, 3, "cls")])
 def test_the_released_code(branches: int, depth: int, pool: str, tmp_path: Path) -> None:
     module = randomised(Released(branches, depth, pool))
-    said = {"image_size": "8x12", "pool": pool}
-    assert disagreement(tmp_path / "model.t7", module, torch.randn(3, 1, 8, 12), **said) <= FLOAT64
+    given = {"image_size": "8x12", "pool": pool}
+    assert disagreement(tmp_path / "model.t7", module, torch.randn(3, 1, 8, 12), **given) <= FLOAT64

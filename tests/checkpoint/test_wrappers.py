@@ -1,4 +1,4 @@
-"""What is wrapped around a state dict is seen through, and which of several copies is taken is said aloud."""
+"""What is wrapped around a state dict is seen through, and which of several copies is taken is given aloud."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def load(folder: Path, content: object, **overrides: str) -> Checkpoint:
     return load_checkpoint(saved(folder / "model.pt", content), overrides=overrides)
 
 
-def said_of_weights(loaded: Checkpoint) -> str:
+def weights_assumption(loaded: Checkpoint) -> str:
     return "; ".join(f"{item.value}: {item.reason}" for item in loaded.assumptions if item.field == "weights")
 
 
@@ -97,13 +97,13 @@ def test_the_plain_weights_win_over_an_averaged_copy_aloud(
     loaded = load(tmp_path, content if plain_first else dict(reversed(content.items())))
     assert answers_as(loaded, WEIGHTS)
     expected = f"the averaged copy under '{averaged}' is left out; to use it, give --weights {averaged}"
-    assert said_of_weights(loaded) == f"{plain}: {expected}"
+    assert weights_assumption(loaded) == f"{plain}: {expected}"
 
 
 def test_an_averaged_copy_alone_is_taken_aloud(tmp_path: Path) -> None:
     loaded = load(tmp_path, {"model_ema": released(OTHER), "epoch": 3})
     assert answers_as(loaded, OTHER)
-    assert said_of_weights(loaded) == "model_ema: the file contains only an averaged copy"
+    assert weights_assumption(loaded) == "model_ema: the file contains only an averaged copy"
 
 
 def test_an_averaged_copy_with_its_own_wrapper_is_taken(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_an_averaged_copy_with_its_own_wrapper_is_taken(tmp_path: Path) -> None:
 def test_an_averaged_copy_in_the_same_state_dict_is_left_out_aloud(plain: str, averaged: str, tmp_path: Path) -> None:
     loaded = load(tmp_path, {"state_dict": {**released(OTHER, averaged), **released(prefix=plain)}})
     assert answers_as(loaded, WEIGHTS)
-    assert f"the averaged copy under '{averaged.split('.')[-2]}' is left out" in said_of_weights(loaded)
+    assert f"the averaged copy under '{averaged.split('.')[-2]}' is left out" in weights_assumption(loaded)
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
@@ -126,11 +126,11 @@ def test_an_averaged_copy_without_names_is_reported(wrapped: bool, tmp_path: Pat
     loaded = load(tmp_path, {"model": released(), "ema": {"shadow_params": shadow} if wrapped else shadow})
     assert answers_as(loaded, WEIGHTS)
     place = "ema.shadow_params" if wrapped else "ema"
-    assert f"{place} is left out, because its tensors have no names" in said_of_weights(loaded)
+    assert f"{place} is left out, because its tensors have no names" in weights_assumption(loaded)
 
 
 def test_a_plain_wrapper_goes_without_saying(tmp_path: Path) -> None:
-    assert not said_of_weights(load(tmp_path, {"state_dict": released(), "epoch": 3}))
+    assert not weights_assumption(load(tmp_path, {"state_dict": released(), "epoch": 3}))
 
 
 def test_several_state_dicts_of_unknown_use_are_refused_by_name(tmp_path: Path) -> None:
@@ -378,10 +378,10 @@ def test_which_copy_is_taken_is_said_and_weights_takes_another(form: str, tmp_pa
     path = saved(tmp_path / "model.pt", COPIES[form]())
     first = load_checkpoint(path)
     assert answers_as(first, WEIGHTS)
-    assert "'teacher' is left out; to use it, give --weights teacher" in said_of_weights(first)
+    assert "'teacher' is left out; to use it, give --weights teacher" in weights_assumption(first)
     other = load_checkpoint(path, weights="teacher")
     assert answers_as(other, OTHER)
-    assert not said_of_weights(other)
+    assert not weights_assumption(other)
 
 
 def test_the_plain_weights_beside_an_averaged_copy_have_a_name(tmp_path: Path) -> None:

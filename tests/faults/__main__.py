@@ -17,7 +17,7 @@ CASES = 10_000
 @click.option("--start", default=0, show_default=True, help="Number of the first one; a number always means one file.")
 @click.argument("names", metavar="[READER]…", nargs=-1)
 def main(cases: int, start: int, names: tuple[str, ...]) -> None:
-    """Give every reader damaged files, and print what became of them."""
+    """Give every reader damaged files, and print the outcomes."""
     readers = all_readers()
     if unknown := set(names) - readers.keys():
         raise click.UsageError(f"no reader {', '.join(sorted(unknown))}; there are {', '.join(readers)}")

@@ -1,4 +1,4 @@
-"""Small bundles that differ in their answers, and copies of them put in a place as a build does."""
+"""Makes small bundles with different answers, and puts copies of them in a place as a build does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGES = np.random.default_rng(0).standard_normal((2, 1, 8, 12), np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """One of the bundles that come to the place in turns."""
+    """One of the bundles that are put in the place in turns."""
 
     folder: Path
     digest: str
@@ -32,7 +32,7 @@ def variants(folder: Path, target: str = "onnxruntime") -> tuple[Variant, Varian
 
     spec = small_spec()
     images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
-    found = []
+    both = []
     for name in ("one", "two"):
         checkpoint = folder / f"{name}.pt"
         model = random_model(spec)
@@ -41,10 +41,10 @@ def variants(folder: Path, target: str = "onnxruntime") -> tuple[Variant, Varian
         save_checkpoint(checkpoint, model, images, ("a", "b", "c", "d", "e"))
         bundle = paraexport.build(checkpoint, folder / f"{name}.bundle", target=target, max_batch=5)
         engine = paraexport.load(bundle.path)
-        found.append(Variant(bundle.path, engine.manifest.digest, engine(IMAGES)))
-    one, two = found
-    assert np.abs(one.logits - two.logits).max() > 1e-3
-    return one, two
+        both.append(Variant(bundle.path, engine.manifest.digest, engine(IMAGES)))
+    first, second = both
+    assert np.abs(first.logits - second.logits).max() > 1e-3
+    return first, second
 
 
 def put(variant: Variant, place: Path) -> None:
@@ -56,5 +56,5 @@ def put(variant: Variant, place: Path) -> None:
 
 
 def hidden(folder: Path) -> list[str]:
-    """What killed processes left."""
+    """The leftovers of killed processes."""
     return sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(".paraexport-"))

@@ -1,4 +1,4 @@
-"""Gives a reader many damaged files, and keeps count of what became of them."""
+"""Gives a reader many damaged files, and counts the outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_S = 120.0
 
 @dataclass
 class Tally:
-    """What became of the damaged files of one reader."""
+    """The outcomes of the damaged files of one reader."""
 
     reader: str
     read: int = 0
@@ -27,7 +27,7 @@ class Tally:
     """`case N: what happened`."""
     slowest_s: float = 0
     grown_mb: float = 0
-    """By how much the peak of a process has grown."""
+    """The growth of the peak memory of a process."""
 
     @property
     def cases(self) -> int:
@@ -35,7 +35,7 @@ class Tally:
 
 
 def run(reader: Reader, start: int, stop: int) -> Tally:
-    """Damage and read the files `start` to `stop`; a crash or a hang counts as a failure, and the next ones go on."""
+    """Damage and read the files `start` to `stop`. A crash or a hang counts as a failure; then it continues."""
     tally = Tally(reader.name)
     while start < stop:
         start = run_process(reader, start, stop, tally)
@@ -45,16 +45,16 @@ def run(reader: Reader, start: int, stop: int) -> Tally:
 
 
 def run_process(reader: Reader, start: int, stop: int, tally: Tally) -> int:
-    """Run one process until it is done, crashes or hangs; returns the number of the first file that it has not read."""
+    """Run one process until it is done, crashes or hangs. Returns the number of the first file that it did not read."""
     command = [sys.executable, "-m", "tests.faults.worker", reader.name, str(start), str(stop)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         lines: queue.Queue[str | None] = queue.Queue()
-        said: list[str] = []
+        stderr: list[str] = []
         threads = [
             threading.Thread(target=pump, args=(process.stdout, lines)),
-            threading.Thread(target=lambda: said.extend(process.stderr or ())),
+            threading.Thread(target=lambda: stderr.extend(process.stderr or ())),
         ]
         for thread in threads:
             thread.start()
@@ -63,12 +63,12 @@ def run_process(reader: Reader, start: int, stop: int, tally: Tally) -> int:
             if ready is None or "ready" not in ready:
                 process.kill()
                 threads[1].join()
-                raise RuntimeError(f"the seeds of {reader.name} are not good: {''.join(said)[-2000:]}")
+                raise RuntimeError(f"the reader {reader.name} refuses its own good files: {''.join(stderr)[-2000:]}")
             while start < stop:
                 line = next_line(lines, LONGEST_S)
                 if line is None:
                     what = "crashed" if has_ended(process) else f"took over {LONGEST_S:.0f} s"
-                    tally.failures.append(f"case {start}: {what}; {''.join(said)[-500:]}")
+                    tally.failures.append(f"case {start}: {what}; {''.join(stderr)[-500:]}")
                     return start + 1
                 count(line, tally)
                 start = line["case"] + 1
@@ -80,7 +80,7 @@ def run_process(reader: Reader, start: int, stop: int, tally: Tally) -> int:
 
 
 def has_ended(process: subprocess.Popen[str]) -> bool:
-    """Whether it has; its output ends a moment before."""
+    """Whether the process has ended. Its output ends a moment before it does."""
     try:
         process.wait(timeout=1)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Damage to JSON as a whole: other values, keys that are gone, doubled or swapped, depth, encodings, odd numbers."""
+"""Damages JSON: other values, keys that are missing, repeated or swapped, depth, encodings, odd numbers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ODD = (
     "[" * 60 + "]" * 60,
     "[" * DEEP + "]" * DEEP,
 )  # fmt: skip
-"""Values as text, many of which no Python value writes."""
+"""Values as text. No Python value gives many of them."""
 MARK = "\ue000"
-"""Stands for an odd value while the rest is written."""
+"""A placeholder for an odd value while the rest is written."""
 
 
 def damage_json(words: Sequence[str]) -> Callable[[bytes, Random], bytes]:
@@ -39,8 +39,8 @@ def damage_json(words: Sequence[str]) -> Callable[[bytes, Random], bytes]:
             odd.append(pick.choice(ODD))
             value = MARK
         text = json.dumps(value, ensure_ascii=False)
-        for other in odd:
-            text = text.replace(f'"{MARK}"', other, 1)
+        for value_text in odd:
+            text = text.replace(f'"{MARK}"', value_text, 1)
         if pick.random() < 0.05 and text.startswith("{"):
             text = "{" + f'"{pick.choice(words)}": 1, "{pick.choice(words)}": 2, ' + text[1:]
         encoding = pick.choice(("utf-8",) * 16 + ("utf-8-sig", "utf-16", "utf-32-le", "latin-1"))
@@ -50,7 +50,7 @@ def damage_json(words: Sequence[str]) -> Callable[[bytes, Random], bytes]:
 
 
 def change(value: Any, words: Sequence[str], odd: list[str], pick: Random) -> None:
-    """One change somewhere inside `value`."""
+    """Make one change somewhere inside `value`."""
     places = [(value, key) for key in keys(value)]
     while places and pick.random() < 0.4:
         inner = [(outer[key], deeper) for outer, key in places for deeper in keys(outer[key])]
@@ -68,9 +68,9 @@ def change(value: Any, words: Sequence[str], odd: list[str], pick: Random) -> No
     elif kind == 2:
         outer[key] = pick.choice(([outer[key]], {pick.choice(words): outer[key]}, str(outer[key])))
     elif kind == 3:
-        other, place = pick.choice(places)
-        if (other, place) != (outer, key):
-            outer[key], other[place] = other[place], outer[key]
+        second, place = pick.choice(places)
+        if (second, place) != (outer, key):
+            outer[key], second[place] = second[place], outer[key]
     elif kind == 4 and isinstance(outer, dict):
         odd.append(pick.choice(ODD))
         outer[pick.choice(words)] = MARK

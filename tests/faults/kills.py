@@ -1,4 +1,4 @@
-"""Builds that are killed at every step: there is the old bundle or the new one, and the next build tidies up.
+"""Kills builds at every step: the old bundle or the new one must remain, and the next build must clean up.
 
 `python -m tests.faults.kills` is the long campaign. It kills
 
@@ -27,7 +27,7 @@ from tests.faults.bundles import IMAGES, Variant, hidden, put, variants
 from tests.faults.replacements import WAYS
 
 STEPS = ("open", "os.", "shutil.", "pathlib.", "tempfile.", "ctypes.")
-"""Python's audit events that may stand before or after a change in a folder."""
+"""Python's audit events that may occur before or after a change in a folder."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Tally:
     failures: list[str] = field(default_factory=list)
 
     def count(self, what: str, place: Path, models: dict[str, str]) -> None:
-        """Check what is at `place` after a kill; `models` has the sha256 of the old and of the new model."""
+        """Check the bundle at `place` after a kill. `models` has the sha256 of the old and of the new model."""
         self.kills += 1
         try:
             which = models[model_sha256(place)]
@@ -53,16 +53,16 @@ class Tally:
 
 
 def model_sha256(bundle: Path) -> str:
-    """The digest of the model, which two builds of one checkpoint share; their manifests differ in the report's."""
+    """The digest of the model. Two builds of one checkpoint share it; their manifests differ in the report."""
     return read_bundle(bundle).manifest.files["model.onnx"].sha256
 
 
 def killed_at(step: int, variant: Variant, place: Path, way: str) -> bool:
     """Replace the bundle at `place` in a process that kills itself before its file operation number `step`.
 
-    False where it was done before it got there.
+    Returns False if the replacement finished before that step.
     """
-    if (child := os.fork()) == 0:  # of a process with one thread, or it might wait for a lock for ever
+    if (child := os.fork()) == 0:  # the process must have one thread, or the child could wait for a lock for ever
         if way != WAYS[0]:
             swap.exchange = lambda one, other: False
         left = [step]
@@ -81,7 +81,7 @@ def killed_at(step: int, variant: Variant, place: Path, way: str) -> bool:
 
 
 def serve_steps(folder: Path, place: Path, way: str) -> None:
-    """Replace and get killed at every step that is read, and print whether it came to that."""
+    """For every step on stdin, replace and get killed at that step. Print whether the kill happened."""
     for line in sys.stdin:
         print(killed_at(int(line), Variant(folder, "", IMAGES), place, way), flush=True)
 
@@ -146,7 +146,7 @@ def campaigns(work: Path, kills: int) -> Iterator[tuple[str, Tally]]:
 @click.option("--kills", default=200, show_default=True, help="Whole builds that are killed.")
 @click.option("--server", nargs=3, hidden=True)
 def main(kills: int, server: tuple[str, str, str] | None) -> None:
-    """Kill builds at every step, and see what is left."""
+    """Kill builds at every step, and check what is left."""
     if server:
         folder, place, way = server
         serve_steps(Path(folder), Path(place), way)
@@ -154,8 +154,8 @@ def main(kills: int, server: tuple[str, str, str] | None) -> None:
     failed = False
     with tempfile.TemporaryDirectory() as work:
         for name, tally in campaigns(Path(work), kills):
-            found = f"{tally.old} old, {tally.new} new, {len(tally.failures)} failures"
-            print(f"{name:24} {tally.kills:5} kills: {found}", flush=True)
+            outcomes = f"{tally.old} old, {tally.new} new, {len(tally.failures)} failures"
+            print(f"{name:24} {tally.kills:5} kills: {outcomes}", flush=True)
             for failure in tally.failures[:10]:
                 print(f"    {failure}", flush=True)
             failed |= bool(tally.failures)

@@ -1,4 +1,4 @@
-"""Loads of a bundle while another process replaces it: each must give the old bundle or the new one.
+"""Loads a bundle while another process replaces it: each load must give the old bundle or the new one.
 
 `python -m tests.faults.replacements` is the long campaign.
 """
@@ -25,7 +25,7 @@ WAYS = ("swap", "two renames")
 
 
 def replace_for_ever(place: Path, folders: list[Path], pause_s: float, way: str) -> None:
-    """Put one bundle after the other at `place` until this process is killed."""
+    """Put two bundles at `place` in turns until this process is killed."""
     if way != WAYS[0]:
         swap.exchange = lambda one, other: False
     print("ready", flush=True)
@@ -38,19 +38,19 @@ def replace_for_ever(place: Path, folders: list[Path], pause_s: float, way: str)
 def load_during_replacement(
     both: tuple[Variant, ...], place: Path, *, pause_s: float, way: str, loads: int
 ) -> Counter[str]:
-    """How many loads were right, wrong or failed, and with which of the two bundles."""
+    """Count the loads by outcome: right, with the first or second bundle, wrong, or failed."""
     put(both[0], place)
     arguments = [str(place), *(str(variant.folder) for variant in both), str(pause_s), way]
     command = [sys.executable, "-m", "tests.faults.replacements", "--writer", *arguments]
-    found: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
         for _ in range(loads):
-            found[outcome(both, place)] += 1
+            outcomes[outcome(both, place)] += 1
         assert writer.poll() is None
         writer.kill()
-    return found
+    return outcomes
 
 
 def outcome(both: tuple[Variant, ...], place: Path) -> str:
@@ -82,12 +82,12 @@ def main(loads: int, writer: tuple[str, str, str, str, str] | None) -> None:
             (folder / "place").mkdir()
             for way in WAYS:
                 for pace, pause_s in PAUSES_S.items():
-                    found = load_during_replacement(
+                    outcomes = load_during_replacement(
                         both, folder / "place/a.bundle", pause_s=pause_s, way=way, loads=loads
                     )
-                    told = ", ".join(f"{count} {what}" for what, count in sorted(found.items()))
-                    print(f"{target:12} {way:12} {pace:12} {sum(found.values()):6} loads: {told}", flush=True)
-                    failed |= any(not what.startswith("right") for what in found)
+                    listed = ", ".join(f"{count} {what}" for what, count in sorted(outcomes.items()))
+                    print(f"{target:12} {way:12} {pace:12} {sum(outcomes.values()):6} loads: {listed}", flush=True)
+                    failed |= any(not what.startswith("right") for what in outcomes)
     sys.exit(1 if failed else 0)
 
 

@@ -18,9 +18,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Variant, Variant]:
 def test_a_load_during_replacement_gives_the_old_bundle_or_the_new(
     way: str, both: tuple[Variant, Variant], tmp_path: Path
 ) -> None:
-    found = load_during_replacement(both, tmp_path / "a.bundle", pause_s=0, way=way, loads=40)
-    assert found.keys() <= {"right, first", "right, second"}
-    assert found.total() == 40
+    outcomes = load_during_replacement(both, tmp_path / "a.bundle", pause_s=0, way=way, loads=40)
+    assert outcomes.keys() <= {"right, first", "right, second"}
+    assert outcomes.total() == 40
     put(both[0], tmp_path / "a.bundle")  # the writer was killed
     assert hidden(tmp_path) == []
 

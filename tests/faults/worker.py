@@ -1,4 +1,4 @@
-"""Reads damaged files one after another in a process of its own, and prints one JSON line for each."""
+"""Reads damaged files one after another in a separate process, and prints one JSON line for each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def case_bytes(reader: Reader, seeds: list[bytes], number: int) -> bytes:
 
 
 def outcome_of(reader: Reader, file: Path) -> tuple[str, str]:
-    """(`read`, `refused` or `bug`, what the error says)."""
+    """(`read`, `refused` or `bug`, the message of the error)."""
     try:
         reader.read(file)
     except BaseException as error:
@@ -41,7 +41,7 @@ def peak_mb() -> float:
 
 def main() -> None:
     name, start, stop = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    # What libraries print must not come between the lines that the parent reads.
+    # The output of libraries must not mix with the lines that the parent reads.
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     warnings.simplefilter("ignore")
@@ -50,7 +50,7 @@ def main() -> None:
         (folder := Path(work) / "seeds").mkdir()
         seeds = list(reader.seeds(folder))
         good = Path(work) / f"good{reader.suffix}"
-        for seed in seeds:  # they must be good, or the campaign would prove nothing; and this warms up the libraries
+        for seed in seeds:  # they must be good, or the campaign proves nothing; this also warms up the libraries
             good.write_bytes(seed)
             reader.read(good)
         before_mb = peak_mb()

@@ -239,7 +239,7 @@ def test_a_module_that_ends_the_program_is_an_error(small: Path, tmp_path: Path)
 
 
 def test_a_resize_that_leaves_too_little_is_refused(small: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="resize=6x12 leaves less than the image of 8x12"):
+    with pytest.raises(InputError, match="resize=6x12 is smaller than the crop of 8x12"):
         paraexport.build(small, tmp_path / "a.bundle", spec={"resize": "6x12"})
 
 

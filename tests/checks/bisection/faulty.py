@@ -121,9 +121,9 @@ def install(patch: pytest.MonkeyPatch, change: Change) -> None:
 
 
 def install_compiled(patch: pytest.MonkeyPatch, change: Change) -> Compiled:
-    found = Compiled(change)
-    patch.setitem(targets.TARGETS, COMPILED, found)
-    return found
+    target = Compiled(change)
+    patch.setitem(targets.TARGETS, COMPILED, target)
+    return target
 
 
 def on(made: Bundle, target: str) -> Bundle:

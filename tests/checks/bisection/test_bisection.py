@@ -36,14 +36,14 @@ def test_a_right_runtime_is_off_nowhere(layout: str, target: str, layouts: Bundl
     skip_where_missing(target)
     made = faulty.on(layouts[layout], target)
     images, logits = golden.read(made.files)
-    found = bisect(made, images, limit=LIMIT)
-    assert found.culprit is None
-    assert found.whole is not None
-    assert found.whole <= LIMIT
+    bisection = bisect(made, images, limit=LIMIT)
+    assert bisection.culprit is None
+    assert bisection.whole is not None
+    assert bisection.whole <= LIMIT
     branches = ["branches.*"] if layout == "stacked" else [f"branches.{index}" for index in range(4)]
-    assert [one.part for one in found.parts] == ["stem", *branches, "sum and head"]
-    assert all(not one.failure and one.off is not None and one.off <= LIMIT for one in found.parts)
-    assert str(found) == f"{target} gives the same results as the graph run node by node, within 1e-05"
+    assert [result.part for result in bisection.parts] == ["stem", *branches, "sum and head"]
+    assert all(not result.failure and result.off is not None and result.off <= LIMIT for result in bisection.parts)
+    assert str(bisection) == f"{target} gives the same results as the graph run node by node, within 1e-05"
     assert bisect_failure(made, made.manifest.checks, images, logits) is None
 
 
@@ -55,15 +55,15 @@ def test_a_weight_that_is_wrong_in_the_runtime_is_found(
     faulty.install(monkeypatch, faulty.scaled(f"{module}/weight", 1.1))
     made = faulty.on(layouts[layout], faulty.NAME)
     images, logits = golden.read(made.files)
-    found = bisect_failure(made, made.manifest.checks, images, logits)
-    assert found is not None
-    assert found.culprit is not None
-    assert found.culprit.part == module
-    assert found.culprit.off == pytest.approx(0.1, rel=0.5)
+    bisection = bisect_failure(made, made.manifest.checks, images, logits)
+    assert bisection is not None
+    assert bisection.culprit is not None
+    assert bisection.culprit.part == module
+    assert bisection.culprit.off == pytest.approx(0.1, rel=0.5)
     branch = module.partition("/")[0]
-    assert {one.part for one in found.parts if not one.within and one.is_off(LIMIT)} == {branch}
-    assert str(found).startswith(f"on faulty, given the right input, {module} is off by 0.")
-    assert "also off" not in str(found)
+    assert {result.part for result in bisection.parts if not result.within and result.is_off(LIMIT)} == {branch}
+    assert str(bisection).startswith(f"on faulty, given the right input, {module} is off by 0.")
+    assert "also off" not in str(bisection)
 
 
 @pytest.mark.parametrize("index", [0, 3])
@@ -73,14 +73,14 @@ def test_stacked_branches_are_told_apart_by_slices(
     module = "branches.*/layers.0/feed_forward/fc1"
     faulty.install(monkeypatch, faulty.scaled(f"{module}/weight", 1.1, index))
     made = faulty.on(layouts["stacked"], faulty.NAME)
-    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
-    assert found.culprit is not None
-    assert found.culprit.part == module
-    assert found.culprit.worst_branches == [f"branches.{index}"]
-    right = [off for name, off in found.culprit.by_branch.items() if name != f"branches.{index}"]
+    bisection = bisect(made, golden.read(made.files)[0], limit=LIMIT)
+    assert bisection.culprit is not None
+    assert bisection.culprit.part == module
+    assert bisection.culprit.worst_branches == [f"branches.{index}"]
+    right = [off for name, off in bisection.culprit.by_branch.items() if name != f"branches.{index}"]
     assert len(right) == 3
     assert all(off is not None and off <= LIMIT for off in right)
-    assert f"most in branches.{index}" in str(found)
+    assert f"most in branches.{index}" in str(bisection)
 
 
 def test_stem_and_head_are_parts_too(layouts: Bundles, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,10 +90,10 @@ def test_stem_and_head_are_parts_too(layouts: Bundles, monkeypatch: pytest.Monke
 
     faulty.install(monkeypatch, both)
     made = faulty.on(layouts["folded"], faulty.NAME)
-    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
-    assert found.culprit is not None
-    assert (found.culprit.part, found.also) == ("head", ("stem",))
-    assert str(found).endswith("; also off: stem")
+    bisection = bisect(made, golden.read(made.files)[0], limit=LIMIT)
+    assert bisection.culprit is not None
+    assert (bisection.culprit.part, bisection.also) == ("head", ("stem",))
+    assert str(bisection).endswith("; also off: stem")
 
 
 def test_a_fault_of_several_parts_together_is_found_from_the_images_on(
@@ -108,10 +108,10 @@ def test_a_fault_of_several_parts_together_is_found_from_the_images_on(
 
     faulty.install(monkeypatch, fused)
     made = faulty.on(layouts["folded"], faulty.NAME)
-    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
-    assert not any(one.is_off(LIMIT) for one in found.parts if not one.part.startswith("from the images"))
-    assert found.culprit is not None
-    assert found.culprit.part == "from the images to branches.1"
+    bisection = bisect(made, golden.read(made.files)[0], limit=LIMIT)
+    assert not any(result.is_off(LIMIT) for result in bisection.parts if not result.part.startswith("from the images"))
+    assert bisection.culprit is not None
+    assert bisection.culprit.part == "from the images to branches.1"
 
 
 class WrongForSevens:
@@ -132,9 +132,9 @@ def test_the_batch_is_the_one_that_is_off(layouts: Bundles, monkeypatch: pytest.
 
     monkeypatch.setitem(targets.TARGETS, faulty.NAME, Sevens(faulty.nothing))
     made = faulty.on(layouts["folded"], faulty.NAME)
-    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
-    assert found.batch == 7
-    assert {one.part for one in found.parts if not one.within and one.is_off(LIMIT)} == {
+    bisection = bisect(made, golden.read(made.files)[0], limit=LIMIT)
+    assert bisection.batch == 7
+    assert {result.part for result in bisection.parts if not result.within and result.is_off(LIMIT)} == {
         "stem", "branches.0", "branches.1", "branches.2", "branches.3", "sum and head",
     }  # fmt: skip
 
@@ -149,13 +149,13 @@ def test_a_target_that_compiles_compiles_every_part_as_the_engine(
     assert bisect_failure(made, made.manifest.checks, images, logits) is None  # there is no engine
     target.compile_model(made.path, made.manifest.max_batch, options, lambda _: None)
     try:
-        found = bisect_failure(made, made.manifest.checks, images, logits, options=options)
+        bisection = bisect_failure(made, made.manifest.checks, images, logits, options=options)
     finally:
         (made.path / "model.engine").unlink()
-    assert found is not None
-    assert found.culprit is not None
-    assert found.culprit.part == module
-    assert target.asked == [(8, options)] * (1 + len(found.parts))
+    assert bisection is not None
+    assert bisection.culprit is not None
+    assert bisection.culprit.part == module
+    assert target.asked == [(8, options)] * (1 + len(bisection.parts))
 
 
 def test_a_wrong_graph_is_not_the_targets_fault(layouts: Bundles) -> None:
@@ -175,10 +175,10 @@ def test_a_part_that_does_not_open_by_itself_is_told_and_is_no_culprit(
 
     faulty.install(monkeypatch, refuse)
     made = faulty.on(layouts["folded"], faulty.NAME)
-    found = bisect(made, golden.read(made.files)[0], limit=LIMIT)
-    assert [one.part for one in found.parts if one.failure == "no kernel"] == ["branches.2"]
-    assert found.culprit is not None
-    assert found.culprit.part == "branches.0/layers.0/attention/value"
+    bisection = bisect(made, golden.read(made.files)[0], limit=LIMIT)
+    assert [result.part for result in bisection.parts if result.failure == "no kernel"] == ["branches.2"]
+    assert bisection.culprit is not None
+    assert bisection.culprit.part == "branches.0/layers.0/attention/value"
 
 
 def test_int8_as_openvino_likes_it_is_off_nowhere(tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def test_int8_as_openvino_likes_it_is_off_nowhere(tmp_path: Path) -> None:
         DIGITS, tmp_path / "a.bundle", target="openvino", precision="int8", layout="stacked", calib=TEST_IMAGES,
         max_batch=8,
     )  # fmt: skip
-    found = bisect(made, golden.read(made.files)[0], limit=1e-2)
-    assert [one.part for one in found.parts] == ["stem", "branches.*", "sum and head"]
-    assert (found.culprit, [one.failure for one in found.parts]) == (None, [""] * 3)
-    assert [*found.parts[1].by_branch] == [f"branches.{index}" for index in range(4)]
+    bisection = bisect(made, golden.read(made.files)[0], limit=1e-2)
+    assert [result.part for result in bisection.parts] == ["stem", "branches.*", "sum and head"]
+    assert (bisection.culprit, [result.failure for result in bisection.parts]) == (None, [""] * 3)
+    assert [*bisection.parts[1].by_branch] == [f"branches.{index}" for index in range(4)]
 
 
 def without_bias(model: onnx.ModelProto) -> set[str]:
@@ -205,7 +205,7 @@ def without_bias(model: onnx.ModelProto) -> set[str]:
         if node.op_type == "MatMul"
         and (weight := made.get(node.input[1])) is not None
         and weight.input[0] in stacked
-        and not any(node.output[0] in other.input for other in nodes if other.op_type == "Add")
+        and not any(node.output[0] in add.input for add in nodes if add.op_type == "Add")
     }
 
 
@@ -233,14 +233,14 @@ def test_openvino_is_wrong_for_signed_int8_times_stacked_weights_without_a_bias(
     monkeypatch.setattr(OpenVino, "dialect", Dialect(signed=True))
     with pytest.raises(CheckFailed, match="check failed: parity") as caught:
         build("signed.bundle")
-    found = caught.value.bisection
-    assert found is not None
-    assert found.culprit is not None
-    assert found.culprit.part in expected
-    for one in found.parts:
-        holds = any(f"{module}/".startswith(f"{one.part}/") for module in expected)
-        assert one.is_off(found.limit) == holds, one
-    by_branch = found.culprit.by_branch
+    bisection = caught.value.bisection
+    assert bisection is not None
+    assert bisection.culprit is not None
+    assert bisection.culprit.part in expected
+    for result in bisection.parts:
+        holds = any(f"{module}/".startswith(f"{result.part}/") for module in expected)
+        assert result.is_off(bisection.limit) == holds, result
+    by_branch = bisection.culprit.by_branch
     assert by_branch["branches.0"] is not None
     assert by_branch["branches.0"] <= LIMIT
-    assert f"on openvino, given the right input, {found.culprit.part} is" in str(caught.value)
+    assert f"on openvino, given the right input, {bisection.culprit.part} is" in str(caught.value)

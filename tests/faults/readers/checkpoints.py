@@ -27,7 +27,7 @@ SPEC = Spec(
     image_size=(8, 8), channels=3, classes=3, patch_size=(4, 4), dim=8, branches=2, depth=1, heads=2, head_dim=4,
     mlp_dim=8, residual="input",
 )  # fmt: skip
-SAID = {"heads": "2", "residual": "input", "activation": "gelu", "pool": "cls", "norm": "before", "image_size": "8"}
+GIVEN = {"heads": "2", "residual": "input", "activation": "gelu", "pool": "cls", "norm": "before", "image_size": "8"}
 BETWEEN = b"\n\0next shard\0\n"
 
 
@@ -38,7 +38,7 @@ def weights() -> dict[str, Tensor]:
 
 def read(file: Path) -> None:
     torch.set_num_threads(1)
-    load_checkpoint(file, overrides=SAID)
+    load_checkpoint(file, overrides=GIVEN)
 
 
 def saved(content: object, *, legacy: bool) -> bytes:
@@ -195,7 +195,7 @@ def read_shards(file: Path) -> None:
         for number, part in enumerate(parts, 1):
             (Path(folder) / f"model-{number:05}-of-00002.{suffix}").write_bytes(part)
         (Path(folder) / f"model.{suffix}.index.json").write_bytes(index)
-        load_checkpoint(Path(folder), overrides=SAID)
+        load_checkpoint(Path(folder), overrides=GIVEN)
 
 
 READERS = (

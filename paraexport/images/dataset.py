@@ -183,7 +183,7 @@ def open_samples(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
             remedy="give the folder that contains the images",
         )
     source, numbers = open_array(path, preprocessing, len(labels), need_labels=need_labels)
-    origin = f"{counted(len(source), 'labelled image' if need_labels else 'image')} from {path}"
+    origin = f"{counted(len(source), 'labelled image' if need_labels else 'image')} from {name_of(path)}"
     return Samples(origin, numbers, False, (), source)
 
 
@@ -203,12 +203,14 @@ def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
             )
         classes, notes = _class_numbers(folders, labels, path)
         loose = {file for file in files if file.parent == path}
-        skipped = [f"{file}: not in a class folder" for file in files if file in loose]
+        skipped = [f"{file.relative_to(path)}: not in a class folder" for file in files if file in loose]
         files = [file for file in files if file not in loose]
         files.sort(key=lambda file: classes[file.relative_to(path).parts[0]])  # stable: natural order within a class
     readable = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for file, problem in zip(files, threads.map(lambda file: _problem(file, preprocessing), files), strict=True):
+        for file, problem in zip(
+            files, threads.map(lambda file: _problem(file, path, preprocessing), files), strict=True
+        ):
             if problem is not None:
                 skipped.append(problem)
                 continue
@@ -219,16 +221,22 @@ def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
         what = f"none of {counted(len(skipped), 'image')} can be used"
         remedy = "replace the files, or give another folder"
         raise DataError(what, where=path, expected="at least one usable image", got=skipped[0], remedy=remedy)
-    origin = f"{counted(len(readable), 'labelled image' if need_labels else 'image')} from {path}"
+    origin = f"{counted(len(readable), 'labelled image' if need_labels else 'image')} from {name_of(path)}"
     known = np.array(numbers, np.int64) if need_labels else None
     source = _Files(tuple(readable), preprocessing)
     return Samples(origin, known, False, tuple(skipped), source, classes if need_labels else None, notes)
 
 
-def _problem(file: Path, preprocessing: Preprocessing) -> str | None:
+def name_of(path: Path) -> str:
+    """The last part of a path: reports and manifests go to other machines, and do not name folders of this one."""
+    return path.name or path.absolute().name or str(path)
+
+
+def _problem(file: Path, folder: Path, preprocessing: Preprocessing) -> str | None:
     try:
         prepare_file(file, preprocessing)
     except DataError as error:
+        error.where = str(file.relative_to(folder)) if error.where == str(file) else error.where
         return str(error)
     return None
 
@@ -260,7 +268,7 @@ def _class_numbers(
             [f"{name} is {label or number}" for number, (name, label) in enumerate(zip(folders, labels, strict=True))],
             SHOWN,
         )
-        note = f"no class folder in {where} has the name of a label, so they are numbered in string order: {pairs}"
+        note = f"no class folder in {name_of(where)} has the name of a label, so they are numbered in string order: {pairs}"
         return {name: number for number, name in enumerate(folders)}, (note,)
     named, unknown = [label for label in labels if label], [name for name in folders if name not in numbers]
     raise DataError(

@@ -21,6 +21,7 @@ MOST_PIXEL, LEAST_STD = 1e4, 1e-6
 """Limits of mean and std on the 0..1 scale. No model was trained with values outside of them."""
 LONGEST_SIDE = 1 << 16
 """Limit of the side of an image, in pixels."""
+ResizeOrder = Literal["horizontal_first"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 ScoreFunction = Literal["softmax", "sigmoid", "exp", "none"]
 ScoreKind = Literal["exclusive", "independent", "ranking", "values"]
@@ -125,6 +126,8 @@ class Preprocessing:
     resize: tuple[int, int] | int
     """(height, width) exactly, or the length of the shorter side with the aspect ratio kept."""
     interpolation: Interpolation = "bilinear"
+    resample: ResizeOrder = "horizontal_first"
+    """Which side is resized first; in between, values are rounded to 8 bits."""
     mean: tuple[float, ...] = (0.5,)
     """One number, or one for each channel, on the 0..1 scale."""
     std: tuple[float, ...] = (0.5,)

@@ -17,6 +17,7 @@ from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
+from paraexport.images.dataset import name_of
 from paraexport.model.spec import Classifier
 from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, reading
 from paraexport.pipeline.options import Options, Reading
@@ -176,7 +177,10 @@ def require_possible_batch(model: Classifier, max_batch: int) -> None:
 def origin_of(source: Path, convention: str, given: Reading) -> Source:
     """What the manifest says of the checkpoint."""
     spec = {readable(name): readable(value) for name, value in given.spec.items()}
-    module = None if given.module is None else readable(given.module)
+    if "labels" in spec:
+        spec["labels"] = name_of(Path(spec["labels"]))
+    # Names only: a bundle goes to other machines, and must not name a file there whose code would be run.
+    module = None if given.module is None else readable(name_of(Path(given.module)))
     return Source(
         name=readable(source.name),
         sha256=checkpoint_digest(source),

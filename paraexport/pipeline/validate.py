@@ -62,7 +62,7 @@ def validate(
     Args:
         checkpoint: what the bundle was built from. Without it neither torch nor onnx is needed.
         spec: as in `build`; by default what the bundle was built with.
-        module: as in `build`; by default what the bundle was built with.
+        module: as in `build`; needed with a checkpoint if the bundle was built with one.
         weights: as in `build`; by default what the bundle was built with.
         data: labelled images. With a checkpoint the comparison runs on them instead of on the golden images.
         limits: as in `build`.
@@ -97,6 +97,7 @@ def run(
     loaded: Checkpoint | None = None
     file = None if checkpoint is None else cache.require_file(Path(checkpoint))
     if file is not None:
+        require_module(manifest, options)
         with clock.stage("checkpoint"):
             reading.require_libraries()
             with known_source(manifest, file):
@@ -155,11 +156,27 @@ def options_for(manifest: Manifest, given: Mapping[str, Any]) -> Options:
         precision=manifest.precision,
         branches=manifest.spec.branches if manifest.spec else None,
         spec={**built_with(manifest), **(given.get("spec") or {})},
-        module=given.get("module") or manifest.source.module,
+        module=given.get("module"),
         weights=given.get("weights") or manifest.source.weights,
         data=given.get("data"),
         limits=given.get("limits") or {},
     )
+
+
+def require_module(manifest: Manifest, options: Options) -> None:
+    """Refuse to compare with a module that only the bundle names: its code runs only if the user names it.
+
+    Raises:
+        InputError: the bundle was built with `--module`, and none is given.
+    """
+    if manifest.source.module is not None and options.module is None:
+        raise InputError(
+            "the bundle was built from a module of your own",
+            where="--module",
+            expected=f"the function that made it, {manifest.source.module}",
+            got="none",
+            remedy=f"give --module PATH/TO/{manifest.source.module}",
+        )
 
 
 def asked_anew(evidence: verdicts.Evidence, loaded: Checkpoint) -> verdicts.Evidence:

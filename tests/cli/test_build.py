@@ -67,9 +67,9 @@ def test_real_images_are_named_and_those_that_cannot_be_read_too(run: Run, small
     (photos / "c.png").write_bytes(b"junk")
     done = run("build", small, "-o", tmp_path / "a.bundle", "--calib", photos)
     assert done.code == 0, done.err
-    assert f"Checks on 2 images from {photos}" in done.out
+    assert f"Checks on 2 images from {photos.name}" in done.out
     assert "made-up" not in done.err
-    assert f"warning: skipped {photos / 'c.png'}: not an image" in done.err
+    assert "warning: skipped c.png: not an image" in done.err
 
 
 def test_nothing_new_is_reused_without_torch(digits: Bundle) -> None:

@@ -72,7 +72,10 @@ def test_folders_in_string_order_are_reported_by_a_build(run: Run, work: Path) -
     done = build(run, work, "as_text", "--data", work / "data")
     assert done.code == 0, done.err
     assert "agree with the class folders for 6 of 36 images, and for 36 with the folders in string" in done.err
-    again = run("validate", work / "as_text.bundle", work / "as_text.pt", "--data", work / "data")
+    given = (work / "as_text.bundle", work / "as_text.pt", "--data", work / "data")
+    refused = run("validate", *given)
+    assert (refused.code, "give --module PATH/TO/own.py:as_text" in refused.err) == (2, True)
+    again = run("validate", *given, "--module", f"{work / 'own.py'}:as_text")
     assert again.code == 0
     assert "warning: PyTorch's answers agree with the class folders for 6 of 36 images, and for 36 with" in again.err
     names = work / "names.txt"
@@ -113,7 +116,8 @@ def test_one_output_is_a_probability_by_sigmoid(run: Run, work: Path, tmp_path: 
     assert checks["disagreement"]["unit"] == "% of yes-or-no answers that differ"
     shown = run("predict", work / "bright.bundle", tmp_path / "two" / "1" / "0.png")
     assert f": 1 {100 / (1 + math.exp(3 - 8 * 160 / 255)):.1f} %\n" in shown.out
-    assert validate(work / "bright.bundle", work / "bright.pt", data=tmp_path / "two")[-1].passed
+    module = f"{work / 'own.py'}:bright"
+    assert validate(work / "bright.bundle", work / "bright.pt", data=tmp_path / "two", module=module)[-1].passed
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps(["dark", "bright"]))
     (tmp_path / "two" / "0").rename(tmp_path / "two" / "dark")

@@ -71,7 +71,7 @@ def test_labelled_folder(tmp_path: Path) -> None:
     assert samples.labels.dtype == np.int64
     assert samples.labels.tolist() == [0, 0, 1, 1, 2]
     assert len(samples) == 5
-    assert samples.origin == f"5 labelled images from {tmp_path}"
+    assert samples.origin == f"5 labelled images from {tmp_path.name}"
     assert not samples.made_up
     assert samples.unreadable == ()
 
@@ -90,7 +90,7 @@ def test_unlabelled_folder_at_any_depth(tmp_path: Path) -> None:
     samples = open_samples(tmp_path, GREY, LABELS, need_labels=False)
     assert all_shades(samples) == [20, 0, 10, 30]
     assert samples.labels is None
-    assert samples.origin == f"4 images from {tmp_path}"
+    assert samples.origin == f"4 images from {tmp_path.name}"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_without_every_fourth_image(tmp_path: Path) -> None:
     assert all_shades(rest) == [0, 10, 20, 40, 50, 60, 80, 90]
     assert rest.labels is not None
     assert rest.labels.tolist() == [0] * 8
-    assert rest.origin == f"8 of 10 labelled images from {tmp_path}"
+    assert rest.origin == f"8 of 10 labelled images from {tmp_path.name}"
     assert rest.digest() not in {samples.digest(), samples.without_each(5).digest()}
 
 
@@ -199,7 +199,7 @@ def test_an_image_outside_the_class_folders_is_named(tmp_path: Path) -> None:
     put(tmp_path / "montage.png", 90)
     samples = open_samples(tmp_path, GREY, LABELS, need_labels=True)
     assert all_shades(samples) == [10]
-    assert samples.unreadable == (f"{tmp_path / 'montage.png'}: not in a class folder",)
+    assert samples.unreadable == ("montage.png: not in a class folder",)
 
 
 def test_unreadable_images_shift_no_label(tmp_path: Path) -> None:
@@ -212,8 +212,8 @@ def test_unreadable_images_shift_no_label(tmp_path: Path) -> None:
     assert samples.labels is not None
     assert (all_shades(samples), samples.labels.tolist()) == ([0, 30, 40], [0, 1, 2])
     first, second = samples.unreadable
-    assert first.startswith(f"{tmp_path / 'cat/b.png'}: not an image")
-    assert second.startswith(f"{tmp_path / 'dog/a.png'}: the image is truncated or damaged")
+    assert first.startswith("cat/b.png: not an image")
+    assert second.startswith("dog/a.png: the image is truncated or damaged")
     assert samples.origin.startswith("3 labelled images")
 
 
@@ -231,7 +231,8 @@ def test_all_images_unreadable(tmp_path: Path, need_labels: bool) -> None:
         put(tmp_path / "cat" / f"{name}.png", 0).write_text("no image")
     message = refused(lambda: open_samples(tmp_path, GREY, LABELS, need_labels=need_labels), tmp_path)
     assert "none of 2 images can be used" in message
-    assert str(tmp_path / "cat" / "a.png") in message
+    assert f"{tmp_path}: none of 2 images can be used" in message
+    assert "got cat/a.png: " in message
 
 
 def test_an_image_damaged_after_opening_is_an_error(tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def test_array_without_labels(tmp_path: Path) -> None:
     samples = open_samples(tmp_path / "a.npy", GREY, LABELS, need_labels=False)
     assert all_shades(samples) == [0, 1, 2, 3, 4]
     assert samples.labels is None
-    assert samples.origin == f"5 images from {tmp_path / 'a.npy'}"
+    assert samples.origin == "5 images from a.npy"
     assert not samples.made_up
     assert samples.unreadable == ()
 
@@ -301,7 +302,7 @@ def test_array_with_labels(tmp_path: Path) -> None:
     samples = open_samples(tmp_path / "a.npz", GREY, LABELS, need_labels=True)
     assert samples.labels is not None
     assert (all_shades(samples), samples.labels.tolist()) == ([0, 1, 2, 3], [2, 0, 1, 1])
-    assert samples.origin == f"4 labelled images from {tmp_path / 'a.npz'}"
+    assert samples.origin == "4 labelled images from a.npz"
 
 
 def test_array_with_more_labels_than_classes(tmp_path: Path) -> None:

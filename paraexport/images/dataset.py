@@ -268,7 +268,8 @@ def _class_numbers(
             [f"{name} is {label or number}" for number, (name, label) in enumerate(zip(folders, labels, strict=True))],
             SHOWN,
         )
-        note = f"no class folder in {name_of(where)} has the name of a label, so they are numbered in string order: {pairs}"
+        folder = name_of(where)
+        note = f"no class folder in {folder} has the name of a label, so they are numbered in string order: {pairs}"
         return {name: number for number, name in enumerate(folders)}, (note,)
     named, unknown = [label for label in labels if label], [name for name in folders if name not in numbers]
     raise DataError(

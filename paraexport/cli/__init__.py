@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.shell_completion import shell_complete
 
 from paraexport.cli.failure import failure_of, farewell, report
+from paraexport.cli.habits import command_hint
 from paraexport.cli.options import help_option, json_option, version_option
 from paraexport.cli.signals import heeded, interruptible
 from paraexport.cli.watchdog import CAN_WATCH, watched
@@ -18,6 +20,8 @@ from paraexport.errors import InputError
 
 COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "doctor")
 CLOSED_PIPE = 141
+COMPLETION = "_PARAEXPORT_COMPLETE"
+"""The variable by which a shell asks for completions; README.md has the line for each shell."""
 
 
 class Commands(click.Group):
@@ -26,8 +30,10 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
+            if (meant := command_hint(cmd_name, COMMANDS)) and not ctx.resilient_parsing:
+                raise click.UsageError(f"No such command '{cmd_name}'; write paraexport {meant}", ctx)
             return None
         command = importlib.import_module(f"paraexport.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
@@ -110,6 +116,8 @@ def open_streams() -> None:
 
 
 def run(arguments: list[str], *, as_json: bool) -> int:
+    if instruction := os.environ.get(COMPLETION):
+        return shell_complete(program, {}, "paraexport", COMPLETION, instruction)
     code = 0
     try:
         with program.make_context("paraexport", arguments, obj=as_json) as ctx:

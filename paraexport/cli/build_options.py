@@ -101,7 +101,11 @@ def click_option(one: Option) -> Callable[[Command], Command]:
     """An option of the command line for a declared one."""
     says, settings = one.says, dict[str, Any](help=one.says.help)
     if says.choices:
-        settings |= {"type": click.Choice(says.choices), "default": one.default, "show_default": True}
+        settings |= {
+            "type": click.Choice(says.choices, case_sensitive=False),
+            "default": one.default,
+            "show_default": True,
+        }
     elif one.default is True:
         return click.option(one.flag, one.name, is_flag=True, flag_value=False, default=True, help=says.help)
     elif one.kind in NUMBERS:

@@ -19,6 +19,7 @@ from paraexport.cli.stages import Stages
 from paraexport.errors import MissingError
 from paraexport.findings.document import plain_table
 from paraexport.system.cpus import usable_cpus
+from paraexport.system.extras import install
 from paraexport.targets.versions import release
 
 MODULES = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime"}
@@ -136,17 +137,13 @@ def requirements() -> Iterator[Requirement]:
 
 
 def examine(wanted: Requirement) -> Library:
-    install = (
-        f"pip install 'paraexport[{wanted.extra}]'"
-        if wanted.extra
-        else f"pip install '{wanted.name}>={wanted.minimum}'"
-    )
+    command = install(wanted.extra) if wanted.extra else f"pip install '{wanted.name}>={wanted.minimum}'"
     version, rival = installed(wanted.name), installed(RIVALS.get(wanted.name, ""))
     problem = problem_with(wanted, version) if version or not rival else ""
     if version and rival:
-        problem, install = f"{RIVALS[wanted.name]} overwrites it", f"pip uninstall {RIVALS[wanted.name]}"
+        problem, command = f"{RIVALS[wanted.name]} overwrites it", f"pip uninstall {RIVALS[wanted.name]}"
     purpose = PURPOSES.get(wanted.extra, wanted.extra)
-    return Library(wanted.name, version, problem, purpose, install if problem else "", wanted.extra)
+    return Library(wanted.name, version, problem, purpose, command if problem else "", wanted.extra)
 
 
 def installed(name: str) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from paraexport.cli.habits import hint
 from paraexport.cli.output import emit_json, say
 from paraexport.cli.render import line_of, print_sections
 from paraexport.cli.signals import Interrupted
@@ -22,6 +23,7 @@ from paraexport.errors import InputError, MissingError, ParaexportError, lack_of
 from paraexport.findings import describe
 from paraexport.findings.bisection import Bisection
 from paraexport.findings.checks import Check
+from paraexport.system.extras import install
 
 ENDED = "a library did not stop, so that the process was ended; the next build removes what is left of this"
 TRACEBACK = "PARAEXPORT_TRACEBACK"
@@ -66,9 +68,11 @@ def failure_of(error: BaseException) -> Failure:
         what = "; ".join(["interrupted", *getattr(error, "__notes__", ())])
         return Failure(Problem("Interrupted", what), what, getattr(error, "exit_code", 130))
     if isinstance(error, click.ClickException):
-        what = error.format_message().rstrip(".")
+        what, meant = error.format_message().rstrip("."), hint(error)
         ctx = getattr(error, "ctx", None)
-        remedy = f"see `{ctx.command_path} --help`" if ctx else None
+        if meant is not None and isinstance(error, click.exceptions.NoSuchOption):
+            what = f"No such option '{error.option_name}'"  # click's own guess goes by the letters
+        remedy = "; ".join(filter(None, (meant, f"see `{ctx.command_path} --help`" if ctx else None))) or None
         return Failure(
             Problem("UsageError", what, remedy=remedy), f"{what}; {remedy}" if remedy else what, error.exit_code
         )
@@ -85,10 +89,10 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, ParaexportError | click.ClickException):
         return error
     if isinstance(error, ImportError) and (module := library_of(error)):
-        install = f"pip install 'paraexport[{EXTRAS[module]}]'"
+        command = install(EXTRAS[module])
         if isinstance(error, ModuleNotFoundError):
-            return MissingError(f"{module} is not installed", remedy=install)
-        return MissingError(f"{module} cannot be imported", got=error, remedy=f"paraexport doctor, or {install}")
+            return MissingError(f"{module} is not installed", remedy=command)
+        return MissingError(f"{module} cannot be imported", got=error, remedy=f"paraexport doctor, or {command}")
     if isinstance(error, OSError) and error.strerror:
         return InputError(error.strerror, where=error.filename)
     return (lack_of_memory(error) if isinstance(error, Exception) else None) or error

@@ -13,6 +13,7 @@ from paraexport.checks import golden
 from paraexport.checks.limits import LIMITS
 from paraexport.errors import BundleError, MissingError
 from paraexport.findings.bisection import Bisection
+from paraexport.system.extras import install
 from paraexport.targets.compilation import EngineOptions
 from paraexport.timing.clock import Progress, silent
 
@@ -33,7 +34,7 @@ def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress
     """
     opened = bundle.read_bundle(Path(path))
     if missing := [name for name in BISECTING if importlib.util.find_spec(name) is None]:
-        raise MissingError(f"--bisect needs {', '.join(missing)}", remedy="pip install 'paraexport[build]'")
+        raise MissingError(f"--bisect needs {', '.join(missing)}", remedy=install("build"))
     from paraexport.checks import bisection
 
     usual = {name: one.value for name, one in LIMITS[opened.manifest.precision].items()}

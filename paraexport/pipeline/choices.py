@@ -6,7 +6,8 @@ from paraexport.bundle.manifest import MOST_BATCH
 from paraexport.checks.limits import LIMITS
 
 PRECISIONS = tuple(LIMITS)
-LAYOUTS = ("branches", "folded", "stacked")
+FOLDED = "folded"
+LAYOUTS = ("branches", FOLDED, "stacked")
 CALIBRATORS = ("minmax", "mse", "percentile", "entropy")
 AUTO = "auto"
 MOST = MOST_BATCH

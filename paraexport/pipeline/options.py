@@ -10,10 +10,14 @@ from pathlib import Path
 from paraexport import targets
 from paraexport.checks.verdicts import EVERYTHING
 from paraexport.errors import InputError
+from paraexport.findings.words import option_text
 from paraexport.pipeline import candidate_times, option_checks
-from paraexport.pipeline.choices import AUTO, CALIBRATORS, LAYOUTS, MOST, PRECISIONS
+from paraexport.pipeline.choices import AUTO, CALIBRATORS, FOLDED, LAYOUTS, MOST, PRECISIONS
 from paraexport.pipeline.declaration import documented, option, options_of
 from paraexport.targets.compilation import EngineOptions
+
+SIZES = frozenset({"image_size", "patch_size", "resize"})
+"""The fields of `spec` that are a height and a width."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,11 @@ class Options:
         choices=(*targets.TARGETS, AUTO),
     )
     precision: str = option("fp32", "Precision of the products inside the branches.", choices=PRECISIONS)
-    layout: str = option(
-        "folded",
+    layout: str | None = option(
+        None,
         "How the graph is arranged; the answers are the same. branches: as traced. folded: rewritten exactly, with "
         "less to compute. stacked: also all branches as one, for runtimes that like few large operators. auto times "
-        "all three on the target and takes the fastest.",
+        "all three on the target and takes the fastest. [default: folded; auto with --target auto]",
         choices=(*LAYOUTS, AUTO),
     )
     branches: int | None = option(None, "Keep only the first K branches.", metavar="K", least=1, most=MOST)
@@ -129,6 +133,9 @@ class Options:
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(path))
         object.__setattr__(self, "keep", tuple(self.keep))
+        object.__setattr__(self, "spec", {name: spec_text(name, value) for name, value in self.spec.items()})
+        if self.layout is None:
+            object.__setattr__(self, "layout", AUTO if self.target == AUTO else FOLDED)
         for declared in options_of(Options):
             declared.check(getattr(self, declared.name))
         option_checks.check_limits(self)
@@ -170,6 +177,7 @@ class Options:
     @property
     def layouts(self) -> tuple[str, ...]:
         """The layouts to choose from."""
+        assert self.layout is not None
         if self.layout != AUTO:
             return (self.layout,)
         return LAYOUTS if self.untimed_layout is None else (self.untimed_layout,)
@@ -213,6 +221,13 @@ class Options:
             for name, value in values.items()
             if name not in ("calib", "data")
         }
+
+
+def spec_text(field: str, value: object) -> str:
+    """A value as the command line has it: 4 -> `4`, (32, 48) -> `32x48` for sizes, (0.5, 0.4) -> `0.5,0.4`."""
+    if isinstance(value, tuple | list) and field not in SIZES:
+        return ",".join(map(str, value))
+    return option_text(value)
 
 
 Options.__doc__ = f"{Options.__doc__}\n    Fields:\n{documented(Options, ' ' * 8)}\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from paraexport.errors import MissingError
 from paraexport.pipeline.options import Reading
+from paraexport.system.extras import install
 from paraexport.system.memory import give_back
 from paraexport.targets.folder import MODEL
 
@@ -21,9 +22,7 @@ LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
 def require_libraries() -> None:
     """Raise a `MissingError` that names every library which a build needs and which is not installed."""
     if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
-        raise MissingError(
-            f"a build needs {', '.join(missing)}, not installed here", remedy="pip install 'paraexport[build]'"
-        )
+        raise MissingError(f"a build needs {', '.join(missing)}, not installed here", remedy=install("build"))
 
 
 def load(source: Path, reading: Reading) -> Checkpoint:

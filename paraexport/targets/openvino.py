@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.findings.graphs import TensorInfo
+from paraexport.system.extras import install
 from paraexport.targets import saturation
 from paraexport.targets.folder import MODEL, Folder
 from paraexport.targets.runtime import Known, Runtime, oldest, require_version
@@ -44,7 +45,7 @@ class OpenVino:
         try:
             import openvino
         except ImportError as error:
-            return Availability(None, f"openvino cannot be imported: {error}", "pip install 'paraexport[openvino]'")
+            return Availability(None, f"openvino cannot be imported: {error}", install("openvino"))
         return Availability(str(openvino.__version__).partition("-")[0])
 
     def runtime(self, folder: Folder, workload: Workload, opset: int | None = None) -> Runtime:  # noqa: ARG002

@@ -11,6 +11,7 @@ import pytest
 from paraexport import targets
 from tests.cli.conftest import Run
 from tests.conftest import ROOT
+from tests.remedies import pip_install
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -65,7 +66,10 @@ def pretend(monkeypatch: pytest.MonkeyPatch, name: str, version: str | None) -> 
 def test_what_is_missing_says_how_to_get_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "onnxscript", None)
     found = libraries(run)["onnxscript"]
-    assert (found["version"], found["remedy"]) == (None, "pip install 'paraexport[build]'")
+    assert (found["version"], found["remedy"]) == (
+        None,
+        pip_install("build"),
+    )
     done = run("doctor")
     assert done.code == 0
     assert "build bundles (build, inspect):   no" in done.out
@@ -88,9 +92,9 @@ def test_without_any_target_the_exit_code_is_3(run: Run, monkeypatch: pytest.Mon
     done = run("doctor", "--json")
     assert done.code == 3
     assert (done.json["can_run"], done.json["can_build"]) == (False, False)
-    assert done.json["targets"][0]["remedy"] == "pip install 'paraexport[cpu]'"
+    assert done.json["targets"][0]["remedy"] == pip_install("cpu")
     assert "cannot be imported" in {one["name"]: one for one in done.json["libraries"]}["onnxruntime"]["problem"]
-    assert "pip install 'paraexport[cpu]'" in run("doctor").out
+    assert pip_install("cpu") in run("doctor").out
 
 
 def test_doctor_tells_what_int8_costs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from paraexport.cli.render import line_of
 from paraexport.findings.words import option_text, size_text
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, ROOT, TEST_IMAGES
+from tests.remedies import pip_install
 
 PROGRAM = (sys.executable, "-m", "paraexport")
 COMMANDS = ("build", "inspect", "validate", "predict", "doctor")
@@ -145,7 +146,7 @@ def test_a_missing_library_is_exit_code_3_and_says_what_to_install(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # of the process in which files from outside are read
     done = run("inspect", tmp_path / "a.onnx")
     assert done.code == 3
-    assert done.err == "error: onnx is not installed; pip install 'paraexport[build]'\n"
+    assert done.err == f"error: onnx is not installed; {pip_install('build')}\n"
 
 
 def test_a_library_that_cannot_be_loaded_is_exit_code_3_too(

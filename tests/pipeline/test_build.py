@@ -20,6 +20,7 @@ from paraexport.findings.checks import Accuracy
 from paraexport.graph.refusal import Applied
 from paraexport.model.spec import Preprocessing
 from paraexport.pipeline import cache
+from paraexport.pipeline.options import Options
 from paraexport.pipeline.validate import run, validate
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.trace.test_trace import random_model, small_spec
@@ -359,3 +360,15 @@ def test_large_files_of_something_else_are_refused_before_they_are_hashed(
         paraexport.build(tmp_path / "big.pt", tmp_path / "a.bundle")
     with pytest.raises(InputError, match=r"big\.npy"):
         paraexport.build(small, tmp_path / "a.bundle", calib=tmp_path / "big.npy")
+
+
+def test_values_of_spec_may_be_numbers_and_tuples(small: Path, tmp_path: Path) -> None:
+    built = paraexport.build(small, tmp_path / "a.bundle", spec={"heads": 2, "mean": (0.25,), "resize": (8, 12)})
+    assert built.manifest.source.overrides == {"heads": "2", "mean": "0.25", "resize": "8x12"}
+    assert built.manifest.preprocessing.mean == (0.25,)
+
+
+def test_auto_for_the_target_is_auto_for_the_layout_too() -> None:
+    assert Options(target="auto").layout == "auto"
+    assert Options(target="auto", layout="stacked").layout == "stacked"
+    assert Options().layout == "folded"

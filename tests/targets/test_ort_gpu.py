@@ -28,6 +28,7 @@ from paraexport.targets.ort.placement import PlacedNode, read_placement, require
 from paraexport.targets.ort.provider import CPU, CUDA, PROVIDERS, RTX, TENSORRT, Provider
 from paraexport.targets.target import Workload
 from paraexport.targets.trt.device import Device, find_device
+from tests.remedies import pip_install
 from tests.targets.engines import SMALL, compile_here, traced
 
 GPU = (CUDA, TENSORRT, RTX)
@@ -132,7 +133,7 @@ def test_the_build_for_cpus_is_told_apart(provider: Provider) -> None:
     item = available.missing_build(provider)
     assert item is not None
     assert item.missing == f"onnxruntime {onnxruntime.__version__} is a build without {provider.provider}"
-    assert item.remedy.startswith("pip uninstall onnxruntime, then pip install 'paraexport[gpu]'")
+    assert item.remedy.startswith(f"pip uninstall onnxruntime, then {pip_install('gpu')}")
 
 
 def test_two_builds_at_once_are_told_where_the_one_for_gpus_was_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,14 +143,14 @@ def test_two_builds_at_once_are_told_where_the_one_for_gpus_was_overwritten(monk
     item = available.missing_build(CUDA)
     assert item is not None
     assert item.missing.startswith("onnxruntime and onnxruntime-gpu are both installed and overwrite each other")
-    assert item.remedy == "pip uninstall onnxruntime onnxruntime-gpu, then pip install 'paraexport[gpu]'"
+    assert item.remedy == f"pip uninstall onnxruntime onnxruntime-gpu, then {pip_install('gpu')}"
 
 
 def test_the_plugin_of_tensorrt_rtx_is_a_package_of_its_own() -> None:
     if importlib.util.find_spec(RTX.plugin) is not None:
         pytest.skip(f"{RTX.plugin} is installed")
     item = available.missing_plugin(RTX)
-    assert item == available.MissingItem(f"{RTX.plugin} is not installed", "pip install 'paraexport[gpu-rtx]'")
+    assert item == available.MissingItem(f"{RTX.plugin} is not installed", pip_install("gpu-rtx"))
 
 
 def test_without_a_gpu_no_other_wheel_is_asked_for() -> None:
@@ -203,8 +204,8 @@ def test_a_driver_older_than_the_wheel_is_told(wheel: str, lacking: bool, monkey
 @pytest.mark.parametrize(
     ("provider", "reason", "remedy"),
     [
-        (CUDA, "libcublasLt.so.13: cannot open shared object file", "pip install 'paraexport[gpu]'"),
-        (TENSORRT, "libcudnn.so.9: cannot open shared object file", "pip install 'paraexport[gpu]'"),
+        (CUDA, "libcublasLt.so.13: cannot open shared object file", pip_install("gpu")),
+        (TENSORRT, "libcudnn.so.9: cannot open shared object file", pip_install("gpu")),
         (TENSORRT, "libnvinfer.so.10: cannot open shared object file", "pip install 'tensorrt-cu13>=10.14,<11'"),
     ],
 )

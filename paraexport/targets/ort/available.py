@@ -17,6 +17,7 @@ from typing import Any
 
 from paraexport.errors import on_one_line
 from paraexport.system import process
+from paraexport.system.extras import install
 from paraexport.targets.ort.provider import CUDA, PROVIDERS, Provider
 from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
@@ -88,7 +89,7 @@ def missing_plugin(provider: Provider) -> MissingItem | None:
         missing = f"onnxruntime {onnxruntime.__version__} does not support plugins"
         return MissingItem(missing, "pip install 'onnxruntime>=1.24'")
     if importlib.util.find_spec(provider.plugin) is None:
-        return MissingItem(f"{provider.plugin} is not installed", "pip install 'paraexport[gpu-rtx]'")
+        return MissingItem(f"{provider.plugin} is not installed", install("gpu-rtx"))
     return None
 
 

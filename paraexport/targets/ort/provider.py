@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paraexport.model.spec import INPUT
+from paraexport.system.extras import install
 from paraexport.targets.folder import MODEL
 from paraexport.targets.ort.settings import NO_FALLBACK, OPTIMIZATION, SETTINGS, X64_PRECISION
 from paraexport.targets.profiles import OPTIMUM
@@ -19,7 +20,7 @@ from paraexport.targets.target import Dialect, Workload
 Options = Mapping[str, str]
 TF32 = "NVIDIA_TF32_OVERRIDE"
 """0 switches TF32 off in NVIDIA's libraries, even if a program asks for it."""
-MINIMUM_VERSIONS = {20: "1.17", 23: "1.23"}
+MINIMUM_VERSIONS = {20: "1.19", 23: "1.23"}
 """By opset, as `python -m benchmarks.experiments.oldest_runtimes` finds them."""
 
 
@@ -32,8 +33,8 @@ class Provider:
     provider: str
     """The name in ONNX Runtime, `CUDAExecutionProvider`."""
     dialect: Dialect
-    remedy: str
-    """How to install it."""
+    extras: tuple[str, ...]
+    """The extras of paraexport that install it."""
     options: Callable[[Workload], Options] = lambda workload: {}  # noqa: ARG005
     """The provider's options. `{cache}` stands for a folder of this model, in which it caches engines."""
     library: str = ""
@@ -44,8 +45,15 @@ class Provider:
     """Python packages that load the shared libraries that it links."""
     oldest: str = ""
     """The first version of ONNX Runtime with this provider, if it is younger than those for our opsets."""
+    also: str = ""
+    """What else it needs, for the remedy."""
     compiles: bool = False
     """It compiles the whole graph to one engine, and does its own optimising."""
+
+    @property
+    def remedy(self) -> str:
+        """How to install it."""
+        return install(*self.extras) + self.also
 
     @property
     def on_gpu(self) -> bool:
@@ -109,14 +117,14 @@ CPU = Provider(
         weights_only=("bf16",),
         half_runs_in="float32 on CPUs: no faster, half the file",
     ),
-    remedy="pip install 'paraexport[cpu]'",
+    extras=("cpu",),
 )
 CUDA = Provider(
     name="onnxruntime-cuda",
     provider="CUDAExecutionProvider",
     # Its only integer product is MatMulInteger of int8 and int8. With Q/DQ, the product itself runs in float32.
     dialect=Dialect(signed=True, refuses={"int8": "ONNX Runtime's CUDA provider multiplies Q/DQ in float32"}),
-    remedy="pip install 'paraexport[gpu]'",
+    extras=("gpu",),
     options=cuda_options,
     library="onnxruntime_providers_cuda",
 )
@@ -129,7 +137,8 @@ TENSORRT = Provider(
     # Opset 20, which has no `Attention`: this provider does not let TensorRT decompose the node, and then TensorRT
     # cannot compile it in float32.
     dialect=Dialect(signed=True, opset=20, refuses=dict.fromkeys(("fp16", "bf16"), WEAKLY_TYPED)),
-    remedy="pip install 'paraexport[gpu]', and TensorRT 10",
+    extras=("gpu",),
+    also=", and TensorRT 10",
     options=tensorrt_options,
     library="onnxruntime_providers_tensorrt",
     preload=("tensorrt",),
@@ -139,7 +148,7 @@ RTX = Provider(
     name="onnxruntime-tensorrt-rtx",
     provider="NvTensorRTRTXExecutionProvider",
     dialect=Dialect(signed=True, opset=20),
-    remedy="pip install 'paraexport[cpu,gpu-rtx]'",
+    extras=("cpu", "gpu-rtx"),
     options=rtx_options,
     plugin="onnxruntime_ep_nv_tensorrt_rtx",
     oldest="1.24",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paraexport.errors import EngineError, MissingError
+from paraexport.system.extras import install
 from paraexport.targets.target import Availability
 from paraexport.targets.trt.device import Device, find_device
 from paraexport.targets.versions import release
@@ -29,13 +30,18 @@ class Flavour:
     module: str
     oldest: str
     """The first version that accepts our graphs."""
-    remedy: str
-    """How to install it."""
+    extra: str
+    """The extra of paraexport that installs it."""
     ahead_of_time: bool
     """It compiles for any GPU, without GPU or driver, and finishes kernels when they run. Otherwise it needs a GPU, and
     compiles for that one."""
     options: frozenset[str]
     """The fields of `EngineOptions` that it accepts."""
+
+    @property
+    def remedy(self) -> str:
+        """How to install it."""
+        return install(self.extra) + ("" if self.ahead_of_time else " on a machine with an NVIDIA GPU")
 
     @property
     def installed(self) -> bool:
@@ -149,7 +155,7 @@ TENSORRT = Flavour(
     title="TensorRT",
     module="tensorrt",
     oldest="10.13",
-    remedy="pip install 'paraexport[tensorrt]' on a machine with an NVIDIA GPU",
+    extra="tensorrt",
     ahead_of_time=False,
     options=frozenset(
         {
@@ -163,7 +169,7 @@ RTX = Flavour(
     title="TensorRT-RTX",
     module="tensorrt_rtx",
     oldest="1.7",
-    remedy="pip install 'paraexport[rtx]'",
+    extra="rtx",
     ahead_of_time=True,
     options=frozenset(
         {"compute_capabilities", "profiles", "workspace_mib", "optimization_level", "tf32", "cuda_graphs"}

@@ -1,0 +1,77 @@
+"""Hints for words of other tools: what `--half`, `--heads 4`, `export` or `--target cuda` are called here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+import click
+
+from paraexport.checkpoint.given import FIELDS
+
+COMMANDS: Mapping[str, str] = {
+    **dict.fromkeys(("export", "convert", "compile", "trace", "quantize", "quantise"), "build"),
+    **dict.fromkeys(("run", "infer", "inference", "classify"), "predict"),
+    **dict.fromkeys(("check", "verify", "test", "compare", "val"), "validate"),
+    **dict.fromkeys(("info", "show", "summary", "ls"), "inspect"),
+    **dict.fromkeys(("simplify", "rewrite", "fuse", "slim"), "optimize"),
+    **dict.fromkeys(("env", "version", "checks"), "doctor"),
+}
+OPTIONS: Mapping[str, str] = {
+    **{f"--{field.replace('_', '-')}": f"--spec {field}=VALUE" for field in FIELDS},
+    **{f"--{field}": f"--spec {field}=VALUE" for field in FIELDS},
+    **dict.fromkeys(("--imgsz", "--img-size", "--imgs", "--size", "--input-size"), "--spec image_size=VALUE"),
+    **dict.fromkeys(("--num-heads", "--num_heads", "--nhead"), "--spec heads=VALUE"),
+    **dict.fromkeys(("--int8", "--quantize", "--quantise"), "--precision int8 --calib IMAGES"),
+    **dict.fromkeys(("--half", "--fp16", "--float16"), "--precision fp16"),
+    **dict.fromkeys(("--bf16", "--bfloat16"), "--precision bf16"),
+    **dict.fromkeys(("--fp32", "--float32"), "--precision fp32"),
+    **dict.fromkeys(("--device", "--format", "--backend", "--provider", "--engine-type", "--runtime"), "--target NAME"),
+    **dict.fromkeys(("--batch", "--batch-size", "--batch_size"), "--max-batch N"),
+    **dict.fromkeys(("--out", "--output-dir", "--save", "--name"), "-o PATH"),
+    **dict.fromkeys(("--calibration", "--calib-data", "--calibration-data"), "--calib IMAGES"),
+    **dict.fromkeys(("--dataset", "--val", "--images"), "--data IMAGES"),
+    **dict.fromkeys(("--tolerance", "--atol", "--rtol"), "--limit parity=VALUE"),
+    **dict.fromkeys(("--ckpt", "--checkpoint", "--model"), "the path alone: paraexport build model.pt"),
+    **dict.fromkeys(("--dynamic", "--simplify", "--optimize"), "no option: the batch is always free, and the graph is"
+                    " always simplified"),
+    "--opset": "no option: the target decides",
+    "--verbose": "PARAEXPORT_TRACEBACK=1 for errors; progress is always printed",
+}  # fmt: skip
+VALUES: Mapping[str, Mapping[str, str]] = {
+    "--target": {
+        **dict.fromkeys(("cpu", "ort", "onnx", "onnxruntime-cpu"), "onnxruntime"),
+        **dict.fromkeys(("cuda", "gpu", "onnxruntime-gpu"), "onnxruntime-cuda or tensorrt"),
+        **dict.fromkeys(("trt", "engine"), "tensorrt"),
+        **dict.fromkeys(("rtx", "trt-rtx"), "tensorrt-rtx"),
+        **dict.fromkeys(("ov", "intel"), "openvino"),
+    },
+    "--precision": {
+        **dict.fromkeys(("half", "float16", "f16", "16"), "fp16"),
+        **dict.fromkeys(("bfloat16", "bf"), "bf16"),
+        **dict.fromkeys(("float32", "full", "f32", "32", "float"), "fp32"),
+        **dict.fromkeys(("w8a8", "uint8", "i8", "8", "int", "quantized", "quantised"), "int8"),
+    },
+}
+"""Option -> what other tools call a value -> its name here."""
+
+
+def hint(error: click.ClickException) -> str | None:
+    """What to write instead, for an unknown command, option or value; None if nothing comes near."""
+    if isinstance(error, click.exceptions.NoSuchOption):
+        name = error.option_name.lower()
+        return f"write {OPTIONS[name]}" if name in OPTIONS else None
+    if isinstance(error, click.BadParameter) and error.param is not None and isinstance(error.param.type, click.Choice):
+        option = error.param.opts[0]
+        meant = (
+            name for word, name in VALUES.get(option, {}).items() if error.message.lower().startswith(f"'{word}' ")
+        )
+        return next((f"write {option} {name}" for name in meant), None)
+    return None
+
+
+def command_hint(name: str, commands: tuple[str, ...]) -> str | None:
+    """The command that is meant by an unknown name."""
+    if name.lower() in COMMANDS:
+        return COMMANDS[name.lower()]
+    return next(iter(difflib.get_close_matches(name.lower(), commands, 1)), None)

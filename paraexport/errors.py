@@ -16,7 +16,7 @@ ParaexportError
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class CheckpointError(InputError):
 
 
 class SpecError(InputError):
-    pass
+    choices: Mapping[str, tuple[str, ...]] = {}
+    """The values that each missing field can have, if every missing field has few; the likeliest come first."""
 
 
 class DataError(InputError):

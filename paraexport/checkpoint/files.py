@@ -18,7 +18,7 @@ from paraexport.checkpoint.bounds import UnpackedSize
 from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.shards import is_shard_index, read_index, refuse_distributed
 from paraexport.checkpoint.torch_file import RESAVE, ZIP, load_safely, reading_file
-from paraexport.errors import CheckpointError, InputError, shortlist
+from paraexport.errors import CheckpointError, InputError, SpecError, shortlist
 from paraexport.system.plain_paths import plain
 
 
@@ -104,9 +104,10 @@ def located(path: Path) -> Iterator[None]:
     except InputError as error:
         if error.where is not None:
             raise
-        raise type(error)(
-            error.what, where=path, expected=error.expected, got=error.got, remedy=error.remedy
-        ) from error.__cause__
+        located = type(error)(error.what, where=path, expected=error.expected, got=error.got, remedy=error.remedy)
+        if isinstance(error, SpecError) and isinstance(located, SpecError):
+            located.choices = error.choices
+        raise located from error.__cause__
 
 
 def checkpoint_kind(path: Path) -> CheckpointKind:

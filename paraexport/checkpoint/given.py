@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar, get_args
 
-from paraexport.errors import SpecError
+from paraexport.errors import SpecError, shortlist
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.words import option_text
 from paraexport.model.spec import (
@@ -95,12 +95,18 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Given) if "option" not
 """The fields that `--spec` sets."""
 
 
+MOST_VALUES = 12
+"""Values of a field in a message."""
+
+
 class Guesses:
     """Collects assumptions, and the fields that are still open."""
 
     def __init__(self) -> None:
         self.assumptions: list[Assumption] = []
         self.missing: list[str] = []
+        self.choices: dict[str, tuple[str, ...]] = {}
+        """The values that a missing field can have, where they are few."""
 
     def assume(self, field: str, value: Value, reason: str) -> Value:
         self.assumptions.append(Assumption(field, option_text(value), reason))
@@ -113,10 +119,18 @@ class Guesses:
     def ask(self, field: str, why: str, example: object) -> None:
         self.missing.append(f"{field}: {why} (give it as --spec {field}={option_text(example)})")
 
+    def choose(self, field: str, why: str, values: Sequence[object]) -> None:
+        """Ask for a field that has one of these values, the likeliest first; none of them is suggested."""
+        shown = shortlist(sorted(map(option_text, values), key=lambda text: (len(text), text)), MOST_VALUES)
+        self.missing.append(f"{field}: {why}, so it is one of {shown} (give --spec {field}=N as in training)")
+        self.choices[field] = tuple(map(option_text, values))
+
     def raise_missing(self) -> None:
         """Raise a `SpecError` that names every field that is still open."""
         if self.missing:
-            raise SpecError("the weights leave open " + "; ".join(self.missing))
+            error = SpecError("the weights leave open " + "; ".join(self.missing))
+            error.choices = dict(self.choices) if len(self.choices) == len(self.missing) else {}
+            raise error
 
 
 ANOTHER = "check --spec; for another architecture, give a function that builds the model: --module FILE.py:FUNCTION"

@@ -101,10 +101,10 @@ def head_fields(canonical: Canonical, inner: int, dim: int, given: Given, guesse
     if heads is None and head_dim is None:
         heads, head_dim = assumed_heads(canonical, inner, dim, guesses)
     if heads is None and head_dim is None:
-        divisors = [count for count in range(1, max(inner, 1) + 1) if inner % count == 0]
-        likely = min(divisors, key=lambda count: abs(inner / count - UNKNOWN_HEAD_DIM))
-        usual = f"; {inner}/{UNKNOWN_HEAD_DIM} is usual" if inner % UNKNOWN_HEAD_DIM == 0 else ""
-        guesses.ask("heads", f"the weights only contain the product heads × head_dim = {inner}{usual}", likely)
+        dims = [size for size in range(1, max(inner, 1) + 1) if inner % size == 0]
+        dims.sort(key=lambda size: abs(size - UNKNOWN_HEAD_DIM))
+        why = f"the weights only contain the product heads × head_dim = {inner}"
+        guesses.choose("heads", why, [inner // size for size in dims])
         return 0, 0
     both = heads or inner // (head_dim or 1), head_dim or inner // (heads or 1)
     if math.prod(both) != inner:

@@ -20,6 +20,10 @@ from paraexport.checkpoint.bounds import UnpackedSize
 from paraexport.checkpoint.pickle_outline import ForbiddenCall, Outline
 from paraexport.errors import CheckpointError, MissingError, ParaexportError, lack_of_memory, on_one_line
 
+LOAD = (
+    "save model.state_dict() where it was trained; or run the code in the file: write two lines into load.py, "
+    "`import torch` and `make = lambda path: torch.load(path, weights_only=False)`, and give --module load.py:make"
+)
 RESAVE = "save model.state_dict() where it was trained, or give a function that builds the model with --module"
 AGAIN = "copy or save it again"
 ZIP = b"PK\x03\x04"
@@ -140,5 +144,5 @@ def refusal(message: str) -> CheckpointError:
             remedy=RESAVE,
         )
     if named[1].startswith("torch.nn.modules"):
-        return CheckpointError(f"the file holds a pickled nn.Module ({named[1]}), not a state dict", remedy=RESAVE)
+        return CheckpointError(f"the file holds a pickled nn.Module ({named[1]}), not a state dict", remedy=LOAD)
     return CheckpointError(f"the file holds a pickled {named[1]}, which could run any code", remedy=RESAVE)

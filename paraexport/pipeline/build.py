@@ -19,7 +19,7 @@ from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
 from paraexport.images.dataset import name_of
 from paraexport.model.spec import Classifier
-from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, reading
+from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, open_fields, reading
 from paraexport.pipeline.options import Options, Reading
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
@@ -89,7 +89,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
     clock, possible = Clock(progress), options.targets
     reading.require_libraries()
     with clock.stage("checkpoint"):
-        loaded = reading.load(source, options.reading)
+        loaded = open_fields.load(source, options.reading, options.images, progress)
     require_possible_batch(loaded.classifier, options.max_batch)
     with clock.stage("images"):
         samples, calibration = images.open_all(options.images, loaded)

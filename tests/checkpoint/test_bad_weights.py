@@ -208,7 +208,8 @@ def test_all_open_fields_are_asked_for_at_once(tmp_path: Path) -> None:
     written["pos_embed"] = torch.ones(1, 7, 12)
     message = refused(tmp_path, written, SpecError)
     assert "image_size: " in message
-    assert "--spec heads=1" in message
+    assert "heads: " in message
+    assert "--spec heads=N as in training" in message
 
 
 def conv() -> Any:

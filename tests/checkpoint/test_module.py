@@ -142,3 +142,16 @@ def test_a_module_without_logits_is_no_classifier(tmp_path: Path) -> None:
     weights = {"net.1.weight": torch.ones(5, 12), "net.1.bias": torch.ones(5)}
     with pytest.raises(CheckpointError, match=r"no image classifier .*got torch.float32 \[2, 3, 2, 2\]"):
         load(tmp_path, code, weights, image_size="2", channels="3")
+
+
+def test_the_two_lines_for_a_pickled_module_load_it(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
+    torch.save(model, tmp_path / "whole.pt")
+    with pytest.raises(CheckpointError, match=r"holds a pickled .*--module load\.py:make") as caught:
+        load_checkpoint(tmp_path / "whole.pt")
+    lines = str(caught.value.remedy).split("`")[1::2]
+    (tmp_path / "load.py").write_text("\n".join(lines))
+    said = {"image_size": "2", "channels": "3"}
+    loaded = load_checkpoint(tmp_path / "whole.pt", module=f"{tmp_path / 'load.py'}:make", overrides=said)
+    images = torch.randn(4, 3, 2, 2)
+    assert torch.equal(loaded.module(images), model(images))

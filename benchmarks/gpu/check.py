@@ -27,7 +27,8 @@ from benchmarks.gpu import memory, run_tests, torch_peers
 from benchmarks.gpu.budget import TimeBudget
 from benchmarks.gpu.gates import BRANCHES_PART, MANY, SERIAL_PART, Gate, gates
 from benchmarks.gpu.measure import Run, measure_batches
-from benchmarks.gpu.rows import Row, describe_error, skipped, write
+from benchmarks.gpu.report import write
+from benchmarks.gpu.rows import Row, describe_error, skipped
 from benchmarks.harness import ceilings, machine
 from benchmarks.harness.ceilings import Ceilings
 from benchmarks.harness.prepared import BATCHES, MAX_BATCH, Models, Prepared

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from benchmarks.gpu.rows import Row
+from benchmarks.gpu.rows import Row
 
 BRANCHES_PART, SERIAL_PART = "branches", "serial network of equal depth"
 STACKED, PRECISION, BATCH = ", stacked", "fp16", 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, SupportsFloat
+from collections.abc import Iterable, Mapping
+from typing import SupportsFloat
 
 import msgspec
 
@@ -12,79 +13,81 @@ from paraexport import targets
 from paraexport.checks.limits import LIMITS
 from paraexport.errors import InputError, brief
 from paraexport.pipeline.choices import AUTO, PRECISIONS
-from paraexport.pipeline.declaration import options_of
+from paraexport.pipeline.declaration import Option
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import settle
-
-if TYPE_CHECKING:
-    from paraexport.pipeline.options import Options
 
 INT8_ONLY = ("calibrator", "keep", "equalise")
 
 
-def check_precision(options: Options) -> None:
-    """Refuse a precision that the target cannot run, and int8 options for another precision."""
-    refused = targets.get(options.target).dialect.refuses if options.target != AUTO else {}
-    if options.precision in refused:
-        fit = [name for name, target in targets.TARGETS.items() if options.precision not in target.dialect.refuses]
+def check_precision(precision: str, target: str, given: Iterable[Option]) -> None:
+    """Refuse a precision that the target cannot run, and int8 options for another precision.
+
+    `given` are the options that have other values than their defaults.
+    """
+    refused = targets.get(target).dialect.refuses if target != AUTO else {}
+    if precision in refused:
+        fit = [name for name, other in targets.TARGETS.items() if precision not in other.dialect.refuses]
         raise InputError(
-            refused[options.precision],
-            where=f"--target {options.target}",
+            refused[precision],
+            where=f"--target {target}",
             expected=f"one of {', '.join(name for name in PRECISIONS if name not in refused)}",
-            got=f"--precision {options.precision}",
+            got=f"--precision {precision}",
             remedy=f"take --target {' or '.join(fit)}",
         )
-    if options.precision == "int8":
-        return
-    int8_options = [option for option in options_of(type(options)) if option.name in INT8_ONLY]
-    if given := [option for option in int8_options if getattr(options, option.name) != option.default]:
-        where = ", ".join(option.flag for option in given)
-        raise InputError(
-            "this option is for int8", where=where, got=f"--precision {options.precision}", remedy="leave it out"
-        )
+    flags = [option.flag for option in given if option.name in INT8_ONLY]
+    if flags and precision != "int8":
+        got, remedy = f"--precision {precision}", "leave it out"
+        raise InputError("this option is for int8", where=", ".join(flags), got=got, remedy=remedy)
 
 
-def check_engine(options: Options) -> None:
+def check_engine(engine: object, target: str, max_batch: int) -> None:
     """Refuse engine options of the wrong type or range, and those that the target does not take."""
-    if not isinstance(options.engine, EngineOptions):
-        kind = type(options.engine).__name__
+    if not isinstance(engine, EngineOptions):
+        kind = type(engine).__name__
         raise InputError("engine has the wrong type", expected="paraexport.EngineOptions", got=kind)
     try:
-        msgspec.convert(dataclasses.asdict(options.engine), EngineOptions)
+        msgspec.convert(dataclasses.asdict(engine), EngineOptions)
     except msgspec.ValidationError as error:
         raise InputError(f"an option has the wrong type: {error}", where="EngineOptions") from error
     usual = EngineOptions()
-    given = {name for name in vars(usual) if getattr(options.engine, name) != getattr(usual, name)}
+    given = {name for name in vars(usual) if getattr(engine, name) != getattr(usual, name)}
     known = {name: targets.engine_options(name) for name in targets.TARGETS}
-    if unknown := sorted(given - known.get(options.target, frozenset())):
+    if unknown := sorted(given - known.get(target, frozenset())):
         fit = [name for name, fields in known.items() if given <= fields]
         raise InputError(
             f"the target has no {', '.join(unknown)}",
-            where=f"--target {options.target}",
-            expected=f"some of {', '.join(sorted(known.get(options.target, ()))) or 'no engine options at all'}",
+            where=f"--target {target}",
+            expected=f"some of {', '.join(sorted(known.get(target, ()))) or 'no engine options at all'}",
             remedy=f"leave it out, or take --target {' or '.join(fit)}" if fit else "leave it out",
         )
-    settle(options.engine.profiles, options.max_batch)
+    settle(engine.profiles, max_batch)
     ranges = {"workspace_mib": (1, 2**20), "aux_streams": (0, 256)}
     for name, (least, most) in {**ranges, "optimization_level": (0, 5)}.items():
-        if (got := getattr(options.engine, name)) is not None and not least <= got <= most:
+        if (got := getattr(engine, name)) is not None and not least <= got <= most:
             raise InputError(
                 "impossible", where=f"--engine {name}", expected=f"at least {least}, at most {most}", got=got
             )
 
 
-def check_limits(options: Options) -> None:
-    """Refuse limits of unknown checks, impossible limits, and `--max-drop` where no accuracy is measured."""
-    known = LIMITS[options.precision]
-    for name, value in options.moved_limits().items():
+def check_limits(precision: str, moved: Mapping[str, float]) -> None:
+    """Refuse limits of unknown checks, and impossible limits."""
+    known = LIMITS[precision]
+    for name, value in moved.items():
         if name not in known:
             raise InputError("no such check", where="--limit", expected=f"one of {', '.join(known)}", got=name)
         if not is_limit(value):
             expected, got = "a number of at least 0", brief(value)
             raise InputError(f"the limit of {name} is impossible", expected=expected, got=got)
-    if options.max_drop is not None and options.limits.get("accuracy_drop", options.max_drop) != options.max_drop:
+
+
+def check_drop(max_drop: float | None, limits: Mapping[str, float], *, is_measured: bool) -> None:
+    """Refuse `--max-drop` beside another limit of accuracy, and where nothing is measured that it could limit."""
+    if max_drop is None:
+        return
+    if limits.get("accuracy_drop", max_drop) != max_drop:
         raise InputError("--max-drop and --limit accuracy_drop say different things", remedy="give one of them")
-    if options.max_drop is not None and options.data is None and options.precision != "int8":
+    if not is_measured:
         raise InputError("accuracy is measured on labelled images", where="--max-drop", remedy="give --data as well")
 
 

@@ -138,9 +138,12 @@ class Options:
             object.__setattr__(self, "layout", AUTO if self.target == AUTO else FOLDED)
         for declared in options_of(Options):
             declared.check(getattr(self, declared.name))
-        option_checks.check_limits(self)
-        option_checks.check_precision(self)
-        option_checks.check_engine(self)
+        given = [declared for declared in options_of(Options) if getattr(self, declared.name) != declared.default]
+        option_checks.check_limits(self.precision, self.moved_limits())
+        is_measured = self.data is not None or self.precision == "int8"
+        option_checks.check_drop(self.max_drop, self.limits, is_measured=is_measured)
+        option_checks.check_precision(self.precision, self.target, given)
+        option_checks.check_engine(self.engine, self.target, self.max_batch)
 
     @property
     def reading(self) -> Reading:

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from benchmarks.gpu import check, measure, memory, torch_peers
 from benchmarks.gpu.budget import TimeBudget
-from benchmarks.gpu.rows import Row, text
+from benchmarks.gpu.report import text
+from benchmarks.gpu.rows import Row
 from benchmarks.harness.prepared import Models, Prepared
 from paraexport.model.spec import Spec
 from paraexport.targets.trt.device import find_device

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paraexport import bundle, targets
-from paraexport.bundle import Bundle, assembly, report
+from paraexport.bundle import Bundle, assembly, metadata, report
 from paraexport.bundle.records import Source
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
 from paraexport.checks import engine_or_graph, golden, verdicts
@@ -133,6 +133,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             evidence=evidence.text,
             versions=cache.library_versions(),
         )
+        metadata.add_to(folder / bundle.MODEL, manifest)
         with clock.stage("golden"):
             golden.write(folder, shown, logits, samples.origin, raw)
         with clock.stage("checks"):

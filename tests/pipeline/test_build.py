@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 import safetensors.torch
 import torch
@@ -372,3 +374,11 @@ def test_auto_for_the_target_is_auto_for_the_layout_too() -> None:
     assert Options(target="auto").layout == "auto"
     assert Options(target="auto", layout="stacked").layout == "stacked"
     assert Options().layout == "folded"
+
+
+def test_labels_and_preprocessing_are_in_the_metadata_of_the_model(digits: Bundle) -> None:
+    session = onnxruntime.InferenceSession(digits.path / "model.onnx", providers=["CPUExecutionProvider"])
+    kept = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+    manifest = json.loads((digits.path / "manifest.json").read_text(encoding="utf-8"))
+    assert kept == {f"paraexport.{name}": manifest[name] for name in ("labels", "preprocessing", "scores")}
+    onnx.checker.check_model(digits.path / "model.onnx", full_check=True)

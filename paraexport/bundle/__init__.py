@@ -1,7 +1,7 @@
-"""The bundle: one folder with a model, its manifest and its proofs. `docs/bundle.md` is the format.
+"""Writes and reads bundles: folders with a model, its manifest and its proofs. `docs/bundle.md` defines the format.
 
-A bundle is made beside its place and put there in one step, so that a reader sees a whole bundle or none. Every file is
-hashed in the manifest, and the manifest in itself. What was hashed is what a runtime opens.
+A bundle is written next to its final path and moved there in one step. So a reader sees a whole bundle or none. The
+manifest holds the hash of every file, and its own. A runtime opens exactly the files that were hashed.
 """
 
 from paraexport.bundle.manifest import FORMAT, NO_DIGEST, most_images

@@ -1,4 +1,4 @@
-"""Puts the manifest of a build together from what its stages found."""
+"""Fills in the manifest of a build with the results of its stages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from paraexport.trace.trace import TracedGraph
 
 
-class Chosen(Protocol):
-    """The graph that the build took."""
+class ChosenGraph(Protocol):
+    """The graph that the build uses."""
 
     @property
     def target(self) -> str: ...
@@ -30,14 +30,14 @@ class Chosen(Protocol):
     def lowering(self) -> Lowering | None: ...
 
 
-def manifest_of(
+def assemble(
     *,
     key: str,
     source: Source,
     precision: str,
     max_batch: int,
     runtime: Runtime,
-    chosen: Chosen,
+    chosen: ChosenGraph,
     candidates: tuple[CandidateTimes, ...],
     graph: TracedGraph,
     checkpoint: Checkpoint,
@@ -46,7 +46,7 @@ def manifest_of(
     evidence: str,
     versions: dict[str, str],
 ) -> Manifest:
-    """The manifest before the checks, and before the files are hashed."""
+    """Return the manifest without checks and file hashes, which come later."""
     return Manifest(
         format=FORMAT,
         digest=NO_DIGEST,

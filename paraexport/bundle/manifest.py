@@ -1,4 +1,4 @@
-"""manifest.json as bytes: written, and read back unless it is malformed or contradicts itself."""
+"""Encodes and decodes manifest.json, and refuses a manifest that is malformed or contradicts itself."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from paraexport.targets.folder import COPY_AGAIN, MODEL
 
 FORMAT = 2
 OLDEST_FORMAT = 1
-"""The oldest format that is read; `docs/bundle.md` lists what each has."""
+"""The oldest format that can be read. `docs/bundle.md` lists the fields of each."""
 RUNTIME_FORMAT = 2
 """From this format on, the `runtime` block is required."""
 NO_DIGEST = "0" * 64
 MANIFEST_BYTES = 1 << 26
-"""The largest manifest that is read."""
+"""A larger manifest is refused."""
 MOST_BATCH = 4096
-"""Images in one run, however small they are: values inside the model are larger than images."""
+"""Images in one run, even if they are small: values inside the model are larger than images."""
 BATCH_BYTES = 1 << 31
 """The largest batch of images: 2 GiB of float32."""
 
@@ -35,15 +35,15 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def digest_of(content: bytes, digest: str) -> str:
-    """sha256 of a manifest's bytes with its own digest read as zeros."""
+    """sha256 of a manifest's bytes, with zeros in place of its own digest."""
     return hashlib.sha256(content.replace(digest.encode(), NO_DIGEST.encode(), 1)).hexdigest()
 
 
 def decode(content: bytes, file: Path) -> Manifest:
-    """The manifest in `content`, its own digest verified; `file` is its path.
+    """Decode the manifest in `content` and verify its digest. `file` is its path, for messages.
 
     Raises:
-        BundleError: it is malformed, was changed, contradicts itself, or needs a newer paraexport.
+        BundleError: the manifest is malformed, was changed, contradicts itself, or needs a newer paraexport.
     """
     raw = parse_json(content, file)
     version = raw.get("format")
@@ -87,7 +87,7 @@ def parse_json(content: bytes, file: Path) -> dict[str, object]:
 
 
 def impossible_values(value: object, path: str = "$") -> Iterator[str]:
-    """What Python's JSON lets pass and no manifest holds: numbers that are not finite, and half characters."""
+    """Find values that Python's JSON parser accepts but a manifest cannot hold: NaN, infinity and lone surrogates."""
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{value} at {path}"
     elif isinstance(value, str) and not is_text(value):
@@ -110,7 +110,7 @@ def is_text(value: str) -> bool:
 
 
 def unknown_fields(raw: object, known: object, path: str = "") -> Iterator[str]:
-    """The fields of `raw`, at any depth, that are not in `known`, which was made of what was understood."""
+    """Find the fields of `raw`, at any depth, that are not in `known`, the same data after decoding."""
     if isinstance(raw, dict) and isinstance(known, dict):
         for key, value in raw.items():
             if key not in known:
@@ -123,7 +123,7 @@ def unknown_fields(raw: object, known: object, path: str = "") -> Iterator[str]:
 
 
 def contradictions(manifest: Manifest) -> Iterator[str]:
-    """What a manifest of the right form may still say wrongly, each as one clause."""
+    """Find contradictions in a well-formed manifest, each as one clause."""
     images, logits = ([len(value.shape) for value in side] for side in (manifest.inputs, manifest.outputs))
     if images != [4] or logits != [2]:
         yield "expected one input [N, C, H, W] and one output [N, classes]"
@@ -136,11 +136,11 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     if classes != len(manifest.labels):
         yield f"{len(manifest.labels)} labels for {classes} classes"
     if list(shape[1:]) != [manifest.preprocessing.channels, *manifest.preprocessing.image_size]:
-        yield f"images {list(shape[1:])} are prepared as another size"
+        yield f"the input takes images {list(shape[1:])}, preprocessing makes another size"
     yield from manifest.preprocessing.problems()
     yield from manifest.scores.problems(int(classes))
     yield from spec_contradictions(manifest)
-    yield from (f"check {one.name} failed" for one in manifest.checks if one.passed is False)
+    yield from (f"check {check.name} failed" for check in manifest.checks if check.passed is False)
     if (manifest.precision == "fp32") != (manifest.lowering is None):
         yield f"{manifest.precision} with{'out' if manifest.lowering is None else ''} a record of lower precision"
     most = most_images([int(size) for size in shape[1:]])
@@ -150,12 +150,12 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     if (manifest.runtime is None) != (manifest.format < RUNTIME_FORMAT):
         yield f"format {manifest.format} with{'out' if manifest.runtime is None else ''} a runtime block"
     if manifest.runtime is not None and manifest.runtime.file not in manifest.files:
-        yield f"the runtime opens {manifest.runtime.file}, which is not among its files"
+        yield f"the runtime opens {manifest.runtime.file}, which the manifest does not list"
 
 
 def file_contradictions(manifest: Manifest) -> Iterator[str]:
     if MODEL not in manifest.files:
-        yield f"{MODEL} is not among its files"
+        yield f"{MODEL} is not listed"
     for name, entry in manifest.files.items():
         if not is_inside(name):
             yield f"{name} is a file outside the bundle"
@@ -164,21 +164,21 @@ def file_contradictions(manifest: Manifest) -> Iterator[str]:
 
 
 def spec_contradictions(manifest: Manifest) -> Iterator[str]:
-    """What the spec says otherwise than the model's own input and output."""
+    """Find contradictions between the spec and the model's input and output."""
     if (spec := manifest.spec) is None:
         return
     yield from (f"spec: {problem}" for problem in spec.problems())
     sizes = [spec.channels, *spec.image_size, spec.classes]
     if sizes != [*manifest.inputs[0].shape[1:], manifest.outputs[0].shape[1]]:
-        yield f"spec: channels, height, width and classes are {sizes}, the model has others"
+        yield f"spec: channels, height, width and classes are {sizes}, the model has other sizes"
 
 
 def most_images(image: Sequence[int]) -> int:
-    """The largest batch of images [C, H, W] in float32."""
+    """Return the largest possible batch of images [C, H, W] in float32."""
     return min(MOST_BATCH, max(1, BATCH_BYTES // (4 * math.prod(image))))
 
 
 def seal(manifest: Manifest) -> Manifest:
-    """The manifest with its own digest."""
+    """Fill in the manifest's own digest."""
     blank = dataclasses.replace(manifest, digest=NO_DIGEST)
     return dataclasses.replace(blank, digest=hashlib.sha256(encode(blank)).hexdigest())

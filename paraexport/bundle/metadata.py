@@ -17,7 +17,7 @@ FIELDS = ("labels", "preprocessing", "scores")
 def add_to(model: Path, manifest: Manifest) -> None:
     """Append the fields to the file at `model`.
 
-    Protobuf merges a message that follows another one in the same file. So the weights are neither read nor copied.
+    Protobuf merges a message with one that follows it in the same file. So the weights are neither read nor copied.
     """
     import onnx
 

@@ -1,10 +1,10 @@
-"""A bundle's folder, opened once: its files are read through handles, whatever comes to their paths meanwhile.
+"""Opens a bundle's folder once and reads its files through handles, even if their paths change meanwhile.
 
-A runtime that opens a file by its path may get another one than the one whose sha256 was checked, when the bundle is
-replaced in between. So each file is opened once, and a runtime is given `/proc/self/fd/N`, which opens the same file
-again, even after it was replaced or removed. Where weights are outside the model the runtime finds them by the model's
-path: it is then given a path through the handle of the folder. Systems without `/proc` get the path itself, and
-`require_unchanged` then notices another file there.
+A bundle may be replaced after its sha256 was checked. A runtime that opens a file by its path would then get an
+unchecked file. So each file is opened once, and the runtime gets `/proc/self/fd/N`. This path opens the same file
+again, even if it was replaced or removed. If the weights are in a separate file, the runtime finds them by the model's
+path. It then gets a path through the handle of the folder. Systems without `/proc` get the path itself, and
+`require_unchanged` detects if another file is there.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from paraexport.targets.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Fold
 
 HANDLES = Path("/proc/self/fd")
 IN_MEMORY_BYTES = 1 << 30
-"""The largest file that is read whole."""
+"""The largest file that is read into memory."""
 CLOCK_TICK_NS = 20_000_000
-"""How long a file system may give two writes the same time."""
+"""A file system may give the same time to two writes within this interval."""
 BUILD = "make one with `paraexport build CKPT -o BUNDLE`"
 MOVE_AWAY = "move them out of the bundle"
 
 
 class BundleReplacedError(BundleError):
-    """Another bundle has come to the path while this one was read: reading it again may do."""
+    """Another bundle replaced this one while it was read. Reading again may succeed."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ class OpenFolder(Folder):
     """A folder that others may replace or write to while it is read.
 
     Raises:
-        BundleError: it is no folder, or cannot be read.
+        BundleError: it is not a folder, or cannot be read.
     """
 
     def __init__(self, path: Path, real: Path | None = None) -> None:
-        """`real` is where the folder is now, when it is not at `path`."""
+        """`real` is the current place of the folder, if it is not at `path`."""
         super().__init__(path)
         self.real = real or path
         self.files: dict[str, OpenFile] = {}
         self.entries: dict[str, FileEntry] = {}
-        """The files that the manifest lists; no others are given to a reader."""
+        """The verified files of the manifest. Readers get no other files."""
         self.descriptor: int | None = None
         try:
             if os.open in os.supports_dir_fd:
@@ -73,16 +73,18 @@ class OpenFolder(Folder):
             else:
                 next(self.real.iterdir(), None)
         except NotADirectoryError:
-            raise BundleError("not a bundle", where=path, expected="a folder", got="no folder", remedy=BUILD) from None
+            raise BundleError(
+                "not a bundle", where=path, expected="a folder", got="not a folder", remedy=BUILD
+            ) from None
         except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
             got = error.strerror if isinstance(error, OSError) else error
             raise BundleError("cannot be read", where=path, got=got) from error
 
     def open(self, name: str) -> OpenFile:
-        """Open the file `name`, or give the handle that there is.
+        """Open the file `name`, or return its handle if it is already open.
 
         Raises:
-            BundleError: it is missing, no regular file, outside the folder, or cannot be read.
+            BundleError: it is missing, not a regular file, outside the folder, or cannot be read.
         """
         if name not in self.files:
             self.files[name] = self._open(name)
@@ -94,32 +96,32 @@ class OpenFolder(Folder):
             raise BundleError("a file outside the bundle", where=self.path, got=name, remedy=COPY_AGAIN)
         try:
             require_regular(self._stat(name), where)
-            # Were it replaced by a FIFO just now, opening it would wait for a writer.
+            # If a FIFO has just replaced it, a blocking open would wait for a writer.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
             descriptor = os.open(self._operand(name), flags, dir_fd=self.descriptor)
         except FileNotFoundError:
             raise BundleError("a file of the bundle is missing", where=where, remedy=COPY_AGAIN) from None
         except OSError as error:
-            circle = "a link that leads to itself" if error.errno == errno.ELOOP else error.strerror
-            raise BundleError("cannot be read", where=where, got=circle, remedy=COPY_AGAIN) from error
+            got = "a link that leads to itself" if error.errno == errno.ELOOP else error.strerror
+            raise BundleError("cannot be read", where=where, got=got, remedy=COPY_AGAIN) from error
         try:
-            found = os.fstat(descriptor)
-            require_regular(found, where)
+            status = os.fstat(descriptor)
+            require_regular(status, where)
             self._require_inside(name, descriptor)
         except BaseException:
             os.close(descriptor)
             raise
-        return OpenFile(descriptor, found.st_size, found.st_mtime_ns)
+        return OpenFile(descriptor, status.st_size, status.st_mtime_ns)
 
     def _operand(self, name: str) -> Path:
-        """What `os.open` and `os.stat` take beside the handle of the folder."""
+        """Return the path to pass to `os.open` and `os.stat` together with the folder's handle."""
         return Path(name) if self.descriptor is not None else self.real / name
 
     def _stat(self, name: str) -> os.stat_result:
         return os.stat(self._operand(name), dir_fd=self.descriptor)
 
     def _require_inside(self, name: str, descriptor: int) -> None:
-        """A link may lead to another file of the folder, and nowhere else."""
+        """Raise if the file is a link to a file outside the folder."""
         if self.descriptor is not None and HANDLES.exists():
             file, folder = (real_path(number) for number in (descriptor, self.descriptor))
         else:
@@ -130,15 +132,15 @@ class OpenFolder(Folder):
             )
 
     def verify(self, name: str, entry: FileEntry) -> None:
-        """Check the size and the sha256 of a file, and let it be read from now on.
+        """Check the size and the sha256 of a file, and allow reading it from now on.
 
         Raises:
-            BundleError: it is missing or was changed.
+            BundleError: the file is missing or was changed.
         """
         file, where = self.open(name), self.path / name
         if file.size_bytes != entry.size_bytes:
             raise changed(where, f"{entry.size_bytes} bytes", f"{file.size_bytes} bytes")
-        # A write within the same tick of the clock would leave no trace.
+        # A later write within the same clock tick would not change the file's time.
         if 0 <= (age_ns := time.time_ns() - file.modified_ns) < CLOCK_TICK_NS:
             time.sleep((CLOCK_TICK_NS - age_ns) / 1e9)
         with file.stream() as stream:
@@ -148,11 +150,11 @@ class OpenFolder(Folder):
         self.entries[name] = entry
 
     def require_unchanged(self) -> None:
-        """Raise unless what a runtime has read by now is what was verified.
+        """Raise unless a runtime has read exactly the files that were verified.
 
         Raises:
-            BundleReplacedError: another file may have been read, which reading the bundle again will settle.
-            BundleError: somebody writes into a file of the bundle.
+            BundleReplacedError: the runtime may have read another file. Reading the bundle again resolves this.
+            BundleError: another process writes to a file of the bundle.
         """
         for name, file in self.files.items():
             now = os.fstat(file.descriptor)
@@ -167,7 +169,7 @@ class OpenFolder(Folder):
                     raise BundleReplacedError("replaced while it was read", where=self.path, remedy="read it again")
 
     def is_gone(self) -> bool:
-        """Whether another folder, or none, is at the path now."""
+        """Return whether the path now leads to another folder or to nothing."""
         try:
             return self.descriptor is not None and not os.path.samestat(os.fstat(self.descriptor), self.path.stat())
         except OSError:
@@ -181,18 +183,18 @@ class OpenFolder(Folder):
         return HANDLES / str(self.descriptor) / name
 
     def _is_opened_by_path(self, name: str) -> bool:
-        """Whether a runtime finds the file by its name, and not by the handle that was verified."""
+        """Return whether a runtime opens the file by its name, not through the verified handle."""
         return (name in (MODEL, WEIGHTS) and WEIGHTS in self.entries) or not HANDLES.exists()
 
     def require_no_others(self) -> None:
-        """Refuse files that the manifest does not list, where the model could read them by their names.
+        """Refuse unlisted files if the model could read them by name.
 
         Raises:
-            BundleError: there are such files.
+            BundleError: the folder has files that the manifest does not list.
         """
         if self._is_opened_by_path(MODEL):
-            there = {file.relative_to(self.real).as_posix() for file in self.real.rglob("*") if not file.is_dir()}
-            if others := sorted(there - {*self.entries, MANIFEST}):
+            names = {file.relative_to(self.real).as_posix() for file in self.real.rglob("*") if not file.is_dir()}
+            if others := sorted(names - {*self.entries, MANIFEST}):
                 got = ", ".join(others[:3])
                 raise BundleError("files that the manifest does not list", where=self.path, got=got, remedy=MOVE_AWAY)
 
@@ -208,17 +210,17 @@ class OpenFolder(Folder):
         return name in self.entries
 
     def read(self, name: str) -> bytes:
-        """The content of a file that the manifest lists, checked once more against its sha256."""
+        """Read a file that the manifest lists, and check its sha256 again."""
         where = self.path / name
         if name not in self.entries:
-            raise BundleError("not among the files of the bundle", where=where, remedy=COPY_AGAIN)
+            raise BundleError("the manifest does not list this file", where=where, remedy=COPY_AGAIN)
         content = self.read_at_most(name, IN_MEMORY_BYTES)
         if hashlib.sha256(content).hexdigest() != self.entries[name].sha256:
             raise changed(where, f"sha256 {self.entries[name].sha256}", "other bytes")
         return content
 
     def read_at_most(self, name: str, most_bytes: int) -> bytes:
-        """The content of a file that need not be listed."""
+        """Read a file that the manifest may not list."""
         file = self.open(name)
         if file.size_bytes > most_bytes:
             where, got = self.path / name, f"{file.size_bytes} bytes"
@@ -248,16 +250,16 @@ class OpenFolder(Folder):
 
 
 def is_inside(name: str) -> bool:
-    """Whether the name of a file, with `/` between its steps, stays below the folder."""
+    """Return whether a relative file name with `/` as separator stays inside the folder."""
     steps = PurePosixPath(name)
     return not (
         not name or name != str(steps) or steps.is_absolute() or ".." in steps.parts or "\\" in name or "\0" in name
     )
 
 
-def require_regular(found: os.stat_result, where: Path) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        got = file_kind(found.st_mode)
+def require_regular(status: os.stat_result, where: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        got = file_kind(status.st_mode)
         raise BundleError("not a regular file", where=where, got=got, remedy=COPY_AGAIN)
 
 

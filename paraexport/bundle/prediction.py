@@ -1,4 +1,4 @@
-"""What the outputs of a model say about an image: labels with scores."""
+"""Turns the outputs of a model into labels with scores."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Model = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 PIXELS = "pixels"
 MOST_THREADS = 8
 ROUNDING = 1e-3
-"""Of a probability, in any precision."""
+"""Probabilities may leave the range 0 to 1 by this much, in any precision."""
 
 
 @dataclass(frozen=True)
 class ScoredLabel:
     label: str
     index: int
-    """Of the output; -1 for the label that a model with one output gives below 50 %."""
+    """The index of the output. It is -1 for the label that a model with one output gives below 50 %."""
     score: float
     probability: float | None
     """The score, if it is a probability."""
@@ -38,10 +38,10 @@ class ScoredLabel:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image; `top` starts with the same label."""
+    """The best label for one image; `top` starts with it."""
 
     image: str
-    """The path; `pixels` for an array."""
+    """The path, or `pixels` for an array."""
     label: str
     index: int
     score: float
@@ -51,18 +51,18 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Failure:
-    """An image without a prediction, and why."""
+    """An image without a prediction, and the reason."""
 
     image: str
     error: DataError
 
 
 def preprocessed(picture: Picture, manifest: Manifest) -> NDArray[np.float32]:
-    """One image as float32 [C, H, W], prepared as the manifest says.
+    """Prepare one image as the manifest says: float32 [C, H, W].
 
     Raises:
-        DataError: it cannot be read, or has the wrong type, shape or size.
-        InputError: a file, and the model takes neither 1 nor 3 channels.
+        DataError: the picture cannot be read, or has the wrong type, shape or size.
+        InputError: the picture is a file, but the model takes neither 1 nor 3 channels.
     """
     preprocessing = manifest.preprocessing
     if isinstance(picture, np.ndarray):
@@ -76,10 +76,10 @@ def preprocessed(picture: Picture, manifest: Manifest) -> NDArray[np.float32]:
 
 
 def require_image_files(manifest: Manifest) -> None:
-    """Raise unless the model takes what image files hold.
+    """Raise if the model cannot take image files.
 
     Raises:
-        InputError: it does not.
+        InputError: the model takes neither 1 nor 3 channels.
     """
     if (channels := manifest.preprocessing.channels) not in (1, 3):
         raise InputError(
@@ -93,9 +93,9 @@ def require_image_files(manifest: Manifest) -> None:
 def predict_each(
     model: Model, manifest: Manifest, pictures: Sequence[Picture], top: int
 ) -> Iterator[Prediction | Failure]:
-    """One answer for each picture, in order. At most `max_batch` images are in memory."""
+    """Predict each picture, in order. At most `max_batch` images are in memory."""
     if top < 1:
-        raise InputError("impossible", where="top", expected="a whole number, at least 1", got=top)
+        raise InputError("invalid value", where="top", expected="a whole number, at least 1", got=top)
 
     def prepare(picture: Picture) -> NDArray[np.float32] | Failure:
         try:
@@ -118,23 +118,24 @@ def predict_each(
 
 
 def predicted(outputs: NDArray[np.float32], manifest: Manifest, image: str, top: int) -> Prediction | Failure:
-    """What the outputs [classes] for one image say; scores are computed in float64."""
+    """Turn the outputs [classes] for one image into a prediction; scores are computed in float64."""
     labels = manifest.labels
     scores = recorded(manifest.scores, len(labels))
     if not usable(outputs, scores):
         remedy = "run `paraexport validate` on the bundle"
-        return Failure(image, DataError("the model's answer is not finite", where=image, remedy=remedy))
+        return Failure(image, DataError("the outputs of the model are not finite", where=image, remedy=remedy))
     order = ranked(outputs, labels, scores)
-    numbers = [one.score for one in order]
-    if scores.probabilities and not (min(numbers) >= -ROUNDING and max(numbers) <= 1 + ROUNDING):
-        got = f"{min(numbers):.4g} to {max(numbers):.4g}"
-        error = DataError("the model's answer holds no probabilities", where=image, expected="0 to 1", got=got)
+    values = [label.score for label in order]
+    if scores.probabilities and not (min(values) >= -ROUNDING and max(values) <= 1 + ROUNDING):
+        got = f"{min(values):.4g} to {max(values):.4g}"
+        error = DataError("the outputs are not probabilities", where=image, expected="0 to 1", got=got)
         return Failure(image, error)
     best = tuple(
-        ScoredLabel(one.label, one.index, one.score, one.score if scores.probabilities else None) for one in order
+        ScoredLabel(label.label, label.index, label.score, label.score if scores.probabilities else None)
+        for label in order
     )
     first = best[0]
-    # Values are measurements of several things: none of them is the best.
+    # Values measure different things, so there is no best one.
     shown = best if scores.kind == "values" else best[:top]
     return Prediction(image, first.label, first.index, first.score, first.probability, shown)
 

@@ -1,4 +1,4 @@
-"""A bundle on disk -> a verified `Bundle`, whatever happens to the folder in the meantime."""
+"""Opens and verifies a bundle on disk, even if another process replaces it meanwhile."""
 
 from __future__ import annotations
 
@@ -16,61 +16,61 @@ from paraexport.system import claim
 from paraexport.targets.folder import MANIFEST, Folder
 
 PATIENCE_S = 10.0
-"""For how long a bundle that is replaced again and again is read again."""
+"""A bundle that is replaced again and again is read again for this long."""
 
 LOOKS = 3
-"""How often nothing must be found at a path before it is believed."""
+"""A path must be empty this often in a row before it counts as missing."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files are as its manifest says."""
+    """A bundle whose files agree with its manifest."""
 
     path: Path
-    """As the user names it; what it holds now may be another bundle."""
+    """The path that the user gave. Another bundle may be there now."""
     manifest: Manifest
     opened: OpenFolder | None = field(default=None, repr=False, compare=False)
-    """The handles of the files that were verified; None for a folder that nobody else writes to."""
+    """The handles of the verified files; None for a folder that no other process changes."""
 
     @property
     def files(self) -> Folder:
-        """The files that were verified."""
+        """The verified files."""
         return self.opened or Folder(self.path)
 
     @property
     def size_bytes(self) -> int:
-        """Of all files, the manifest included."""
+        """The size of all files, with the manifest."""
         return sum(file.size_bytes for file in self.manifest.files.values()) + len(manifests.encode(self.manifest))
 
     def require_unchanged(self) -> None:
-        """Raise unless what a runtime has read by now is what was verified.
+        """Raise unless a runtime has read exactly the files that were verified.
 
         Raises:
-            BundleReplacedError: another file may have been read, which reading the bundle again will settle.
-            BundleError: somebody writes into a file of the bundle.
+            BundleReplacedError: the runtime may have read another file. Reading the bundle again resolves this.
+            BundleError: another process writes to a file of the bundle.
         """
         if self.opened is not None:
             self.opened.require_unchanged()
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Open and verify the bundle at `path`: every file is there, and its sha256 is the manifest's.
+    """Open the bundle at `path`, and verify that every file exists and has the sha256 in the manifest.
 
-    While another process replaces the bundle this gives the old one or the new one.
+    While another process replaces the bundle, this returns the old one or the new one.
 
     Raises:
-        BundleError: it is no bundle, is incomplete or changed, or needs a newer paraexport.
+        BundleError: it is not a bundle, is incomplete or changed, or needs a newer paraexport.
     """
     return reading(path, lambda bundle: bundle)
 
 
 def reading(path: Path, use: Callable[[Bundle], T]) -> T:
-    """`use` of the bundle at `path`, with the next one there where another process replaces it too early.
+    """Return `use` of the bundle at `path`. If another process replaces it meanwhile, open the new one and try again.
 
     Raises:
-        BundleError: as `read_bundle`.
+        BundleError: as in `read_bundle`.
     """
     started_s = time.monotonic()
     while True:
@@ -82,7 +82,7 @@ def reading(path: Path, use: Callable[[Bundle], T]) -> T:
             if time.monotonic() - started_s > PATIENCE_S:
                 raise
         except BundleError:
-            # The files of a bundle that was replaced a moment ago are being removed.
+            # If the bundle was just replaced, another process may be removing its files.
             if not folder.is_gone() or time.monotonic() - started_s > PATIENCE_S:
                 raise
             folder.close()
@@ -91,7 +91,7 @@ def reading(path: Path, use: Callable[[Bundle], T]) -> T:
 def verified(folder: OpenFolder) -> Bundle:
     manifest = read_manifest_in(folder)
     for name in manifest.files:
-        folder.open(name)  # all of them first: what is open stays readable when the bundle is replaced
+        folder.open(name)  # open all files first: they stay readable if the bundle is replaced
     for name, entry in manifest.files.items():
         folder.verify(name, entry)
     folder.require_no_others()
@@ -99,7 +99,7 @@ def verified(folder: OpenFolder) -> Bundle:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of the bundle at `path`, its own digest verified; no other file is read."""
+    """Read the manifest of the bundle at `path` and verify its digest. No other file is read."""
     with open_folder(path) as folder:
         return read_manifest_in(folder)
 
@@ -115,22 +115,22 @@ def read_manifest_in(folder: OpenFolder) -> Manifest:
 
 
 def open_folder(path: Path) -> OpenFolder:
-    """The folder at `path`; or what was there, where another process is replacing it or was killed while it did."""
-    looks_in_vain = 0
-    while looks_in_vain < LOOKS:
+    """Open the folder at `path`, or the old one if another process is replacing it or was killed meanwhile."""
+    empty_looks = 0
+    while empty_looks < LOOKS:
         for place in places(path):
             try:
                 return OpenFolder(path, place)
             except BundleError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):
                     raise
-        # It may have come back, or been replaced, between two looks.
-        looks_in_vain = 0 if path.is_dir() else looks_in_vain + 1
+        # The folder may have come back, or been replaced, between two looks.
+        empty_looks = 0 if path.is_dir() else empty_looks + 1
     raise not_a_bundle(path, expected="a folder", got="nothing")
 
 
 def places(path: Path) -> Iterator[Path]:
-    """Where the bundle may be, the second and third asked for only when it is not at `path`."""
+    """List the places of the bundle. The later ones are only reached if it is not at `path`."""
     yield path
     claim.repair(path)
     yield path

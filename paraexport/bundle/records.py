@@ -1,4 +1,4 @@
-"""The dataclasses of `manifest.json` and `report.json`."""
+"""Defines the dataclasses of `manifest.json` and `report.json`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Source:
 
     name: str
     sha256: str
-    """Of the file; of an index and its shards, over their names and digests."""
+    """The digest of the file. For an index, it covers the names and digests of its shards."""
     convention: str
-    """Whose names the weights carry: `paraformer`, `released`, `timm`, …, or `module` for one traced as it is."""
+    """The naming convention of the weights: `paraformer`, `released`, `timm`, …, or `module` for a traced module."""
     overrides: dict[str, str]
     """The fields given by `--spec`."""
     module: str | None = None
-    """`FILE.py:FUNCTION`, where the model came from one."""
+    """`FILE.py:FUNCTION` if the model came from `--module`."""
     weights: str | None = None
     """The copy of the weights that `--weights` chose."""
 
@@ -37,26 +37,26 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything a program must know to run a bundle; `docs/bundle.md` explains each field."""
+    """Everything that a program needs to run a bundle. `docs/bundle.md` explains each field."""
 
     format: int
     digest: str
-    """sha256 of this manifest's own bytes, with these 64 digits read as zeros."""
+    """sha256 of this manifest's own bytes, with zeros in place of these 64 digits."""
     paraexport: str
     key: str
-    """sha256 of everything that decides the bundle's content; equal keys mean that nothing needs rebuilding."""
+    """sha256 of everything that decides the bundle's content. Builds with equal keys give the same bundle."""
     source: Source
     target: str
     precision: str
     layout: str
     rewrites: tuple[Rewrite, ...]
-    """What made the layout of the traced graph, in order."""
+    """The passes that turned the traced graph into this layout, in order."""
     lowering: Lowering | None = None
     """None in float32."""
     candidates: tuple[CandidateTimes, ...] = ()
-    """What `auto` chose from; empty where there was no choice."""
+    """The candidates that `auto` timed; empty if there was no choice."""
     runtime: Runtime | None = None
-    """How a program opens the model. None in format 1, whose readers had to know that."""
+    """How a program opens the model. None in format 1, which does not record it."""
     max_batch: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
@@ -65,10 +65,10 @@ class Manifest:
     scores: Scores = LOGITS
     """How the outputs become scores."""
     spec: Spec | None
-    """None for a module that was traced as it is."""
+    """None for a traced module that is not a known Para-Former."""
     assumptions: tuple[Assumption, ...]
     evidence: str
-    """The images that the checks ran on."""
+    """A description of the images that the checks ran on."""
     checks: tuple[Check, ...]
     versions: dict[str, str]
     files: dict[str, FileEntry]
@@ -76,7 +76,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How a build went: `report.json`, and what `report.html` draws."""
+    """How a build went: the content of `report.json` and `report.html`."""
 
     created: str
     """UTC, ISO 8601."""
@@ -84,11 +84,11 @@ class Report:
     stages_s: dict[str, float]
     """Seconds of each stage, in order."""
     export_s: float
-    """Of `trace`, what torch's own export took."""
+    """The part of the stage `trace` that torch's own export took."""
     total_s: float
     evidence: str
     made_up: bool
-    """The images of the checks were made up, since none were given."""
+    """Whether the checks ran on made-up images because none were given."""
     unreadable: tuple[str, ...]
     """One line for each file that was skipped."""
     accuracy: Accuracy | None
@@ -96,6 +96,6 @@ class Report:
     checks: tuple[Check, ...]
     assumptions: tuple[Assumption, ...]
     engine: EngineInfo | None = None
-    """Of a target that compiles."""
+    """For targets that compile an engine."""
     warnings: tuple[str, ...] = ()
-    """What weakens the evidence of the checks, or what does not fit, one sentence each."""
+    """One sentence for each problem with the images or for each reason to trust the checks less."""

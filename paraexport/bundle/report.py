@@ -1,4 +1,4 @@
-"""What a build found, for programs (`report.json`) and for people (`report.html`, one self-contained page)."""
+"""Writes the report of a build for programs (`report.json`) and for people (`report.html`, a self-contained page)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def summarise(  # noqa: PLR0917
     engine: EngineInfo | None = None,
     warnings: tuple[str, ...] = (),
 ) -> Report:
-    """The report of the build that made `manifest`."""
+    """Collect the report of the build that made `manifest`."""
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
@@ -54,21 +54,21 @@ def summarise(  # noqa: PLR0917
 def write(
     folder: Path, manifest: Manifest, report: Report, images: NDArray[np.float32], logits: NDArray[np.float32]
 ) -> None:
-    """Write both files into `folder`; `images` [n, C, H, W] are shown with the answers of `logits` [n, classes]."""
+    """Write both files into `folder`. The page shows `images` [n, C, H, W] with the labels of `logits` [n, classes]."""
     content = json.dumps(msgspec.to_builtins(report), indent=2, ensure_ascii=False)
     (folder / JSON).write_text(content + "\n", encoding="utf-8")
     (folder / HTML).write_text(report_page.render(manifest, report, images, logits), encoding="utf-8")
 
 
 def read(folder: Folder) -> Report:
-    """The report of a bundle.
+    """Read the report of a bundle.
 
     Raises:
-        BundleError: there is none, or it is of another form, as another version of paraexport may write it.
+        BundleError: the report is missing, or has another form because another version of paraexport wrote it.
     """
     content = folder.read(JSON)
     try:
         return msgspec.json.decode(content, type=Report)
-    except (ValueError, RecursionError) as error:  # msgspec's own is a ValueError
+    except (ValueError, RecursionError) as error:  # msgspec raises a ValueError
         where, got = folder.path / JSON, on_one_line(error)
         raise BundleError("the report cannot be read", where=where, got=got, remedy=REBUILD) from error

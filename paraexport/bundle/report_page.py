@@ -1,4 +1,4 @@
-"""`report.html`: the sections of a bundle as one self-contained page, with its golden images."""
+"""Writes `report.html`: the sections of a bundle and its golden images on one self-contained page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BAR_PIXELS = 160
 
 
 def render(manifest: Manifest, report: Report, images: NDArray[np.float32], logits: NDArray[np.float32]) -> str:
-    """The page; `images` [n, C, H, W] are shown with the answers of `logits` [n, classes]."""
+    """Return the page. It shows `images` [n, C, H, W] with the labels of `logits` [n, classes]."""
     title = html.escape(f"paraexport: {manifest.source.name}")
     heading = [*summary.heading(manifest), f"built {report.created}"]
     parts = [
@@ -74,9 +74,9 @@ def cell(item: Cell) -> str:
 
 
 def tone(*names: str) -> str:
-    """The attribute for the classes that are not empty."""
-    given = " ".join(filter(None, names))
-    return f' class="{given}"' if given else ""
+    """Return the HTML attribute for the class names that are not empty."""
+    classes = " ".join(filter(None, names))
+    return f' class="{classes}"' if classes else ""
 
 
 def pictures(images: NDArray[np.float32], logits: NDArray[np.float32], manifest: Manifest) -> Iterator[str]:
@@ -88,7 +88,7 @@ def pictures(images: NDArray[np.float32], logits: NDArray[np.float32], manifest:
 
 
 def png(image: NDArray[np.float32], preprocessing: Preprocessing) -> bytes:
-    """float32 [C, H, W] as it goes into the model -> the PNG of what it shows."""
+    """Undo the preprocessing of a float32 image [C, H, W], and return it as PNG."""
     from PIL import Image
 
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (preprocessing.mean, preprocessing.std))

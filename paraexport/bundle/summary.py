@@ -1,4 +1,4 @@
-"""A bundle's manifest and report as sections for people, in the order in which they are read."""
+"""Describes a bundle's manifest and report in sections, in reading order."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ MOST_LABELS = 8
 
 
 def heading(manifest: Manifest) -> tuple[str, ...]:
-    """What the bundle is, in a few lines."""
+    """Describe the bundle in a few lines."""
     return (
         f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}",
-        model_line(manifest.spec) if manifest.spec else "a module that is not recognised as a Para-Former",
+        model_line(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former",
         f"scores: {scores.describe(manifest.scores)}",
     )
 
 
 def model_line(spec: Spec) -> str:
-    """A Para-Former on one line."""
+    """Describe a Para-Former on one line."""
     return (
         f"{counted(spec.branches, 'branch')} of {counted(spec.depth, 'layer')}: dim {spec.dim}, "
         f"{counted(spec.heads, 'head')} of {spec.head_dim}, MLP {spec.mlp_dim}, residual {spec.residual}, "
@@ -39,7 +39,7 @@ def model_line(spec: Spec) -> str:
 
 
 def results(manifest: Manifest, report: Report | None) -> Iterator[Section]:
-    """What was done and what came out of it: for the end of a build, for `inspect`, and for the page."""
+    """Describe the steps of the build and their results: for the end of `build`, for `inspect` and for the page."""
     yield from describe.rewrites(manifest.rewrites, refusals=manifest.spec is None)
     yield from describe.precision(manifest.lowering)
     yield from describe.candidates(manifest.candidates)
@@ -49,39 +49,38 @@ def results(manifest: Manifest, report: Report | None) -> Iterator[Section]:
 
 
 def cautions(manifest: Manifest, report: Report) -> Iterator[Section]:
-    """What the user has to know before the bundle is used."""
+    """List what the user must know before using the bundle."""
     yield from describe.assumptions(manifest.assumptions, FIELDS)
     yield from describe.warnings(report.warnings)
     yield from describe.warnings([f"skipped {line}" for line in report.unreadable], "Files that could not be read")
     if report.made_up:
         yield from describe.warnings(
-            ["the checks ran on made-up images, which no model was trained for; give --data or --calib"], "Images"
+            ["the checks ran on made-up images; to check on real ones, give --data or --calib"], "Images"
         )
     if report.engine is not None and report.engine.not_inspected:
-        yield from describe.warnings(
-            [f"the engine was compiled and has not run: {report.engine.not_inspected}"], "Engine"
-        )
+        yield from describe.warnings([f"the engine was compiled but not run: {report.engine.not_inspected}"], "Engine")
 
 
 def details(manifest: Manifest, report: Report) -> Iterator[Section]:
-    """Everything else that the page shows."""
+    """Describe everything else that the page shows."""
     spec = manifest.spec
-    yield Section("Model", (fields(vars(spec)) if spec else Line("a module of its own, traced as it is"),))
+    text = "a module that was not recognised as a Para-Former: it was traced without changes"
+    yield Section("Model", (fields(vars(spec)) if spec else Line(text),))
     reason = manifest.scores.reason
     yield Section("Scores", lines([scores.describe(manifest.scores), *([reason] if reason else [])]))
     yield Section("Preprocessing", (fields(vars(manifest.preprocessing)),))
     if report.engine is not None:
         yield from compiler_details(report.engine)
-    note = f", of which {report.export_s:.1f} s in torch's own export, on {report.machine}"
+    note = f", {report.export_s:.1f} s of it in torch's own export, on {report.machine}"
     yield describe.seconds(report.stages_s, report.total_s, note)
     yield Section("Versions", (fields(manifest.versions),))
 
 
 def engine(info: EngineInfo | None) -> Iterator[Section]:
-    """What was compiled, for what, and what it became."""
+    """Describe the compiled engine: its size, GPUs, batch sizes, types and layers."""
     if info is None:
         return
-    gpus = f"compute capability {', '.join(info.built_for)}" if info.built_for else "any GPU that it knows"
+    gpus = f"compute capability {', '.join(info.built_for)}" if info.built_for else "any GPU that it supports"
     blocks: list[Block] = [
         Line(f"{size_text(info.size_bytes)} by {info.runtime} {info.version}, for {gpus}"),
         Line(f"profiles (batches min:opt:max): {', '.join(map(str, info.profiles))}"),
@@ -93,23 +92,23 @@ def engine(info: EngineInfo | None) -> Iterator[Section]:
         blocks.append(
             Line(f"the plan lists {counted(len(info.products), 'product')}: {types}; {fused} fused attention")
         )
-    if (became := info.inspection) is None:
-        blocks.append(Line(f"not read back: {info.not_inspected}", "note"))
+    if (inspection := info.inspection) is None:
+        blocks.append(Line(f"layers unknown: {info.not_inspected}", "note"))
     else:
-        asked = info.options.aux_streams
-        streams = counted(became.aux_streams, "auxiliary stream") + ("" if asked is None else f" of {asked} asked for")
-        memory = size_text(became.memory_bytes)
-        text = f"{counted(len(became.layers), 'layer')} from {info.network_layers} of the network, {streams}"
-        blocks.append(Line(f"{text}, {memory} of GPU memory a context"))
+        most = info.options.aux_streams
+        streams = counted(inspection.aux_streams, "auxiliary stream") + ("" if most is None else f" of at most {most}")
+        memory = size_text(inspection.memory_bytes)
+        text = f"{counted(len(inspection.layers), 'layer')} from {info.network_layers} of the network, {streams}"
+        blocks.append(Line(f"{text}, {memory} of GPU memory for each context"))
     yield Section("Engine", tuple(blocks))
 
 
 def compiler_details(info: EngineInfo) -> Iterator[Section]:
-    """The options that were not the usual ones, every layer, and what the compiler printed."""
-    usual = EngineOptions()
-    asked = {name: value for name, value in vars(info.options).items() if value != getattr(usual, name)}
-    if asked:
-        yield Section("Engine options", (fields({name: str(value) for name, value in asked.items()}),))
+    """List the options that differ from their defaults, every layer, and the compiler's warnings."""
+    defaults = EngineOptions()
+    options = {name: value for name, value in vars(info.options).items() if value != getattr(defaults, name)}
+    if options:
+        yield Section("Engine options", (fields({name: str(value) for name, value in options.items()}),))
     if info.inspection is not None:
         head = ("layer", "kind", "reads", "writes", "nodes")
         yield Section("Engine layers", (Table(head, tuple(map(layer_row, info.inspection.layers))),))
@@ -124,7 +123,7 @@ def layer_row(layer: EngineLayer) -> tuple[Cell, ...]:
 def spec_table(
     values: Mapping[str, object], labels: tuple[str, ...], assumed: tuple[Assumption, ...], given: Mapping[str, str]
 ) -> Table:
-    """Every field with its value; those that the checkpoint did not settle are marked."""
+    """List every field with its value, and mark those that were assumed or given."""
     marks = {item.field: Cell("assumed", "note") for item in assumed} | dict.fromkeys(given, Cell("given by --spec"))
     shown = ", ".join(labels[:MOST_LABELS]) + (
         f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""

@@ -1,7 +1,7 @@
-"""One folder in the place of another, in one step where the system can.
+"""Replaces one folder by another, in one step if the system supports it.
 
-Linux swaps two names in one step (renameat2 with RENAME_EXCHANGE). Where that is not to be had, two renames are needed:
-the old folder goes to `old` in the workspace first, where `claim.moved_aside` and `claim.recover` find it.
+Linux swaps two names in one step (renameat2 with RENAME_EXCHANGE). Other systems need two renames: first the old folder
+moves to `old` in the workspace. `claim.moved_aside` and `claim.recover` find it there.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ NOT_SUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
 
 
 def replace(folder: Path, output: Path, work: Path, check: Callable[[Path], None]) -> None:
-    """Put `folder` at `output`; an old bundle there goes into `work`, and comes back when something fails.
+    """Move `folder` to `output`. An old bundle there moves into `work`, and comes back if something fails.
 
     Args:
-        check: called with the place that the old bundle has come to; it raises if that must not be removed.
+        check: called with the new place of the old bundle; raises if this bundle must not be removed.
     """
     if not output.exists():
         folder.rename(output)
@@ -49,11 +49,11 @@ def replace_in_two(folder: Path, output: Path, aside: Path) -> None:
         raise
 
 
-def exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step; False where this system or file system cannot.
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step. Return False if this system or file system cannot.
 
     Raises:
-        OSError: it can, and failed.
+        OSError: the system supports it, but it failed.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -61,8 +61,8 @@ def exchange(one: Path, other: Path) -> bool:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):  # an old C library
         return False
-    if renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+    if renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
         return True
     if (number := ctypes.get_errno()) in NOT_SUPPORTED:
         return False
-    raise OSError(number, os.strerror(number), str(other))
+    raise OSError(number, os.strerror(number), str(second))

@@ -1,4 +1,4 @@
-"""A finished folder -> a bundle at its place: hashed, and put there in one step."""
+"""Turns a finished folder into a bundle: hashes its files and moves it into place in one step."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from paraexport.system.claim import Claim, claim, writing
 from paraexport.system.files import file_digest
 from paraexport.targets.folder import MANIFEST
 
-MEANWHILE = "another build has put a bundle there meanwhile"
+MEANWHILE = "another build has written a bundle there meanwhile"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file in `folder` into `manifest`, hash the manifest itself, and write it; returns what was written."""
+    """Add the hash of every file in `folder` and the manifest's own digest; write the manifest and return it."""
     files = {
         file.relative_to(folder).as_posix(): FileEntry(file_digest(file).hex(), file.stat().st_size)
         for file in sorted(folder.rglob("*"))
@@ -32,32 +32,34 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     return final
 
 
-def check_replaceable(output: Path, *, force: bool, there_is: str = "a bundle from other inputs is there") -> None:
-    """Raise an `OutputError` unless nothing is at `output`, or a bundle and nothing besides it, and `force`."""
+def check_replaceable(
+    output: Path, *, force: bool, conflict: str = "the output already holds a bundle from other inputs"
+) -> None:
+    """Raise an `OutputError` unless `output` is free, or holds only a bundle and `force` is set."""
     with writing("the bundle", output):
-        _check_replaceable(output, force=force, there_is=there_is)
+        _check_replaceable(output, force=force, conflict=conflict)
 
 
-def _check_replaceable(output: Path, *, force: bool, there_is: str) -> None:
+def _check_replaceable(output: Path, *, force: bool, conflict: str) -> None:
     if output.is_symlink():
         raise OutputError("the output is a symbolic link", where=output, remedy="give the folder itself, or another -o")
     if not output.exists():
         return
     if (own := own_files(output)) is None:
-        raise OutputError("the output exists and is no bundle", where=output, remedy="remove it or give another -o")
-    there = {file.relative_to(output).as_posix() for file in output.rglob("*") if not file.is_dir()}
-    if others := sorted(there - own):
+        raise OutputError("the output exists and is not a bundle", where=output, remedy="remove it or give another -o")
+    names = {file.relative_to(output).as_posix() for file in output.rglob("*") if not file.is_dir()}
+    if others := sorted(names - own):
         raise OutputError(
-            f"there are files in the bundle that are not its own: {', '.join(others[:3])}",
+            f"the bundle's folder holds files that do not belong to it: {', '.join(others[:3])}",
             where=output,
             remedy="move them away, or give another -o",
         )
     if not force:
-        raise OutputError(there_is, where=output, remedy="give --force to replace it, or another -o")
+        raise OutputError(conflict, where=output, remedy="give --force to replace it, or another -o")
 
 
 def own_files(folder: Path) -> set[str] | None:
-    """The files that a bundle's manifest names, itself included, though they may be damaged; None for no bundle."""
+    """Return the manifest's name and the names it lists, even if files are damaged; None if this is not a bundle."""
     try:
         with OpenFolder(folder) as opened:
             raw = parse_json(opened.read_at_most(MANIFEST, MANIFEST_BYTES), folder / MANIFEST)
@@ -71,14 +73,14 @@ def own_files(folder: Path) -> set[str] | None:
 
 @contextlib.contextmanager
 def staging(output: Path, *, force: bool = False, claimed: Claim | None = None) -> Iterator[Path]:
-    """A folder beside `output` that takes its place when the block ends well, and vanishes when it does not.
+    """Yield a new folder next to `output`. It replaces `output` if the block succeeds, and is removed if it fails.
 
     Args:
-        force: a bundle that is there is replaced.
-        claimed: the claim on `output`, where the caller has one.
+        force: replace an existing bundle.
+        claimed: the claim on `output`, if the caller has one.
 
     Raises:
-        OutputError: writing failed, for instance on a full disk, or something has come to `output` meanwhile.
+        OutputError: writing failed, for instance on a full disk, or `output` was created meanwhile.
     """
     if claimed is None:
         with claim(output) as own, staging(output, force=force, claimed=own) as folder:
@@ -89,12 +91,12 @@ def staging(output: Path, *, force: bool = False, claimed: Claim | None = None) 
         folder.mkdir()
         yield folder
         open_to_readers(folder)
-        check_replaceable(claimed.output, force=force, there_is=MEANWHILE)
-        replace(folder, claimed.output, work, lambda old: check_replaceable(old, force=force, there_is=MEANWHILE))
+        check_replaceable(claimed.output, force=force, conflict=MEANWHILE)
+        replace(folder, claimed.output, work, lambda old: check_replaceable(old, force=force, conflict=MEANWHILE))
 
 
 def open_to_readers(folder: Path) -> None:
-    """Temporary folders, and what some libraries write, are for their owner alone; a bundle is for whoever may read."""
+    """Give the usual permissions to all files: temporary folders and some libraries allow only the owner to read."""
     mask = os.umask(0)
     os.umask(mask)
     for path in (folder, *folder.rglob("*")):

@@ -114,7 +114,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             chosen, times = candidates.fastest(candidates.most_accurate(written, judged, workload), workload)
         shutil.copytree(chosen.folder, folder, dirs_exist_ok=True)
         runtime = targets.get(chosen.target).runtime(Folder(folder), workload, reading.opset(folder / bundle.MODEL))
-        manifest = assembly.manifest_of(
+        manifest = assembly.assemble(
             key=key,
             source=origin_of(source, loaded.convention, options.reading),
             precision=options.precision,

@@ -183,7 +183,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
 def test_an_existing_output_is_kept_unless_forced(copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "photos"
     other.mkdir()
-    with pytest.raises(OutputError, match="exists and is no bundle"):
+    with pytest.raises(OutputError, match="exists and is not a bundle"):
         check_replaceable(other, force=True)
     with pytest.raises(OutputError, match="--force"):
         check_replaceable(copy, force=False)
@@ -196,13 +196,13 @@ def test_an_existing_output_is_kept_unless_forced(copy: Path, tmp_path: Path) ->
 
 def test_force_replaces_no_folder_that_merely_has_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"name": "my web app"}')
-    with pytest.raises(OutputError, match="exists and is no bundle"):
+    with pytest.raises(OutputError, match="exists and is not a bundle"):
         check_replaceable(tmp_path, force=True)
 
 
 def test_force_deletes_no_file_that_is_not_the_bundles_own(copy: Path) -> None:
     (copy / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"not its own: notes\.txt"):
+    with pytest.raises(OutputError, match=r"do not belong to it: notes\.txt"):
         check_replaceable(copy, force=True)
 
 
@@ -221,14 +221,14 @@ def test_what_comes_to_the_output_meanwhile_is_kept(tmp_path: Path) -> None:
             output.mkdir()
             (output / "mine").write_text("mine")
 
-    with pytest.raises(OutputError, match="exists and is no bundle"):
+    with pytest.raises(OutputError, match="exists and is not a bundle"):
         build()
     assert [file.name for file in output.iterdir()] == ["mine"]
     assert [file.name for file in tmp_path.iterdir()] == ["a.bundle"]
 
 
 def test_of_two_builds_at_once_the_second_says_that_the_first_was_there(copy: Path) -> None:
-    with pytest.raises(OutputError, match="another build has put a bundle there meanwhile"), staging(copy):
+    with pytest.raises(OutputError, match="another build has written a bundle there meanwhile"), staging(copy):
         pass
 
 
@@ -268,7 +268,7 @@ def test_a_bundle_without_its_model_or_for_an_unknown_target_does_not_open(copy:
         paraexport.load(copy)
     (copy / "model.onnx").unlink()
     write_manifest(copy, manifest())
-    with pytest.raises(BundleError, match=r"model\.onnx is not among its files"):
+    with pytest.raises(BundleError, match=r"model\.onnx is not listed"):
         read_bundle(copy)
 
 

@@ -137,8 +137,8 @@ def test_an_unchanged_one_opens(target: str, forged: Path) -> None:
         (put("format", 1), "format 1 with a runtime block"),
         (put("runtime.library", "libtorch"), r"unknown runtime library \(expected onnxruntime, got libtorch"),
         (put("runtime.device", "XnnpackExecutionProvider"), "unknown runtime device .expected CPUExecutionProvider"),
-        (put("runtime.file", "manifest.json"), "opens manifest.json, which is not among its files"),
-        (put("runtime.file", "report.json"), "opens report.json, which is not among its files|unknown runtime file"),
+        (put("runtime.file", "manifest.json"), "opens manifest.json, which the manifest does not list"),
+        (put("runtime.file", "report.json"), "opens report.json, which the manifest does not list|unknown runtime file"),
         (put("runtime.settings", {"session.use_ort_model_bytes_directly": "1"}), "unknown runtime setting"),
         (put("runtime.settings", {"graph_optimization_level": "ALL"}), "unknown graph_optimization_level"),
         (put("runtime.settings_if_int8_saturates", {"ep.context_file_path": "/tmp"}), "unknown runtime setting"),
@@ -195,7 +195,7 @@ def test_golden_data_of_another_form_is_refused(tensors: dict[str, Any], message
 def test_a_file_that_is_there_but_not_listed_is_not_read(name: str, forged: Path) -> None:
     forge(forged, lambda raw: raw["files"].pop(name))
     paraexport.load(forged)  # the model itself is fine
-    with pytest.raises(BundleError, match=rf"{name}: not among the files of the bundle"):
+    with pytest.raises(BundleError, match=rf"{name}: the manifest does not list this file"):
         validate.validate(forged) if name.startswith("golden") else bisect(forged)
 
 

@@ -52,7 +52,7 @@ def test_the_command_line_takes_the_options_and_says_that_nothing_ran(small: Pat
     done = run("build", str(small), "-o", str(output), "--target", "tensorrt-rtx", *options)
     assert done.code == 0
     assert "for compute capability 8.6, 8.9" in done.out
-    assert "the engine was compiled and has not run" in done.err
+    assert "the engine was compiled but not run" in done.err
     assert "next: copy it to a machine with a GPU" in done.out
     engine = report.read(read_bundle(output).files).engine
     assert engine is not None

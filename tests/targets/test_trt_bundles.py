@@ -61,7 +61,7 @@ def test_the_engine_is_in_the_bundle_and_the_report_tells_of_it(bundle: Bundle) 
     assert (engine.built_for, engine.built_on, engine.profiles) == (("8.9",), "", (Profile(1, 5, 5),))
     assert engine.inspection is None
     page = (bundle.path / "report.html").read_text(encoding="utf-8")
-    assert f"not read back: {html.escape(engine.not_inspected)}" in page
+    assert f"layers unknown: {html.escape(engine.not_inspected)}" in page
     assert "top-1: " not in page
 
 

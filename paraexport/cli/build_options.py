@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from paraexport.cli.options import PATH
-from paraexport.pipeline.declaration import Option, options_of
+from paraexport.pipeline.declaration import Option, declared_options
 from paraexport.pipeline.options import Options
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import Profile
@@ -84,43 +84,45 @@ def limits(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> 
 
 
 def build_options(*names: str) -> Callable[[Command], Command]:
-    """The options of `Options` with these names, by default all, as they are declared there."""
+    """Add the options of `Options` with these names to a command; all options if no names are given."""
 
     def decorate(command: Command) -> Command:
-        for one in reversed([*options_of(Options)]):
-            if one.name == "engine" and not names:
+        for option in reversed([*declared_options(Options)]):
+            if option.name == "engine" and not names:
                 command = engine_options(command)
-            elif one.name != "engine" and (not names or one.name in names):
-                command = click_option(one)(command)
+            elif option.name != "engine" and (not names or option.name in names):
+                command = click_option(option)(command)
         return command
 
     return decorate
 
 
-def click_option(one: Option) -> Callable[[Command], Command]:
-    """An option of the command line for a declared one."""
-    says, settings = one.says, dict[str, Any](help=one.says.help)
-    if says.choices:
+def click_option(option: Option) -> Callable[[Command], Command]:
+    """Make a command-line option from its declaration."""
+    declaration, settings = option.declaration, dict[str, Any](help=option.declaration.help)
+    if declaration.choices:
         settings |= {
-            "type": click.Choice(says.choices, case_sensitive=False),
-            "default": one.default,
+            "type": click.Choice(declaration.choices, case_sensitive=False),
+            "default": option.default,
             "show_default": True,
         }
-    elif one.default is True:
-        return click.option(one.flag, one.name, is_flag=True, flag_value=False, default=True, help=says.help)
-    elif one.kind in NUMBERS:
-        settings["type"] = NUMBERS[one.kind](says.least, says.most)
-        if one.default is not None:
-            settings |= {"default": one.default, "show_default": True}
-    elif one.kind == Path | None:
+    elif option.default is True:
+        return click.option(
+            option.flag, option.name, is_flag=True, flag_value=False, default=True, help=declaration.help
+        )
+    elif option.kind in NUMBERS:
+        settings["type"] = NUMBERS[option.kind](declaration.least, declaration.most)
+        if option.default is not None:
+            settings |= {"default": option.default, "show_default": True}
+    elif option.kind == Path | None:
         settings["type"] = PATH
-    elif one.kind in MANY:
-        settings |= {"multiple": True, "callback": MANY[one.kind], "help": f"{says.help} May be repeated."}
-    return click.option(one.flag, one.name, metavar=says.metavar, **settings)
+    elif option.kind in MANY:
+        settings |= {"multiple": True, "callback": MANY[option.kind], "help": f"{declaration.help} May be repeated."}
+    return click.option(option.flag, option.name, metavar=declaration.metavar, **settings)
 
 
 def engine_options(command: Command) -> Command:
-    """How an engine is compiled."""
+    """Add the options for compiling an engine to a command."""
     capability = click.option(
         "--compute-capability",
         CAPABILITIES,

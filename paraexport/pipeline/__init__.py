@@ -1,1 +1,1 @@
-"""From a checkpoint to a checked bundle: the options, the stages in their order, and the same checks again later."""
+"""Builds a checked bundle from a checkpoint, and validates it again later: options, and stages in order."""

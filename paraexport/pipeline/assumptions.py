@@ -1,4 +1,4 @@
-"""What a build had to assume, besides the fields of the spec: the outputs, the layout, and the calibration images."""
+"""Lists what a build assumes besides the fields of the spec: outputs, layout, and calibration images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def settle_outputs(
     loaded: Checkpoint, reading: Reading, ending: Ending, outputs: NDArray[np.float32]
 ) -> tuple[Scores, tuple[Assumption, ...]]:
-    """What the outputs of the model are, and what had to be assumed for that; `outputs` are PyTorch's answers."""
-    said_by = OPTION if FIELD in reading.spec else "the config of the checkpoint"
-    scores, assumed = settle(loaded.scores, said_by, ending, outputs)
+    """Decide what the outputs of the model mean, and list the assumptions. `outputs` are those of PyTorch."""
+    source = OPTION if FIELD in reading.spec else "the config of the checkpoint"
+    scores, assumed = settle(loaded.scores, source, ending, outputs)
     return dataclasses.replace(scores, negative=loaded.negative if scores.probabilities else ""), assumed
 
 
@@ -34,11 +34,12 @@ def about_layout(options: Options) -> tuple[Assumption, ...]:
     if (layout := options.untimed_layout) is None:
         return ()
     idle = targets.get(options.target).availability().idle
-    return (Assumption("layout", layout, f"nothing can be timed here: {idle}; auto takes what the target likes best"),)
+    reason = f"nothing can be timed here: {idle}; auto takes the layout that is usually the fastest on this target"
+    return (Assumption("layout", layout, reason),)
 
 
 def about_precision(paths: ImagePaths, calibration: Samples, distinct: int, target: str) -> tuple[Assumption, ...]:
-    """What the user should know of the images that calibrated, or did not, and of what half precision gains here."""
+    """List notes about the calibration images, and about half precision that gains nothing on this target."""
     if paths.precision == "fp32":
         if paths.calib is None or paths.data is None:
             return ()
@@ -48,11 +49,11 @@ def about_precision(paths: ImagePaths, calibration: Samples, distinct: int, targ
         return (Assumption("precision", paths.precision, f"{target} computes it in {runs_in}"),) if runs_in else ()
     assumed = []
     if paths.calib is None and paths.data is not None:
-        reason = "no --calib, so that scales were found on images that accuracy is measured on"
+        reason = "without --calib, int8 finds its scales on images that also measure accuracy"
         assumed.append(Assumption("calib", "the images of --data", reason))
     if distinct < FEW:
         different = f"{distinct} different of {len(calibration)}"
         images = counted(distinct) if distinct == len(calibration) else different
-        reason = f"so few may miss what the model will see; {ENOUGH} are enough"
+        reason = f"so few images may not represent those in use; {ENOUGH} are enough"
         assumed.append(Assumption("calib", images, reason))
     return tuple(assumed)

@@ -1,4 +1,4 @@
-"""bisect(): find the part of a bundle that its target computes otherwise than the graph says."""
+"""Defines bisect(), which finds the part of a bundle that its target computes wrongly."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from paraexport.timing.clock import Progress, silent
 
 AnyPath = str | os.PathLike[str]
 BISECTING = ("onnx", "onnx_ir", "onnxruntime")
-"""The libraries that cut a graph and run it node by node."""
+"""The libraries needed to cut a graph and to run it node by node."""
 
 
 def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress: Progress = silent) -> Bisection:
-    """Run every part of the bundle at `path` alone on its target, beside the graph node by node, on the golden images.
+    """Run each part of the bundle at `path` alone on its target, and compare it with the graph run node by node.
+
+    Both run on the golden images.
 
     Args:
-        limits: as in `build`; that of `parity` is from where on a part is off.
+        limits: as in `build`. A part counts as off if its error exceeds the limit of `parity`.
 
     Raises:
         InputError: the bundle cannot be used.
@@ -37,29 +39,29 @@ def bisect(path: AnyPath, *, limits: Mapping[str, float] | None = None, progress
         raise MissingError(f"--bisect needs {', '.join(missing)}", remedy=install("build"))
     from paraexport.checks import bisection
 
-    usual = {name: one.value for name, one in LIMITS[opened.manifest.precision].items()}
-    then = {one.name: one.limit for one in opened.manifest.checks}
-    limit = {**usual, **then, **(limits or {})}[bisection.PARITY]
-    images = golden_of(opened).images
-    return bisection.bisect(opened, images, limit=limit, options=engine_options(opened), progress=progress)
+    defaults = {name: limit.value for name, limit in LIMITS[opened.manifest.precision].items()}
+    of_build = {check.name: check.limit for check in opened.manifest.checks}
+    parity_limit = {**defaults, **of_build, **(limits or {})}[bisection.PARITY]
+    images = read_golden(opened).images
+    return bisection.bisect(opened, images, limit=parity_limit, options=engine_options(opened), progress=progress)
 
 
-def golden_of(opened: bundle.Bundle) -> golden.Golden:
-    """The golden images and logits of a bundle.
+def read_golden(opened: bundle.Bundle) -> golden.Golden:
+    """Read the golden images and logits of a bundle.
 
     Raises:
-        BundleError: they are missing, or of another model.
+        BundleError: they are missing, or belong to another model.
     """
     proof = golden.read_all(opened.files)
     shapes = [list(side[0].shape[1:]) for side in (opened.manifest.inputs, opened.manifest.outputs)]
     got = [list(proof.images.shape[1:]), list(proof.logits.shape[1:])]
     if got != shapes:
         where = opened.path / golden.FILE
-        raise BundleError("the golden file is of another model", where=where, expected=shapes, got=got)
+        raise BundleError("the golden file belongs to another model", where=where, expected=shapes, got=got)
     return proof
 
 
 def engine_options(opened: bundle.Bundle) -> EngineOptions:
-    """How its engine was compiled."""
+    """Return the options with which the bundle's engine was compiled."""
     engine = report.read(opened.files).engine
     return EngineOptions() if engine is None else engine.options

@@ -1,4 +1,4 @@
-"""build(): the stages in order, from a checkpoint file to a checked bundle."""
+"""Defines build(), which runs the stages in order, from a checkpoint file to a checked bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
 from paraexport.images.dataset import name_of
 from paraexport.model.spec import Classifier
-from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, open_fields, reading
+from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, open_fields, reading, selection
 from paraexport.pipeline.options import Options, Reading
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
@@ -29,7 +29,7 @@ from paraexport.timing.clock import Clock, Progress, silent
 
 AnyPath = str | os.PathLike[str]
 UNCHANGED = "unchanged"
-"""The one stage of a build that had nothing to do."""
+"""The only stage of a build that finds its bundle up to date."""
 
 
 def build(
@@ -41,20 +41,20 @@ def build(
     progress: Progress = silent,
     **changes: Any,
 ) -> Bundle:
-    """Build the bundle `output` from `checkpoint`, or return the one that is there if nothing has changed.
+    """Build the bundle `output` from `checkpoint`, or return the existing one if nothing has changed.
 
     Every field of `Options` may also be given as a keyword: `build("model.pt", precision="int8", calib="photos")`.
 
     Args:
         output: the bundle's folder; by default the checkpoint's name with `.bundle`, in the current folder.
         options: what to build; by default `Options()`.
-        force: build again, and replace a bundle that is there.
+        force: build again, and replace an existing bundle.
         progress: called with the name of each stage when it begins.
-        changes: fields of `Options`, in place of those in `options`.
+        changes: fields of `Options` that override those in `options`.
 
     Raises:
         InputError: the checkpoint, an option, the images or the output cannot be used.
-        CheckFailed: the artefact does not give the answers of PyTorch; nothing is left at `output`.
+        CheckFailed: the model does not give the results of PyTorch; nothing is written to `output`.
         MissingError: the target is not installed here.
     """
     options = dataclasses.replace(options or Options(), **changes)
@@ -64,12 +64,12 @@ def build(
 
 
 def run(source: Path, output: Path, options: Options, force: bool, progress: Progress) -> Bundle:
-    """Reuse the bundle that is there, or make it; of two processes that make the same one, the second reuses it."""
+    """Reuse the existing bundle, or build it. If two processes build the same bundle, the second reuses the first's."""
     output = without_dots(output)
     source = cache.require_file(source)
     cache.refuse_junk(None if options.module else source, options.files().values())
     key = cache.build_key(source, options.settings(), options.files())
-    # A module's own code may read anything, so that no key over files can be complete.
+    # The code of a module may read any file, so no key can be complete.
     reusable = not force and options.module is None
     if reusable and (ready := cache.up_to_date(output, key)):
         progress(UNCHANGED)
@@ -80,12 +80,12 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
             progress(UNCHANGED)
             return ready
         bundle.check_replaceable(output, force=force)
-        made = make(source, claimed, key, options, force=force, progress=progress)
-    return dataclasses.replace(made, path=output)
+        built = run_stages(source, claimed, key, options, force=force, progress=progress)
+    return dataclasses.replace(built, path=output)
 
 
-def make(source: Path, claimed: Claim, key: str, options: Options, *, force: bool, progress: Progress) -> Bundle:
-    """The stages of a build, in their order."""
+def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, force: bool, progress: Progress) -> Bundle:
+    """Run the stages of a build in order."""
     clock, possible = Clock(progress), options.targets
     reading.require_libraries()
     with clock.stage("checkpoint"):
@@ -94,7 +94,7 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
     with clock.stage("images"):
         samples, calibration = images.open_all(options.images, loaded)
     with clock.stage("PyTorch"):
-        answers = images.ask(loaded, samples, options.max_batch)
+        answers = images.pytorch_answers(loaded, samples, options.max_batch)
         shown, logits = images.golden_pair(loaded, samples, answers.variety)
         raw = images.raw_images(loaded, samples, answers.variety)
         evidence = image_evidence.weigh(samples, answers.variety, calibration, options.images, loaded.preprocessing.std)
@@ -111,12 +111,12 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
         with clock.stage("timing") if len(written) > 1 else contextlib.nullcontext():
             image = (loaded.classifier.channels, *loaded.classifier.image_size)
             workload = targets.Workload(image=image, max_batch=options.max_batch, precision=options.precision)
-            chosen, times = candidates.fastest(candidates.most_accurate(written, judged, workload), workload)
+            chosen, times = selection.fastest(selection.most_accurate(written, judged, workload), workload)
         shutil.copytree(chosen.folder, folder, dirs_exist_ok=True)
         runtime = targets.get(chosen.target).runtime(Folder(folder), workload, reading.opset(folder / bundle.MODEL))
         manifest = assembly.assemble(
             key=key,
-            source=origin_of(source, loaded.convention, options.reading),
+            source=source_record(source, loaded.convention, options.reading),
             precision=options.precision,
             max_batch=options.max_batch,
             runtime=runtime,
@@ -145,11 +145,11 @@ def make(source: Path, claimed: Claim, key: str, options: Options, *, force: boo
             def where() -> str | Bisection:
                 from paraexport.checks import bisection
 
-                found = bisection.bisect_failure(
+                culprit = bisection.bisect_failure(
                     built, outcome.checks, shown, logits, options=options.engine, progress=progress
                 )
-                again = reading.with_modules(loaded, source, options.reading)
-                return found or blame(again, folder / bundle.MODEL, shown, graph.path, chosen.lowering)
+                original = reading.with_modules(loaded, source, options.reading)
+                return culprit or blame(original, folder / bundle.MODEL, shown, graph.path, chosen.lowering)
 
             verdicts.require_passed(outcome.checks, where)
         with clock.stage("bundle"):
@@ -175,12 +175,12 @@ def require_possible_batch(model: Classifier, max_batch: int) -> None:
         )
 
 
-def origin_of(source: Path, convention: str, given: Reading) -> Source:
-    """What the manifest says of the checkpoint."""
+def source_record(source: Path, convention: str, given: Reading) -> Source:
+    """Describe the checkpoint for the manifest."""
     spec = {readable(name): readable(value) for name, value in given.spec.items()}
     if "labels" in spec:
         spec["labels"] = name_of(Path(spec["labels"]))
-    # Names only: a bundle goes to other machines, and must not name a file there whose code would be run.
+    # Only the name: on another machine, the full path might lead to other code, which must not run.
     module = None if given.module is None else readable(name_of(Path(given.module)))
     return Source(
         name=readable(source.name),

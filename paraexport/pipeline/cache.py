@@ -1,4 +1,4 @@
-"""The key of a build: equal keys mean that the bundle would come out the same. Computed without importing torch."""
+"""Computes the key of a build without importing torch. Builds with equal keys give the same bundle."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ LIBRARIES = (
 )
 LARGE_BYTES = 1 << 30
 BESIDE = ("config.json", "preprocessor_config.json")
-"""Files that are read from the checkpoint's folder when they are there."""
+"""Files that are read from the checkpoint's folder if they exist."""
 
 
 def library_versions() -> dict[str, str]:
-    """The installed version of every library that has a part in a bundle."""
-    found = {}
+    """Return the installed version of every library that may affect a bundle."""
+    versions = {}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def build_key(checkpoint: Path, settings: Mapping[str, object], files: Mapping[str, Path]) -> str:
-    """sha256 of all that decides a bundle: the checkpoint, files beside it, settings, data, libraries and this code."""
+    """sha256 of everything that decides a bundle: checkpoint, files next to it, settings, data, libraries and code."""
     beside = {name: checkpoint.parent / name for name in BESIDE if (checkpoint.parent / name).is_file()}
     parts = {
         "format": FORMAT,
@@ -64,15 +64,15 @@ def build_key(checkpoint: Path, settings: Mapping[str, object], files: Mapping[s
 
 
 def refuse_junk(checkpoint: Path | None, files: Iterable[Path]) -> None:
-    """Look at the start of large files before they are hashed, which takes a second for each GB.
+    """Check the start of large files before hashing them, because hashing takes a second for each GB.
 
     Args:
-        checkpoint: None if code of the user's own reads it.
+        checkpoint: None if the user's own code reads it.
         files: images and labels.
 
     Raises:
-        CheckpointError: it is no checkpoint.
-        DataError: an array that its file does not hold.
+        CheckpointError: the file is not a checkpoint.
+        DataError: a file does not hold the array that its header describes.
     """
     if checkpoint is not None and checkpoint.stat().st_size >= LARGE_BYTES:
         from paraexport.checkpoint.files import checkpoint_kind, located
@@ -85,14 +85,14 @@ def refuse_junk(checkpoint: Path | None, files: Iterable[Path]) -> None:
 
 
 def sources() -> Iterator[tuple[str, Path]]:
-    """Every source file of this package by its name."""
+    """List every source file of this package with its name."""
     root = Path(__file__).parents[1]
     for file in sorted(root.rglob("*.py")):
         yield file.relative_to(root).as_posix(), file
 
 
 def up_to_date(output: Path, key: str) -> Bundle | None:
-    """The bundle at `output` when it was built from the same key and is whole."""
+    """Return the bundle at `output` if it has this key and is intact, else None."""
     try:
         bundle = read_bundle(output)
     except BundleError:
@@ -101,14 +101,14 @@ def up_to_date(output: Path, key: str) -> Bundle | None:
 
 
 def require_file(path: Path) -> Path:
-    """The file to read, which for a folder is the index or the weights in it.
+    """Return the file to read. For a folder, this is the index or the weights in it.
 
     Raises:
-        CheckpointError: there is none, or it cannot be read.
+        CheckpointError: no such file exists, or it cannot be read.
     """
     checkpoint = checkpoint_file(path)
     if not checkpoint.is_file():
-        got = "a pipe or a device" if checkpoint.exists() else "nothing there"
+        got = "a pipe or a device" if checkpoint.exists() else "nothing"
         expected = "a file or a folder of weights"
         raise CheckpointError("no checkpoint", where=checkpoint, expected=expected, got=got, remedy="check the path")
     try:

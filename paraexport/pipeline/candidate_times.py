@@ -1,4 +1,4 @@
-"""`auto`: the candidates, targets × layouts, timed on this machine, and the one that is fastest here."""
+"""Times the candidates of `auto`, targets × layouts, on this machine, and marks the fastest."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from paraexport.targets.folder import MODEL, WEIGHTS, Folder
 from paraexport.timing import contest
 
 BATCHES = (1, 8)
-"""One image as it comes, and a small queue."""
+"""Batch sizes to time: a single image, and a small queue."""
 CONTESTANT = "from paraexport.pipeline import candidate_times; candidate_times.serve(*sys.argv[2:])"
-"""With TARGET FOLDER WORKLOAD."""
+"""The code of a contestant's process. Its arguments are TARGET FOLDER WORKLOAD."""
 MOST_AT_ONCE_BYTES = 2**31
-"""Of models in memory, each in a process of its own."""
+"""The largest sum of models that take turns together, each in its own process."""
 
 
 def installed_targets(precision: str) -> tuple[str, ...]:
-    """The targets that can run a graph of this precision here.
+    """Return the targets that can run a graph of this precision on this machine.
 
     Raises:
-        MissingError: none can.
+        MissingError: no target can.
     """
-    here = {name: target.availability() for name, target in targets.TARGETS.items()}
-    running = [name for name, one in here.items() if one.version is not None and not one.idle]
-    found = tuple(name for name in running if precision not in targets.get(name).dialect.refuses)
-    if not found:
-        remedies = " or ".join(dict.fromkeys(one.remedy for one in here.values() if one.remedy))
+    states = {name: target.availability() for name, target in targets.TARGETS.items()}
+    running = [name for name, state in states.items() if state.version is not None and not state.idle]
+    usable = tuple(name for name in running if precision not in targets.get(name).dialect.refuses)
+    if not usable:
+        remedies = " or ".join(dict.fromkeys(state.remedy for state in states.values() if state.remedy))
         raise MissingError("no target is installed", where="target auto", remedy=remedies)
-    return found
+    return usable
 
 
 def batches_up_to(max_batch: int) -> tuple[int, ...]:
@@ -50,40 +50,42 @@ def time_candidates(
     candidates: Sequence[tuple[str, str, Path]],
     workload: targets.Workload,
 ) -> tuple[CandidateTimes, ...]:
-    """Time (target, layout, folder with the model) in turns; the fastest is marked as chosen.
+    """Time candidates (target, layout, folder with the model) in turns, and mark the fastest as chosen.
 
-    Each is a process with a model of its own: where they are too large for that together, a few at a time take turns.
-    The fastest is the one with the lowest geometric mean, over the batch sizes, of its latency relative to the best.
+    Each candidate loads its model in its own process. If all models together are too large, a few at a time take turns.
+    The fastest has the lowest geometric mean, over the batch sizes, of its latency relative to the best.
 
     Raises:
-        MissingError: not one of them runs here.
+        MissingError: no candidate runs here.
     """
-    batches, said = batches_up_to(workload.max_batch), json.dumps(dataclasses.asdict(workload))
+    batches, workload_json = batches_up_to(workload.max_batch), json.dumps(dataclasses.asdict(workload))
     contestants = [
-        contest.Contestant(f"{target}, {layout}", process.command(CONTESTANT, target, str(folder), said))
+        contest.Contestant(f"{target}, {layout}", process.command(CONTESTANT, target, str(folder), workload_json))
         for target, layout, folder in candidates
     ]
     sizes = [size_bytes(folder) for *_, folder in candidates]
     timings = [timing for group in groups(contestants, sizes) for timing in contest.run(group, batches).values()]
-    running = [one for one in timings if not one.failure]
+    running = [timing for timing in timings if not timing.failure]
     if not running:
-        reasons = "; ".join(f"{entry.name}: {one.failure}" for entry, one in zip(contestants, timings, strict=True))
+        reasons = "; ".join(
+            f"{entry.name}: {timing.failure}" for entry, timing in zip(contestants, timings, strict=True)
+        )
         raise MissingError(f"no candidate runs here: {reasons}", where="auto", remedy="paraexport doctor")
-    best_ms = {batch: min(one.median_ms(batch) for one in running) for batch in batches}
+    best_ms = {batch: min(timing.median_ms(batch) for timing in running) for batch in batches}
 
     def slowness(timing: contest.Timing) -> float:
         return math.prod(timing.median_ms(batch) / best_ms[batch] for batch in batches)
 
-    chosen = min(running, key=slowness)
+    fastest = min(running, key=slowness)
     return tuple(
         CandidateTimes(
             target,
             layout,
-            {str(batch): round(one.median_ms(batch), 4) for batch in one.bursts_ms},
-            one is chosen,
-            one.failure,
+            {str(batch): round(timing.median_ms(batch), 4) for batch in timing.bursts_ms},
+            timing is fastest,
+            timing.failure,
         )
-        for (target, layout, _), one in zip(candidates, timings, strict=True)
+        for (target, layout, _), timing in zip(candidates, timings, strict=True)
     )
 
 
@@ -92,25 +94,25 @@ def size_bytes(folder: Path) -> int:
 
 
 def groups(contestants: Sequence[contest.Contestant], sizes: Sequence[int]) -> Iterator[list[contest.Contestant]]:
-    """The contestants in order, as many at a time as have models of `MOST_AT_ONCE_BYTES` together, or two."""
+    """Split the contestants into groups, in order. Models of a group have `MOST_AT_ONCE_BYTES` together, or are two."""
     most = max(MOST_AT_ONCE_BYTES, 2 * max(sizes, default=0))
     group: list[contest.Contestant] = []
-    taken = 0
+    group_bytes = 0
     for contestant, size in zip(contestants, sizes, strict=True):
-        if group and taken + size > most:
+        if group and group_bytes + size > most:
             yield group
-            group, taken = [], 0
+            group, group_bytes = [], 0
         group.append(contestant)
-        taken += size
+        group_bytes += size
     yield group
 
 
 def serve(target: str, folder: str, workload: str) -> None:
-    """Be a contestant: the model in `folder` on random images; `workload` is one in JSON."""
-    said = json.loads(workload)
-    image = tuple(said.pop("image"))
+    """Act as a contestant: run the model in `folder` on random images. `workload` is a `Workload` as JSON."""
+    settings = json.loads(workload)
+    image = tuple(settings.pop("image"))
     try:
-        session = targets.get(target).open_session(Folder(Path(folder)), targets.Workload(image=image, **said))
+        session = targets.get(target).open_session(Folder(Path(folder)), targets.Workload(image=image, **settings))
     except Exception as error:  # each runtime has errors of its own
         print(json.dumps({"error": on_one_line(error)[:300]}), flush=True)
         return

@@ -1,4 +1,4 @@
-"""The names that options choose from."""
+"""Lists the values of options with a fixed set of choices."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ LAYOUTS = ("branches", FOLDED, "stacked")
 CALIBRATORS = ("minmax", "mse", "percentile", "entropy")
 AUTO = "auto"
 MOST = MOST_BATCH
-"""Images in one run, and branches."""
+"""The largest number of images in one run, and of branches."""

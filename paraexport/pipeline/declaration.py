@@ -1,7 +1,7 @@
-"""How an option is declared: once, with its type, default, help text and range.
+"""Declares options as dataclass fields with type, default, help text and range.
 
-`Options` is a dataclass of such fields. The Python function, the command line, the checks and the cache key are made
-from them.
+`Options` consists of such fields. The Python function, the command line, the checks and the cache key are made from
+them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, get_type_hints
 from paraexport.errors import InputError, brief
 
 KEY = "paraexport"
-"""Of the declaration among the metadata of a field."""
+"""The key of the declaration in the metadata of a field."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What is said of an option besides its type and default."""
+    """The properties of an option besides its type and default."""
 
     help: str
     metavar: str | None = None
@@ -28,56 +28,56 @@ class Declaration:
     least: float | None = None
     most: float | None = None
     flag: str = ""
-    """Its name on the command line, when that is not `--` and the name of the field."""
+    """The name on the command line, if it is not `--` and the name of the field."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of `Options`."""
+    """An option of `Options`."""
 
     name: str
     kind: Any
     """The type of its values: `str`, `int | None`, `Mapping[str, str]`, …"""
     default: Any
-    says: Declaration
+    declaration: Declaration
 
     @property
     def flag(self) -> str:
         no = "no-" if self.default is True else ""
-        return self.says.flag or f"--{no}{self.name.replace('_', '-')}"
+        return self.declaration.flag or f"--{no}{self.name.replace('_', '-')}"
 
     def check(self, value: object) -> None:
         """Raise an `InputError` for a value that the declaration does not allow.
 
         Raises:
-            InputError: not one of the choices, no whole number, out of range, or no such file.
+            InputError: the value is not one of the choices, not a whole number, out of range, or not an existing file.
         """
-        says = self.says
-        if says.choices:
-            if value not in says.choices:
-                expected = f"one of {', '.join(says.choices)}"
+        declaration = self.declaration
+        if declaration.choices:
+            if value not in declaration.choices:
+                expected = f"one of {', '.join(declaration.choices)}"
                 raise InputError(f"unknown {self.name}", where=self.flag, expected=expected, got=brief(value))
         elif value is None and self.default is None:
             return
         elif self.kind in (int, int | None):
             is_whole = isinstance(value, int) and not isinstance(value, bool)
-            if not (is_whole and says.least <= value <= says.most):  # type: ignore[operator]
-                expected = f"a whole number, at least {says.least}, at most {says.most}"
-                raise InputError("impossible", where=self.flag, expected=expected, got=brief(value))
+            if not (is_whole and declaration.least <= value <= declaration.most):  # type: ignore[operator]
+                expected = f"a whole number, at least {declaration.least}, at most {declaration.most}"
+                raise InputError("invalid value", where=self.flag, expected=expected, got=brief(value))
         elif self.kind in (Path, Path | None) and not Path(str(value)).exists():
             raise InputError("there is no such file or folder", where=f"{self.flag} {value}", remedy="check the path")
 
 
-def option(default: Any, help: str, **says: Any) -> Any:  # noqa: A002 (what click calls it)
-    """A field of a dataclass that is an option; a default that is a type makes a new value each time."""
-    metadata = {KEY: Declaration(help=help, **says)}
+def option(default: Any, help: str, **properties: Any) -> Any:  # noqa: A002 (click's name)
+    """Declare a dataclass field that is an option. If the default is a type, it is called for every new instance."""
+    metadata = {KEY: Declaration(help=help, **properties)}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def options_of(kind: type) -> Iterator[Option]:
-    """The options that a dataclass declares, in order."""
+def declared_options(kind: type) -> Iterator[Option]:
+    """List the options that a dataclass declares, in order."""
     hints = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if field.default_factory is dataclasses.MISSING:
@@ -88,5 +88,5 @@ def options_of(kind: type) -> Iterator[Option]:
 
 
 def documented(kind: type, indent: str) -> str:
-    """The options as lines of a docstring."""
-    return "\n".join(f"{indent}{one.name}: {one.says.help}" for one in options_of(kind))
+    """Write the options as lines of a docstring."""
+    return "\n".join(f"{indent}{entry.name}: {entry.declaration.help}" for entry in declared_options(kind))

@@ -1,4 +1,4 @@
-"""Judges whether the images of a build can prove anything: refuses some, and warns about others."""
+"""Checks whether the images of a build are useful evidence: refuses useless ones, and warns about weak ones."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from paraexport.pipeline.images import ENOUGH, ENOUGH_TO_HOLD_OUT, counted
 from paraexport.pipeline.options import ImagePaths
 
 ENOUGH_ANSWERS = 8
-"""With fewer images, nothing is said about answers that are all the same."""
+"""With fewer images, there is no warning about answers that are all the same."""
 MOST_NAMED = 4
 REPEATED = 16
-"""A set with so many times more images than different ones is a mistake, not a sample of what the model will see."""
+"""If each image occurs this often on average, the set is a mistake, not a sample of the images in use."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageEvidence:
-    """The images of a build, as evidence."""
+    """The images of a build, and how different they are."""
 
     samples: Samples
-    """Those of the checks."""
+    """The images of the checks."""
     variety: Variety
-    """Of the same."""
+    """How different the images of the checks are."""
     calibrating: Variety | None
-    """Of the images that a lower precision finds its ranges on."""
+    """How different the calibration images are; None in fp32."""
     unseen: int | None
-    """How many different images of the checks int8 was not calibrated on; None in other precisions."""
+    """The number of different check images that int8 was not calibrated on; None in other precisions."""
     separate: bool
-    """The calibration images were given apart from those of the checks."""
+    """Whether the calibration images were given separately."""
 
     @property
     def text(self) -> str:
-        """The images of the checks, for the manifest."""
+        """Describe the images of the checks, for the manifest."""
         if self.unseen is None:
             return self.samples.origin
         others = "all also used for calibration" if not self.unseen else f"{self.unseen} not used for calibration"
@@ -53,19 +53,23 @@ class ImageEvidence:
 
     @property
     def distinct(self) -> int:
-        """Different calibration images."""
+        """The number of different calibration images."""
         return self.calibrating.distinct if self.calibrating else 0
 
 
 def without_calibration(samples: Samples, variety: Variety) -> ImageEvidence:
-    """The images of checks alone; nothing was calibrated."""
+    """The evidence of checks without calibration."""
     return ImageEvidence(samples, variety, None, None, separate=False)
 
 
 def weigh(
     samples: Samples, variety: Variety, calibration: Samples, paths: ImagePaths, std: Sequence[float]
 ) -> ImageEvidence:
-    """Judge the images before anything is built on them; `variety` is that of `samples`, `std` that of preprocessing.
+    """Judge the images before the build uses them.
+
+    Args:
+        variety: how different the `samples` are.
+        std: the standard deviations of preprocessing.
 
     Raises:
         DataError: int8 cannot be calibrated on these images: nearly all are copies, or each has one colour.
@@ -79,9 +83,9 @@ def weigh(
     repeated = calibrating.images > 1 and REPEATED * calibrating.distinct <= calibrating.images
     if repeated or calibrating.distinct == 1 < calibrating.images or calibrating.plain == calibrating.images:
         raise DataError(
-            "int8 cannot find its scales on these images",
+            "int8 cannot be calibrated on these images",
             where=paths.calib or paths.data,
-            expected="different images, such as the model will see",
+            expected="different images, like those in use",
             got=next(itertools.chain(() if separate else weaknesses(variety, std), weaknesses(calibrating, std))),
             remedy=f"give --calib: {ENOUGH} different images are enough",
         )
@@ -90,9 +94,9 @@ def weigh(
 
 
 def warnings(evidence: ImageEvidence, outputs: NDArray[np.float32], manifest: Manifest) -> tuple[str, ...]:
-    """What weakens the checks on the images, or does not fit, one sentence each.
+    """List problems with the images and reasons to trust the checks less, one sentence each.
 
-    `outputs` are PyTorch's answers to the images of the checks, [N, outputs].
+    `outputs` are PyTorch's outputs for the images of the checks, [N, outputs].
     """
     scores = recorded(manifest.scores, len(manifest.labels))
     names = class_names(manifest.labels, scores)
@@ -105,40 +109,40 @@ def warnings(evidence: ImageEvidence, outputs: NDArray[np.float32], manifest: Ma
         lines += same_answers(outputs, scores, names)
     if evidence.unseen == 0:
         lines.append(
-            "the checks ran on the images that int8 was calibrated on, and on no others; give other images as --data, "
+            "the checks ran only on images that int8 was calibrated on; give other images as --data, "
             f"or at least {ENOUGH_TO_HOLD_OUT} different ones as --calib"
         )
     if evidence.calibrating is not None and evidence.separate:
-        lines += [
-            f"of the calibration images: {line}; ranges may be wrong" for line in weaknesses(evidence.calibrating, std)
-        ]
+        lines += [f"calibration images: {line}; ranges may be wrong" for line in weaknesses(evidence.calibrating, std)]
     lines += constant_ranges(manifest.lowering)
     if samples.labels is not None and scores.kind == "values":
         lines.append("the outputs are values, so the labels of the images were not used")
     elif samples.labels is not None:
-        lines += [f"{line}: accuracy says little" for line in weak_classes(samples.labels, names)]
+        lines += [f"{line}: the accuracy means little" for line in weak_classes(samples.labels, names)]
         lines += class_order.doubts(samples.labels, classes_of(outputs, scores), names, samples.folders)
     return tuple(dict.fromkeys(lines))
 
 
 def same_answers(outputs: NDArray[np.float32], scores: Scores, names: Sequence[str]) -> list[str]:
-    """Where PyTorch decides the same for every image, the answers of an engine can hardly differ."""
+    """Warn if PyTorch gives the same answer for every image: then even a wrong engine may agree with it."""
     if scores.kind == "values" or len(outputs) < ENOUGH_ANSWERS or len(names) < 2:
         return []
     if len(np.unique(answers(outputs, scores), axis=0)) > 1:
         return []
     answer = int(classes_of(outputs, scores)[0])
-    what = f": {names[answer] or f'class {answer}'}" if scores.kind != "independent" or outputs.shape[1] == 1 else ""
-    return [f"PyTorch gives all {counted(len(outputs))} the same answer{what}; that engines agree on it proves little"]
+    label = f": {names[answer] or f'class {answer}'}" if scores.kind != "independent" or outputs.shape[1] == 1 else ""
+    return [
+        f"PyTorch gives the same answer for all {counted(len(outputs))}{label}; even a wrong model may agree with it"
+    ]
 
 
 def constant_ranges(lowering: Lowering | None) -> tuple[str, ...]:
-    """Values that never varied while int8 was calibrated."""
+    """Warn about values that never varied on the calibration images."""
     if lowering is None or not lowering.constant:
         return ()
     shown = ", ".join(lowering.constant[:MOST_NAMED])
     more = f" and {len(lowering.constant) - MOST_NAMED} more" if len(lowering.constant) > MOST_NAMED else ""
     return (
-        f"{shown}{more} had one value in all calibration images, so int8 has no range for it; give more varied --calib "
-        "images, unless that part of the model does nothing",
+        f"{shown}{more} had the same value for all calibration images, so int8 has no range for it; give more varied "
+        "--calib images, unless this part of the model does nothing",
     )

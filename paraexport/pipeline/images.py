@@ -1,4 +1,4 @@
-"""The images of a build: those of the checks, those that calibrate, and the answers of PyTorch to them."""
+"""Opens the images for checks and calibration, and runs PyTorch on them."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 GOLDEN_IMAGES = 16
 REAL_RAW_IMAGES, MOST_LOOKED_AT = 3, 8
 LARGEST_RAW_BYTES = 2**20
-"""Larger images are not kept as pixels in a bundle."""
+"""Larger images are not stored as pixels in a bundle."""
 FEW, ENOUGH = 16, 64
-"""Fewer different calibration images than the first are reported; the second is enough."""
+"""With fewer than `FEW` different calibration images there is a note; `ENOUGH` are enough."""
 HELD_OUT, ENOUGH_TO_HOLD_OUT = 4, 32
-"""Every so many-th image does not calibrate, if there are at least so many."""
+"""Of at least `ENOUGH_TO_HOLD_OUT` images, one in `HELD_OUT` is not used for calibration."""
 
 
 def open_all(paths: ImagePaths, loaded: Checkpoint) -> tuple[Samples, Samples]:
-    """The images of the checks, and those that calibrate."""
+    """Open the images of the checks, and the calibration images."""
     samples = open_images(paths, loaded.preprocessing, class_names_of(loaded, paths))
     return samples, open_calibration(paths, loaded.preprocessing, samples)
 
 
 def open_images(paths: ImagePaths, preprocessing: Preprocessing, names: Sequence[str]) -> Samples:
-    """The images of `data`, else those of `calib`, else made-up ones; `names` are those of all classes."""
+    """Open the images of `data`, else those of `calib`, else made-up ones. `names` are the names of all classes."""
     path = paths.data or paths.calib
     if path is None:
         return made_up_samples(preprocessing)
@@ -54,14 +54,14 @@ def open_images(paths: ImagePaths, preprocessing: Preprocessing, names: Sequence
 
 
 def open_readable(path: Path, preprocessing: Preprocessing, labels: Sequence[str], *, need_labels: bool) -> Samples:
-    """The images at `path`; what reports say of them is UTF-8, even where their names are not."""
+    """Open the images at `path`. Their description is valid UTF-8, even if their names are not."""
     samples = open_samples(path, preprocessing, labels, need_labels=need_labels)
     unreadable = tuple(map(readable, samples.unreadable))
     return dataclasses.replace(samples, origin=readable(samples.origin), unreadable=unreadable)
 
 
 def open_calibration(paths: ImagePaths, preprocessing: Preprocessing, samples: Samples) -> Samples:
-    """The images of `calib`, else most of those that the checks run on, so that int8 is checked on others as well."""
+    """Open the images of `calib`, else use the check images. int8 leaves some out, to check on unseen images too."""
     if paths.calib is not None and paths.data is not None:
         return open_readable(paths.calib, preprocessing, (), need_labels=False)
     hold_out = paths.precision == "int8" and len(samples) >= ENOUGH_TO_HOLD_OUT
@@ -69,15 +69,15 @@ def open_calibration(paths: ImagePaths, preprocessing: Preprocessing, samples: S
 
 
 def class_names_of(loaded: Checkpoint, paths: ImagePaths) -> tuple[str, ...]:
-    """The names of the classes that labelled images have.
+    """Return the names of the classes of labelled images.
 
     Raises:
-        InputError: there are labelled images for a model without classes.
+        InputError: labelled images were given for a model without classes.
     """
     if loaded.scores == "regression":
         if paths.data is not None:
             raise InputError(
-                "the outputs of the model are values, not classes: labels of images say nothing about them",
+                "the outputs of the model are values, not classes, so labels of images cannot be used",
                 where=f"--data {paths.data}",
                 remedy="give the images as --calib",
             )
@@ -87,15 +87,15 @@ def class_names_of(loaded: Checkpoint, paths: ImagePaths) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What PyTorch answers to the images of the checks."""
+    """PyTorch's outputs for the images of the checks."""
 
     logits: Array
-    """Of all images, [N, classes]."""
+    """The logits of all images, [N, classes]."""
     variety: Variety
     """How different the images are."""
 
 
-def ask(loaded: Checkpoint, samples: Samples, size: int) -> Answers:
+def pytorch_answers(loaded: Checkpoint, samples: Samples, size: int) -> Answers:
     """Run PyTorch on every image, `size` at a time."""
     pytorch, watch = answers(loaded.original), VarietyMeter()
     logits = np.concatenate([pytorch(batch) for batch in watch.watch(samples.batches(size))])
@@ -103,13 +103,13 @@ def ask(loaded: Checkpoint, samples: Samples, size: int) -> Answers:
 
 
 def golden_pair(loaded: Checkpoint, samples: Samples, variety: Variety) -> Pair:
-    """The golden images [n, C, H, W], the first of each kind, and PyTorch's logits for them [n, classes]."""
+    """Return the golden images [n, C, H, W], all different, and PyTorch's logits for them [n, classes]."""
     shown = samples.at(variety.firsts(GOLDEN_IMAGES))
     return shown, answers(loaded.original)(shown)
 
 
 def raw_images(loaded: Checkpoint, samples: Samples, variety: Variety) -> list[RawImage]:
-    """Images before and after preprocessing: a few real ones if there are any, and made-up ones of several sizes."""
+    """Return images before and after preprocessing: a few real ones, if any, and made-up ones of several sizes."""
     real = (samples.pixels(int(place)) for place in variety.firsts(MOST_LOOKED_AT)) if not samples.made_up else ()
     small = (pixels for pixels in real if pixels is not None and pixels.nbytes <= LARGEST_RAW_BYTES)
     pixels = [*itertools.islice(small, REAL_RAW_IMAGES), *odd_sizes(loaded.preprocessing)]
@@ -119,7 +119,7 @@ def raw_images(loaded: Checkpoint, samples: Samples, variety: Variety) -> list[R
 
 
 def evidence(samples: Samples, answered: Answers, golden: Pair, manifest: Manifest) -> Evidence:
-    """What the model of `manifest` is checked with."""
+    """Collect the images and logits for the checks of the model of `manifest`."""
     return Evidence(
         with_logits(samples, answered.logits, manifest.max_batch),
         samples.labels,
@@ -130,7 +130,7 @@ def evidence(samples: Samples, answered: Answers, golden: Pair, manifest: Manife
 
 
 def with_logits(samples: Samples, logits: NDArray[np.float32], size: int) -> Iterator[Pair]:
-    """Every image of `samples`, `size` at a time, with PyTorch's answers."""
+    """Yield the images of `samples`, `size` at a time, with PyTorch's logits."""
     for number, images in enumerate(samples.batches(size)):
         yield images, logits[number * size :][: len(images)]
 

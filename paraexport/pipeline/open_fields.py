@@ -1,4 +1,4 @@
-"""Tries the possible values of a field that the checkpoint leaves open, such as its heads, on labelled images."""
+"""Tries all possible values of a field that the checkpoint does not settle, such as heads, on labelled images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MOST_IMAGES, MOST_VALUES = 256, 12
 
 
 def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) -> Checkpoint:
-    """The checkpoint; where it leaves one field open, the error lists the accuracy of each value on `--data`.
+    """Load the checkpoint. If it leaves one field open, raise an error with the accuracy of each value on `--data`.
 
-    Nothing is chosen: the user knows what the model was trained with.
+    No value is chosen: only the user knows the value in training.
 
     Raises:
-        SpecError: fields that nothing settles, or whatever reading the checkpoint raises.
+        SpecError: fields are open, or reading the checkpoint failed.
     """
     try:
         return reading.load(source, given)
@@ -44,14 +44,14 @@ def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) ->
         raise SpecError(
             f"the weights leave open {field}",
             where=source,
-            expected=f"--spec {field}=N as in training",
+            expected=f"--spec {field}=N, as in training",
             got=f"top-1 on {paths.data.name}: {table}",
-            remedy=f"give --spec {field}=N; the right value has the accuracy of your training",
+            remedy=f"give --spec {field}=N; the right value gives the accuracy of your training",
         ) from error
 
 
 def measure(source: Path, given: Reading, paths: ImagePaths, field: str, values: tuple[str, ...]) -> dict[str, float]:
-    """Top-1 of PyTorch on some of the labelled images for each value that can be read; the best first."""
+    """Measure PyTorch's top-1 on some labelled images for each possible value, best first."""
     accuracies: dict[str, float] = {}
     for value in values:
         try:

@@ -1,4 +1,4 @@
-"""What the user asked of a build, checked before any work is done."""
+"""Defines the options of a build, and checks them before any work starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paraexport.errors import InputError
 from paraexport.findings.words import option_text
 from paraexport.pipeline import candidate_times, option_checks
 from paraexport.pipeline.choices import AUTO, CALIBRATORS, FOLDED, LAYOUTS, MOST, PRECISIONS
-from paraexport.pipeline.declaration import documented, option, options_of
+from paraexport.pipeline.declaration import declared_options, documented, option
 from paraexport.targets.compilation import EngineOptions
 
 SIZES = frozenset({"image_size", "patch_size", "resize"})
@@ -22,7 +22,7 @@ SIZES = frozenset({"image_size", "patch_size", "resize"})
 
 @dataclass(frozen=True)
 class Reading:
-    """How a checkpoint is read."""
+    """The options for reading a checkpoint."""
 
     spec: Mapping[str, str]
     module: str | None
@@ -32,7 +32,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class ImagePaths:
-    """Where the images of a build are."""
+    """The options for the images of a build."""
 
     calib: Path | None
     data: Path | None
@@ -40,7 +40,7 @@ class ImagePaths:
 
     @property
     def separate(self) -> bool:
-        """Calibration has images of its own."""
+        """Whether calibration and checks have separate images."""
         return self.calib is not None and self.data is not None
 
 
@@ -49,39 +49,39 @@ class Options:
     """The options of `paraexport.build`; creating one checks it. Paths may be given as text.
 
     Raises:
-        InputError: an option that does not exist, or a value that it cannot have.
+        InputError: an option has an invalid value, or options contradict each other.
     """
 
     target: str = option(
         targets.DEFAULT,
-        "Where the model will run. auto times every target that is installed here and takes the fastest.",
+        "Where the model will run. auto times every target that is installed here and uses the fastest.",
         choices=(*targets.TARGETS, AUTO),
     )
     precision: str = option("fp32", "Precision of the products inside the branches.", choices=PRECISIONS)
     layout: str | None = option(
         None,
-        "How the graph is arranged; the answers are the same. branches: as traced. folded: rewritten exactly, with "
-        "less to compute. stacked: also all branches as one, for runtimes that like few large operators. auto times "
-        "all three on the target and takes the fastest. [default: folded; auto with --target auto]",
+        "How the graph is arranged; the results are the same. branches: as in PyTorch. folded: exact rewrites that "
+        "compute less. stacked: also runs all branches as one, which suits runtimes that prefer few large operators. "
+        "auto times all three on the target and uses the fastest. [default: folded; auto with --target auto]",
         choices=(*LAYOUTS, AUTO),
     )
     branches: int | None = option(None, "Keep only the first K branches.", metavar="K", least=1, most=MOST)
     spec: Mapping[str, str] = option(
         dict,
-        "Set a field that the checkpoint leaves open, such as heads=4, residual=input, activation=gelu, pool=mean, "
-        "image_size=32, eps=1e-6, mean=0.5, std=0.2 or labels=FILE. scores says what the outputs are: softmax, "
-        "sigmoid, exp, none or regression.",
+        "Set a field that the checkpoint does not settle, such as heads=4, residual=input, activation=gelu, pool=mean, "
+        "image_size=32, eps=1e-6, mean=0.5, std=0.2 or labels=FILE. The field scores sets how outputs become scores: "
+        "softmax, sigmoid, exp, none or regression.",
         metavar="FIELD=VALUE",
     )
     module: str | None = option(
         None,
-        "Take the model from this function, which returns a torch.nn.Module. It is called with the path of the "
-        "checkpoint if it has a parameter without a default. The code in the file is run.",
+        "Get the model from this function, which returns a torch.nn.Module. If it has a parameter without a default, "
+        "it is called with the path of the checkpoint. This runs the code in FILE.py.",
         metavar="FILE.py:FUNCTION",
     )
     weights: str | None = option(
         None,
-        "Which copy of the weights to take, if the checkpoint holds several: the key above it, such as ema or teacher.",
+        "Which copy of the weights to use, if the checkpoint holds several: its key, such as ema or teacher.",
         metavar="NAME",
     )
     max_batch: int = option(
@@ -93,20 +93,20 @@ class Options:
     )
     calib: Path | None = option(
         None,
-        "Images without labels: a folder, .npy or .npz. int8 finds its scales on them; 64 are enough. If there are no "
-        "images with labels, the checks run on them too.",
+        "Images without labels: a folder, .npy or .npz. int8 finds its scales on them; 64 are enough. Without --data, "
+        "the checks run on them too.",
         metavar="PATH",
     )
     data: Path | None = option(
         None,
-        "Images with labels, for the checks and for accuracy: a folder with one subfolder for each class, or .npz with "
-        "images and labels.",
+        "Images with labels, for checks and accuracy: a folder with one subfolder for each class, or .npz with images "
+        "and labels.",
         metavar="PATH",
     )
     max_drop: float | None = option(
         None,
-        "How much top-1 accuracy may be lost, in percentage points. int8 then keeps as few branches or layers in "
-        "float32 as possible. Without labels it limits the share of images with a different answer, in %.",
+        "Limit the loss of top-1 accuracy, in percentage points. int8 then keeps branches or layers in float32 if "
+        "needed, as few as possible. Without labels, limit the share of images with a different answer, in %.",
         metavar="PP",
         least=0,
         most=100,
@@ -118,15 +118,15 @@ class Options:
         flag="--limit",
     )
     calibrator: str = option(
-        AUTO, "How int8 finds its scales. auto takes the better of minmax and mse.", choices=(*CALIBRATORS, AUTO)
+        AUTO, "How int8 finds its scales. auto uses the better of minmax and mse.", choices=(*CALIBRATORS, AUTO)
     )
     keep: tuple[str, ...] = option(
-        (), "A part that stays in float32 in int8: branches.3, or branches.3/layers.1.", metavar="PART"
+        (), "Keep this part in float32 in an int8 build: branches.3, or branches.3/layers.1.", metavar="PART"
     )
     equalise: bool = option(
-        True, "Skip the scaling of value channels before int8. The scaling is exact, and makes int8 more accurate."
+        True, "Do not rescale value channels before int8. This rescaling is exact and makes int8 more accurate."
     )
-    engine: EngineOptions = option(EngineOptions, "How the TensorRT targets compile.")
+    engine: EngineOptions = option(EngineOptions, "How the TensorRT targets compile an engine.")
 
     def __post_init__(self) -> None:
         for name in ("calib", "data"):
@@ -136,9 +136,9 @@ class Options:
         object.__setattr__(self, "spec", {name: spec_text(name, value) for name, value in self.spec.items()})
         if self.layout is None:
             object.__setattr__(self, "layout", AUTO if self.target == AUTO else FOLDED)
-        for declared in options_of(Options):
+        for declared in declared_options(Options):
             declared.check(getattr(self, declared.name))
-        given = [declared for declared in options_of(Options) if getattr(self, declared.name) != declared.default]
+        given = [declared for declared in declared_options(Options) if getattr(self, declared.name) != declared.default]
         option_checks.check_limits(self.precision, self.moved_limits())
         is_measured = self.data is not None or self.precision == "int8"
         option_checks.check_drop(self.max_drop, self.limits, is_measured=is_measured)
@@ -159,7 +159,7 @@ class Options:
             raise InputError(
                 "int8 needs images to calibrate on",
                 where="--precision int8",
-                remedy="give --calib: a folder, .npy or .npz of 64 images like those in use; they need no labels",
+                remedy="give --calib: a folder, .npy or .npz with 64 images like those in use; they need no labels",
             )
 
     @property
@@ -168,7 +168,7 @@ class Options:
 
         Raises:
             MissingError: the target, or with `auto` every target, is not installed here.
-            EngineError: the version of the target that is installed here has no such engine.
+            EngineError: the installed version of the target cannot compile such an engine.
         """
         if self.target == AUTO:
             return candidate_times.installed_targets(self.precision)
@@ -187,16 +187,16 @@ class Options:
 
     @property
     def untimed_layout(self) -> str | None:
-        """The layout of `auto` for a target that can compile but not run here; None if timed or given."""
+        """The layout that `auto` uses for a target that can compile but not run here; None in all other cases."""
         if self.layout != AUTO or self.target == AUTO or (compiler := targets.compiler(self.target)) is None:
             return None
         return compiler.layout if compiler.availability().idle else None
 
     def moved_limits(self) -> dict[str, float]:
-        """The limits that are not the usual ones, by the check's name.
+        """The limits that the user changed, by the name of the check.
 
-        With labels, `max_drop` limits the loss of accuracy. Without labels, in int8, it limits the share of images with
-        another answer.
+        With labels, `max_drop` limits the loss of accuracy. In int8 without labels, it limits the share of images with
+        a different answer.
         """
         if self.max_drop is None:
             return {**self.limits}
@@ -206,16 +206,16 @@ class Options:
         return {**by_drop, **self.limits, "accuracy_drop": self.max_drop}
 
     def paths(self) -> dict[str, Path]:
-        """The images that were given."""
+        """The paths of the images that were given, by option."""
         return {name: path for name in ("calib", "data") if (path := getattr(self, name)) is not None}
 
     def files(self) -> dict[str, Path]:
-        """Every file and folder besides the checkpoint whose content decides the bundle."""
+        """All files and folders whose content affects the bundle, except the checkpoint."""
         labels = self.spec.get("labels")
         return {**self.paths(), **({"labels": Path(labels)} if labels and Path(labels).is_file() else {})}
 
     def settings(self) -> dict[str, object]:
-        """Every option that decides the bundle and does not name a file."""
+        """All options that affect the bundle, except paths of images."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         values["engine"] = dataclasses.asdict(self.engine)
         values["device"] = targets.devices() if self.target == AUTO else targets.devices(self.target)
@@ -227,7 +227,7 @@ class Options:
 
 
 def spec_text(field: str, value: object) -> str:
-    """A value as the command line has it: 4 -> `4`, (32, 48) -> `32x48` for sizes, (0.5, 0.4) -> `0.5,0.4`."""
+    """Write a value as on the command line: 4 -> `4`, (32, 48) -> `32x48` for sizes, (0.5, 0.4) -> `0.5,0.4`."""
     if isinstance(value, tuple | list) and field not in SIZES:
         return ",".join(map(str, value))
     return option_text(value)

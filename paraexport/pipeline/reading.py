@@ -1,4 +1,4 @@
-"""Reads the checkpoint, traces it, and lets its modules go."""
+"""Reads the checkpoint, traces it, and releases its modules."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
 
 
 def require_libraries() -> None:
-    """Raise a `MissingError` that names every library which a build needs and which is not installed."""
+    """Raise a `MissingError` with all libraries that a build needs and that are not installed."""
     if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
-        raise MissingError(f"a build needs {', '.join(missing)}, not installed here", remedy=install("build"))
+        raise MissingError(f"a build needs {', '.join(missing)}, which is not installed here", remedy=install("build"))
 
 
 def load(source: Path, reading: Reading) -> Checkpoint:
-    """The checkpoint at `source`, read as the options say."""
+    """Load the checkpoint at `source` with the options in `reading`."""
     from paraexport.checkpoint.load import load_checkpoint
 
     give_back(source.stat().st_size)
@@ -40,7 +40,7 @@ def load(source: Path, reading: Reading) -> Checkpoint:
 
 
 def traced(loaded: Checkpoint, folder: Path) -> TracedGraph:
-    """The module as ONNX, in the new `folder`, its weights in a file of their own, which is mapped."""
+    """Trace the module to ONNX in the new `folder`. Its weights are in a separate file, which is mapped into memory."""
     from paraexport.trace.trace import trace
 
     folder.mkdir()
@@ -48,17 +48,17 @@ def traced(loaded: Checkpoint, folder: Path) -> TracedGraph:
 
 
 def without_modules(loaded: Checkpoint, reading: Reading) -> Checkpoint:
-    """Without its modules, once PyTorch has answered; a module of `--module` stays, since others may have it too."""
+    """Release the modules to save memory. A module of `--module` stays, because its code may hold it too."""
     return loaded if reading.module is not None else loaded.without_modules()
 
 
 def with_modules(loaded: Checkpoint, source: Path, reading: Reading) -> Checkpoint:
-    """The checkpoint with its modules, which `without_modules` may have taken."""
+    """Load the modules again if `without_modules` released them."""
     return loaded if reading.module is not None else load(source, reading)
 
 
 def opset(path: Path) -> int:
-    """The opset of ONNX that the model at `path` uses."""
+    """Return the ONNX opset of the model at `path`."""
     from paraexport.graph.onnx_file import read_opset
 
     return read_opset(path)

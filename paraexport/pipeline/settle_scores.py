@@ -1,4 +1,7 @@
-"""What the outputs of a model are: said in words, read off the end of its graph, seen on its answers, or assumed."""
+"""Decides what the outputs of a model mean: from options and configs, the end of its graph, and its outputs.
+
+If none of them settles it, the most common meaning is assumed and listed.
+"""
 
 from __future__ import annotations
 
@@ -18,44 +21,46 @@ if TYPE_CHECKING:
 FIELD, OPTION = "scores", "--spec"
 CHOICES = "softmax, sigmoid, exp, none or regression"
 SUM_TOLERANCE, BOUND_TOLERANCE = 1e-3, 1e-6
-"""Rounding of a row of probabilities, also in half precision; and of one probability."""
+"""Tolerances for the sum of a row of probabilities, also in half precision, and for a single probability."""
 
 Settled = tuple[Scores, tuple[Assumption, ...]]
 
 
-def settle(word: ScoreWord | None, said_by: str, ending: Ending, outputs: NDArray[np.float32]) -> Settled:
-    """What the outputs are, and what had to be assumed for that.
+def settle(word: ScoreWord | None, source: str, ending: Ending, outputs: NDArray[np.float32]) -> Settled:
+    """Decide what the outputs mean, and list the assumptions.
 
     Args:
-        word: what an option or a config says, or None.
-        said_by: who says it, such as `--spec`.
-        ending: how the graph ends.
-        outputs: PyTorch's answers to the images of the build, [N, outputs].
+        word: the value in an option or a config, or None.
+        source: where the word comes from, such as `--spec`.
+        ending: the last operators of the graph.
+        outputs: PyTorch's outputs for the images of the build, [N, outputs].
 
     Raises:
-        SpecError: the word cannot be true of these outputs.
+        SpecError: the word cannot be right for these outputs.
     """
-    squashed = already_scores(ending, outputs)
+    computed = scores_in_model(ending, outputs)
     if word is not None:
-        return as_said(word, said_by, squashed, outputs)
-    if squashed is not None and squashed.kind == "ranking":
-        return squashed, (Assumption(FIELD, "none", f"{squashed.reason}, which are no probabilities and no logits"),)
-    if squashed is not None:
-        return squashed, of_constants(outputs)
+        return with_word(word, source, computed, outputs)
+    if computed is not None and computed.kind == "ranking":
+        reason = f"{computed.reason}, so they are neither probabilities nor logits"
+        return computed, (Assumption(FIELD, "none", reason),)
+    if computed is not None:
+        return computed, constant_output(outputs)
     if outputs.shape[1] == 1:
         reason = (
-            "the model has one output, read as the logit of a yes-or-no answer; a measured value is scores=regression"
+            "the model has one output, which is read as the logit of a yes-or-no answer; if it is a measured value, "
+            "give --spec scores=regression"
         )
         return Scores("sigmoid", "independent", "assumed for one output"), (Assumption(FIELD, "sigmoid", reason),)
-    scores = Scores(reason="several outputs that are no probabilities: logits of classes")
+    scores = Scores(reason="several outputs that are not probabilities: logits of classes")
     if math.isinf(ending.low) and math.isinf(ending.high):
         return scores, ()
-    reason = f"the model ends in {ending.operator}, and nothing says what its outputs are: {CHOICES}"
+    reason = f"the model ends in {ending.operator}, and no config gives the meaning of its outputs: {CHOICES}"
     return scores, (Assumption(FIELD, "softmax", reason),)
 
 
-def already_scores(ending: Ending, outputs: NDArray[np.float32]) -> Scores | None:
-    """What outputs are that are scores already, or their logarithms; None for all others, such as logits."""
+def scores_in_model(ending: Ending, outputs: NDArray[np.float32]) -> Scores | None:
+    """Describe outputs that are already scores or logarithms of scores. Return None for others, such as logits."""
     values, several = outputs.astype(np.float64), outputs.shape[1] > 1
     ends = f"the model ends in {ending.operator}"
     if several and values.min() >= -BOUND_TOLERANCE and sum_to_one(values):
@@ -76,19 +81,20 @@ def sum_to_one(rows: NDArray[np.float64]) -> bool:
     return bool(np.abs(rows.sum(1) - 1).max() <= SUM_TOLERANCE)
 
 
-def as_said(word: ScoreWord, said_by: str, squashed: Scores | None, outputs: NDArray[np.float32]) -> Settled:
-    reason = f"given by {said_by}"
+def with_word(word: ScoreWord, source: str, computed: Scores | None, outputs: NDArray[np.float32]) -> Settled:
+    """Settle the meaning with a word from an option or config. `computed` describes scores that the model computes."""
+    reason = f"given by {source}"
     classes = outputs.shape[1]
     if word == "regression":
         return Scores("none", "values", reason), ()
     if word == "none":
-        if squashed is not None and squashed.activation == "none":
-            return Scores("none", squashed.kind, f"{reason}; {squashed.reason}"), of_constants(outputs)
+        if computed is not None and computed.activation == "none":
+            return Scores("none", computed.kind, f"{reason}; {computed.reason}"), constant_output(outputs)
         return Scores("none", "ranking" if classes > 1 else "values", reason), ()
     if word == "exp":
         if outputs.max() > BOUND_TOLERANCE:
             raise SpecError(
-                "the outputs are no logarithms of probabilities",
+                "the outputs are not logarithms of probabilities",
                 where=f"{FIELD}={word}, {reason}",
                 expected="at most 0",
                 got=f"up to {outputs.max():.3g}",
@@ -101,21 +107,21 @@ def as_said(word: ScoreWord, said_by: str, squashed: Scores | None, outputs: NDA
             "softmax of one output is 1 for every image",
             where=f"{FIELD}={word}, {reason}",
             expected="sigmoid for one output",
-            remedy=f"give --spec {FIELD}=sigmoid, or {FIELD}=regression where it is a measured value",
+            remedy=f"give --spec {FIELD}=sigmoid, or --spec {FIELD}=regression if it is a measured value",
         )
-    if squashed is not None and said_by != OPTION:
-        # A config says what its own library does with logits; this module has done so already.
-        return squashed, of_constants(outputs)
+    if computed is not None and source != OPTION:
+        # The config describes what its library does with logits. This module already does it.
+        return computed, constant_output(outputs)
     kind: ScoreKind = "exclusive" if word == "softmax" else "independent"
     twice: tuple[Assumption, ...] = ()
-    if squashed is not None and (word, squashed.activation) != ("softmax", "exp"):  # softmax of log p is p
-        twice = (Assumption(FIELD, word, f"{reason} and applied, although {squashed.reason}"),)
+    if computed is not None and (word, computed.activation) != ("softmax", "exp"):  # softmax of log p is p
+        twice = (Assumption(FIELD, word, f"{reason} and applied, although {computed.reason}"),)
     return Scores(word, kind, reason), twice
 
 
-def of_constants(outputs: NDArray[np.float32]) -> tuple[Assumption, ...]:
-    """Softmax of one class, which some models end in."""
+def constant_output(outputs: NDArray[np.float32]) -> tuple[Assumption, ...]:
+    """Note an output that is always 1: some models end in a softmax over one class."""
     if outputs.shape[1] > 1 or len(outputs) < 2 or not np.abs(outputs - 1).max() <= BOUND_TOLERANCE:
         return ()
-    reason = "the one output is 1 for every image, as softmax of one class is: the model says nothing"
+    reason = "the only output is 1 for every image, like a softmax over one class, so it carries no information"
     return (Assumption(FIELD, "none", reason),)

@@ -1,12 +1,11 @@
-"""validate(): run the checks of a bundle again, with or without PyTorch."""
+"""Defines validate(), which runs the checks of a bundle again, with or without PyTorch."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,18 +14,17 @@ import numpy as np
 
 from paraexport import bundle, targets
 from paraexport.bundle.records import Manifest
-from paraexport.checkpoint.shards import checkpoint_digest
 from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
 from paraexport.engine import Engine, load
-from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
 from paraexport.findings.checks import Accuracy, Check
 from paraexport.images.variety import VarietyMeter
 from paraexport.model.scores import class_names, classes_of, recorded
 from paraexport.pipeline import cache, image_evidence, reading
 from paraexport.pipeline import images as image_sets
-from paraexport.pipeline.bisect import BISECTING, engine_options, golden_of
+from paraexport.pipeline.bisect import BISECTING, engine_options, read_golden
+from paraexport.pipeline.bundle_source import built_with, is_source, known_source, require_module, require_same_shapes
 from paraexport.pipeline.options import Options
 from paraexport.timing.clock import Clock, Progress, silent
 
@@ -38,11 +36,11 @@ AnyPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Validated:
-    """What came out of the checks of a bundle."""
+    """The results of checking a bundle again."""
 
     checks: tuple[Check, ...]
     accuracy: Accuracy | None
-    """On labelled images; None without them. Without a checkpoint, PyTorch's part is not known."""
+    """Accuracy on labelled images, or None without them. Without a checkpoint, PyTorch's accuracy is not known."""
 
 
 def validate(
@@ -57,21 +55,21 @@ def validate(
     progress: Progress = silent,
     warn: Callable[[str], None] = silent,
 ) -> tuple[Check, ...]:
-    """Check the bundle at `path` again: against the stored logits of its golden images, or against PyTorch now.
+    """Check the bundle at `path` again: against the stored logits of its golden images, or against PyTorch.
 
     Args:
-        checkpoint: what the bundle was built from. Without it neither torch nor onnx is needed.
-        spec: as in `build`; by default what the bundle was built with.
-        module: as in `build`; needed with a checkpoint if the bundle was built with one.
-        weights: as in `build`; by default what the bundle was built with.
+        checkpoint: the file that the bundle was built from. Without it, neither torch nor onnx is needed.
+        spec: as in `build`; by default the value of the build.
+        module: as in `build`; needed with a checkpoint if the bundle was built with a module.
+        weights: as in `build`; by default the value of the build.
         data: labelled images. With a checkpoint the comparison runs on them instead of on the golden images.
         limits: as in `build`.
         progress: as in `build`.
-        warn: called with each sentence on what weakens the checks on `data`.
+        warn: called with a sentence for each problem with the images in `data`.
 
     Raises:
         InputError: the bundle, the checkpoint, an option or the images cannot be used.
-        CheckFailed: the bundle gives other answers than PyTorch; `checks` holds all of them.
+        CheckFailed: the bundle gives other results than PyTorch; `checks` holds all checks.
         MissingError: the target is not installed here.
     """
     given = {"spec": spec, "module": module, "weights": weights, "data": data, "limits": limits}
@@ -86,12 +84,12 @@ def run(
     progress: Progress = silent,
     warn: Callable[[str], None] = silent,
 ) -> Validated:
-    """The same as `validate`, with the accuracy; `given` are its options by name."""
+    """Do the same as `validate`, and also return the accuracy. `given` holds the options by name."""
     clock = Clock(progress)
     with clock.stage("bundle"):
         engine = load(path)
         opened, manifest = engine.bundle, engine.manifest
-        proof = golden_of(opened)
+        proof = read_golden(opened)
     options, scores = options_for(manifest, given), recorded(manifest.scores, len(manifest.labels))
     evidence = verdicts.Evidence([(proof.images, proof.logits)], None, proof.images, proof.logits, scores=scores)
     loaded: Checkpoint | None = None
@@ -103,7 +101,7 @@ def run(
             with known_source(manifest, file):
                 loaded = reading.load(file, options.reading)
                 require_same_shapes(loaded, manifest, file)
-            evidence = asked_anew(evidence, loaded)
+            evidence = with_new_logits(evidence, loaded)
             if options.data is not None:
                 evidence = on_images(evidence, loaded, manifest, options, warn)
     with clock.stage("checks"):
@@ -115,7 +113,7 @@ def run(
         moved = {**verdicts.moved_limits(manifest.checks, manifest.precision), **options.moved_limits()}
         outcome = verdicts.run_checks(manifest.precision, engine, evidence, max_batch=manifest.max_batch, moved=moved)
         if loaded is None and options.data is not None:
-            reason = "not run: PyTorch's accuracy is not known without the checkpoint"
+            reason = "not run: without the checkpoint, PyTorch's accuracy is not known"
             outcome = with_reason(outcome, "accuracy_drop", reason)
         checks = (golden.check_preparation(proof.raw, manifest.preprocessing), *outcome.checks)
 
@@ -124,13 +122,13 @@ def run(
             from paraexport.checks import bisection
 
             images, logits = evidence.images, evidence.logits
-            found = bisection.bisect_failure(
+            culprit = bisection.bisect_failure(
                 opened, outcome.checks, images, logits, options=engine_options(opened), progress=progress
             )
-            if found is not None:
-                return found
+            if culprit is not None:
+                return culprit
         if loaded is None or file is None:
-            return "give the checkpoint too, to see where the first difference is"
+            return "give the checkpoint as well, to find the first difference"
         if not is_source(manifest, file):
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
         return blame(loaded, opened.files.at(bundle.MODEL), evidence.images, lowering=manifest.lowering)
@@ -151,7 +149,7 @@ def with_reason(outcome: verdicts.Outcome, name: str, reason: str) -> verdicts.O
 
 
 def options_for(manifest: Manifest, given: Mapping[str, Any]) -> Options:
-    """The options of the build, and those that are given now."""
+    """Combine the options of the build with those given now."""
     return Options(
         precision=manifest.precision,
         branches=manifest.spec.branches if manifest.spec else None,
@@ -163,24 +161,8 @@ def options_for(manifest: Manifest, given: Mapping[str, Any]) -> Options:
     )
 
 
-def require_module(manifest: Manifest, options: Options) -> None:
-    """Refuse to compare with a module that only the bundle names: its code runs only if the user names it.
-
-    Raises:
-        InputError: the bundle was built with `--module`, and none is given.
-    """
-    if manifest.source.module is not None and options.module is None:
-        raise InputError(
-            "the bundle was built from a module of your own",
-            where="--module",
-            expected=f"the function that made it, {manifest.source.module}",
-            got="none",
-            remedy=f"give --module PATH/TO/{manifest.source.module}",
-        )
-
-
-def asked_anew(evidence: verdicts.Evidence, loaded: Checkpoint) -> verdicts.Evidence:
-    """The golden images with the answers that PyTorch gives now."""
+def with_new_logits(evidence: verdicts.Evidence, loaded: Checkpoint) -> verdicts.Evidence:
+    """Replace the logits of the golden images by those that PyTorch gives now."""
     logits = golden.answers(loaded.original)(evidence.images)
     return dataclasses.replace(evidence, pairs=[(evidence.images, logits)], logits=logits)
 
@@ -192,10 +174,10 @@ def on_images(
     options: Options,
     warn: Callable[[str], None],
 ) -> verdicts.Evidence:
-    """The images of `--data` with PyTorch's answers, instead of the golden images."""
+    """Replace the golden images by the images of `--data`, with PyTorch's logits."""
     names = class_names(manifest.labels, recorded(manifest.scores, len(manifest.labels)))
     samples = image_sets.open_images(options.images, manifest.preprocessing, names)
-    answers = image_sets.ask(loaded, samples, manifest.max_batch)
+    answers = image_sets.pytorch_answers(loaded, samples, manifest.max_batch)
     judged = image_evidence.without_calibration(samples, answers.variety)
     for line in image_evidence.warnings(judged, answers.logits, manifest):
         warn(line)
@@ -204,7 +186,7 @@ def on_images(
 
 
 def accuracy_alone(engine: Engine, options: Options, warn: Callable[[str], None]) -> Accuracy | None:
-    """Top-1 of the bundle on labelled images, without PyTorch."""
+    """Measure top-1 of the bundle on labelled images, without PyTorch."""
     manifest = engine.manifest
     scores = recorded(manifest.scores, len(manifest.labels))
     names = class_names(manifest.labels, scores)
@@ -218,43 +200,3 @@ def accuracy_alone(engine: Engine, options: Options, warn: Callable[[str], None]
         return None
     correct = int((classes_of(outputs, scores) == samples.labels).sum())
     return Accuracy(len(samples), None, correct)
-
-
-def is_source(manifest: Manifest, checkpoint: Path) -> bool:
-    """Whether the bundle was built from this very file."""
-    return checkpoint_digest(checkpoint) == manifest.source.sha256
-
-
-@contextlib.contextmanager
-def known_source(manifest: Manifest, checkpoint: Path) -> Iterator[None]:
-    """Say of a checkpoint that does not fit the bundle whether it is the one that the bundle was built from."""
-    try:
-        yield
-    except InputError as error:
-        source = manifest.source
-        if source.module is not None or is_source(manifest, checkpoint):
-            raise
-        raise InputError(
-            "not the checkpoint that the bundle was built from",
-            where=checkpoint,
-            expected=f"{source.name}, sha256 {source.sha256}",
-            got=error,
-        ) from error
-
-
-def built_with(manifest: Manifest) -> dict[str, str]:
-    """The `--spec` options of the build, but for the file of labels: these are in the manifest, and it may be gone."""
-    return {name: value for name, value in manifest.source.overrides.items() if name != "labels"}
-
-
-def require_same_shapes(loaded: Checkpoint, manifest: Manifest, checkpoint: Path) -> None:
-    model = loaded.classifier
-    got = ([model.channels, *model.image_size], model.classes)
-    expected = (list(manifest.inputs[0].shape[1:]), manifest.outputs[0].shape[1])
-    if got != expected:
-        raise InputError(
-            "the checkpoint is of another model than the bundle",
-            where=checkpoint,
-            expected=f"images {expected[0]} and {expected[1]} classes",
-            got=f"images {got[0]} and {got[1]} classes",
-        )

@@ -138,7 +138,7 @@ def test_an_unchanged_one_opens(target: str, forged: Path) -> None:
         (put("runtime.library", "libtorch"), r"unknown runtime library \(expected onnxruntime, got libtorch"),
         (put("runtime.device", "XnnpackExecutionProvider"), "unknown runtime device .expected CPUExecutionProvider"),
         (put("runtime.file", "manifest.json"), "opens manifest.json, which the manifest does not list"),
-        (put("runtime.file", "report.json"), "opens report.json, which the manifest does not list|unknown runtime file"),
+        (put("runtime.file", "report.json"), "report.json, which the manifest does not list|unknown runtime file"),
         (put("runtime.settings", {"session.use_ort_model_bytes_directly": "1"}), "unknown runtime setting"),
         (put("runtime.settings", {"graph_optimization_level": "ALL"}), "unknown graph_optimization_level"),
         (put("runtime.settings_if_int8_saturates", {"ep.context_file_path": "/tmp"}), "unknown runtime setting"),

@@ -71,4 +71,4 @@ def test_without_onnx_a_failed_check_asks_for_the_checkpoint_as_before(
     monkeypatch.setattr("paraexport.pipeline.validate.BISECTING", ("no_such_library",))
     done = run("validate", wrong.path)
     assert done.code == 1
-    assert "give the checkpoint too" in done.err
+    assert "give the checkpoint as well" in done.err

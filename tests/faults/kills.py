@@ -64,7 +64,7 @@ def killed_at(step: int, variant: Variant, place: Path, way: str) -> bool:
     """
     if (child := os.fork()) == 0:  # the process must have one thread, or the child could wait for a lock for ever
         if way != WAYS[0]:
-            swap.exchange = lambda one, other: False
+            swap.exchange = lambda first, second: False
         left = [step]
 
         def hook(event: str, _: object) -> None:

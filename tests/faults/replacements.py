@@ -27,7 +27,7 @@ WAYS = ("swap", "two renames")
 def replace_for_ever(place: Path, folders: list[Path], pause_s: float, way: str) -> None:
     """Put two bundles at `place` in turns until this process is killed."""
     if way != WAYS[0]:
-        swap.exchange = lambda one, other: False
+        swap.exchange = lambda first, second: False
     print("ready", flush=True)
     while True:
         for folder in folders:

@@ -164,7 +164,7 @@ ONES = np.ones((8, 1), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("word", "said_by", "ending", "outputs", "expected", "assumed"),
+    ("word", "source", "ending", "outputs", "expected", "assumed"),
     [
         (None, "", FREE, LOGIT, ("softmax", "exclusive"), ""),
         (None, "", FREE, ONE, ("sigmoid", "independent"), "one output"),
@@ -189,9 +189,9 @@ ONES = np.ones((8, 1), np.float32)
     ],
 )  # fmt: skip
 def test_what_the_outputs_are(  # noqa: PLR0917
-    word: ScoreWord | None, said_by: str, ending: Ending, outputs: Array, expected: tuple[str, str], assumed: str
+    word: ScoreWord | None, source: str, ending: Ending, outputs: Array, expected: tuple[str, str], assumed: str
 ) -> None:
-    scores, assumptions = settle(word, said_by, ending, outputs)
+    scores, assumptions = settle(word, source, ending, outputs)
     assert (scores.activation, scores.kind) == expected
     assert scores.reason
     assert not scores.problems(outputs.shape[1])

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from paraexport import targets
 from paraexport.images.made_up import made_up_samples
 from paraexport.model.spec import Preprocessing
-from paraexport.pipeline import candidates
+from paraexport.pipeline import candidates, selection
 from paraexport.pipeline.options import Options
 from tests.precision.small import on_runtime, traced_file
 from tests.rewrite.graphs import SMALL
@@ -46,7 +46,7 @@ def test_a_layout_that_costs_accuracy_is_no_candidate(uneven: bool, tmp_path: Pa
     workload = targets.Workload(image=(SMALL.channels, *size), max_batch=8, precision="int8")
     (tmp_path / "work").mkdir()
     made = candidates.write(traced, options, ("onnxruntime",), tmp_path / "work", seen)
-    failed = {one.layout for one in candidates.most_accurate(made, seen, workload) if one.failure}
+    failed = {one.layout for one in selection.most_accurate(made, seen, workload) if one.failure}
     assert failed == ({"stacked"} if uneven else set())
     broken = [dataclasses.replace(one, failure="no compiler") for one in made[:1]]
-    assert candidates.most_accurate([*broken, *made[1:]], seen, workload)[0].failure == "no compiler"
+    assert selection.most_accurate([*broken, *made[1:]], seen, workload)[0].failure == "no compiler"

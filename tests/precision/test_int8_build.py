@@ -278,7 +278,7 @@ def test_unreadable_images_are_named_and_the_rest_is_used_and_few_are_told(
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "warning: skipped broken.png: not an image" in done.err
-    assert "warning: assumed calib = 1 image: so few may miss what the model will see; 64 are enough" in done.err
+    assert "warning: assumed calib = 1 image: so few images may not represent those in use; 64 are enough" in done.err
     assert done.json["lowering"]["calibration"] == f"1 image from {folder.name}"
     assert len(done.json["unreadable"]) == 1
 
@@ -297,7 +297,7 @@ def test_without_calib_the_images_of_data_are_taken_aloud(
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "assumed calib = the images of --data" in done.err
-    assert "accuracy is measured on" in done.err
+    assert "this limit needs labelled images" in done.err
 
 
 def bad(kind: str, folder: Path) -> tuple[Path | None, str]:
@@ -357,10 +357,10 @@ def test_images_that_cannot_calibrate_are_one_clear_error(kind: str, checkpoint:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "fp32", "keep": ("branches.1",)}, "--keep: this option is for int8.*--precision fp32"),
+        ({"precision": "fp32", "keep": ("branches.1",)}, "--keep: this option is only for int8.*--precision fp32"),
         ({"precision": "fp32", "calibrator": "mse", "equalise": False}, "--calibrator, --no-equalise: this option is"),
         ({"precision": "int8", "calibrator": "best"}, "unknown calibrator .*minmax"),
-        ({"precision": "int8", "max_drop": 1.0, "limits": {"accuracy_drop": 2.0}}, "say different things"),
+        ({"precision": "int8", "max_drop": 1.0, "limits": {"accuracy_drop": 2.0}}, "contradict each other"),
         ({"precision": "int8", "limits": {"not_int9": 2.0}}, "no such check .*not_int8"),
     ],
 )
@@ -420,7 +420,7 @@ def test_images_that_show_no_range_cannot_calibrate(
     arguments = ("build", checkpoint, "-o", tmp_path / "a.bundle", "--calib", tmp_path / "poor.npy")
     done = run(*arguments, "--precision", "int8")
     assert done.code == 2
-    assert "poor.npy: int8 cannot find its scales on these images (expected different images, such as" in done.err
+    assert "poor.npy: int8 cannot be calibrated on these images (expected different images, like those" in done.err
     assert f"got {got}" in done.err
     assert done.err.count("error") == 1
 
@@ -446,11 +446,12 @@ def test_a_quarter_of_the_calibration_images_is_held_out_and_few_different_ones_
 def test_checks_on_calibration_images_alone_say_so(built: Bundle) -> None:
     assert built.manifest.evidence.endswith(", all also used for calibration")
     assert any(
-        "and on no others; give other images as --data" in line for line in report.read(Folder(built.path)).warnings
+        "only on images that int8 was calibrated on; give other" in line
+        for line in report.read(Folder(built.path)).warnings
     )
     page = (built.path / "report.html").read_text(encoding="utf-8")
     assert "all also used for calibration" in page
-    assert "and on no others; give other images" in page
+    assert "ran only on images that int8 was calibrated on; give other images" in page
 
 
 def test_everything_kept_is_a_model_in_float32_and_nothing_is_called_int8(

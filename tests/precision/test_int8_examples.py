@@ -54,7 +54,7 @@ def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     options = Options(precision="int8", layout="auto", data=data, calib=calib)
     loaded = reading.load(ROOT / f"models/{request.param}.pt", options.reading)
     samples = images.open_images(options.images, loaded.preprocessing, loaded.labels)
-    logits = images.ask(loaded, samples, 64).logits
+    logits = images.pytorch_answers(loaded, samples, 64).logits
     folder = tmp_path_factory.mktemp(request.param)
     (folder / "traced").mkdir()
     traced = trace(loaded.module, loaded.classifier, folder / "traced" / MODEL).path

@@ -41,7 +41,7 @@ class Changed:
         loaded = reading.load(folder / "changed.pt", options.reading)
         self.samples = images.open_images(options.images, loaded.preprocessing, loaded.labels)
         self.calibration = images.open_calibration(options.images, loaded.preprocessing, self.samples)
-        self.logits = images.ask(loaded, self.samples, 64).logits
+        self.logits = images.pytorch_answers(loaded, self.samples, 64).logits
         (folder / "traced").mkdir()
         self.traced = trace(loaded.module, loaded.classifier, folder / "traced" / MODEL).path
         self.made = 0

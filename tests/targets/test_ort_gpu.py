@@ -224,7 +224,7 @@ def test_a_precision_that_would_not_be_kept_is_refused(target: str, precision: s
     with pytest.raises(InputError, match=f"--target {target}: .*got --precision {precision}") as caught:
         Options(target=target, precision=precision)
     assert caught.value.exit_code == 2
-    for name in str(caught.value.remedy).removeprefix("take --target ").split(" or "):
+    for name in str(caught.value.remedy).removeprefix("give --target ").split(" or "):
         Options(target=name, precision=precision)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from paraexport import targets
 from paraexport.errors import EngineError
-from paraexport.pipeline import candidates
+from paraexport.pipeline import candidates, selection
 from paraexport.pipeline.candidates import Candidate
 from paraexport.pipeline.options import Options
 from paraexport.timing.clock import Clock, silent
@@ -32,7 +32,7 @@ def test_one_that_cannot_be_compiled_is_told_of_and_another_is_chosen(tmp_path: 
     wrong = Candidate("tensorrt-rtx", "folded", save(tmp_path / "wrong", WRONG), ())
     right = Candidate("onnxruntime", "stacked", save(tmp_path / "right", RIGHT), ())
     drafts = compiled([wrong, right])
-    chosen, tried = candidates.fastest(drafts, targets.Workload(image=(1, 2, 2), max_batch=2))
+    chosen, tried = selection.fastest(drafts, targets.Workload(image=(1, 2, 2), max_batch=2))
     assert (chosen.target, chosen.layout, chosen.failure) == ("onnxruntime", "stacked", "")
     by_target = {one.target: one for one in tried}
     assert by_target["onnxruntime"].chosen

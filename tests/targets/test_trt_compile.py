@@ -274,7 +274,7 @@ def test_a_signal_stops_the_build_while_tensorrt_works(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino", "tensorrt-rtx"])
 def test_an_option_that_the_target_does_not_have_is_refused(target: str) -> None:
-    with pytest.raises(InputError, match=r"the target has no aux_streams.*take --target tensorrt"):
+    with pytest.raises(InputError, match=r"the target has no aux_streams.*give --target tensorrt"):
         Options(target=target, engine=EngineOptions(aux_streams=2))
 
 

@@ -1,0 +1,72 @@
+"""Checks whether a checkpoint fits a bundle, and whether the bundle was built from it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paraexport.bundle.records import Manifest
+from paraexport.checkpoint.shards import checkpoint_digest
+from paraexport.errors import InputError
+from paraexport.pipeline.options import Options
+
+if TYPE_CHECKING:
+    from paraexport.checkpoint.load import Checkpoint
+
+
+def require_module(manifest: Manifest, options: Options) -> None:
+    """Require `--module` if the bundle was built with it: code runs only if the user names it, not the bundle.
+
+    Raises:
+        InputError: the bundle was built with `--module`, but no module is given now.
+    """
+    if manifest.source.module is not None and options.module is None:
+        raise InputError(
+            "the bundle was built with --module",
+            where="--module",
+            expected=f"the function that made the model, {manifest.source.module}",
+            got="none",
+            remedy=f"give --module PATH/TO/{manifest.source.module}",
+        )
+
+
+def is_source(manifest: Manifest, checkpoint: Path) -> bool:
+    """Return whether the bundle was built from this file."""
+    return checkpoint_digest(checkpoint) == manifest.source.sha256
+
+
+@contextlib.contextmanager
+def known_source(manifest: Manifest, checkpoint: Path) -> Iterator[None]:
+    """If a checkpoint does not fit the bundle, report whether the bundle was built from another file."""
+    try:
+        yield
+    except InputError as error:
+        source = manifest.source
+        if source.module is not None or is_source(manifest, checkpoint):
+            raise
+        raise InputError(
+            "the bundle was built from another checkpoint",
+            where=checkpoint,
+            expected=f"{source.name}, sha256 {source.sha256}",
+            got=error,
+        ) from error
+
+
+def built_with(manifest: Manifest) -> dict[str, str]:
+    """Return the `--spec` options of the build without the file of labels: the manifest already has the labels."""
+    return {name: value for name, value in manifest.source.overrides.items() if name != "labels"}
+
+
+def require_same_shapes(loaded: Checkpoint, manifest: Manifest, checkpoint: Path) -> None:
+    model = loaded.classifier
+    got = ([model.channels, *model.image_size], model.classes)
+    expected = (list(manifest.inputs[0].shape[1:]), manifest.outputs[0].shape[1])
+    if got != expected:
+        raise InputError(
+            "the checkpoint and the bundle hold different models",
+            where=checkpoint,
+            expected=f"images {expected[0]} and {expected[1]} classes",
+            got=f"images {got[0]} and {got[1]} classes",
+        )

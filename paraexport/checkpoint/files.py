@@ -136,6 +136,10 @@ def checkpoint_kind(path: Path) -> CheckpointKind:
         return CheckpointKind.SAFETENSORS
     if head[:1] == b"\x80":
         return CheckpointKind.TORCH
+    if path.suffix.lower() == ".onnx":
+        raise CheckpointError(
+            "this is an ONNX file, not a checkpoint", remedy="paraexport optimize rewrites it, without a checkpoint"
+        )
     raise CheckpointError(
         "this is no checkpoint",
         expected="a file of torch.save, safetensors or torch.export.save",

@@ -128,7 +128,7 @@ class Guesses:
     def raise_missing(self) -> None:
         """Raise a `SpecError` that names every field that is still open."""
         if self.missing:
-            error = SpecError("the weights leave open " + "; ".join(self.missing))
+            error = SpecError("the checkpoint does not contain " + "; ".join(self.missing))
             error.choices = dict(self.choices) if len(self.choices) == len(self.missing) else {}
             raise error
 

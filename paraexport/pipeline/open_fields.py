@@ -1,17 +1,20 @@
-"""Tries all possible values of a field that the checkpoint does not settle, such as heads, on labelled images."""
+"""Tries the possible values of a field that the checkpoint leaves open, such as its heads, on labelled images."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from paraexport.checks.golden import answers
 from paraexport.errors import InputError, SpecError
 from paraexport.model.scores import classes_of
-from paraexport.model.spec import LOGITS
+from paraexport.model.spec import LOGITS, Residual
 from paraexport.pipeline import images, reading
 from paraexport.pipeline.options import ImagePaths, Reading
 from paraexport.timing.clock import Progress
@@ -19,16 +22,35 @@ from paraexport.timing.clock import Progress
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
 
-MOST_IMAGES, MOST_VALUES = 256, 12
+MOST_IMAGES, MOST_SHOWN = 1024, 6
+RESIDUAL = "residual"
+BETTER_THAN_GUESSING = 1.5
+"""So many times the accuracy of guessing is the least that says anything."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a model with these values answers to the labelled images."""
+
+    values: Mapping[str, str]
+    correct: int
+    images: int
+    classes: int
+    loss: float
+    """Mean negative logarithm of the probability of the right class."""
+
+    def __str__(self) -> str:
+        fields = " ".join(f"{name}={value}" for name, value in self.values.items())
+        return f"{fields}: {100 * self.correct / self.images:.1f} % ({self.correct} of {self.images})"
 
 
 def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) -> Checkpoint:
-    """Load the checkpoint. If it leaves one field open, raise an error with the accuracy of each value on `--data`.
+    """The checkpoint. If it leaves one field open, the error lists the accuracy of each value on `--data`.
 
-    No value is chosen: only the user knows the value in training.
+    Nothing is chosen: the user knows how the model was trained.
 
     Raises:
-        SpecError: fields are open, or reading the checkpoint failed.
+        SpecError: fields that nothing settles, or whatever reading the checkpoint raises.
     """
     try:
         return reading.load(source, given)
@@ -37,31 +59,59 @@ def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) ->
             raise
         ((field, values),) = error.choices.items()
         progress(f"trying {field} on {paths.data.name}")
-        accuracies = measure(source, given, paths, field, values[:MOST_VALUES])
-        if not accuracies:
+        possible = choices(source, given, field, values)
+        trials = [trial for choice in possible if (trial := measure(source, given, paths, choice)) is not None]
+        if not trials:
             raise
-        table = ", ".join(f"{value}: {100 * share:.1f} %" for value, share in accuracies.items())
+        trials.sort(key=lambda trial: (-trial.correct, trial.loss))
+        fields = list(trials[0].values)
         raise SpecError(
-            f"the weights leave open {field}",
+            f"the checkpoint does not contain {' and '.join(fields)}",
             where=source,
-            expected=f"--spec {field}=N, as in training",
-            got=f"top-1 on {paths.data.name}: {table}",
-            remedy=f"give --spec {field}=N; the right value gives the accuracy of your training",
+            expected=" ".join(f"--spec {name}=VALUE" for name in fields) + " as in training",
+            got=f"top-1 on {paths.data.name}: {'; '.join(map(str, trials[:MOST_SHOWN]))}",
+            remedy=f"give the values of your training; {verdict(trials)}",
         ) from error
 
 
-def measure(source: Path, given: Reading, paths: ImagePaths, field: str, values: tuple[str, ...]) -> dict[str, float]:
-    """Measure PyTorch's top-1 on some labelled images for each possible value, best first."""
-    accuracies: dict[str, float] = {}
+def choices(source: Path, given: Reading, field: str, values: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Every value of the field; with every kind of residual, if that would be assumed."""
+    try:
+        loaded = reading.load(source, with_values(given, {field: values[0]}))
+        assumed = any(item.field == RESIDUAL for item in loaded.assumptions)
+    except InputError:
+        assumed = False
     for value in values:
-        try:
-            loaded = reading.load(source, dataclasses.replace(given, spec={**given.spec, field: value}))
-            samples = images.open_images(paths, loaded.preprocessing, images.class_names_of(loaded, paths))
-        except InputError:
-            continue
-        places = samples.spread(MOST_IMAGES)
-        outputs = answers(loaded.original)(samples.at(places))
-        if samples.labels is None:
-            return {}
-        accuracies[value] = float(np.mean(classes_of(outputs, LOGITS) == samples.labels[places]))
-    return dict(sorted(accuracies.items(), key=lambda pair: -pair[1]))
+        for residual in get_args(Residual) if assumed else ("",):
+            yield {field: value, **({RESIDUAL: residual} if residual else {})}
+
+
+def with_values(given: Reading, values: Mapping[str, str]) -> Reading:
+    return dataclasses.replace(given, spec={**given.spec, **values})
+
+
+def measure(source: Path, given: Reading, paths: ImagePaths, values: Mapping[str, str]) -> Trial | None:
+    """PyTorch's answers to the labelled images with these values; None if they are not possible."""
+    try:
+        loaded = reading.load(source, with_values(given, values))
+        samples = images.open_images(paths, loaded.preprocessing, images.class_names_of(loaded, paths))
+    except InputError:
+        return None
+    if samples.labels is None:
+        return None
+    places = samples.spread(MOST_IMAGES)
+    outputs, labels = answers(loaded.original)(samples.at(places)).astype(np.float64), samples.labels[places]
+    correct = int((classes_of(outputs, LOGITS) == labels).sum())
+    shifted = outputs - outputs.max(1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(1)) - np.take_along_axis(shifted, labels[:, None] % outputs.shape[1], 1)[:, 0]
+    return Trial(values, correct, len(places), outputs.shape[1], float(losses.mean()))
+
+
+def verdict(trials: Sequence[Trial]) -> str:
+    """One clause on the two best: whether these images can tell them apart."""
+    best, *others = trials
+    if best.correct * best.classes <= BETTER_THAN_GUESSING * best.images:
+        return "none is better than guessing, so check the labels and the preprocessing too"
+    if others and best.correct - others[0].correct < math.sqrt(best.images - best.correct + 1):
+        return "the best ones are too close to tell apart on these images"
+    return "the right ones reach the accuracy of your training"

@@ -1,6 +1,6 @@
-"""paraexport: export and deployment of Para-Former models.
+"""Exports Para-Former models, checks them against PyTorch, and runs them.
 
-The names below are imported when first used, so that importing the package never imports torch.
+The names below are imported on first use, so importing the package never imports torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bundle -> logits: needs NumPy and the target's runtime, never torch or onnx."""
+"""Runs a bundle on images. This needs NumPy and the target's runtime, never torch or onnx."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from paraexport.system.cpus import checked_threads
 
 
 class Engine:
-    """A bundle, opened. Call it with images; calls from several threads at once are safe.
+    """An opened bundle. Call it with images; several threads may call it at once.
 
     Args:
         bundle: a verified bundle.
-        threads: threads inside one call; the runtime's default (one a physical core) when None.
+        threads: threads inside one call. None means the runtime's default: one for each physical core.
 
     Raises:
-        MissingError: the target's runtime, or a device that it needs, is not here.
-        BundleError: the runtime cannot open the model, or the model is not the one that the manifest describes.
+        MissingError: the target's runtime, or a device that it needs, is missing.
+        BundleError: the runtime cannot open the model, or the model does not match the manifest.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
@@ -56,7 +56,7 @@ class Engine:
             *differing("output", self.manifest.outputs, self.session.outputs),
         ]:
             raise BundleError(
-                "the model is not the one that the manifest describes",
+                "the model does not match the manifest",
                 where=bundle.path,
                 got=on_one_line("; ".join(differences)),
                 remedy=REBUILD,
@@ -68,10 +68,10 @@ class Engine:
         return self.manifest.labels
 
     def preprocess(self, pictures: Picture | Iterable[Picture]) -> NDArray[np.float32]:
-        """Image files or pixels -> float32 [N, C, H, W], prepared as the bundle says.
+        """Prepare image files or pixels as the bundle says: float32 [N, C, H, W].
 
         Args:
-            pictures: one picture or several: the path of an image file, or uint8 pixels [H, W, C].
+            pictures: one or several pictures. A picture is the path of an image file, or uint8 pixels [H, W, C].
                 Pixels [N, H, W, C] are N pictures.
 
         Raises:
@@ -81,14 +81,14 @@ class Engine:
         return np.stack(many) if many else np.zeros((0, *map(int, self.manifest.inputs[0].shape[1:])), np.float32)
 
     def predict(self, pictures: Picture | Iterable[Picture], *, top: int = 1) -> list[Prediction]:
-        """Labels with scores for image files or pixels, one `Prediction` for each.
+        """Predict labels with scores for image files or pixels, one `Prediction` for each.
 
         Args:
             pictures: as in `preprocess`.
-            top: how many labels each prediction lists, best first.
+            top: the number of labels in each prediction, best first.
 
         Raises:
-            DataError: a picture cannot be read, or the model's answer to it is not finite.
+            DataError: a picture cannot be read, or the model's outputs for it are not finite.
         """
         predictions = []
         for answer in predict_each(self, self.manifest, several(pictures), top):
@@ -98,17 +98,19 @@ class Engine:
         return predictions
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """An open session belongs to its process; `copy` and `multiprocessing` end here too."""
+        """Refuse to pickle or copy an engine, because its session belongs to one process."""
         path = str(self.bundle.path)
         raise TypeError(f"an Engine cannot be pickled or copied; call paraexport.load({path!r}) in the worker")
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 [N, C, H, W] -> float32 logits [N, classes]; more than `max_batch` images run in several batches.
+        """Run images float32 [N, C, H, W], and return logits float32 [N, classes].
+
+        More than `max_batch` images run in several batches.
 
         Raises:
-            DataError: another shape or dtype; nothing is converted in silence.
-            EngineError: the runtime fails.
-            MissingError: there is not enough memory, or a device has gone.
+            DataError: the shape or dtype is wrong. Nothing is converted silently.
+            EngineError: the runtime failed.
+            MissingError: there is not enough memory, or a device has disappeared.
         """
         (_, *shape), (_, classes) = self.manifest.inputs[0].shape, self.manifest.outputs[0].shape
         if not isinstance(images, np.ndarray) or images.dtype != np.float32 or list(images.shape[1:]) != shape:
@@ -118,7 +120,7 @@ class Engine:
                 "wrong input",
                 expected=f"a float32 array [N, {', '.join(map(str, shape))}]",
                 got=got,
-                remedy="Engine.preprocess makes it from image files and pixels",
+                remedy="use Engine.preprocess to make it from image files or pixels",
             )
         size = self.manifest.max_batch
         parts = [self.answer(np.ascontiguousarray(images[at : at + size])) for at in range(0, len(images), size)]
@@ -130,12 +132,12 @@ class Engine:
         except ParaexportError:
             raise
         except Exception as error:  # each runtime has errors of its own
-            what = f"{self.manifest.target} fails on a batch of {len(batch)}"
+            what = f"{self.manifest.target} failed on a batch of {len(batch)}"
             raise translate_error(error, EngineError, what, self.bundle.path, self.bundle.files.named) from error
 
 
 def several(pictures: Picture | Iterable[Picture]) -> Sequence[Picture]:
-    """A batch of pixels [N, H, W, C] is several pictures too."""
+    """Turn one or several pictures, or a batch of pixels [N, H, W, C], into a sequence of pictures."""
     if isinstance(pictures, np.ndarray):
         return [*pictures] if pictures.ndim == 4 else [pictures]
     if isinstance(pictures, str | os.PathLike) or not isinstance(pictures, Iterable):
@@ -144,24 +146,24 @@ def several(pictures: Picture | Iterable[Picture]) -> Sequence[Picture]:
 
 
 def differing(side: str, expected: Iterable[TensorInfo], got: Iterable[TensorInfo]) -> Iterator[str]:
-    """What the model says of its inputs or outputs otherwise than the manifest does, each as one clause."""
+    """List differences between the model's inputs or outputs and those in the manifest, each as one clause."""
     expected, got = tuple(expected), tuple(got)
     if len(expected) != len(got):
         yield f"{len(got)} {side}s, the manifest lists {len(expected)}"
         return
-    for wanted, there in zip(expected, got, strict=True):
-        if text_of(wanted) != text_of(there):
-            yield f"{side} {text_of(there)}, the manifest says {text_of(wanted)}"
+    for wanted, actual in zip(expected, got, strict=True):
+        if tensor_text(wanted) != tensor_text(actual):
+            yield f"{side} {tensor_text(actual)}, the manifest says {tensor_text(wanted)}"
 
 
-def text_of(tensor: TensorInfo) -> str:
-    """`images float32 [?, 3, 32, 32]`; runtimes give a free axis names of their own."""
+def tensor_text(tensor: TensorInfo) -> str:
+    """Write `images float32 [?, 3, 32, 32]`. Free axes are `?`, because their names depend on the runtime."""
     sizes = ", ".join(str(size) if isinstance(size, int) else "?" for size in tensor.shape)
     return f"{tensor.name} {tensor.dtype} [{sizes}]"
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Engine:
-    """Open the bundle at `path`, every file's sha256 verified first; what was verified is what runs.
+    """Verify the sha256 of every file of the bundle at `path`, and open it. Exactly these files run.
 
     While another process replaces the bundle, this opens the old one or the new one.
 

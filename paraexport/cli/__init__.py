@@ -1,4 +1,4 @@
-"""The command line `paraexport`: its commands, and the one place where an error becomes an exit code."""
+"""Runs the command line `paraexport`, and turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from paraexport.errors import InputError
 COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "doctor")
 CLOSED_PIPE = 141
 COMPLETION = "_PARAEXPORT_COMPLETE"
-"""The variable by which a shell asks for completions; README.md has the line for each shell."""
+"""Shells set this variable to request completions. README.md shows how to turn them on."""
 
 
 class Commands(click.Group):
-    """Commands that are imported when they are asked for: `paraexport.cli.NAME.command`."""
+    """Commands that are imported when they are used: `paraexport.cli.NAME.command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            if (meant := command_hint(cmd_name, COMMANDS)) and not ctx.resilient_parsing:
-                raise click.UsageError(f"No such command '{cmd_name}'; write paraexport {meant}", ctx)
+            if (suggestion := command_hint(cmd_name, COMMANDS)) and not ctx.resilient_parsing:
+                raise click.UsageError(f"No such command '{cmd_name}'; write paraexport {suggestion}", ctx)
             return None
         command = importlib.import_module(f"paraexport.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
@@ -45,23 +45,23 @@ class Commands(click.Group):
     cls=Commands,
     invoke_without_command=True,
     context_settings={"max_content_width": 100},
-    epilog="Exit codes: 0 done; 1 a check failed; 2 bad usage or bad input; 3 something missing on this machine.",
+    epilog="Exit codes: 0 success; 1 a check failed; 2 bad usage or input; 3 something is missing on this machine.",
 )
 @version_option
 @json_option
 @help_option
 @click.pass_context
 def program(ctx: click.Context, *, as_json: bool) -> None:
-    """Take a trained Para-Former checkpoint to a checked bundle that runs anywhere.
+    """Turn a trained Para-Former checkpoint into a checked bundle that runs without PyTorch.
 
-    A bundle is one folder: the model, how its images are prepared, its labels, and the checks that it passed.
+    A bundle is one folder with the model, its preprocessing, its labels, and the checks that it passed.
 
     \b
     Examples:
-      paraexport doctor                      what this machine can do
-      paraexport inspect model.pt            what is in a checkpoint
-      paraexport build model.pt              make model.bundle, checked against PyTorch
-      paraexport predict model.bundle cat.jpg
+      paraexport doctor                        show what this machine can do
+      paraexport inspect model.pt              show the contents of a checkpoint
+      paraexport build model.pt                build model.bundle, and check it against PyTorch
+      paraexport predict model.bundle cat.jpg  print the label of an image
     """
     if ctx.invoked_subcommand is not None:
         require_current_folder()
@@ -73,12 +73,12 @@ def program(ctx: click.Context, *, as_json: bool) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; `args` are the process's own when None."""
+    """Run one command and return its exit code. If `args` is None, use the arguments of the process."""
     arguments = list(sys.argv[1:] if args is None else args)
     prepare_libraries()
     open_streams()
     as_json, to_the_end = wants_json(arguments), args is None and CAN_WATCH
-    with farewell(as_json=as_json) as words, watched(heeded(), words, to_the_end=to_the_end):
+    with farewell(as_json=as_json) as last_words, watched(heeded(), last_words, to_the_end=to_the_end):
         try:
             with interruptible(to_the_end=to_the_end):
                 return run(arguments, as_json=as_json)
@@ -90,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def require_current_folder() -> None:
-    """Raise an `InputError` where it was deleted: no relative path means anything then, and torch would crash."""
+    """Raise an `InputError` if the current folder was deleted: relative paths fail then, and torch would crash."""
     try:
         Path.cwd()
     except OSError as error:
@@ -98,16 +98,16 @@ def require_current_folder() -> None:
 
 
 def prepare_libraries() -> None:
-    """Settle what libraries read when they are imported."""
-    # torch's idle threads would spin while ONNX Runtime's compute, and the reverse: the slower, the fewer the cores.
+    """Set variables that libraries read when they are imported."""
+    # Otherwise idle threads of torch spin while ONNX Runtime computes, and vice versa. With few cores this is slow.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Both runtimes would report their use over the network, and warn where they cannot keep an identifier.
+    # Otherwise both runtimes report their use over the network, and warn if they cannot store an identifier.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if it were not installed
 
 
 def open_streams() -> None:
-    """Make both streams take every text: they may be closed, and a file name need not be text."""
+    """Make both streams accept any text, even if they are closed or a file name is not valid text."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
@@ -122,14 +122,14 @@ def run(arguments: list[str], *, as_json: bool) -> int:
     try:
         with program.make_context("paraexport", arguments, obj=as_json) as ctx:
             program.invoke(ctx)
-    except click.exceptions.Exit as done:
-        code = done.exit_code
+    except click.exceptions.Exit as error:
+        code = error.exit_code
     sys.stdout.flush()
     return code
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Whether `--json` was given, told without a parser: an error of usage is printed as JSON too."""
+    """Return whether `--json` was given. This needs no parser, so usage errors are printed as JSON too."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return any(option == "--json" or option.startswith("--json=") for option in options)
 
@@ -145,7 +145,7 @@ def fail(error: BaseException, *, as_json: bool) -> int:
 
 
 def abandon_stdout() -> None:
-    """Nobody reads it: else Python would say so once more when it flushes at exit."""
+    """Redirect stdout to nothing after its reader closed it. Otherwise Python reports an error when it exits."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`paraexport build`: a checkpoint to a checked bundle."""
+"""Defines `paraexport build`, which turns a checkpoint into a checked bundle."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ from paraexport.targets.profiles import Profile
 
 @click.command("build")
 @click.argument("checkpoint", metavar="CKPT", type=PATH)
-@click.option("-o", "--output", metavar="BUNDLE", type=PATH, help="The bundle's folder. [default: CKPT's name .bundle]")
+@click.option(
+    "-o", "--output", metavar="BUNDLE", type=PATH, help="The bundle's folder. [default: model.bundle for model.pt]"
+)
 @build_options()
-@click.option("--force", is_flag=True, help="Build again, and replace a bundle that is there.")
+@click.option("--force", is_flag=True, help="Build again, and replace an existing bundle.")
 @output_options
 def command(
     *,
@@ -42,10 +44,9 @@ def command(
 ) -> None:
     """Build a bundle from a checkpoint, checked against PyTorch.
 
-    CKPT is a state dict of torch.save, a .safetensors file, an index of shards or a folder with one, or a .pt2 program;
-    no code from it is run. The bundle appears only when every check has passed. With neither --data nor --calib the
-    checks run on made-up images. Where nothing has changed since the last build, the bundle that is there is kept as it
-    is.
+    CKPT is a state dict from torch.save, a .safetensors file, an index of shards, a folder with one of these, or a .pt2
+    program. No code from it is run. The bundle is written only if every check passes. Without --data and --calib, the
+    checks run on made-up images. If nothing has changed since the last build, the existing bundle is kept.
 
     \b
     Examples:
@@ -81,7 +82,8 @@ class Result:
     @property
     def following(self) -> str:
         if self.report.engine is not None and self.report.engine.not_inspected:
-            return f"copy it to a machine with a GPU, and there paraexport validate {self.bundle.path.name}"
+            name = shlex.quote(argument(Path(self.bundle.path.name)))
+            return f"copy the bundle to a machine with a GPU, and run there: paraexport validate {name}"
         return f"paraexport predict {shlex.quote(argument(self.bundle.path))} IMAGE"
 
 
@@ -91,14 +93,14 @@ def show(result: Result, *, as_json: bool) -> None:
     if as_json:
         emit_json(as_object(result))
         return
-    done = "unchanged: reused" if result.reused else "built"
-    print(f"{done} {escaped(result.bundle.path)}, {size_text(result.size_bytes)}")
+    action = "unchanged: reused" if result.reused else "built"
+    print(f"{action} {escaped(result.bundle.path)}, {size_text(result.size_bytes)}")
     for line in summary.heading(manifest):
         print(escaped(line))
     print_sections(summary.results(manifest, report))
     if not result.reused:
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.stages_s.items())
-        print(f"\nseconds: {stages}; {sum(result.stages_s.values()):.1f} in all")
+        print(f"\nseconds: {stages}; {sum(result.stages_s.values()):.1f} in total")
     print(f"\nnext: {escaped(result.following)}")
 
 

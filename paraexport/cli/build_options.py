@@ -1,4 +1,4 @@
-"""The options of `Options` on the command line, made from their declarations."""
+"""Makes command-line options from the declarations in `Options`."""
 
 from __future__ import annotations
 
@@ -20,67 +20,69 @@ from paraexport.targets.profiles import Profile
 Command = TypeVar("Command", bound=Callable[..., Any])
 CAPABILITIES, PROFILES = "compute_capabilities", "profiles"
 ENGINE_FIELDS = {
-    one.name: str(one.type) for one in dataclasses.fields(EngineOptions) if one.name not in {CAPABILITIES, PROFILES}
+    field.name: str(field.type)
+    for field in dataclasses.fields(EngineOptions)
+    if field.name not in {CAPABILITIES, PROFILES}
 }
-"""The fields of `--engine`, with their types; the other two have options of their own."""
+"""The fields of `--engine`, with their types. The other two fields have separate options."""
 
 
 def pairs(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> dict[str, str]:
     """`("heads=4", "pool=mean")` -> `{"heads": "4", "pool": "mean"}`."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in given:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
             raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-        if found.setdefault(name, value) != value:
-            raise click.BadParameter(f"{name} is given twice, as {found[name]} and as {value}")
-    return found
+        if values.setdefault(name, value) != value:
+            raise click.BadParameter(f"{name} is given twice, as {values[name]} and as {value}")
+    return values
 
 
 def engine(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> EngineOptions:
     """`("aux_streams=4", "tf32=true")` -> EngineOptions(aux_streams=4, tf32=True)."""
     kinds = ENGINE_FIELDS
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, text in pairs(ctx, param, given).items():
         if name not in kinds:
-            raise click.BadParameter(f"{name} is none of {', '.join(kinds)}")
+            raise click.BadParameter(f"{name} is not one of {', '.join(kinds)}")
         choices = {"true": True, "false": False}
         try:
-            found[name] = choices[text.lower()] if kinds[name] == "bool" else int(text)
+            fields[name] = choices[text.lower()] if kinds[name] == "bool" else int(text)
         except (KeyError, ValueError):
-            wanted = "true or false" if kinds[name] == "bool" else "a whole number"
-            raise click.BadParameter(f"{name}={text} is not {wanted}") from None
-    return EngineOptions(**found)
+            expected = "true or false" if kinds[name] == "bool" else "a whole number"
+            raise click.BadParameter(f"{name}={text} is not {expected}") from None
+    return EngineOptions(**fields)
 
 
 def capabilities(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
-    """Each once; `8.9`, as NVIDIA writes them."""
+    """Check compute capabilities such as `8.9`, and drop repeated ones."""
     for text in given:
         if not re.fullmatch(r"[0-9]+\.[0-9]", text):
-            raise click.BadParameter(f"{text!r} is no compute capability such as 8.9")
+            raise click.BadParameter(f"{text!r} is not a compute capability such as 8.9")
     return tuple(dict.fromkeys(given))
 
 
 def profiles(_ctx: click.Context, _param: click.Parameter, given: Sequence[str]) -> tuple[Profile, ...]:
     """`("1:1:1", "2:8:64")` -> Profile(1, 1, 1), Profile(2, 8, 64)."""
     for text in given:
-        if not re.fullmatch(r"[0-9]{1,18}(:[0-9]{1,18}){2}", text):  # Python reads no number of thousands of digits
-            raise click.BadParameter(f"{text!r} is no MIN:OPT:MAX such as 2:8:64")
+        if not re.fullmatch(r"[0-9]{1,18}(:[0-9]{1,18}){2}", text):  # int() refuses thousands of digits
+            raise click.BadParameter(f"{text!r} is not MIN:OPT:MAX, such as 2:8:64")
     return tuple(Profile(*map(int, text.split(":"))) for text in given)
 
 
 def limits(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> dict[str, float]:
     """`("parity=1e-4",)` -> `{"parity": 1e-4}`."""
-    found = {}
+    values = {}
     for name, text in pairs(ctx, param, given).items():
         try:
             value = float(text)
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value >= 0):
-            raise click.BadParameter(f"{name}={text} is no number, 0 or more")
-        found[name] = value
-    return found
+            raise click.BadParameter(f"{name}={text} is not a number of at least 0")
+        values[name] = value
+    return values
 
 
 def build_options(*names: str) -> Callable[[Command], Command]:
@@ -129,7 +131,8 @@ def engine_options(command: Command) -> Command:
         multiple=True,
         metavar="X.Y",
         callback=capabilities,
-        help="With tensorrt-rtx, compile for these GPUs alone, such as 8.9. May be repeated. [default: all it knows]",
+        help="For tensorrt-rtx: compile only for GPUs with this compute capability, such as 8.9. May be repeated. "
+        "[default: all that it supports]",
     )
     profile = click.option(
         "--profile",
@@ -137,15 +140,15 @@ def engine_options(command: Command) -> Command:
         multiple=True,
         metavar="MIN:OPT:MAX",
         callback=profiles,
-        help="With a TensorRT target, a range of batches with kernels of its own, chosen for OPT images. May be "
-        "repeated, so that every batch up to --max-batch is in some range. [default: one range, kernels for 8]",
+        help="For TensorRT targets: a range of batch sizes with its own kernels, which are fastest for OPT images. May "
+        "be repeated; the ranges must cover 1 to --max-batch. [default: one range, with OPT 8]",
     )
     rest = click.option(
         "--engine",
         multiple=True,
         metavar="FIELD=VALUE",
         callback=engine,
-        help=f"How a TensorRT engine is compiled: {', '.join(ENGINE_FIELDS)}. May be repeated.",
+        help=f"For TensorRT targets: set a compiler option, one of {', '.join(ENGINE_FIELDS)}. May be repeated.",
     )
     return capability(profile(rest(command)))
 

@@ -1,4 +1,4 @@
-"""`paraexport doctor`: what this machine can build and run, and what is missing."""
+"""Defines `paraexport doctor`, which shows what this machine can build and run, and what is missing."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from paraexport.system.extras import install
 from paraexport.targets.versions import release
 
 MODULES = {"pillow": "PIL", "onnxruntime-gpu": "onnxruntime"}
-"""The module of a library whose name tells another."""
+"""The modules of libraries whose name is different."""
 RIVALS = {"onnxruntime": "onnxruntime-gpu", "onnxruntime-gpu": "onnxruntime"}
-"""Libraries that install the same module: one of them is enough, and both overwrite each other."""
+"""Libraries that install the same module. One of them is enough; two overwrite each other."""
 PURPOSES = {
     "": "everything",
     "cpu": "running bundles on the CPU",
     "gpu": "running bundles on an NVIDIA GPU",
-    "gpu-rtx": "running bundles on an NVIDIA RTX GPU, by ONNX Runtime",
+    "gpu-rtx": "running bundles on an NVIDIA RTX GPU with ONNX Runtime",
     "openvino": "running bundles with OpenVINO",
     "build": "building bundles",
-    "tensorrt": "TensorRT engines, on the GPU that is to run them",
-    "rtx": "TensorRT-RTX engines, built here or on a GPU",
-    "bench": "benchmarks beside its peers",
+    "tensorrt": "TensorRT engines, built on the GPU that runs them",
+    "rtx": "TensorRT-RTX engines, built with or without a GPU",
+    "bench": "benchmarks against similar tools",
 }
 REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)[^;>]*(?:>=(?P<minimum>[\d.]+))?.*?(?:extra == ['\"](?P<extra>[\w-]+)['\"])?$"
@@ -44,21 +44,21 @@ REQUIREMENT = re.compile(
 
 @dataclass(frozen=True)
 class Requirement:
-    """One library that paraexport, or one of its extras, asks for."""
+    """A library that paraexport or one of its extras requires."""
 
     name: str
     minimum: str
     extra: str
-    """`` for one that paraexport always needs."""
+    """The extra that requires it; empty if paraexport always needs it."""
 
 
 @dataclass(frozen=True)
 class Library:
     name: str
     version: str | None
-    """None where it is not installed."""
+    """None if it is not installed."""
     problem: str
-    """Why it cannot be used, or empty."""
+    """Why it cannot be used; empty if it can."""
     purpose: str
     remedy: str
     extra: str
@@ -71,11 +71,11 @@ class TargetState:
     missing: str
     remedy: str
     idle: str
-    """Why it can build and not run; empty where it can run."""
+    """Why it can build but not run here; empty if it can run."""
     device: str
-    """That it compiles for; empty where it does not compile."""
+    """The device that it compiles for; empty if it does not compile."""
     slow_int8: str
-    """What int8 costs here where it is not as fast as elsewhere."""
+    """Why int8 is slow on this machine; empty if it is not."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class Diagnosis:
 def command(*, as_json: bool, quiet: bool) -> None:
     """Show what this machine can build and run, and what is missing.
 
-    Every library is imported, so that one which is installed but broken is found. The exit code is 3 only when no
-    target can run here.
+    This imports every library, to find those that are installed but broken. The exit code is 3 only if no target can
+    run here.
 
     \b
     Examples:
@@ -105,12 +105,12 @@ def command(*, as_json: bool, quiet: bool) -> None:
     """
     with Stages(quiet=quiet) as stages:
         stages("importing libraries")
-        found = diagnose()
+        diagnosis = diagnose()
     if as_json:
-        emit_json(found)
+        emit_json(diagnosis)
     else:
-        show(found)
-    if not found.can_run:
+        show(diagnosis)
+    if not diagnosis.can_run:
         raise click.exceptions.Exit(3)
 
 
@@ -118,7 +118,7 @@ def diagnose() -> Diagnosis:
     libraries = tuple(map(examine, requirements()))
     states = tuple(map(target_state, targets.TARGETS))
     can_run = any(state.version and not state.idle for state in states)
-    can_build = can_run and not any(one.problem for one in libraries if one.extra in ("", "build"))
+    can_build = can_run and not any(library.problem for library in libraries if library.extra in ("", "build"))
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     return Diagnosis(
         __version__, platform.python_version(), system, usable_cpus(), libraries, states, can_run, can_build
@@ -126,24 +126,26 @@ def diagnose() -> Diagnosis:
 
 
 def requirements() -> Iterator[Requirement]:
-    """What the installed package says that it needs."""
+    """List the requirements of the installed package."""
     try:
         lines = importlib.metadata.requires("paraexport") or ()
     except importlib.metadata.PackageNotFoundError:
-        raise MissingError("paraexport is not installed, only its sources are here", remedy="pip install it") from None
+        raise MissingError(
+            "paraexport is not installed, only its source code is here", remedy="install it with pip"
+        ) from None
     for line in lines:
-        if found := REQUIREMENT.match(line):
-            yield Requirement(found["name"], found["minimum"] or "", found["extra"] or "")
+        if match := REQUIREMENT.match(line):
+            yield Requirement(match["name"], match["minimum"] or "", match["extra"] or "")
 
 
-def examine(wanted: Requirement) -> Library:
-    command = install(wanted.extra) if wanted.extra else f"pip install '{wanted.name}>={wanted.minimum}'"
-    version, rival = installed(wanted.name), installed(RIVALS.get(wanted.name, ""))
-    problem = problem_with(wanted, version) if version or not rival else ""
+def examine(required: Requirement) -> Library:
+    command = install(required.extra) if required.extra else f"pip install '{required.name}>={required.minimum}'"
+    version, rival = installed(required.name), installed(RIVALS.get(required.name, ""))
+    problem = problem_with(required, version) if version or not rival else ""
     if version and rival:
-        problem, command = f"{RIVALS[wanted.name]} overwrites it", f"pip uninstall {RIVALS[wanted.name]}"
-    purpose = PURPOSES.get(wanted.extra, wanted.extra)
-    return Library(wanted.name, version, problem, purpose, command if problem else "", wanted.extra)
+        problem, command = f"{RIVALS[required.name]} overwrites it", f"pip uninstall {RIVALS[required.name]}"
+    purpose = PURPOSES.get(required.extra, required.extra)
+    return Library(required.name, version, problem, purpose, command if problem else "", required.extra)
 
 
 def installed(name: str) -> str | None:
@@ -153,15 +155,15 @@ def installed(name: str) -> str | None:
         return None
 
 
-def problem_with(wanted: Requirement, version: str | None) -> str:
-    """Why the installed `version` cannot be used, or nothing."""
+def problem_with(required: Requirement, version: str | None) -> str:
+    """Return why the installed `version` cannot be used; empty if it can."""
     if version is None:
         return "missing"
     try:
-        importlib.import_module(MODULES.get(wanted.name, wanted.name.replace("-", "_")))
+        importlib.import_module(MODULES.get(required.name, required.name.replace("-", "_")))
     except Exception as error:  # a broken library may raise anything
         return f"cannot be imported: {type(error).__name__}: {error}"
-    return f"too old, {wanted.minimum} or later is needed" if release(version) < release(wanted.minimum) else ""
+    return f"too old, {required.minimum} or later is needed" if release(version) < release(required.minimum) else ""
 
 
 def target_state(name: str) -> TargetState:
@@ -171,24 +173,25 @@ def target_state(name: str) -> TargetState:
     return TargetState(name, here.version, here.missing, here.remedy, here.idle, device, slow_int8)
 
 
-def show(found: Diagnosis) -> None:
-    print(f"paraexport {found.paraexport}, Python {found.python}, {found.platform}, {found.cpus} CPUs\n")
+def show(diagnosis: Diagnosis) -> None:
+    system = f"{diagnosis.platform}, {diagnosis.cpus} CPUs"
+    print(f"paraexport {diagnosis.paraexport}, Python {diagnosis.python}, {system}\n")
     rows = [
         (
-            one.name,
-            one.version or ("missing" if one.problem else "not needed"),
-            one.purpose,
-            one.problem if one.version else "",
-            one.remedy,
+            library.name,
+            library.version or ("missing" if library.problem else "not needed"),
+            library.purpose,
+            library.problem if library.version else "",
+            library.remedy,
         )
-        for one in found.libraries
+        for library in diagnosis.libraries
     ]
     print_table(plain_table(("library", "version", "needed for", "problem", "remedy"), rows))
     print()
-    states = [(one.name, state_text(one), one.remedy) for one in found.targets]
+    states = [(state.name, state_text(state), state.remedy) for state in diagnosis.targets]
     print_table(plain_table(("target", "state", "remedy"), states))
-    print(f"\nrun bundles (predict, validate):  {'yes' if found.can_run else 'no'}")
-    print(f"build bundles (build, inspect):   {'yes' if found.can_build else 'no'}")
+    print(f"\nrun bundles (predict, validate):  {'yes' if diagnosis.can_run else 'no'}")
+    print(f"build bundles (build, inspect):   {'yes' if diagnosis.can_build else 'no'}")
 
 
 def state_text(state: TargetState) -> str:

@@ -1,4 +1,4 @@
-"""An exception as one line for people, one object for programs and an exit code."""
+"""Turns an exception into one line for people, one object for programs, and an exit code."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from paraexport.findings.bisection import Bisection
 from paraexport.findings.checks import Check
 from paraexport.system.extras import install
 
-ENDED = "a library did not stop, so that the process was ended; the next build removes what is left of this"
+ENDED = "a library did not stop, so the process was ended; the next build removes the unfinished files"
 TRACEBACK = "PARAEXPORT_TRACEBACK"
 EXTRAS = {"onnxruntime": "cpu", "torch": "build", "onnx": "build", "onnx_ir": "build", "onnxscript": "build"}
-"""Which extra brings a module that may be missing."""
+"""The extra that installs a module which may be missing."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What `--json` says of an error."""
+    """An error as `--json` prints it."""
 
     kind: str
     what: str
@@ -49,9 +49,9 @@ class Failure:
     line: str
     exit_code: int
     checks: tuple[Check, ...] = ()
-    """All checks, where one of them failed."""
+    """All checks, if one of them failed."""
     bisection: Bisection | None = None
-    """Where the engine goes wrong, where its graph does not."""
+    """The part that the engine computes wrongly, although the graph is right."""
 
 
 def problem_of(error: ParaexportError) -> Problem:
@@ -59,7 +59,7 @@ def problem_of(error: ParaexportError) -> Problem:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What to say of `error`: what it is about where it is ours or the user's, else that it is a bug."""
+    """Describe `error`. An unexpected exception is reported as a bug."""
     known = translated(error)
     if isinstance(known, ParaexportError):
         checks, bisection = tuple(getattr(known, "checks", ())), getattr(known, "bisection", None)
@@ -68,24 +68,21 @@ def failure_of(error: BaseException) -> Failure:
         what = "; ".join(["interrupted", *getattr(error, "__notes__", ())])
         return Failure(Problem("Interrupted", what), what, getattr(error, "exit_code", 130))
     if isinstance(error, click.ClickException):
-        what, meant = error.format_message().rstrip("."), hint(error)
+        what, suggestion = error.format_message().rstrip("."), hint(error)
         ctx = getattr(error, "ctx", None)
-        if meant is not None and isinstance(error, click.exceptions.NoSuchOption):
-            what = f"No such option '{error.option_name}'"  # click's own guess goes by the letters
-        remedy = "; ".join(filter(None, (meant, f"see `{ctx.command_path} --help`" if ctx else None))) or None
+        if suggestion is not None and isinstance(error, click.exceptions.NoSuchOption):
+            what = f"No such option '{error.option_name}'"  # without click's guess, which only compares letters
+        remedy = "; ".join(filter(None, (suggestion, f"see `{ctx.command_path} --help`" if ctx else None))) or None
         return Failure(
             Problem("UsageError", what, remedy=remedy), f"{what}; {remedy}" if remedy else what, error.exit_code
         )
     what = f"this is a bug in paraexport: {type(error).__name__}: {error}".rstrip(": ")
-    remedy = f"run it again with {TRACEBACK}=1 to see where, and report that"
+    remedy = f"run it again with {TRACEBACK}=1, and report the traceback"
     return Failure(Problem("InternalError", what, remedy=remedy), f"{what}; {remedy}", 1)
 
 
 def translated(error: BaseException) -> BaseException:
-    """A library that is not here or broken, a file that the system refuses, or too little memory, as an error of ours.
-
-    What is ours already stays as it is.
-    """
+    """Turn errors of libraries, files and memory into errors of paraexport. Return other errors unchanged."""
     if isinstance(error, ParaexportError | click.ClickException):
         return error
     if isinstance(error, ImportError) and (module := library_of(error)):
@@ -99,13 +96,13 @@ def translated(error: BaseException) -> BaseException:
 
 
 def library_of(error: ImportError) -> str:
-    """The library that was not loaded, or whose shared object was not, where we know which extra brings it."""
+    """Return the library that could not be loaded, if an extra installs it; else an empty string."""
     possible = ((error.name or "").partition(".")[0], *reversed(Path(error.path or "").parts))
     return next((name for name in possible if name in EXTRAS), "")
 
 
 def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
-    """One line on stderr; on stdout the checks where one failed, or the object with `as_json`."""
+    """Print one line on stderr. Print failed checks on stdout, or one object with `as_json`."""
     if os.environ.get(TRACEBACK, "0") not in ("", "0"):
         traceback.print_exception(error, file=sys.stderr)
     if failure.checks and not as_json:
@@ -115,29 +112,29 @@ def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
     prefix = "" if failure.problem.kind == "Interrupted" else "error: "
     say(f"{prefix}{line_of(failure.line)}")
     if as_json:
-        more = {name: found for name in ("checks", "bisection") if (found := getattr(failure, name))}
+        more = {name: value for name in ("checks", "bisection") if (value := getattr(failure, name))}
         emit_json({"error": asdict(failure.problem), "exit_code": failure.exit_code, **more})
 
 
 @contextlib.contextmanager
 def farewell(*, as_json: bool) -> Iterator[Farewell]:
-    """What the watchdog prints before it ends the process: as `report` does, with nothing that may wait or import."""
+    """Yield the last words of the watchdog. They are those of `report`, but nothing here may wait or import."""
     stdout = None
     with contextlib.suppress(OSError):
-        stdout = os.dup(STDOUT) if as_json else None  # a stage leads stdout elsewhere
+        stdout = os.dup(STDOUT) if as_json else None  # stages redirect stdout
 
-    def words(number: int) -> dict[int, bytes]:
+    def last_words(number: int) -> dict[int, bytes]:
         error = Interrupted(number)
         error.add_note(ENDED)
         failure = failure_of(error)
-        said = {STDERR: f"{failure.line}\n".encode()}
+        outputs = {STDERR: f"{failure.line}\n".encode()}
         if stdout is not None:
-            told = {"error": asdict(failure.problem), "exit_code": failure.exit_code}
-            said[stdout] = f"{json.dumps(told, indent=2)}\n".encode()
-        return said
+            content = {"error": asdict(failure.problem), "exit_code": failure.exit_code}
+            outputs[stdout] = f"{json.dumps(content, indent=2)}\n".encode()
+        return outputs
 
     try:
-        yield words
+        yield last_words
     finally:
         if stdout is not None:
             os.close(stdout)

@@ -1,4 +1,4 @@
-"""Hints for words of other tools: what `--half`, `--heads 4`, `export` or `--target cuda` are called here."""
+"""Suggests the right word for those of other tools, such as `--half`, `--heads 4`, `export` or `--target cuda`."""
 
 from __future__ import annotations
 
@@ -53,25 +53,25 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("w8a8", "uint8", "i8", "8", "int", "quantized", "quantised"), "int8"),
     },
 }
-"""Option -> what other tools call a value -> its name here."""
+"""For each option: the name of a value in other tools -> its name here."""
 
 
 def hint(error: click.ClickException) -> str | None:
-    """What to write instead, for an unknown command, option or value; None if nothing comes near."""
+    """Suggest what to write instead of an unknown option or value; None if nothing is similar."""
     if isinstance(error, click.exceptions.NoSuchOption):
         name = error.option_name.lower()
         return f"write {OPTIONS[name]}" if name in OPTIONS else None
     if isinstance(error, click.BadParameter) and error.param is not None and isinstance(error.param.type, click.Choice):
         option = error.param.opts[0]
-        meant = (
+        names = (
             name for word, name in VALUES.get(option, {}).items() if error.message.lower().startswith(f"'{word}' ")
         )
-        return next((f"write {option} {name}" for name in meant), None)
+        return next((f"write {option} {name}" for name in names), None)
     return None
 
 
 def command_hint(name: str, commands: tuple[str, ...]) -> str | None:
-    """The command that is meant by an unknown name."""
+    """Return the command that an unknown name probably means, or None."""
     if name.lower() in COMMANDS:
         return COMMANDS[name.lower()]
     return next(iter(difflib.get_close_matches(name.lower(), commands, 1)), None)

@@ -1,4 +1,4 @@
-"""`paraexport inspect`: what is in a checkpoint, a bundle or an ONNX file."""
+"""Defines `paraexport inspect`, which shows the contents of a checkpoint, a bundle or an ONNX file."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ NATIVE = "paraformer"
 def command(
     *, path: Path, spec: dict[str, str], module: str | None, weights: str | None, as_json: bool, quiet: bool
 ) -> None:
-    """Show what is in a checkpoint, a bundle or an ONNX file.
+    """Show the contents of a checkpoint, a bundle or an ONNX file.
 
-    Of a checkpoint: its spec, and which fields had to be assumed. Of a bundle, every file verified: its manifest and
-    checks. Of an ONNX file: inputs, operators, and what each branch needs to run. No code from the file is run.
+    For a checkpoint, show its spec and the fields that were assumed. For a bundle, verify every file, and show its
+    manifest and checks. For an ONNX file, show inputs, operators, and the cost of each branch. No code from the file is
+    run.
 
     \b
     Examples:
@@ -75,44 +76,44 @@ def inspect_checkpoint(
         stages("reading")
         from paraexport.checkpoint.load import load_checkpoint
 
-        found = load_checkpoint(file, overrides=given, module=module, weights=weights)
-    size_bytes, parameters = sum(one.stat().st_size for one in weight_files(file)), parameter_count(found)
+        loaded = load_checkpoint(file, overrides=given, module=module, weights=weights)
+    size_bytes, parameters = sum(shard.stat().st_size for shard in weight_files(file)), parameter_count(loaded)
     options = [*(f"--spec {shlex.quote(f'{name}={value}')}" for name, value in given.items())]
     options += [f"--module {shlex.quote(module)}"] if module else []
     options += [f"--weights {shlex.quote(weights)}"] if weights else []
     following = " ".join(["paraexport build", shlex.quote(str(path)), *options])
-    warn_of(describe.assumptions(found.assumptions, FIELDS))
+    warn_of(describe.assumptions(loaded.assumptions, FIELDS))
     if as_json:
         emit_json(
             {
                 "kind": "checkpoint",
                 "path": str(path),
                 "size_bytes": size_bytes,
-                "convention": found.convention,
+                "convention": loaded.convention,
                 "parameters": parameters,
-                "spec": found.spec,
-                "classifier": found.classifier,
-                "preprocessing": found.preprocessing,
-                "labels": found.labels,
-                "scores": found.scores,
-                "negative": found.negative,
-                "assumptions": found.assumptions,
+                "spec": loaded.spec,
+                "classifier": loaded.classifier,
+                "preprocessing": loaded.preprocessing,
+                "labels": loaded.labels,
+                "scores": loaded.scores,
+                "negative": loaded.negative,
+                "assumptions": loaded.assumptions,
                 "next": following,
             }
         )
         return
     print(f"{escaped(path)}: a checkpoint, {size_text(size_bytes)}, {parameters:,} parameters")
-    print(f"{origin(found.convention)}\n")
-    values = {**vars(found.classifier), **vars(found.preprocessing)}
-    print_table(summary.spec_table(values, found.labels, found.assumptions, given))
-    if found.scores:
-        print(f"\nscores: {found.scores}, {'given by --spec' if 'scores' in given else 'from its config'}")
+    print(f"{origin(loaded.convention)}\n")
+    values = {**vars(loaded.classifier), **vars(loaded.preprocessing)}
+    print_table(summary.spec_table(values, loaded.labels, loaded.assumptions, given))
+    if loaded.scores:
+        print(f"\nscores: {loaded.scores}, {'given by --spec' if 'scores' in given else 'from its config'}")
     print(f"\nnext: {escaped(following)}")
 
 
-def parameter_count(found: Checkpoint) -> int:
-    """Numbers that were trained; what two names share counts once."""
-    return sum(parameter.numel() for parameter in found.module.parameters())
+def parameter_count(loaded: Checkpoint) -> int:
+    """Count the trained numbers. A tensor with two names counts once."""
+    return sum(parameter.numel() for parameter in loaded.module.parameters())
 
 
 def inspect_bundle(path: Path, *, as_json: bool) -> None:
@@ -120,35 +121,36 @@ def inspect_bundle(path: Path, *, as_json: bool) -> None:
 
     if not (path / MANIFEST).exists():
         raise BundleError(
-            "nothing to inspect in this folder",
+            "this folder holds neither a bundle nor a checkpoint",
             where=path,
-            expected=f"a bundle, with {MANIFEST} in it",
-            remedy="of a checkpoint in a folder, name the file of weights",
+            expected=f"{MANIFEST} in it",
+            remedy="to inspect a checkpoint in a folder, give the path of its weight file",
         )
     bundle = read_bundle(path)
     manifest = bundle.manifest
     following = f"paraexport predict {shlex.quote(str(path))} IMAGE"
-    facts = report.read(bundle.files)
+    build_report = report.read(bundle.files)
     if as_json:
         about = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": bundle.size_bytes}
-        engine = facts.engine if targets.compiler(manifest.target) else None
-        emit_json({**about, "manifest": manifest, "engine": engine, "accuracy": facts.accuracy, "next": following})
+        engine = build_report.engine if targets.compiler(manifest.target) else None
+        accuracy = build_report.accuracy
+        emit_json({**about, "manifest": manifest, "engine": engine, "accuracy": accuracy, "next": following})
         return
-    print(f"{escaped(path)}: a bundle, {size_text(bundle.size_bytes)}; every file has its sha256")
+    print(f"{escaped(path)}: a bundle, {size_text(bundle.size_bytes)}; all files verified")
     print(summary.heading(manifest)[0])
     source = manifest.source
     print(f"built by paraexport {manifest.paraexport} from {escaped(source.name)}; {origin(source.convention)}")
     print(", ".join(f"{name} {version}" for name, version in manifest.versions.items()))
     print()
     print_manifest(manifest)
-    print_sections(summary.results(manifest, facts))
+    print_sections(summary.results(manifest, build_report))
     print()
     print_table(summary.files_table(manifest))
     print(f"\nnext: {escaped(following)}")
 
 
 def print_manifest(manifest: Manifest) -> None:
-    """The fields of the model and its images, the scores, and the tensors that go in and out."""
+    """Print the fields of the model and its images, the meaning of the scores, and the inputs and outputs."""
     preprocessing = manifest.preprocessing
     model = {} if manifest.spec is None else vars(manifest.spec)
     classes = {"classes": manifest.outputs[0].shape[-1]}
@@ -168,19 +170,19 @@ def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
     from paraexport.graph.summary import Contents
     from paraexport.system import isolation
 
-    found = isolation.call(
+    answer = isolation.call(
         "paraexport.graph.inspection:read",
         str(path),
         where=path,
-        remedy="export it again, with another exporter if need be",
+        remedy="export it again, if necessary with another exporter",
         warn=silent if quiet else warn,
     )
-    contents = msgspec.convert(found, Contents)
-    overview, needed = contents.summary, contents.parts
+    contents = msgspec.convert(answer, Contents)
+    overview, parts = contents.summary, contents.parts
     if contents.missing:
         warn(contents.missing)
     if as_json:
-        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(overview), "parts": needed})
+        emit_json({"kind": "onnx", "path": str(path), **dataclasses.asdict(overview), "parts": parts})
         return
     operators = sorted(overview.operators.items(), key=lambda pair: (-pair[1], pair[0]))
     opsets = ", ".join(f"{domain} {version}" for domain, version in overview.opsets.items())
@@ -188,25 +190,25 @@ def inspect_onnx(path: Path, *, as_json: bool, quiet: bool) -> None:
     print(f"weights: {size_text(overview.weights_bytes)} in {overview.weights} initializers")
     print(f"dynamic axes: {', '.join(overview.dynamic_axes) or 'none'}")
     if overview.overridable:
-        print(f"inputs with a default, which a caller may replace: {', '.join(overview.overridable)}")
+        print(f"inputs with a default value, which callers may override: {', '.join(overview.overridable)}")
     if overview.branches:
         print(f"parallel branches: {overview.branches}, in nodes named branches.N/\n")
-    elif any(part.name == "all branches" for part in needed):
+    elif any(part.name == "all branches" for part in parts):
         print("parallel branches: stacked, in nodes named branches.*/\n")
     else:
-        print("parallel branches: none to be seen, no node is named branches.N/\n")
+        print("parallel branches: none found, because no node is named branches.N/\n")
     print_table(summary.tensors_table(overview.inputs, overview.outputs))
-    print_parts(needed)
+    print_parts(parts)
     print()
     print_table(plain_table(("operator", "nodes"), operators))
 
 
-def print_parts(needed: Sequence[BranchCost]) -> None:
-    """What each branch needs, and the sum of all."""
+def print_parts(parts: Sequence[BranchCost]) -> None:
+    """Print the cost of each branch, and the total."""
     columns = [
-        [getattr(part, name) for part in needed] for name in ("nodes", "parameters", "multiply_adds", "activations")
+        [getattr(part, name) for part in parts] for name in ("nodes", "parameters", "multiply_adds", "activations")
     ]
-    names = [*(part.name for part in needed), "in all"]
+    names = [*(part.name for part in parts), "total"]
     cells = [[*column, None if None in column else sum(column)] for column in columns]
     rows = [*zip(names, *cells, strict=True)]
     print("\nfor one image")
@@ -215,5 +217,5 @@ def print_parts(needed: Sequence[BranchCost]) -> None:
 
 def origin(convention: str) -> str:
     if convention == "module":
-        return "a module that was not recognised as a Para-Former: it is traced as it is"
-    return "weights in paraexport's own names" if convention == NATIVE else f"weights in the names of {convention}"
+        return "a module that was not recognised as a Para-Former: it is traced without changes"
+    return "weights with paraexport's own names" if convention == NATIVE else f"weights with the names of {convention}"

@@ -1,4 +1,4 @@
-"""`paraexport optimize`: the exact rewrites on any ONNX file."""
+"""Defines `paraexport optimize`, which applies the exact rewrites to any ONNX file."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ if TYPE_CHECKING:
     type=click.Choice(LAYOUTS[1:]),
     default=LAYOUTS[1],
     show_default=True,
-    help="folded: branches side by side; stacked: all branches as one, for runtimes that like few large operators.",
+    help="How the graph is arranged. folded: branches side by side. stacked: all branches as one, which suits runtimes "
+    "that prefer few large operators.",
 )
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @output_options
 def command(*, source: Path, output: Path, layout: str, force: bool, as_json: bool, quiet: bool) -> None:
-    """Rewrite an ONNX model with parallel branches, exactly.
+    """Make an ONNX model with parallel branches faster, with exact rewrites.
 
-    MODEL.onnx is a float32 graph of images with a free batch, of any exporter. What its branches share is computed
-    once, and tokens that nobody reads are not computed. The result is run beside the original in ONNX Runtime, on
-    random images and on edge cases, and appears only when both answer alike. A graph that cannot be rewritten with
-    certainty is refused; where there is nothing to gain, OUT.onnx is the same file.
+    MODEL.onnx is a float32 model for images, from any exporter, with a free batch size. Shared work of its branches is
+    computed once, and unused tokens are not computed. Both models are then run in ONNX Runtime, on random images and
+    edge cases. The result is written only if both give the same outputs. A graph that cannot be rewritten safely is
+    refused. If nothing can be improved, OUT.onnx is a copy of MODEL.onnx.
 
     \b
     Examples:
@@ -51,52 +52,52 @@ def command(*, source: Path, output: Path, layout: str, force: bool, as_json: bo
     with leaving("nothing was written"), Stages(quiet=quiet) as stages:
         from paraexport.optimizer.optimize import optimize
 
-        done = optimize(source, output, layout=layout, force=force, progress=stages, warn=silent if quiet else warn)
+        result = optimize(source, output, layout=layout, force=force, progress=stages, warn=silent if quiet else warn)
     following = f"paraexport inspect {shlex.quote(argument(output))}"
     if as_json:
-        emit_json(as_object(source, done, following))
+        emit_json(as_object(source, result, following))
     else:
-        show(source, done, following)
+        show(source, result, following)
 
 
-def as_object(source: Path, done: Optimized, following: str) -> dict[str, object]:
+def as_object(source: Path, result: Optimized, following: str) -> dict[str, object]:
     return {
         "model": str(source),
-        "output": str(done.output),
-        "layout": done.layout,
-        "changed": done.changed,
-        "opset": {"before": done.opset[0], "after": done.opset[1]},
-        "before": done.before,
-        "after": done.after,
-        "passes": done.passes,
-        "check": done.check,
+        "output": str(result.output),
+        "layout": result.layout,
+        "changed": result.changed,
+        "opset": {"before": result.opset[0], "after": result.opset[1]},
+        "before": result.before,
+        "after": result.after,
+        "passes": result.passes,
+        "check": result.check,
         "next": following,
     }
 
 
-def show(source: Path, done: Optimized, following: str) -> None:
-    if not done.changed:
-        print(f"nothing to rewrite in {escaped(source)}: {escaped(done.output)} is the same file, byte for byte")
-        show_refusals(done)
+def show(source: Path, result: Optimized, following: str) -> None:
+    if not result.changed:
+        print(f"nothing to improve in {escaped(source)}: {escaped(result.output)} is an exact copy")
+        show_refusals(result)
         print(f"\nnext: {escaped(following)}")
         return
-    print(f"rewrote {escaped(source)} to {escaped(done.output)}, layout {done.layout}")
-    before, after = done.opset
-    print(f"opset {after}, as it was\n" if before == after else f"opset {before} -> {after}\n")
-    rows: list[tuple[object, ...]] = [(row.name, row.times, *changes(row.before, row.after)) for row in done.passes]
-    rows.append(("all", "", *changes(done.before, done.after)))
+    print(f"rewrote {escaped(source)} to {escaped(result.output)}, layout {result.layout}")
+    before, after = result.opset
+    print(f"opset {after}, unchanged\n" if before == after else f"opset {before} -> {after}\n")
+    rows: list[tuple[object, ...]] = [(row.name, row.times, *changes(row.before, row.after)) for row in result.passes]
+    rows.append(("all", "", *changes(result.before, result.after)))
     print_table(plain_table(("pass", "applied", "nodes", "multiply-adds", "MB"), rows))
-    show_refusals(done)
-    assert done.check is not None
-    check = done.check
+    show_refusals(result)
+    assert result.check is not None
+    check = result.check
     print(
         f"\nself-check: {check.unit} is {check.value:.2g}, at most {check.limit:g}, on {check.samples} images\n"
         f"\nnext: {escaped(following)}"
     )
 
 
-def show_refusals(done: Optimized) -> None:
-    if blocks := [*refused((row.name, row.refusals) for row in done.passes)]:
+def show_refusals(result: Optimized) -> None:
+    if blocks := [*refused((row.name, row.refusals) for row in result.passes)]:
         print()
         print_blocks(blocks)
 

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Defines the options that several commands share."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class AnyPath(click.Path):
-    """A path, which may not be empty: Python would take the current folder for it."""
+    """A path. An empty text is refused, because Python would take it for the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("it is empty, expected a path", param, ctx)
+            self.fail("expected a path, got an empty text", param, ctx)
         if isinstance(param, click.Option) and str(value).startswith("--"):
-            self.fail(f"{brief(value)} looks like an option; write ./{value} for a file of that name", param, ctx)
+            self.fail(f"{brief(value)} looks like an option; write ./{value} for a file with this name", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -36,23 +36,23 @@ def threads(_ctx: click.Context, _param: click.Parameter, given: str | None) -> 
         return checked_threads(None if given is None else int(given))
     except ValueError as error:
         raise click.BadParameter(
-            str(error) if isinstance(error, InputError) else f"{brief(given)} is no whole number"
+            str(error) if isinstance(error, InputError) else f"{brief(given)} is not a whole number"
         ) from None
 
 
 def output_options(command: Command) -> Command:
-    quiet = click.option("-q", "--quiet", is_flag=True, help="No progress; warnings and errors are still printed.")
+    quiet = click.option("-q", "--quiet", is_flag=True, help="Print no progress, only results, warnings and errors.")
     return json_option(quiet(help_option(command)))
 
 
 def json_option(command: Command) -> Command:
-    """`--json`; the context's `obj` already says whether it was given, before or after the command."""
+    """Add `--json`. The context's `obj` is true if it was given anywhere, before or after the command."""
     option = click.option(
         "--json",
         "as_json",
         is_flag=True,
         callback=lambda ctx, _param, given: given or bool(ctx.obj),
-        help="Print one JSON object on stdout, in place of text; also for an error.",
+        help="Print one JSON object on stdout instead of text, also for errors.",
     )
     return option(command)
 
@@ -74,16 +74,16 @@ def printing_option(
     *names: str,
     help: str,  # noqa: A002 (click's name)
 ) -> Callable[[Command], Command]:
-    """An option that prints a text and ends; with `--json` it prints {key: text}. `content` gives (key, text)."""
+    """Add an option that prints a text and exits. `content` returns (key, text); `--json` prints {key: text}."""
 
     def callback(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
         if not given or ctx.resilient_parsing:
             return
-        key, said = content(ctx)
+        key, text = content(ctx)
         if ctx.obj:
-            emit_json({key: said})
+            emit_json({key: text})
         else:
-            click.echo(said)
+            click.echo(text)
         ctx.exit()
 
     return click.option(*names, is_flag=True, is_eager=True, expose_value=False, callback=callback, help=help)

@@ -1,4 +1,4 @@
-"""What the commands print: results on stdout, everything else on stderr."""
+"""Prints results on stdout, and everything else on stderr."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from paraexport.findings.document import Line, Section
 
 
 def emit_json(value: object) -> None:
-    """Print `value`, of dataclasses, mappings, sequences, text and numbers, as one JSON object on stdout."""
+    """Print `value` as one JSON object on stdout: dataclasses, mappings, sequences, text and numbers."""
     import msgspec
 
     print(json.dumps(finite(msgspec.to_builtins(value)), indent=2, allow_nan=False))
 
 
 def finite(value: object) -> object:
-    """`value` with null for every infinity and NaN, which JSON does not have."""
+    """Replace every infinity and NaN by null, because JSON does not have them."""
     if isinstance(value, dict):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -31,7 +31,7 @@ def finite(value: object) -> object:
 
 
 def say(line: str) -> None:
-    """Print one line on stderr; where nobody listens there, the work goes on."""
+    """Print one line on stderr. If stderr is closed, go on without it."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
 
@@ -41,7 +41,7 @@ def warn(line: str) -> None:
 
 
 def escaped(text: object) -> str:
-    """`text`, such as a path, with an escape for everything that could steer a terminal or end the line."""
+    """Escape everything in a text, such as a path, that could control a terminal or end the line."""
     return printable(str(text))
 
 
@@ -52,5 +52,5 @@ def warn_of(sections: Iterable[Section]) -> None:
 
 
 def argument(path: Path) -> str:
-    """A path that no command takes for an option."""
+    """Write a path so that no command takes it for an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)

@@ -1,4 +1,4 @@
-"""`paraexport predict`: labels for image files, without torch or onnx."""
+"""Defines `paraexport predict`, which prints labels for image files without torch or onnx."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def command(
 ) -> None:
     """Print the labels that a bundle gives to images.
 
-    Each label comes with its probability, or with a plain score if the model gives no probabilities. A folder stands
-    for all images in it and below it. If an image cannot be read, it is reported on stderr, the others are still
-    predicted, and the exit code is 2.
+    Each label has a probability, or a score if the model gives no probabilities. A folder stands for all images in it
+    and in its subfolders. An image that cannot be read is reported on stderr. The others are still predicted, and the
+    exit code is 2.
 
     \b
     Examples:
@@ -56,7 +56,7 @@ def command(
     require_image_files(engine.manifest)
     scores = recorded(engine.manifest.scores, len(engine.manifest.labels))
     if scores != engine.manifest.scores:
-        warn("the bundle does not say what its only output is, so sigmoid is assumed; build it again to settle that")
+        warn("the bundle does not record the meaning of its only output, so sigmoid is assumed; build it again")
     files, unread = find(images)
     total, predictions = len(files) + len(unread), []
     for answer in shown(predict_each(engine, engine.manifest, files, top), len(files), quiet=quiet):
@@ -70,7 +70,7 @@ def command(
         else:
             print(line(answer, scores))
     if as_json:
-        errors = [{"image": one.image, "error": problem_of(one.error)} for one in unread]
+        errors = [{"image": failure.image, "error": problem_of(failure.error)} for failure in unread]
         emit_json({"predictions": predictions, "errors": errors, "scores": scores})
     if unread:
         say(f"error: {len(unread)} of {total} could not be predicted")
@@ -78,7 +78,7 @@ def command(
 
 
 def find(images: Sequence[Path]) -> tuple[list[Path], list[Failure]]:
-    """Every image file meant by `images`, in their order, and what is not there."""
+    """List the image files at `images`, in order, and the paths that cannot be read."""
     from paraexport.bundle.prediction import Failure
     from paraexport.images.files import image_files
 
@@ -98,12 +98,12 @@ def find(images: Sequence[Path]) -> tuple[list[Path], list[Failure]]:
 def line(answer: Prediction, scores: Scores) -> str:
     from paraexport.model.scores import text_of
 
-    candidates = ", ".join(f"{line_of(one.label)} {text_of(one.score, scores)}" for one in answer.top)
-    return f"{line_of(answer.image)}: {candidates}"
+    labels = ", ".join(f"{line_of(label.label)} {text_of(label.score, scores)}" for label in answer.top)
+    return f"{line_of(answer.image)}: {labels}"
 
 
 def shown(answers: Iterator[Prediction | Failure], total: int, *, quiet: bool) -> Iterator[Prediction | Failure]:
-    """`answers`, counted on stderr where that is a terminal and stdout is not."""
+    """Yield the answers, with a progress bar if stderr is a terminal and stdout is not."""
     if quiet or not sys.stderr.isatty() or sys.stdout.isatty():
         yield from answers
         return

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Justify = Literal["left", "right"]
 NOT_WRAPPED = 10_000
-"""Columns where the output is no terminal: nothing is wrapped there."""
+"""The width if the output is not a terminal, so that no line is wrapped."""
 STYLES = {"": "", "good": "green", "bad": "red", "note": "yellow"}
 
 
@@ -26,12 +26,12 @@ def console(stream: TextIO) -> Console:
 
 
 def line_of(text: object) -> str:
-    """`text` on one line, with what could steer a terminal written out as an escape."""
+    """Put a text on one line, and escape everything that could control a terminal."""
     return printable(on_one_line(text))
 
 
 def print_sections(sections: Iterable[Section], stream: TextIO | None = None) -> None:
-    """Each section after an empty line, under its title."""
+    """Print each section after an empty line, under its title."""
     for section in sections:
         print_text(f"\n{section.title}", "bold", stream)
         print_blocks(section.blocks, stream)
@@ -50,7 +50,7 @@ def print_text(text: str, style: str, stream: TextIO | None = None) -> None:
 
 
 def print_table(table: Table, stream: TextIO | None = None) -> None:
-    """The table without lines; cells without text are left out where a whole column has none."""
+    """Print a table without lines, and without empty columns."""
     from rich.table import Table as Grid
     from rich.text import Text
 
@@ -70,7 +70,7 @@ def print_table(table: Table, stream: TextIO | None = None) -> None:
         screen.print(grid)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()), file=stream)
     if len(rows) < len(table.rows):
-        print(f"… and {len(table.rows) - len(rows)} more; the report has all", file=stream)
+        print(f"… and {len(table.rows) - len(rows)} more, listed in the report", file=stream)
 
 
 def brief(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as one exception, so that what is half done is taken away."""
+"""Turns Ctrl-C and SIGTERM into one exception, which lets unfinished work be removed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-"""By name, since not every system has them all."""
+"""Names, because some systems lack some of these signals."""
 REPEAT_S, RETRY_S, PATIENCE_S = 1.0, 0.05, 5.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked to stop; a note says what became of the work."""
+    """A signal asked to stop. A note reports what happened to the work."""
 
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
@@ -24,7 +24,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Listener:
-    """The handler of signals: raises `Interrupted` where that does no harm."""
+    """Handles signals: raises `Interrupted` as soon as this does no harm."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -37,7 +37,7 @@ class Listener:
             self.timers.append(threading.Timer(RETRY_S, signal_main_thread, [number]))
             self.timers[-1].start()
             return
-        # A second Ctrl-C right after the first must not stop the tidying up.
+        # A second Ctrl-C right after the first must not stop the cleanup.
         if (now_s := time.monotonic()) - self.raised_s >= REPEAT_S:
             self.number, self.raised_s = number, now_s
             raise Interrupted(number)
@@ -65,7 +65,7 @@ def interruptible(*, to_the_end: bool = False) -> Iterator[None]:
     except Exception as error:
         if listener.number is None:
             raise
-        # A library in C may swallow the interrupt and fail in its own words.
+        # A C library may hide the interrupt and raise its own error.
         interrupted = Interrupted(listener.number)
         for note in getattr(error, "__notes__", ()):
             interrupted.add_note(note)
@@ -77,13 +77,13 @@ def interruptible(*, to_the_end: bool = False) -> Iterator[None]:
 
 
 def heeded() -> list[int]:
-    """The signals that end a command. What is ignored stays ignored: `nohup` asks for that."""
+    """List the signals that end a command. Ignored signals stay ignored, because `nohup` needs this."""
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
     return [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
 
 
 def signal_main_thread(number: int) -> None:
-    """Send the signal again; to the main thread, so that it wakes even from sleep."""
+    """Send the signal again, to the main thread, which wakes it even from sleep."""
     main = threading.main_thread().ident
     if hasattr(signal, "pthread_kill") and main is not None:
         signal.pthread_kill(main, number)
@@ -92,7 +92,7 @@ def signal_main_thread(number: int) -> None:
 
 
 def is_importing(frame: FrameType | None) -> bool:
-    """Whether an import is under way: an exception in the midst of a library in C may end the whole process."""
+    """Return whether an import is running: an exception inside a C library may then crash the process."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -101,10 +101,10 @@ def is_importing(frame: FrameType | None) -> bool:
 
 
 @contextmanager
-def leaving(left: str) -> Iterator[None]:
-    """Note on whatever ends the block early what became of the work."""
+def leaving(outcome: str) -> Iterator[None]:
+    """If an exception ends the block, add a note about what happened to the work."""
     try:
         yield
     except BaseException as error:
-        error.add_note(left)
+        error.add_note(outcome)
         raise

@@ -1,4 +1,4 @@
-"""The stages of a command, shown on stderr while they run."""
+"""Shows the stages of a command on stderr while they run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STDOUT, STDERR = 1, 2
 
 @contextlib.contextmanager
 def descriptor_redirected(descriptor: int, other: int) -> Iterator[None]:
-    """Send what libraries in C and other processes write to `descriptor` to `other`; either may be closed."""
+    """Redirect output of C libraries and other processes from `descriptor` to `other`. Either may be closed."""
     try:
         kept = os.dup(descriptor)
     except OSError:
@@ -37,9 +37,9 @@ def descriptor_redirected(descriptor: int, other: int) -> Iterator[None]:
 
 
 class Stages:
-    """Shows each stage on stderr as it begins, and keeps its seconds; call it with the stage's name.
+    """Shows each stage on stderr when it begins, and measures its seconds. Call it with the name of the stage.
 
-    What a stage prints goes to stderr as well: a user's own module may print anything, and stdout is for results.
+    Output of a stage also goes to stderr: a user's module may print anything, and stdout is for results.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -73,6 +73,6 @@ class Stages:
             say(f"{name}...")
 
     def seconds(self) -> dict[str, float]:
-        """How long each stage took, once all are over."""
+        """Return the seconds of each stage, after all have ended."""
         ends = self.starts[1:]
         return {name: end - start for name, start, end in zip(self.names, self.starts, ends, strict=False)}

@@ -1,4 +1,4 @@
-"""`paraexport validate`: a bundle against its golden logits, or against PyTorch."""
+"""Defines `paraexport validate`, which checks a bundle against its golden logits or against PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from paraexport.findings import describe
 @click.command("validate")
 @click.argument("bundle", type=PATH)
 @click.argument("checkpoint", metavar="[CKPT]", required=False, type=PATH)
-@click.option("--bisect", is_flag=True, help="Run every part of the graph alone on the target, and say which is off.")
+@click.option(
+    "--bisect", is_flag=True, help="Run each part of the graph alone on the target, and report the wrong part."
+)
 @build_options("data", "limits")
 @build_options("spec", "module", "weights")
 @output_options
@@ -35,15 +37,15 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Check that BUNDLE still answers as PyTorch did.
+    """Check that BUNDLE still gives the results of PyTorch.
 
-    Every file is verified, and the golden inputs in the bundle are run again: their logits must be those that PyTorch
-    gave when the bundle was built. This needs no PyTorch. With CKPT, the checkpoint that it was built from is loaded
-    and compared afresh. The exit code is 1 when a check fails.
+    This verifies every file and runs the golden images in the bundle again. The logits must match those of PyTorch at
+    build time. PyTorch itself is not needed. With CKPT, the checkpoint of the build, PyTorch runs again for comparison.
+    The exit code is 1 if a check fails.
 
-    Where a check fails although the graph itself is right, node by node, the graph is cut: stem, branches, sum and head
-    run alone on the target, then the layers and modules of the one that is off the most. --bisect does so in any case.
-    It needs onnx and ONNX Runtime.
+    If a check fails although the graph is right when run node by node, the wrong part is searched: stem, branches, sum
+    and head run alone on the target, then the layers and modules of the worst of them. --bisect always does this. It
+    needs onnx and ONNX Runtime.
 
     \b
     Examples:
@@ -61,7 +63,7 @@ def command(
         warnings: list[str] = []
         given = {"spec": spec, "module": module, "weights": weights, "data": data, "limits": limits}
         validated = stage.run(bundle, checkpoint, given, progress=stages, warn=warnings.append)
-        found = bisection.bisect(bundle, limits=limits, progress=stages) if bisect else None
+        differences = bisection.bisect(bundle, limits=limits, progress=stages) if bisect else None
     checks = validated.checks
     if not any(check.passed for check in checks if check.name != golden.PREPARED):
         raise CheckFailed("nothing was checked", where=bundle)
@@ -69,16 +71,18 @@ def command(
         warn(line)
     if as_json:
         against = "golden inputs" if checkpoint is None else str(checkpoint)
-        more = {"accuracy": validated.accuracy, "warnings": warnings} | ({} if found is None else {"bisection": found})
+        more: dict[str, object] = {"accuracy": validated.accuracy, "warnings": warnings}
+        if differences is not None:
+            more["bisection"] = differences
         emit_json({"bundle": str(bundle), "against": against, "passed": True, "checks": checks, **more})
         return
     print_sections(
         [
             describe.checks(checks),
             *describe.accuracy(validated.accuracy),
-            *([describe.bisection(found)] if found else []),
+            *([describe.bisection(differences)] if differences else []),
         ]
     )
     print()
-    other = "PyTorch gave at the build" if checkpoint is None else f"{checkpoint} gives in PyTorch"
-    print(escaped(f"{bundle} gives the same answers as {other}"))
+    reference = "PyTorch at build time" if checkpoint is None else f"{checkpoint} in PyTorch"
+    print(escaped(f"{bundle} gives the same results as {reference}"))

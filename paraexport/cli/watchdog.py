@@ -1,8 +1,8 @@
-"""Ends the process when a signal asked for that and the main thread does not hear it.
+"""Ends the process after a signal that the main thread does not handle.
 
-Python runs the handler of a signal in the main thread, and only between two steps of Python. While a library in C works
-there, or waits for ever, no handler runs. The system still writes the signal's number to a descriptor, which a thread
-reads here. What is half done stays then, and the next build removes it.
+Python runs signal handlers in the main thread, and only between two Python instructions. No handler runs while a C
+library works there or waits for ever. But the system still writes the signal's number to a descriptor, which a thread
+reads here. Unfinished files then stay, and the next build removes them.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from paraexport.cli.signals import is_importing
 
 CAN_WATCH = os.name == "posix"
 ENDS_S = 5.0
-"""From the first signal to the end."""
+"""The time from the first signal to the end of the process."""
 IMPORTING_ENDS_S = 20.0
-"""The same while libraries are imported, which is slow on a busy machine but ends: a signal waits for it."""
+"""The same while libraries are imported. This is slow on a busy machine, and a signal waits until it ends."""
 TURN_S = 1.0
 
 Farewell = Callable[[int], Mapping[int, bytes]]
-"""The number of the signal -> what to write to which descriptor."""
+"""The number of the signal -> the text to write to each descriptor."""
 
 
 class Watchdog:
-    """Watches for the signals `numbers` until `stop`; made in the main thread."""
+    """Watches for the signals `numbers` until `stop` is called. Create it in the main thread."""
 
     def __init__(self, numbers: Collection[int], farewell: Farewell) -> None:
         self.numbers, self.farewell = numbers, farewell
         self.finished = False
-        """The work has ended by itself, so that there is nothing left to print."""
+        """The work has ended normally, and nothing needs to be printed."""
         self.main = threading.get_ident()
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.writer, False)
         self.before = signal.set_wakeup_fd(self.writer, warn_on_full_buffer=False)
-        # Else a signal to the child, as of multiprocessing, would come here too.
+        # Otherwise signals to a child process, as in multiprocessing, would also arrive here.
         os.register_at_fork(after_in_child=self.forget)
         self.thread = threading.Thread(target=self.watch, name="watchdog", daemon=True)
         self.thread.start()
@@ -59,9 +59,9 @@ class Watchdog:
     def watch(self) -> None:
         number = 0
         while number not in self.numbers:
-            if not (found := os.read(self.reader, 1)):
+            if not (content := os.read(self.reader, 1)):
                 return
-            number = found[0]
+            number = content[0]
         began_s = time.monotonic()
         if self.is_stopped_within(ENDS_S):
             return
@@ -70,7 +70,7 @@ class Watchdog:
                 return
         for descriptor, text in ({} if self.finished else self.farewell(number)).items():
             with contextlib.suppress(OSError):
-                if select.select([], [descriptor], [], 0)[1]:  # it must not wait for a reader
+                if select.select([], [descriptor], [], 0)[1]:  # never wait for a reader
                     os.write(descriptor, text)
         os._exit(128 + number)
 
@@ -84,7 +84,7 @@ class Watchdog:
 
 @contextlib.contextmanager
 def watched(numbers: Collection[int], farewell: Farewell, *, to_the_end: bool) -> Iterator[None]:
-    """Watch over the block and, with `to_the_end`, over the rest of the process: a thread may keep it from ending."""
+    """Watch the block. With `to_the_end`, also watch the rest of the process, because a thread may keep it alive."""
     if not CAN_WATCH or threading.current_thread() is not threading.main_thread():
         yield
         return

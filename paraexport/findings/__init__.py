@@ -1,1 +1,1 @@
-"""What the stages find out, as plain data: frozen dataclasses that every room may read."""
+"""Holds the results of all stages as frozen dataclasses, and describes them for people."""

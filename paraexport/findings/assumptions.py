@@ -1,4 +1,4 @@
-"""What a build had to assume."""
+"""Records an assumption of a build."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Assumption:
-    """A field that neither the checkpoint nor the user settled; printed, and kept in the manifest."""
+    """A value that neither the checkpoint nor the user gave. It is printed, and stored in the manifest."""
 
     field: str
     value: str

@@ -1,4 +1,4 @@
-"""Which part of a right graph a target computes wrongly: what running the parts alone found."""
+"""Records which part of a correct graph a target computes wrongly, found by running the parts alone."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class PartDifference:
-    """What a part of the graph, alone on the target and given the right input, is off from the graph node by node."""
+    """The error of one part of the graph: alone on the target with correct inputs, against running it node by node."""
 
     part: str
-    """`stem`, `branches.3`, `branches.*` for stacked ones, `sum and head`, or a layer or module inside of one."""
+    """`stem`, `branches.3`, `branches.*` for stacked branches, `sum and head`, or a layer or module inside a part."""
     within: str
-    """The part that it was cut out of; empty for the graph."""
+    """The part that contains it; empty for the whole graph."""
     nodes: int
     off: float | None
-    """max |Δ| / max |value|, of the value that it is largest of; None where a number is not finite, or nothing ran."""
+    """The largest max |Δ| / max |value| of its values; None if a number is not finite, or if the part did not run."""
     by_branch: dict[str, float | None] = field(default_factory=dict)
-    """The same for each of stacked branches."""
+    """The same for each branch, if the branches are stacked."""
     failure: str = ""
-    """Why it could not run by itself."""
+    """Why it could not run alone."""
 
     @property
     def extent(self) -> float:
@@ -31,7 +31,7 @@ class PartDifference:
 
     @property
     def worst_branches(self) -> list[str]:
-        """The stacked branches that are off the most; none where all are off alike."""
+        """The stacked branches with the largest error; none if all have the same error."""
         off = {name: math.inf if extent is None else extent for name, extent in self.by_branch.items()}
         most = [name for name, extent in off.items() if extent == max(off.values())]
         return most if len(most) < len(off) else []
@@ -45,28 +45,29 @@ class PartDifference:
 
 @dataclass(frozen=True)
 class Bisection:
-    """Where a target first computes otherwise than the graph says, node by node."""
+    """The first part that a target computes differently from the graph run node by node."""
 
     target: str
     batch: int
-    """Images in the run: of the batches that were tried, the one at which the engine is off the most."""
+    """The number of images in the run: the batch size with the largest error of those that were tried."""
     limit: float
-    """From where on a part is off."""
+    """A part is off if its error exceeds this limit."""
     whole: float | None
-    """max |Δ logit| / max |logit| of the whole engine; None where a logit is not finite."""
+    """max |Δ logit| / max |logit| of the whole engine; None if a logit is not finite."""
     parts: tuple[PartDifference, ...]
-    """All that were tried, in order."""
+    """All parts that were tried, in order."""
     culprit: PartDifference | None
-    """The finest part that is off; None where none is."""
+    """The smallest part that is off; None if no part is."""
     also: tuple[str, ...] = ()
-    """Parts beside it, or beside one that it was cut out of, that are off as well, and were not cut further."""
+    """Other parts that are off, which were not cut further."""
 
     def __str__(self) -> str:
         """One line for people."""
         if self.culprit is not None:
             also = f"; also off: {', '.join(self.also)}" if self.also else ""
-            return f"on {self.target}, given the right input, {self.culprit}; node by node, the graph is right{also}"
+            right = "run node by node, the graph is right"
+            return f"on {self.target}, with correct inputs, {self.culprit}; {right}{also}"
         if self.whole is not None and self.whole <= self.limit:
             return f"{self.target} gives the same results as the graph run node by node, within {self.limit:g}"
         worst = max(self.parts, key=lambda part: -1.0 if part.failure else part.extent)
-        return f"on {self.target} no part alone is off by more than {self.limit:g}; the worst: {worst}"
+        return f"on {self.target}, no single part is off by more than {self.limit:g}; the worst: {worst}"

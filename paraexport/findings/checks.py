@@ -1,4 +1,4 @@
-"""The result of a check, and accuracy on labelled images."""
+"""Records the result of a check, and accuracy on labelled images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison and its verdict. `passed` is None if it did not run, or if it had no limit that it could miss."""
+    """One comparison and its verdict. `passed` is None if it did not run, or if no value could exceed its limit."""
 
     name: str
     value: float | None
@@ -16,7 +16,7 @@ class Check:
     samples: int
     passed: bool | None
     reason: str
-    """Why the limit is what it is, that it was moved, or why the check did not run."""
+    """The reason for the limit, a note that the user moved it, or why the check did not run."""
 
     @property
     def verdict(self) -> str:
@@ -28,9 +28,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 on labelled images, in images."""
+    """Top-1 on labelled images, as numbers of images."""
 
     images: int
     pytorch_correct: int | None
-    """None where PyTorch was not asked."""
+    """None if PyTorch did not run."""
     engine_correct: int

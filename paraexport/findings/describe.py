@@ -14,15 +14,15 @@ from paraexport.findings.graphs import CandidateTimes, Lowering, PartError, Rewr
 from paraexport.findings.words import counted
 
 NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
-"""Words that are no English: names of nodes and values, and numbers."""
+"""Names of nodes and values, and numbers, inside a sentence."""
 MOST_PARTS = 4
-"""Parts with the largest error that a terminal shows; the report has all."""
+"""A terminal shows this many parts with the largest errors; the report shows all."""
 MOVED = "moved"
-"""How the reason of a limit begins that the user set."""
+"""The reason of a limit begins with this word if the user set the limit."""
 
 
 def checks(results: Sequence[Check], evidence: str = "") -> Section:
-    """Each check with its verdict; a terminal shows the reason only of one that did not pass or was moved."""
+    """List each check with its verdict. A terminal shows the reason only if a check did not pass or was moved."""
     head = ("check", "verdict", "value", "limit", "unit", "samples", "note")
     table = Table(head, tuple(map(check_row, results)))
     return Section(f"Checks on {evidence}" if evidence else "Checks", (table,))
@@ -40,7 +40,7 @@ def check_row(check: Check) -> tuple[Cell, ...]:
 
 
 def accuracy(result: Accuracy | None) -> Iterator[Section]:
-    """Top-1 in PyTorch and of the bundle; nothing without labels."""
+    """Describe top-1 in PyTorch and of the bundle; nothing without labels."""
     if result is None:
         return
     sides = [
@@ -52,18 +52,18 @@ def accuracy(result: Accuracy | None) -> Iterator[Section]:
 
 
 def rewrites(passes: Sequence[Rewrite], *, refusals: bool) -> Iterator[Section]:
-    """What each pass did, and, with `refusals`, where it nearly applied."""
+    """Describe the effect of each pass. With `refusals`, also list places where a pass nearly applied."""
     if not passes:
         return
-    applied = [f"{one.name} {one.times}×" for one in passes if one.times]
+    applied = [f"{rewrite.name} {rewrite.times}×" for rewrite in passes if rewrite.times]
     blocks: list[Block] = [Line(f"applied: {', '.join(applied) or 'nothing'}")]
     if refusals:
-        blocks += refused((one.name, one.refusals) for one in passes)
+        blocks += refused((rewrite.name, rewrite.refusals) for rewrite in passes)
     yield Section("Rewrites", tuple(blocks))
 
 
 def refused(passes: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Block]:
-    """What each pass refused: one row for all refusals whose reasons differ in names and numbers only."""
+    """List the refusals of each pass, with one row for refusals whose reasons differ only in names and numbers."""
     rows = [(name, *group) for name, refusals in passes for group in grouped(refusals)]
     if rows:
         yield Line("not rewritten:")
@@ -74,7 +74,7 @@ def refused(passes: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Block]:
 
 
 def grouped(refusals: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """(how many, the first node, its reason) for each kind of reason."""
+    """Yield (count, first node, its reason) for each kind of reason."""
     groups: dict[str, list[str]] = {}
     for refusal in refusals:
         groups.setdefault(NAMES.sub("*", refusal.partition(": ")[2]), []).append(refusal)
@@ -84,11 +84,12 @@ def grouped(refusals: Sequence[str]) -> Iterator[tuple[int, str, str]]:
 
 
 def precision(lowering: Lowering | None) -> Iterator[Section]:
-    """How much runs in lower precision, what each part costs in error, and what stays in float32."""
+    """Describe the share in lower precision, the error from each part, and the parts that stay in float32."""
     if lowering is None:
         return
     share = 100 * sum(lowering.products.values()) / lowering.linear_multiply_adds
-    blocks: list[Block] = [Line(f"{share:.1f} % of the multiply-adds in products with weights are lowered")]
+    text = f"{share:.1f} % of the multiply-adds in products with weights run in lower precision"
+    blocks: list[Block] = [Line(text)]
     if lowering.calibrator:
         blocks.append(Line(f"scales: {lowering.calibrator} on {lowering.calibration}"))
     if lowering.kept:
@@ -98,53 +99,53 @@ def precision(lowering: Lowering | None) -> Iterator[Section]:
         blocks.append(Line(f"no branch or layer is kept in float32: {lowering.reason}"))
     blocks += lines(f"stays in float32: {line}" for line in lowering.float32)
     if lowering.effects:
-        blocks.append(Line("remedies against outliers, each on top of those before it; error is ‖Δ logits‖ / ‖logits‖"))
-        rows = tuple((Cell(one.remedy), number(one.error)) for one in lowering.effects)
+        blocks.append(Line("remedies against outliers, each added to those above; error is ‖Δ logits‖ / ‖logits‖"))
+        rows = tuple((Cell(effect.remedy), number(effect.error)) for effect in lowering.effects)
         blocks.append(Table(("remedy", "error"), rows))
     if lowering.errors:
-        blocks.append(Line("error of the sum z over branches, ‖Δz‖ / ‖z‖, when only this part is lowered"))
+        blocks.append(Line("error of the sum z over branches, ‖Δz‖ / ‖z‖, if only this part runs in lower precision"))
         blocks.append(Table(("part", "error", "", ""), error_rows(lowering.errors), brief=MOST_PARTS))
     if lowering.additivity is not None:
-        text = f"the errors of the branches add up to the error of the sum, within {lowering.additivity:.1g} of it"
+        text = f"the errors of the branches add up to the error of the sum, up to a share of {lowering.additivity:.1g}"
         blocks.append(Line(text))
     yield Section("Precision", tuple(blocks))
 
 
 def error_rows(errors: Sequence[PartError]) -> tuple[tuple[Cell, ...], ...]:
-    """The parts, those with the largest error first."""
-    largest = max(one.error for one in errors) or 1.0
+    """List the parts, largest error first."""
+    largest = max(part.error for part in errors) or 1.0
     return tuple(
         (
-            Cell(one.part), number(one.error), Cell("", bar=one.error / largest),
-            Cell("kept in float32" if one.kept else "", "note"),
+            Cell(part.part), number(part.error), Cell("", bar=part.error / largest),
+            Cell("kept in float32" if part.kept else "", "note"),
         )
-        for one in sorted(errors, key=lambda one: -one.error)
+        for part in sorted(errors, key=lambda part: -part.error)
     )  # fmt: skip
 
 
 def candidates(timed: Sequence[CandidateTimes]) -> Iterator[Section]:
-    """What `auto` chose from; nothing where there was no choice."""
+    """List the candidates that `auto` timed; nothing if there was no choice."""
     if not timed:
         return
-    batches = list(dict.fromkeys(batch for one in timed for batch in one.latency_ms))
+    batches = list(dict.fromkeys(batch for entry in timed for batch in entry.latency_ms))
     rows = tuple(
         (
-            Cell(one.target), Cell(one.layout), *(number(one.latency_ms.get(batch)) for batch in batches),
-            Cell("chosen", "good") if one.chosen else Cell(one.failure, "note"),
+            Cell(entry.target), Cell(entry.layout), *(number(entry.latency_ms.get(batch)) for batch in batches),
+            Cell("chosen", "good") if entry.chosen else Cell(entry.failure, "note"),
         )
-        for one in timed
+        for entry in timed
     )  # fmt: skip
     yield Section(
         "Candidates",
         (
-            Line("timed in turns on the machine of the build: median ms of a call"),
+            Line("timed in turns on the machine of the build: median ms for one call"),
             Table(("target", "layout", *(f"batch {batch}" for batch in batches), ""), rows),
         ),
     )
 
 
 def assumptions(items: Sequence[Assumption], settable: Collection[str]) -> Iterator[Section]:
-    """What was assumed, the fields with one reason together; `settable` are the fields that `--spec` takes."""
+    """List the assumptions, grouped by reason. `settable` are the fields that `--spec` takes."""
     groups: dict[str, list[Assumption]] = defaultdict(list)
     for item in items:
         groups[item.reason].append(item)
@@ -163,12 +164,12 @@ def warnings(texts: Sequence[str], title: str = "Warnings") -> Iterator[Section]
         yield Section(title, lines(texts, "note"))
 
 
-def bisection(found: Bisection) -> Section:
-    """Each part that ran alone on the target, and the conclusion."""
-    title = f"Each part alone on {found.target}, {counted(found.batch, 'image')}"
-    head = ("part", "cut out of", "max |Δ| / max |value|", "", "note")
-    rows = tuple(part_row(part, found.limit) for part in found.parts)
-    return Section(title, (Table(head, rows), Line(str(found), "bad" if found.culprit else "")))
+def bisection(result: Bisection) -> Section:
+    """List each part that ran alone on the target, and the conclusion."""
+    title = f"Each part alone on {result.target}, {counted(result.batch, 'image')}"
+    head = ("part", "inside", "max |Δ| / max |value|", "", "note")
+    rows = tuple(part_row(part, result.limit) for part in result.parts)
+    return Section(title, (Table(head, rows), Line(str(result), "bad" if result.culprit else "")))
 
 
 def part_row(part: PartDifference, limit: float) -> tuple[Cell, ...]:
@@ -180,4 +181,4 @@ def part_row(part: PartDifference, limit: float) -> tuple[Cell, ...]:
 
 def seconds(stages: Mapping[str, float], total: float, note: str = "") -> Section:
     rows = tuple((Cell(name), number(duration)) for name, duration in stages.items())
-    return Section("Seconds", (Table(("stage", "s"), rows), Line(f"{total:.1f} s in all{note}")))
+    return Section("Seconds", (Table(("stage", "s"), rows), Line(f"{total:.1f} s in total{note}")))

@@ -1,4 +1,4 @@
-"""Sections, tables and lines: what a person reads of findings. The terminal and the HTML report print the same ones."""
+"""Defines sections, tables and lines for people. The terminal and the HTML report show the same ones."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Cell:
     tone: Tone = ""
     is_number: bool = False
     brief: str | None = None
-    """The text on a terminal, where less is enough."""
+    """A shorter text for the terminal."""
     bar: float | None = None
-    """Where pictures are possible, draw this instead of the text: a bar, from 0 to 1 of the full width."""
+    """In HTML, draw a bar with this share of the full width, from 0 to 1, instead of the text."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     brief: int | None = None
-    """How many rows are enough on a terminal; None for all."""
+    """The number of rows that a terminal shows; None for all."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ Block: TypeAlias = Line | Table
 
 @dataclass(frozen=True)
 class Section:
-    """What is known of one thing, under a title."""
+    """Lines and tables about one subject, under a title."""
 
     title: str
     blocks: tuple[Block, ...]
 
 
 def number(value: float | None, digits: str = ".3g") -> Cell:
-    """A number with three digits; a dash for None."""
+    """Make a cell with three digits of a number; a dash for None."""
     return Cell("-" if value is None else f"{value:{digits}}", is_number=True)
 
 
@@ -63,7 +63,7 @@ def count(value: int) -> Cell:
 
 
 def plain_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table of texts and numbers without any tone."""
+    """Make a table of texts and numbers without colours."""
     return Table(tuple(head), tuple(tuple(cell(value) for value in row) for row in rows))
 
 
@@ -74,7 +74,7 @@ def cell(value: object) -> Cell:
 
 
 def fields(values: Mapping[str, object]) -> Table:
-    """Names beside their values."""
+    """Make a table of names and values."""
     return Table((), tuple((Cell(name), Cell(option_text(value))) for name, value in values.items()))
 
 

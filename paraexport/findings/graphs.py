@@ -1,4 +1,4 @@
-"""What was done to a graph: rewrites, lower precision, and the candidates that were timed."""
+"""Records the changes to a graph: rewrites, lower precision, and the candidates that were timed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An input or output of the artefact; a symbolic axis is written by its name."""
+    """An input or output of the model. A symbolic axis is given by its name."""
 
     name: str
     dtype: str
@@ -16,30 +16,30 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """What one pass over the graph did."""
+    """The effect of one pass over the graph."""
 
     name: str
     times: int
-    """How often its identity was applied."""
+    """How often the pass applied its identity."""
     refusals: tuple[str, ...]
-    """`node: reason`, one line for each place where it nearly applied."""
+    """`node: reason`, one line for each place where the pass nearly applied."""
 
 
 @dataclass(frozen=True)
 class PartError:
-    """What lowering one part alone does to the sum over branches, on the calibration images."""
+    """The error of the sum over branches if only one part is lowered, on the calibration images."""
 
     part: str
     """`branches.3`, or `branches.3/layers.1`."""
     error: float
-    """‖Δz‖ / ‖z‖, z being the sum."""
+    """‖Δz‖ / ‖z‖, where z is the sum."""
     kept: bool
-    """It stays in float32."""
+    """Whether the part stays in float32."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """int8 with one more remedy against outliers."""
+    """The error of int8 with one more remedy against outliers."""
 
     remedy: str
     error: float
@@ -48,44 +48,44 @@ class Effect:
 
 @dataclass(frozen=True)
 class Lowering:
-    """How the precision was lowered, and what that does where."""
+    """How the precision was lowered, and which errors this causes."""
 
     calibration: str
-    """The images that scales and ranges were found on."""
+    """The images on which scales and ranges were measured."""
     calibrator: str
-    """How int8 scales were found; empty where there are none."""
+    """The method for int8 scales; empty if there are none."""
     equalised: bool
-    """Value channels were equalised before."""
+    """Whether value channels were equalised before."""
     kept: tuple[str, ...]
-    """Parts that stay in float32, by plan or by hand."""
+    """Parts that stay in float32, chosen by the build or by the user."""
     reason: str
-    """Why these."""
+    """Why these parts."""
     errors: tuple[PartError, ...]
-    """Branch by branch, then layer by layer; empty where no names tell of branches."""
+    """Branch by branch, then layer by layer; empty if the names of nodes do not show branches."""
     additivity: float | None
-    """‖Δz − Σ Δz_branch‖ / ‖Δz‖, which is rounding."""
+    """‖Δz − Σ Δz_branch‖ / ‖Δz‖, which is rounding error."""
     float32: tuple[str, ...]
-    """`node: reason`, for each that would not fit the range of half."""
+    """`node: reason`, for each node whose values do not fit the range of half precision."""
     products: dict[str, int]
-    """Multiply-adds of one image, by name, of each product that is lowered."""
+    """For each lowered product, by name: its multiply-adds for one image."""
     linear_multiply_adds: int
-    """Of all products by constants, lowered or not."""
+    """The multiply-adds of all products with weights, lowered or not."""
     effects: tuple[Effect, ...] = ()
-    """Of int8: what the remedies against outliers are worth."""
+    """int8 only: the effect of each remedy against outliers."""
     rounding: float | None = None
-    """Of half: max |Δ logit| / max |logit| with every rounding carried out, which CPU runtimes leave out."""
+    """Half precision only: max |Δ logit| / max |logit| with every rounding carried out. CPU runtimes skip some."""
     constant: tuple[str, ...] = ()
-    """Of int8: values that never varied on the calibration images, so that their scales are guesses."""
+    """int8 only: values that never varied on the calibration images, so their scales are guesses."""
 
 
 @dataclass(frozen=True)
 class CandidateTimes:
-    """A target with a layout that `auto` tried on the machine of the build."""
+    """A target and a layout that `auto` timed on the machine of the build."""
 
     target: str
     layout: str
     latency_ms: dict[str, float]
-    """Of one call, by batch size: the median over bursts in turn with the other candidates'."""
+    """Milliseconds for one call, by batch size: the median over bursts, in turns with the other candidates."""
     chosen: bool
     failure: str = ""
-    """Why it cannot be compiled or run, or in int8 is less accurate than others; then it has no latency."""
+    """Why it cannot be compiled or run, or why int8 is not accurate enough. Then it has no latency."""

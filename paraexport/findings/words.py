@@ -1,10 +1,10 @@
-"""Writes values as people read them: options, sizes, and numbers of things."""
+"""Writes values as text: options, sizes, and counts with nouns."""
 
 from __future__ import annotations
 
 
 def option_text(value: object) -> str:
-    """A value as `--spec` takes it: (32, 48) -> `32x48`, True -> `true`, (0.5, 0.4) -> `0.5,0.4`."""
+    """Write a value as `--spec` takes it: (32, 48) -> `32x48`, True -> `true`, (0.5, 0.4) -> `0.5,0.4`."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):

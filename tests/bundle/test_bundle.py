@@ -101,7 +101,7 @@ GRAPH = """<ir_version: 10, opset_import: ["" : 20]>
 @pytest.mark.parametrize(
     ("operator", "factors", "kind", "message"),
     [
-        ("Reshape", "7, 1, 1, 1", EngineError, r"copy\.bundle: onnxruntime fails on a batch of 1 \(got .*Reshape"),
+        ("Reshape", "7, 1, 1, 1", EngineError, r"copy\.bundle: onnxruntime failed on a batch of 1 \(got .*Reshape"),
         ("Expand", "1000000000, 1000, 1, 1", MissingError, r"copy\.bundle: there is not enough memory \(got .*"),
     ],
 )

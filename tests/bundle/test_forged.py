@@ -120,7 +120,7 @@ def test_a_model_that_the_manifest_does_not_describe_does_not_open(
     change: Change, message: str, target: str, forged: Path
 ) -> None:
     forge(forged, lambda raw: (change(raw), for_target(target)(raw)))
-    with pytest.raises(BundleError, match="the model is not the one that the manifest describes .*" + message):
+    with pytest.raises(BundleError, match="the model does not match the manifest .*" + message):
         paraexport.load(forged)
 
 

@@ -31,7 +31,7 @@ def test_a_failed_check_tells_the_part(run: Run, wrong: Bundle, options: tuple[s
     assert done.code == 1
     line = done.err.splitlines()[-1]
     assert line.startswith("error: check failed: parity")
-    assert f"on faulty, given the right input, {MODULE} is off by " in line
+    assert f"on faulty, with correct inputs, {MODULE} is off by " in line
     table = {row.split()[0]: row for row in done.out.splitlines() if row.startswith(("stem", "branches", "sum"))}
     assert " OFF" in table["branches.1"]
     assert " OFF" not in table["branches.0"]

@@ -53,7 +53,7 @@ def test_the_command_line_takes_the_options_and_says_that_nothing_ran(small: Pat
     assert done.code == 0
     assert "for compute capability 8.6, 8.9" in done.out
     assert "the engine was compiled but not run" in done.err
-    assert "next: copy it to a machine with a GPU" in done.out
+    assert "next: copy the bundle to a machine with a GPU" in done.out
     engine = report.read(read_bundle(output).files).engine
     assert engine is not None
     assert engine.options == EngineOptions(
@@ -66,16 +66,16 @@ def test_the_command_line_takes_the_options_and_says_that_nothing_ran(small: Pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--compute-capability", "89"], "'89' is no compute capability such as 8.9"),
-        (["--compute-capability", "٨.٩"], "'٨.٩' is no compute capability such as 8.9"),
-        (["--profile", "1:8"], "'1:8' is no MIN:OPT:MAX such as 2:8:64"),
-        (["--profile", ""], "'' is no MIN:OPT:MAX such as 2:8:64"),
-        (["--profile", f"1:1:{'9' * 5000}"], "9' is no MIN:OPT:MAX such as 2:8:64"),
+        (["--compute-capability", "89"], "'89' is not a compute capability such as 8.9"),
+        (["--compute-capability", "٨.٩"], "'٨.٩' is not a compute capability such as 8.9"),
+        (["--profile", "1:8"], "'1:8' is not MIN:OPT:MAX, such as 2:8:64"),
+        (["--profile", ""], "'' is not MIN:OPT:MAX, such as 2:8:64"),
+        (["--profile", f"1:1:{'9' * 5000}"], "9' is not MIN:OPT:MAX, such as 2:8:64"),
         (["--profile", "2:8:64"], "no profile accepts a batch of 1 "),
-        (["--engine", "profiles=8"], "profiles is none of"),
+        (["--engine", "profiles=8"], "profiles is not one of"),
         (["--engine", "tf32=maybe"], "tf32=maybe is not true or false"),
         (["--engine", "aux_streams=two"], "aux_streams=two is not a whole number"),
-        (["--engine", "colour=red"], "colour is none of"),
+        (["--engine", "colour=red"], "colour is not one of"),
         (["--engine", "aux_streams=2"], "the target has no aux_streams"),
     ],
 )

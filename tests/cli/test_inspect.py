@@ -73,7 +73,7 @@ def test_a_bundle_is_verified_and_shown_whole(run: Run, small_bundle: Bundle, tm
 def test_a_folder_that_is_no_bundle_says_what_to_name(run: Run, tmp_path: Path) -> None:
     done = run("inspect", tmp_path)
     assert done.code == 2
-    assert "name the file of weights" in done.err
+    assert "give the path of its weight file" in done.err
 
 
 def test_an_onnx_file_is_counted(run: Run, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_help_names_every_command_with_a_whole_sentence_and_the_exit_codes(run: 
     for name in COMMANDS:
         assert re.search(rf"^  {name} +[A-Z].*\.$", done.out, re.MULTILINE)
     assert "..." not in done.out.partition("Commands:")[2]
-    assert "0 done; 1 a check failed; 2 bad usage or bad input; 3 something" in " ".join(done.out.split())
+    assert "0 success; 1 a check failed; 2 bad usage or input; 3 something" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -98,9 +98,9 @@ def test_importing_the_command_line_imports_neither_numpy_nor_rich() -> None:
         (["build", "a.pt", "--spec", "=4"], "'=4' is not NAME=VALUE"),
         (["build", "a.pt", "--spec", "heads="], "'heads=' is not NAME=VALUE"),
         (["build", "a.pt", "--spec", "heads=3", "--spec", "heads=4"], "heads is given twice, as 3 and as 4"),
-        (["build", "a.pt", "--limit", "parity=small"], "parity=small is no number"),
-        (["build", "a.pt", "--limit", "parity=nan"], "parity=nan is no number"),
-        (["build", "a.pt", "--limit", "parity=-1"], "parity=-1 is no number"),
+        (["build", "a.pt", "--limit", "parity=small"], "parity=small is not a number"),
+        (["build", "a.pt", "--limit", "parity=nan"], "parity=nan is not a number"),
+        (["build", "a.pt", "--limit", "parity=-1"], "parity=-1 is not a number"),
         (["build", "a.pt", "--limit", "parity=1", "--limit", "parity=2"], "parity is given twice, as 1 and as 2"),
         (["validate", "a.bundle", "--spec", "heads=3"], "--spec, --module and --weights need CKPT"),
         (["inspect", "a.onnx", "--spec", "heads=3"], "--spec, --module and --weights are for checkpoints"),
@@ -369,7 +369,7 @@ def test_json_before_the_command_is_json_after_it(run: Run, small_bundle: Bundle
 
 
 @pytest.mark.parametrize("option", ["-o", "--data", "--calib"])
-@pytest.mark.parametrize(("value", "said"), [("", "it is empty"), ("--force", "write ./--force")])
+@pytest.mark.parametrize(("value", "said"), [("", "got an empty text"), ("--force", "write ./--force")])
 def test_a_path_that_was_forgotten_is_not_taken_for_another(run: Run, option: str, value: str, said: str) -> None:
     done = run("build", DIGITS, option, value)
     assert done.code == 2

@@ -50,7 +50,7 @@ def test_nothing_to_rewrite_is_said(run: Run, tmp_path: Path) -> None:
     source = saved(tmp_path, nothing_to_do())
     done = run("optimize", source, "-o", tmp_path / "out.onnx")
     assert done.code == 0
-    assert done.out.startswith(f"nothing to rewrite in {source}")
+    assert done.out.startswith(f"nothing to improve in {source}")
     assert (tmp_path / "out.onnx").read_bytes() == source.read_bytes()
 
 

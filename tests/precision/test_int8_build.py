@@ -117,7 +117,7 @@ def test_an_example_from_end_to_end(run: Run, tmp_path: Path) -> None:
     assert checks["accuracy_drop"].samples == 359
     page = (output / "report.html").read_text(encoding="utf-8")
     for words in (
-        "% of the multiply-adds in products with weights are lowered",
+        "% of the multiply-adds in products with weights run in lower precision",
         "64 images from",
         "branches.3/layers.1",
     ):
@@ -463,7 +463,7 @@ def test_everything_kept_is_a_model_in_float32_and_nothing_is_called_int8(
     keep = [option for index in range(3) for option in ("--keep", f"branches.{index}")]
     done = run("build", checkpoint, "-o", tmp_path / "a.bundle", "--precision", "int8", "--calib", photos, *keep)
     assert done.code == 0, done.err
-    assert "0.0 % of the multiply-adds in products with weights are lowered" in done.out
+    assert "0.0 % of the multiply-adds in products with weights run in lower precision" in done.out
     assert any(line.split()[:3] == ["not_int8", "not", "run"] for line in done.out.splitlines())
 
 

@@ -62,7 +62,7 @@ def test_a_weight_that_is_wrong_in_the_runtime_is_found(
     assert bisection.culprit.off == pytest.approx(0.1, rel=0.5)
     branch = module.partition("/")[0]
     assert {result.part for result in bisection.parts if not result.within and result.is_off(LIMIT)} == {branch}
-    assert str(bisection).startswith(f"on faulty, given the right input, {module} is off by 0.")
+    assert str(bisection).startswith(f"on faulty, with correct inputs, {module} is off by 0.")
     assert "also off" not in str(bisection)
 
 
@@ -243,4 +243,4 @@ def test_openvino_is_wrong_for_signed_int8_times_stacked_weights_without_a_bias(
     by_branch = bisection.culprit.by_branch
     assert by_branch["branches.0"] is not None
     assert by_branch["branches.0"] <= LIMIT
-    assert f"on openvino, given the right input, {bisection.culprit.part} is" in str(caught.value)
+    assert f"on openvino, with correct inputs, {bisection.culprit.part} is" in str(caught.value)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from paraexport.bundle.opened import is_inside
+from paraexport.bundle.open_file import is_inside
 from paraexport.bundle.records import Manifest
 from paraexport.errors import BundleError, on_one_line
 from paraexport.targets.folder import COPY_AGAIN, MODEL

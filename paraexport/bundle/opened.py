@@ -13,17 +13,14 @@ import errno
 import hashlib
 import os
 import re
-import stat
 import time
-from dataclasses import dataclass
-from io import BufferedReader
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from paraexport.bundle.open_file import OpenFile, changed, is_inside, require_regular
 from paraexport.bundle.records import FileEntry
 from paraexport.errors import BundleError
-from paraexport.system.files import file_kind
 from paraexport.targets.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Folder
 
 HANDLES = Path("/proc/self/fd")
@@ -37,19 +34,6 @@ MOVE_AWAY = "move them out of the bundle"
 
 class BundleReplacedError(BundleError):
     """Another bundle replaced this one while it was read. Reading again may succeed."""
-
-
-@dataclass(frozen=True)
-class OpenFile:
-    """A regular file inside the folder, opened for reading."""
-
-    descriptor: int
-    size_bytes: int
-    modified_ns: int
-
-    def stream(self) -> BufferedReader:
-        os.lseek(self.descriptor, 0, os.SEEK_SET)
-        return os.fdopen(self.descriptor, "rb", closefd=False)
 
 
 class OpenFolder(Folder):
@@ -249,23 +233,5 @@ class OpenFolder(Folder):
             self.close()
 
 
-def is_inside(name: str) -> bool:
-    """Return whether a relative file name with `/` as separator stays inside the folder."""
-    steps = PurePosixPath(name)
-    return not (
-        not name or name != str(steps) or steps.is_absolute() or ".." in steps.parts or "\\" in name or "\0" in name
-    )
-
-
-def require_regular(status: os.stat_result, where: Path) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        got = file_kind(status.st_mode)
-        raise BundleError("not a regular file", where=where, got=got, remedy=COPY_AGAIN)
-
-
 def real_path(descriptor: int) -> Path:
     return Path(os.readlink(HANDLES / str(descriptor)).removesuffix(" (deleted)"))  # noqa: PTH115 (no path but a link)
-
-
-def changed(where: Path, expected: str, got: str) -> BundleError:
-    return BundleError("a file of the bundle was changed", where=where, expected=expected, got=got, remedy=COPY_AGAIN)

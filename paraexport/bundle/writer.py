@@ -80,7 +80,7 @@ def staging(output: Path, *, force: bool = False, claimed: Claim | None = None) 
         claimed: the claim on `output`, if the caller has one.
 
     Raises:
-        OutputError: writing failed, for instance on a full disk, or `output` was created meanwhile.
+        OutputError: writing failed, for instance on a full disk, or another process created `output` meanwhile.
     """
     if claimed is None:
         with claim(output) as own, staging(output, force=force, claimed=own) as folder:

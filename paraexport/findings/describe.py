@@ -1,4 +1,4 @@
-"""Findings as sections for people: checks, accuracy, rewrites, precision, candidates, assumptions and bisections."""
+"""Writes findings as sections: checks, accuracy, rewrites, precision, candidates, assumptions and bisections."""
 
 from __future__ import annotations
 

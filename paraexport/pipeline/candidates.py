@@ -1,4 +1,4 @@
-"""Writes, compiles and compares the candidates of a build: every layout, in the form that each target prefers."""
+"""Writes and compiles the candidates of a build: every layout, in the form that each target prefers."""
 
 from __future__ import annotations
 

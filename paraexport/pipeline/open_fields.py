@@ -1,4 +1,4 @@
-"""Tries the possible values of a field that the checkpoint leaves open, such as its heads, on labelled images."""
+"""Tries all possible values of a field that the checkpoint does not contain, such as heads, on labelled images."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 MOST_IMAGES, MOST_SHOWN = 1024, 6
 RESIDUAL = "residual"
 BETTER_THAN_GUESSING = 1.5
-"""So many times the accuracy of guessing is the least that says anything."""
+"""An accuracy counts as evidence only if it is more than this many times that of guessing."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a model with these values answers to the labelled images."""
+    """The accuracy of a model with these values on the labelled images."""
 
     values: Mapping[str, str]
     correct: int
@@ -45,12 +45,12 @@ class Trial:
 
 
 def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) -> Checkpoint:
-    """The checkpoint. If it leaves one field open, the error lists the accuracy of each value on `--data`.
+    """Load the checkpoint. If it leaves one field open, raise an error with the accuracy of each value on `--data`.
 
-    Nothing is chosen: the user knows how the model was trained.
+    No value is chosen: only the user knows how the model was trained.
 
     Raises:
-        SpecError: fields that nothing settles, or whatever reading the checkpoint raises.
+        SpecError: fields are open, or reading the checkpoint failed.
     """
     try:
         return reading.load(source, given)
@@ -75,7 +75,7 @@ def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) ->
 
 
 def choices(source: Path, given: Reading, field: str, values: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """Every value of the field; with every kind of residual, if that would be assumed."""
+    """List every value of the field, each with every kind of residual if the residual would be assumed."""
     try:
         loaded = reading.load(source, with_values(given, {field: values[0]}))
         assumed = any(item.field == RESIDUAL for item in loaded.assumptions)
@@ -91,7 +91,7 @@ def with_values(given: Reading, values: Mapping[str, str]) -> Reading:
 
 
 def measure(source: Path, given: Reading, paths: ImagePaths, values: Mapping[str, str]) -> Trial | None:
-    """PyTorch's answers to the labelled images with these values; None if they are not possible."""
+    """Measure PyTorch on the labelled images with these values; None if the values are not possible."""
     try:
         loaded = reading.load(source, with_values(given, values))
         samples = images.open_images(paths, loaded.preprocessing, images.class_names_of(loaded, paths))
@@ -108,7 +108,7 @@ def measure(source: Path, given: Reading, paths: ImagePaths, values: Mapping[str
 
 
 def verdict(trials: Sequence[Trial]) -> str:
-    """One clause on the two best: whether these images can tell them apart."""
+    """Return one clause: whether these images show which values are right."""
     best, *others = trials
     if best.correct * best.classes <= BETTER_THAN_GUESSING * best.images:
         return "none is better than guessing, so check the labels and the preprocessing too"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from paraexport.checkpoint.recognise import Known, Opaque
 from paraexport.checkpoint.shards import checkpoint_file
 from paraexport.checkpoint.weights import as_float32
 from paraexport.checkpoint.wrappers import Weights, unwrap
-from paraexport.errors import SpecError
+from paraexport.errors import SpecError, shortlist
 from paraexport.findings.assumptions import Assumption
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Classifier, Preprocessing, ScoreWord, Spec
@@ -174,6 +175,9 @@ def finish(known: Known, given: Given, guesses: Guesses) -> Checkpoint:
     labels, negative = name_classes(known.classifier, given.labels)
     if given.labels is None and given.scores != "regression":
         guesses.assume("labels", ", ".join(labels[:3]) + (", …" if len(labels) > 3 else ""), NO_LABELS)
+    elif repeated := [label for label, count in Counter(labels).items() if count > 1]:
+        reason = "several classes have the same name; check the file"
+        guesses.assume("labels", f"{shortlist(repeated, 4)} twice", reason)
     return Checkpoint(
         module=known.model,
         original=known.original or known.model,

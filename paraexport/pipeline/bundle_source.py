@@ -11,6 +11,7 @@ from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.shards import checkpoint_digest
 from paraexport.errors import InputError
 from paraexport.pipeline.options import Options
+from paraexport.timing.clock import Progress
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
@@ -52,6 +53,12 @@ def known_source(manifest: Manifest, checkpoint: Path) -> Iterator[None]:
             expected=f"{source.name}, sha256 {source.sha256}",
             got=error,
         ) from error
+
+
+def warn_of_other_source(manifest: Manifest, checkpoint: Path, warn: Progress) -> None:
+    """Warn before a comparison with another file than the bundle was built from."""
+    if not is_source(manifest, checkpoint):
+        warn(f"{checkpoint.name} is not the file that the bundle was built from, {manifest.source.name}")
 
 
 def built_with(manifest: Manifest) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,14 @@ from paraexport.model.scores import class_names, classes_of, recorded
 from paraexport.pipeline import cache, image_evidence, reading
 from paraexport.pipeline import images as image_sets
 from paraexport.pipeline.bisect import BISECTING, engine_options, read_golden
-from paraexport.pipeline.bundle_source import built_with, is_source, known_source, require_module, require_same_shapes
+from paraexport.pipeline.bundle_source import (
+    built_with,
+    is_source,
+    known_source,
+    require_module,
+    require_same_shapes,
+    warn_of_other_source,
+)
 from paraexport.pipeline.options import Options
 from paraexport.timing.clock import Clock, Progress, silent
 
@@ -101,6 +108,7 @@ def run(
             with known_source(manifest, file):
                 loaded = reading.load(file, options.reading)
                 require_same_shapes(loaded, manifest, file)
+            warn_of_other_source(manifest, file, warn)
             evidence = with_new_logits(evidence, loaded)
             if options.data is not None:
                 evidence = on_images(evidence, loaded, manifest, options, warn)
@@ -133,12 +141,23 @@ def run(
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
         return blame(loaded, opened.files.at(bundle.MODEL), evidence.images, lowering=manifest.lowering)
 
+    require_preparation(checks, outcome.checks)
     verdicts.require_passed(checks, where)
     accuracy = outcome.accuracy
     if loaded is None and options.data is not None:
         with clock.stage("accuracy"):
             accuracy = accuracy_alone(engine, options, warn)
     return Validated(checks, accuracy)
+
+
+def require_preparation(checks: Sequence[Check], of_model: Sequence[Check]) -> None:
+    """Raise a `CheckFailed` with its own remedy if the model is right and only the preprocessing is not."""
+    if any(check.passed is False for check in checks) and all(check.passed is not False for check in of_model):
+        remedy = (
+            "resize, interpolation, mean or std in the manifest were changed, or Pillow resizes differently here; build "
+            "the bundle again"
+        )
+        verdicts.require_passed(checks, lambda: f"images are prepared differently than at the build: {remedy}")
 
 
 def with_reason(outcome: verdicts.Outcome, name: str, reason: str) -> verdicts.Outcome:

@@ -124,6 +124,13 @@ def test_labels_in_a_file(name: str, content: str, tmp_path: Path) -> None:
     assert load(tmp_path, labels=str(tmp_path / name)).labels == ("cat", "dog", "eel", "fox", "gnu")
 
 
+def test_a_label_of_two_classes_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\ncat\neel\nfox\n")
+    loaded = load(tmp_path, labels=str(tmp_path / "labels.txt"))
+    (assumption,) = (item for item in loaded.assumptions if item.field == "labels")
+    assert (assumption.value, "several classes have the same name" in assumption.reason) == ("cat twice", True)
+
+
 def test_classes_without_labels_are_numbered(tmp_path: Path) -> None:
     assert load(tmp_path).labels == ("0", "1", "2", "3", "4")
 

@@ -24,6 +24,7 @@ from paraexport.model.spec import Preprocessing
 from paraexport.pipeline import cache
 from paraexport.pipeline.options import Options
 from paraexport.pipeline.validate import run, validate
+from tests.bundle.forging import copied, forge
 from tests.conftest import DIGITS, LABELS, TEST_IMAGES
 from tests.trace.test_trace import random_model, small_spec
 
@@ -382,3 +383,24 @@ def test_labels_and_preprocessing_are_in_the_metadata_of_the_model(digits: Bundl
     manifest = json.loads((digits.path / "manifest.json").read_text(encoding="utf-8"))
     assert kept == {f"paraexport.{name}": manifest[name] for name in ("labels", "preprocessing", "scores")}
     onnx.checker.check_model(digits.path / "model.onnx", full_check=True)
+
+
+def test_another_preprocessing_than_at_the_build_fails_validation_by_name(digits: Bundle, tmp_path: Path) -> None:
+    wrong = copied(digits.path, tmp_path / "wrong.bundle")
+    forge(wrong, lambda raw: raw["preprocessing"].update(mean=[0.4]))
+    with pytest.raises(CheckFailed, match="images are prepared differently than at the build") as caught:
+        validate(wrong)
+    failed = [check for check in caught.value.checks if check.passed is False]
+    assert [check.name for check in failed] == ["preprocessing"]
+    assert failed[0].value == pytest.approx(25.5, rel=1e-3)  # a tenth of 255 levels
+
+
+def test_another_checkpoint_is_named_before_the_comparison(small_bundle: Bundle, tmp_path: Path) -> None:
+    other = tmp_path / "other.pt"
+    spec = small_spec()
+    images = Preprocessing(image_size=spec.image_size, channels=spec.channels, resize=spec.image_size)
+    save_checkpoint(other, random_model(spec, seed=7), images, LABELS)
+    lines: list[str] = []
+    with pytest.raises(CheckFailed):
+        validate(small_bundle.path, other, warn=lines.append)
+    assert lines == ["other.pt is not the file that the bundle was built from, small.pt"]

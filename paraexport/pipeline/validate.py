@@ -154,7 +154,7 @@ def require_preparation(checks: Sequence[Check], of_model: Sequence[Check]) -> N
     """Raise a `CheckFailed` with its own remedy if the model is right and only the preprocessing is not."""
     if any(check.passed is False for check in checks) and all(check.passed is not False for check in of_model):
         remedy = (
-            "resize, interpolation, mean or std in the manifest were changed, or Pillow resizes differently here; build "
+            "resize, interpolation, mean or std in the manifest were changed, or Pillow resizes differently; build "
             "the bundle again"
         )
         verdicts.require_passed(checks, lambda: f"images are prepared differently than at the build: {remedy}")

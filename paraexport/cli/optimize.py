@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @output_options
 def command(*, source: Path, output: Path, layout: str, force: bool, as_json: bool, quiet: bool) -> None:
-    """Make an ONNX model with parallel branches faster, with exact rewrites.
+    """Make an ONNX model with parallel branches faster.
 
-    MODEL.onnx is a float32 model for images, from any exporter, with a free batch size. Shared work of its branches is
-    computed once, and unused tokens are not computed. Both models are then run in ONNX Runtime, on random images and
-    edge cases. The result is written only if both give the same outputs. A graph that cannot be rewritten safely is
-    refused. If nothing can be improved, OUT.onnx is a copy of MODEL.onnx.
+    MODEL.onnx is a float32 model for images, from any exporter, with a free batch size. The rewrites are exact: shared
+    work of the branches is computed once, and unused tokens are not computed. Both models are then run in ONNX Runtime,
+    on random images and edge cases. The result is written only if both give the same outputs. A graph that cannot be
+    rewritten safely is refused. If nothing can be improved, OUT.onnx is a copy of MODEL.onnx.
 
     \b
     Examples:

@@ -43,9 +43,9 @@ def command(
     build time. PyTorch itself is not needed. With CKPT, the checkpoint of the build, PyTorch runs again for comparison.
     The exit code is 1 if a check fails.
 
-    If a check fails although the graph is right when run node by node, the wrong part is searched: stem, branches, sum
-    and head run alone on the target, then the layers and modules of the worst of them. --bisect always does this. It
-    needs onnx and ONNX Runtime.
+    If a check fails although the graph itself is right, validate searches for the part that the target computes
+    wrongly. It runs stem, branches, sum and head alone on the target, then the layers and modules of the worst of them.
+    With --bisect, it always does this. The search needs onnx and ONNX Runtime.
 
     \b
     Examples:

@@ -175,8 +175,8 @@ def golden(images: tuple[int, ...], logits: tuple[int, ...], dtype: str = "float
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        (golden((2, 1, 8, 12), (2, 6)), "of another model"),
-        (golden((2, 1, 8, 8), (2, 5)), "of another model"),
+        (golden((2, 1, 8, 12), (2, 6)), "belongs to another model"),
+        (golden((2, 1, 8, 8), (2, 5)), "belongs to another model"),
         (golden((2, 1, 8, 12), (3, 5)), "malformed"),
         (golden((0, 1, 8, 12), (0, 5)), "malformed"),
         (golden((2, 96), (2, 5)), "malformed"),

@@ -154,4 +154,4 @@ def test_equal_images_are_reported_in_every_precision(run: Run, work: Path, tmp_
     assert done.code == 0, done.err
     assert "warning: all 20 images are equal: the checks prove little" in done.err
     assert "warning: each of the 20 images has one colour: the checks prove little" in done.err
-    assert "PyTorch gives all 20 images the same answer" in done.err
+    assert "PyTorch gives the same answer for all 20 images" in done.err

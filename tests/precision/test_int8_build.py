@@ -297,7 +297,7 @@ def test_without_calib_the_images_of_data_are_taken_aloud(
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "assumed calib = the images of --data" in done.err
-    assert "this limit needs labelled images" in done.err
+    assert "images that also measure accuracy" in done.err
 
 
 def bad(kind: str, folder: Path) -> tuple[Path | None, str]:

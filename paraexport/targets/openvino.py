@@ -26,7 +26,7 @@ DEVICE = "CPU"
 KNOWN = Known(
     "openvino", MODEL, DEVICE, settings=("INFERENCE_PRECISION_HINT", "PERFORMANCE_HINT", "LP_TRANSFORMS_MODE")
 )
-MINIMUM_VERSIONS = {20: "2024.0", 23: "2025.3"}
+MINIMUM_VERSIONS = {20: "2024.4", 23: "2026.1"}
 """By opset, as `python -m benchmarks.experiments.oldest_runtimes` finds them."""
 INTEGERS, PRODUCTS = ("i8", "u8"), ("FullyConnected", "MatMul")
 IN_FLOAT32 = "this CPU has no VNNI; OpenVINO's int8 products would be wrong without it, so they run in float32"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+
+from paraexport.system.extras import installed_versions
 
 LIBRARIES = (
     "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-nv-tensorrt-rtx", "openvino", "tensorrt",
@@ -56,7 +57,7 @@ def describe() -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        libraries=installed(LIBRARIES),
+        libraries=installed_versions(LIBRARIES),
     )
 
 
@@ -68,14 +69,3 @@ def cpu_facts() -> dict[str, str]:
     first = file.read_text(encoding="utf-8").partition("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def installed(names: tuple[str, ...]) -> dict[str, str]:
-    """The versions of the packages that are installed."""
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -93,8 +93,13 @@ def bar_panel(axes: Axes, rows: Sequence[Row], *, names: bool) -> None:
         )
     axes.set_title(f"M = {rows[0].depth}, batch {rows[0].batch}")
     axes.set_xlim(0, widest * 1.32)
+    finish_bars(axes, places, [row.contestant if names else "" for row in rows])
+
+
+def finish_bars(axes: Axes, places: Sequence[float], labels: Sequence[str]) -> None:
+    """Label the bars at `places`, the first on top, and leave only the vertical lines of the grid."""
     axes.set_ylim(max(places) + 0.6, -0.6)
-    axes.set_yticks(places, [row.contestant for row in rows] if names else [""] * len(rows))
+    axes.set_yticks(places, labels)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.xaxis.grid(visible=True)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.harness.contest import Row
 from benchmarks.harness.pages import Header
-from benchmarks.harness.pictures import FAINT, INK, PEER, RUNTIMES, STYLE, bar_panel, save
+from benchmarks.harness.pictures import FAINT, INK, PEER, RUNTIMES, STYLE, bar_panel, finish_bars, save
 from benchmarks.int8.accuracy import Accuracy
 
 
@@ -61,9 +61,4 @@ def error_panel(axes: Axes, rows: Sequence[Accuracy], *, names: bool) -> None:
     axes.set_title(f"{rows[0].model}, {rows[0].test}, {rows[0].images} images")
     axes.set_xlabel("rms error of a logit; %: images with PyTorch's top-1", fontsize=8, color=FAINT)
     axes.set_xlim(0, widest * 1.4)
-    axes.set_ylim(max(places) + 0.6, -0.6)
-    axes.set_yticks(places, [row.contestant for row in rows] if names else [""] * len(rows))
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.xaxis.grid(visible=True)
-    axes.set_axisbelow(True)
+    finish_bars(axes, places, [row.contestant if names else "" for row in rows])

@@ -38,14 +38,14 @@ def model_line(spec: Spec) -> str:
     )
 
 
-def results(manifest: Manifest, report: Report | None) -> Iterator[Section]:
+def results(manifest: Manifest, report: Report) -> Iterator[Section]:
     """Describe the steps of the build and their results: for the end of `build`, for `inspect` and for the page."""
     yield from describe.rewrites(manifest.rewrites, refusals=manifest.spec is None)
     yield from describe.precision(manifest.lowering)
     yield from describe.candidates(manifest.candidates)
-    yield from engine(report.engine if report else None)
+    yield from engine(report.engine)
     yield describe.checks(manifest.checks, manifest.evidence)
-    yield from describe.accuracy(report.accuracy if report else None)
+    yield from describe.accuracy(report.accuracy)
 
 
 def cautions(manifest: Manifest, report: Report) -> Iterator[Section]:

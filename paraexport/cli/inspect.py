@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from paraexport import targets
 from paraexport.bundle import MANIFEST, summary
 from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.given import FIELDS
@@ -132,9 +131,8 @@ def inspect_bundle(path: Path, *, as_json: bool) -> None:
     build_report = report.read(bundle.files)
     if as_json:
         about = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": bundle.size_bytes}
-        engine = build_report.engine if targets.compiler(manifest.target) else None
-        accuracy = build_report.accuracy
-        emit_json({**about, "manifest": manifest, "engine": engine, "accuracy": accuracy, "next": following})
+        results = {"engine": build_report.engine, "accuracy": build_report.accuracy}
+        emit_json({**about, "manifest": manifest, **results, "next": following})
         return
     print(f"{escaped(path)}: a bundle, {size_text(bundle.size_bytes)}; all files verified")
     print(summary.heading(manifest)[0])

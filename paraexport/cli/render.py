@@ -30,31 +30,30 @@ def line_of(text: object) -> str:
     return printable(on_one_line(text))
 
 
-def print_sections(sections: Iterable[Section], stream: TextIO | None = None) -> None:
+def print_sections(sections: Iterable[Section]) -> None:
     """Print each section after an empty line, under its title."""
     for section in sections:
-        print_text(f"\n{section.title}", "bold", stream)
-        print_blocks(section.blocks, stream)
+        print_text(f"\n{section.title}", "bold")
+        print_blocks(section.blocks)
 
 
-def print_blocks(blocks: Iterable[Block], stream: TextIO | None = None) -> None:
+def print_blocks(blocks: Iterable[Block]) -> None:
     for block in blocks:
         if isinstance(block, Line):
-            print_text(line_of(block.text), STYLES[block.tone], stream)
+            print_text(line_of(block.text), STYLES[block.tone])
         else:
-            print_table(block, stream)
+            print_table(block)
 
 
-def print_text(text: str, style: str, stream: TextIO | None = None) -> None:
-    console(stream or sys.stdout).print(text, style=style or None, soft_wrap=True)
+def print_text(text: str, style: str) -> None:
+    console(sys.stdout).print(text, style=style or None, soft_wrap=True)
 
 
-def print_table(table: Table, stream: TextIO | None = None) -> None:
+def print_table(table: Table) -> None:
     """Print a table without lines, and without empty columns."""
     from rich.table import Table as Grid
     from rich.text import Text
 
-    stream = stream or sys.stdout
     rows = table.rows if table.brief is None else table.rows[: table.brief]
     texts = [[brief(cell) for cell in row] for row in rows]
     heads = table.head or ("",) * len(rows[0] if rows else ())
@@ -65,12 +64,12 @@ def print_table(table: Table, stream: TextIO | None = None) -> None:
         grid.add_column(heads[index], overflow="fold", no_wrap=index == 0 and len(heads) > 1, justify=justify)
     for row, cells in zip(texts, rows, strict=True):
         grid.add_row(*(Text(row[index], style=STYLES[cells[index].tone]) for index in shown))
-    screen = console(stream)
+    screen = console(sys.stdout)
     with screen.capture() as captured:
         screen.print(grid)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()), file=stream)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
     if len(rows) < len(table.rows):
-        print(f"… and {len(table.rows) - len(rows)} more, listed in the report", file=stream)
+        print(f"… and {len(table.rows) - len(rows)} more, listed in the report")
 
 
 def brief(cell: Cell) -> str:

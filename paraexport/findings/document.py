@@ -53,9 +53,9 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-def number(value: float | None, digits: str = ".3g") -> Cell:
+def number(value: float | None) -> Cell:
     """Make a cell with three digits of a number; a dash for None."""
-    return Cell("-" if value is None else f"{value:{digits}}", is_number=True)
+    return Cell("-" if value is None else f"{value:.3g}", is_number=True)
 
 
 def count(value: int) -> Cell:

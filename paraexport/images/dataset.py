@@ -25,6 +25,7 @@ from paraexport.images.preprocess import prepare_file, read_image
 from paraexport.images.wording import counted, shortened
 from paraexport.model.spec import Preprocessing
 from paraexport.system.files import file_digest
+from paraexport.system.plain_paths import name_of
 
 SHOWN = 8
 """Names in a message; it counts the rest."""
@@ -225,11 +226,6 @@ def _open_folder(path: Path, preprocessing: Preprocessing, labels: Sequence[str]
     known = np.array(numbers, np.int64) if need_labels else None
     source = _Files(tuple(readable), preprocessing)
     return Samples(origin, known, False, tuple(skipped), source, classes if need_labels else None, notes)
-
-
-def name_of(path: Path) -> str:
-    """The last part of a path: reports and manifests go to other machines, and do not name folders of this one."""
-    return path.name or path.absolute().name or str(path)
 
 
 def _problem(file: Path, folder: Path, preprocessing: Preprocessing) -> str | None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from paraexport import targets
 from paraexport.findings.assumptions import Assumption
 from paraexport.images.dataset import Samples
+from paraexport.images.wording import counted
 from paraexport.model.spec import Scores
-from paraexport.pipeline.images import ENOUGH, FEW, counted
+from paraexport.pipeline.images import ENOUGH, FEW
 from paraexport.pipeline.options import ImagePaths, Options, Reading
 from paraexport.pipeline.settle_scores import FIELD, OPTION, settle
 
@@ -53,7 +54,7 @@ def about_precision(paths: ImagePaths, calibration: Samples, distinct: int, targ
         assumed.append(Assumption("calib", "the images of --data", reason))
     if distinct < FEW:
         different = f"{distinct} different of {len(calibration)}"
-        images = counted(distinct) if distinct == len(calibration) else different
+        images = counted(distinct, "image") if distinct == len(calibration) else different
         reason = f"so few images may not represent those in use; {ENOUGH} are enough"
         assumed.append(Assumption("calib", images, reason))
     return tuple(assumed)

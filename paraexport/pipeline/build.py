@@ -17,13 +17,12 @@ from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
 from paraexport.errors import InputError
 from paraexport.findings.bisection import Bisection
-from paraexport.images.dataset import name_of
 from paraexport.model.spec import Classifier
 from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, open_fields, reading, selection
 from paraexport.pipeline.options import Options, Reading
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
-from paraexport.system.plain_paths import plain, readable
+from paraexport.system.plain_paths import name_of, plain, readable
 from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock, Progress, silent
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,32 +34,36 @@ def require_module(manifest: Manifest, options: Options) -> None:
         )
 
 
-def is_source(manifest: Manifest, checkpoint: Path) -> bool:
-    """Return whether the bundle was built from this file."""
-    return checkpoint_digest(checkpoint) == manifest.source.sha256
+class SourceFile:
+    """A checkpoint that is compared with the one that a bundle was built from. It is hashed once, when needed."""
 
+    def __init__(self, file: Path, manifest: Manifest) -> None:
+        self.file, self.source = file, manifest.source
 
-@contextlib.contextmanager
-def known_source(manifest: Manifest, checkpoint: Path) -> Iterator[None]:
-    """If a checkpoint does not fit the bundle, report whether the bundle was built from another file."""
-    try:
-        yield
-    except InputError as error:
-        source = manifest.source
-        if source.module is not None or is_source(manifest, checkpoint):
-            raise
-        raise InputError(
-            "the bundle was built from another checkpoint",
-            where=checkpoint,
-            expected=f"{source.name}, sha256 {source.sha256}",
-            got=error,
-        ) from error
+    @functools.cached_property
+    def is_the_one(self) -> bool:
+        """Whether the bundle was built from this file."""
+        return checkpoint_digest(self.file) == self.source.sha256
 
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """If the checkpoint does not fit the bundle, report whether the bundle was built from another file."""
+        try:
+            yield
+        except InputError as error:
+            if self.source.module is not None or self.is_the_one:
+                raise
+            raise InputError(
+                "the bundle was built from another checkpoint",
+                where=self.file,
+                expected=f"{self.source.name}, sha256 {self.source.sha256}",
+                got=error,
+            ) from error
 
-def warn_of_other_source(manifest: Manifest, checkpoint: Path, warn: Progress) -> None:
-    """Warn before a comparison with another file than the bundle was built from."""
-    if not is_source(manifest, checkpoint):
-        warn(f"{checkpoint.name} is not the file that the bundle was built from, {manifest.source.name}")
+    def warn_of_another(self, warn: Progress) -> None:
+        """Warn before a comparison with another file than the bundle was built from."""
+        if not self.is_the_one:
+            warn(f"{self.file.name} is not the file that the bundle was built from, {self.source.name}")
 
 
 def built_with(manifest: Manifest) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from paraexport.bundle import FORMAT, Bundle, read_bundle
 from paraexport.checkpoint.shards import checkpoint_digest, checkpoint_file
 from paraexport.errors import BundleError, CheckpointError
 from paraexport.images.numpy_files import stored_arrays
+from paraexport.system.extras import installed_versions
 from paraexport.system.files import digest_path, file_digest
 
 LIBRARIES = (
@@ -38,13 +38,7 @@ BESIDE = ("config.json", "preprocessor_config.json")
 
 def library_versions() -> dict[str, str]:
     """Return the installed version of every library that may affect a bundle."""
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return installed_versions(LIBRARIES)
 
 
 def build_key(checkpoint: Path, settings: Mapping[str, object], files: Mapping[str, Path]) -> str:

@@ -15,10 +15,11 @@ from paraexport.findings.graphs import Lowering
 from paraexport.images import class_order
 from paraexport.images.dataset import Samples
 from paraexport.images.variety import Variety, measure_variety, weak_classes, weaknesses
+from paraexport.images.wording import counted
 from paraexport.model.scores import answers, class_names, classes_of, recorded
 from paraexport.model.spec import Scores
 from paraexport.pipeline.candidates import in_batches
-from paraexport.pipeline.images import ENOUGH, ENOUGH_TO_HOLD_OUT, counted
+from paraexport.pipeline.images import ENOUGH, ENOUGH_TO_HOLD_OUT
 from paraexport.pipeline.options import ImagePaths
 
 ENOUGH_ANSWERS = 8
@@ -131,9 +132,8 @@ def same_answers(outputs: NDArray[np.float32], scores: Scores, names: Sequence[s
         return []
     answer = int(classes_of(outputs, scores)[0])
     label = f": {names[answer] or f'class {answer}'}" if scores.kind != "independent" or outputs.shape[1] == 1 else ""
-    return [
-        f"PyTorch gives the same answer for all {counted(len(outputs))}{label}; even a wrong model may agree with it"
-    ]
+    images = counted(len(outputs), "image")
+    return [f"PyTorch gives the same answer for all {images}{label}; even a wrong model may agree with it"]
 
 
 def constant_ranges(lowering: Lowering | None) -> tuple[str, ...]:

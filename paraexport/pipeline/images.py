@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +87,7 @@ def class_names_of(loaded: Checkpoint, paths: ImagePaths) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """PyTorch's outputs for the images of the checks."""
+    """The outputs of PyTorch, or of an engine, for the images of the checks."""
 
     logits: Array
     """The logits of all images, [N, classes]."""
@@ -97,9 +97,14 @@ class Answers:
 
 def pytorch_answers(loaded: Checkpoint, samples: Samples, size: int) -> Answers:
     """Run PyTorch on every image, `size` at a time."""
-    pytorch, watch = answers(loaded.original), VarietyMeter()
-    logits = np.concatenate([pytorch(batch) for batch in watch.watch(samples.batches(size))])
-    return Answers(logits, watch.variety())
+    return answers_of(answers(loaded.original), samples, size)
+
+
+def answers_of(model: Callable[[Array], Array], samples: Samples, size: int) -> Answers:
+    """Run a model on every image, `size` at a time."""
+    meter = VarietyMeter()
+    logits = np.concatenate([model(batch) for batch in meter.watch(samples.batches(size))])
+    return Answers(logits, meter.variety())
 
 
 def golden_pair(loaded: Checkpoint, samples: Samples, variety: Variety) -> Pair:
@@ -133,7 +138,3 @@ def with_logits(samples: Samples, logits: NDArray[np.float32], size: int) -> Ite
     """Yield the images of `samples`, `size` at a time, with PyTorch's logits."""
     for number, images in enumerate(samples.batches(size)):
         yield images, logits[number * size :][: len(images)]
-
-
-def counted(images: int) -> str:
-    return f"{images} image{'' if images == 1 else 's'}"

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from paraexport.checks.golden import answers
+from paraexport.checks.golden import Array, answers
 from paraexport.errors import InputError, SpecError
 from paraexport.model.scores import classes_of
-from paraexport.model.spec import LOGITS, Residual
+from paraexport.model.spec import LOGITS, Preprocessing, Residual
 from paraexport.pipeline import images, reading
 from paraexport.pipeline.options import ImagePaths, Reading
 from paraexport.timing.clock import Progress
@@ -59,8 +60,8 @@ def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) ->
             raise
         ((field, values),) = error.choices.items()
         progress(f"trying {field} on {paths.data.name}")
-        possible = choices(source, given, field, values)
-        trials = [trial for choice in possible if (trial := measure(source, given, paths, choice)) is not None]
+        possible, pictures = choices(source, given, field, values), Pictures(paths)
+        trials = [trial for choice in possible if (trial := measure(source, given, pictures, choice)) is not None]
         if not trials:
             raise
         trials.sort(key=lambda trial: (-trial.correct, trial.loss))
@@ -90,21 +91,37 @@ def with_values(given: Reading, values: Mapping[str, str]) -> Reading:
     return dataclasses.replace(given, spec={**given.spec, **values})
 
 
-def measure(source: Path, given: Reading, paths: ImagePaths, values: Mapping[str, str]) -> Trial | None:
+class Pictures:
+    """The labelled images. Models that prepare images alike share them, so that each file is decoded once."""
+
+    def __init__(self, paths: ImagePaths) -> None:
+        self.paths = paths
+        self.known: dict[tuple[Preprocessing, tuple[str, ...]], tuple[Array, NDArray[np.int64] | None]] = {}
+
+    def prepared_for(self, loaded: Checkpoint) -> tuple[Array, NDArray[np.int64] | None]:
+        """Some images [N, C, h, w], evenly spaced, and their labels [N]; None without labels."""
+        key = loaded.preprocessing, images.class_names_of(loaded, self.paths)
+        if key not in self.known:
+            samples = images.open_images(self.paths, *key)
+            places = samples.spread(MOST_IMAGES)
+            self.known[key] = samples.at(places), None if samples.labels is None else samples.labels[places]
+        return self.known[key]
+
+
+def measure(source: Path, given: Reading, pictures: Pictures, values: Mapping[str, str]) -> Trial | None:
     """Measure PyTorch on the labelled images with these values; None if the values are not possible."""
     try:
         loaded = reading.load(source, with_values(given, values))
-        samples = images.open_images(paths, loaded.preprocessing, images.class_names_of(loaded, paths))
+        prepared, labels = pictures.prepared_for(loaded)
     except InputError:
         return None
-    if samples.labels is None:
+    if labels is None:
         return None
-    places = samples.spread(MOST_IMAGES)
-    outputs, labels = answers(loaded.original)(samples.at(places)).astype(np.float64), samples.labels[places]
+    outputs = answers(loaded.original)(prepared).astype(np.float64)
     correct = int((classes_of(outputs, LOGITS) == labels).sum())
     shifted = outputs - outputs.max(1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(1)) - np.take_along_axis(shifted, labels[:, None] % outputs.shape[1], 1)[:, 0]
-    return Trial(values, correct, len(places), outputs.shape[1], float(losses.mean()))
+    return Trial(values, correct, len(labels), outputs.shape[1], float(losses.mean()))
 
 
 def verdict(trials: Sequence[Trial]) -> str:

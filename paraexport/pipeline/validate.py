@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from paraexport import bundle, targets
 from paraexport.bundle.records import Manifest
 from paraexport.checks import engine_or_graph, golden, verdicts
@@ -19,19 +17,12 @@ from paraexport.checks.blame import blame
 from paraexport.engine import Engine, load
 from paraexport.findings.bisection import Bisection
 from paraexport.findings.checks import Accuracy, Check
-from paraexport.images.variety import VarietyMeter
+from paraexport.images.dataset import Samples
 from paraexport.model.scores import class_names, classes_of, recorded
 from paraexport.pipeline import cache, image_evidence, reading
 from paraexport.pipeline import images as image_sets
 from paraexport.pipeline.bisect import BISECTING, engine_options, read_golden
-from paraexport.pipeline.bundle_source import (
-    built_with,
-    is_source,
-    known_source,
-    require_module,
-    require_same_shapes,
-    warn_of_other_source,
-)
+from paraexport.pipeline.bundle_source import SourceFile, built_with, require_module, require_same_shapes
 from paraexport.pipeline.options import Options
 from paraexport.timing.clock import Clock, Progress, silent
 
@@ -100,15 +91,15 @@ def run(
     options, scores = options_for(manifest, given), recorded(manifest.scores, len(manifest.labels))
     evidence = verdicts.Evidence([(proof.images, proof.logits)], None, proof.images, proof.logits, scores=scores)
     loaded: Checkpoint | None = None
-    file = None if checkpoint is None else cache.require_file(Path(checkpoint))
-    if file is not None:
+    source = None if checkpoint is None else SourceFile(cache.require_file(Path(checkpoint)), manifest)
+    if source is not None:
         require_module(manifest, options)
         with clock.stage("checkpoint"):
             reading.require_libraries()
-            with known_source(manifest, file):
-                loaded = reading.load(file, options.reading)
-                require_same_shapes(loaded, manifest, file)
-            warn_of_other_source(manifest, file, warn)
+            with source.explained():
+                loaded = reading.load(source.file, options.reading)
+                require_same_shapes(loaded, manifest, source.file)
+            source.warn_of_another(warn)
             evidence = with_new_logits(evidence, loaded)
             if options.data is not None:
                 evidence = on_images(evidence, loaded, manifest, options, warn)
@@ -135,9 +126,9 @@ def run(
             )
             if culprit is not None:
                 return culprit
-        if loaded is None or file is None:
+        if loaded is None or source is None:
             return "give the checkpoint as well, to find the first difference"
-        if not is_source(manifest, file):
+        if not source.is_the_one:
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
         return blame(loaded, opened.files.at(bundle.MODEL), evidence.images, lowering=manifest.lowering)
 
@@ -194,28 +185,29 @@ def on_images(
     warn: Callable[[str], None],
 ) -> verdicts.Evidence:
     """Replace the golden images by the images of `--data`, with PyTorch's logits."""
-    names = class_names(manifest.labels, recorded(manifest.scores, len(manifest.labels)))
-    samples = image_sets.open_images(options.images, manifest.preprocessing, names)
-    answers = image_sets.pytorch_answers(loaded, samples, manifest.max_batch)
-    judged = image_evidence.without_calibration(samples, answers.variety)
-    for line in image_evidence.warnings(judged, answers.logits, manifest):
-        warn(line)
+    samples, answers = answer_images(golden.answers(loaded.original), manifest, options, warn)
     pairs = image_sets.with_logits(samples, answers.logits, manifest.max_batch)
     return dataclasses.replace(evidence, pairs=pairs, labels=samples.labels)
 
 
 def accuracy_alone(engine: Engine, options: Options, warn: Callable[[str], None]) -> Accuracy | None:
     """Measure top-1 of the bundle on labelled images, without PyTorch."""
-    manifest = engine.manifest
-    scores = recorded(manifest.scores, len(manifest.labels))
-    names = class_names(manifest.labels, scores)
-    samples = image_sets.open_images(options.images, manifest.preprocessing, names)
-    meter = VarietyMeter()
-    outputs = np.concatenate([engine(batch) for batch in meter.watch(samples.batches(manifest.max_batch))])
-    judged = image_evidence.without_calibration(samples, meter.variety())
-    for line in image_evidence.warnings(judged, outputs, manifest):
-        warn(line)
+    samples, answers = answer_images(engine, engine.manifest, options, warn)
+    scores = recorded(engine.manifest.scores, len(engine.manifest.labels))
     if samples.labels is None or scores.kind == "values":
         return None
-    correct = int((classes_of(outputs, scores) == samples.labels).sum())
+    correct = int((classes_of(answers.logits, scores) == samples.labels).sum())
     return Accuracy(len(samples), None, correct)
+
+
+def answer_images(
+    model: Callable[[golden.Array], golden.Array], manifest: Manifest, options: Options, warn: Callable[[str], None]
+) -> tuple[Samples, image_sets.Answers]:
+    """Run a model on the images of `--data`, and warn of what weakens them as evidence."""
+    names = class_names(manifest.labels, recorded(manifest.scores, len(manifest.labels)))
+    samples = image_sets.open_images(options.images, manifest.preprocessing, names)
+    answers = image_sets.answers_of(model, samples, manifest.max_batch)
+    judged = image_evidence.without_calibration(samples, answers.variety)
+    for line in image_evidence.warnings(judged, answers.logits, manifest):
+        warn(line)
+    return samples, answers

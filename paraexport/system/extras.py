@@ -1,9 +1,10 @@
-"""Names the command that installs what an extra of paraexport brings, from the metadata of the installed package."""
+"""Reads the metadata of installed packages: their versions, and the command that installs an extra of paraexport."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import re
+from collections.abc import Iterable
 
 EXTRA = re.compile(r"""extra\s*==\s*['"]([\w-]+)['"]""")
 
@@ -27,3 +28,14 @@ def required_by(extra: str) -> list[str]:
         return []
     parts = (requirement.partition(";") for requirement in requirements)
     return sorted(name.strip() for name, _, marker in parts if (found := EXTRA.search(marker)) and found[1] == extra)
+
+
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

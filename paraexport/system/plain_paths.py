@@ -58,3 +58,8 @@ def links_folder() -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory(prefix="paraexport-")
     atexit.register(folder.cleanup)
     return folder
+
+
+def name_of(path: Path) -> str:
+    """The last part of a path: reports and manifests go to other machines, and do not name folders of this one."""
+    return path.name or path.absolute().name or str(path)

@@ -63,7 +63,7 @@ class OpenVino:
         runtime = runtime or self.runtime(folder, workload)
         KNOWN.require(runtime, folder.path)
         require_version(runtime, self.availability().version or "", folder.path)
-        settings = runtime.settings_for(bool(runtime.settings_if_int8_saturates) and saturates())
+        settings = runtime.settings_here(saturates)
         return OpenVinoSession(folder.at(runtime.file), workload.threads, settings)
 
     def int8_products(self, folder: Folder) -> frozenset[str] | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from paraexport.errors import BundleError, MissingError
@@ -10,6 +10,7 @@ from paraexport.targets.versions import release
 
 CACHE = "{cache}"
 """Stands for a folder that the reader chooses, in options of a device."""
+REMEDY = "update paraexport, or build the bundle again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class Runtime:
     """Options of the device (in ONNX Runtime: of the execution provider)."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables of the process that must be set before the library is loaded."""
+
+    def settings_here(self, saturates: Callable[[], bool]) -> dict[str, str]:
+        """The settings on this CPU. `saturates` runs a product, so it is asked only if the answer matters."""
+        return self.settings_for(bool(self.settings_if_int8_saturates) and saturates())
 
     def settings_for(self, saturates: bool) -> dict[str, str]:
         """The settings on a CPU whose int8 products saturate, or do not."""
@@ -58,21 +63,15 @@ class Known:
         for name in ("library", "file", "device"):
             expected, got = getattr(self, name), getattr(runtime, name)
             if expected != got:
-                remedy = "update paraexport, or build the bundle again"
-                raise BundleError(f"unknown runtime {name}", where=where, expected=expected, got=got, remedy=remedy)
+                raise BundleError(f"unknown runtime {name}", where=where, expected=expected, got=got, remedy=REMEDY)
         for name, known, given in (
             ("setting", self.settings, {**runtime.settings, **runtime.settings_if_int8_saturates}),
             ("device option", self.device_options, runtime.device_options),
             ("environment variable", self.environment, runtime.environment),
         ):
             if unknown := sorted(set(given) - set(known)):
-                expected, remedy = (
-                    f"some of {', '.join(known) or 'none'}",
-                    "update paraexport, or build the bundle again",
-                )
-                raise BundleError(
-                    f"unknown runtime {name}", where=where, expected=expected, got=", ".join(unknown), remedy=remedy
-                )
+                expected, got = f"some of {', '.join(known) or 'none'}", ", ".join(unknown)
+                raise BundleError(f"unknown runtime {name}", where=where, expected=expected, got=got, remedy=REMEDY)
 
 
 def require_version(runtime: Runtime, installed: str, where: object) -> None:

@@ -1,4 +1,4 @@
-"""What is wrapped around a state dict is seen through, and which of several copies is taken is given aloud."""
+"""Finds a state dict inside wrappers, and reports which of several copies of the model is used."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ def test_the_table_names_every_pass_and_what_to_do_next(run: Run, tmp_path: Path
     nodes = len(traced(SMALL).graph.node)
     assert f"{nodes} -> {len(onnx.load(tmp_path / 'out.onnx').graph.node)}" in rows["all"]
     # Nine refusals of one kind are one line.
-    (told,) = [line for line in lines if line.startswith("offsets") and "no other branch reads" in line]
-    assert told.split()[1] == str(SMALL.branches * (2 * SMALL.depth - 1))
+    (offsets_row,) = [line for line in lines if line.startswith("offsets") and "no other branch reads" in line]
+    assert offsets_row.split()[1] == str(SMALL.branches * (2 * SMALL.depth - 1))
     assert "at most 1e-05, on 100 images" in rows["self-check:"]
     assert lines[-1] == f"next: paraexport inspect {tmp_path}/out.onnx"
 

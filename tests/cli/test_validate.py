@@ -21,10 +21,10 @@ def test_a_bundle_answers_as_its_golden_logits(run: Run, digits: Bundle) -> None
     done = run("validate", digits.path)
     assert done.code == 0
     assert verdicts(done.out)["parity"] == "passed"
-    told = run("validate", digits.path, "--json", "-q")
-    assert told.err == ""
-    assert (told.json["passed"], told.json["against"]) == (True, "golden inputs")
-    assert {check["name"]: check["samples"] for check in told.json["checks"]}["parity"] == 16 + 8
+    answer = run("validate", digits.path, "--json", "-q")
+    assert answer.err == ""
+    assert (answer.json["passed"], answer.json["against"]) == (True, "golden inputs")
+    assert {check["name"]: check["samples"] for check in answer.json["checks"]}["parity"] == 16 + 8
 
 
 def test_with_the_checkpoint_and_data_accuracy_is_checked_too(run: Run, digits: Bundle) -> None:
@@ -47,9 +47,9 @@ def test_another_model_in_the_bundle_fails(run: Run, small_bundle: Bundle, tmp_p
     assert done.code == 1
     assert verdicts(done.out)["parity"] == "FAILED"
     assert done.err.splitlines()[-1].startswith("error: check failed: parity")
-    told = run("validate", wrong, "--json")
-    assert (told.code, told.json["exit_code"], told.json["error"]["kind"]) == (1, 1, "CheckFailed")
-    assert {check["name"]: check["passed"] for check in told.json["checks"]}["parity"] is False
+    answer = run("validate", wrong, "--json")
+    assert (answer.code, answer.json["exit_code"], answer.json["error"]["kind"]) == (1, 1, "CheckFailed")
+    assert {check["name"]: check["passed"] for check in answer.json["checks"]}["parity"] is False
 
 
 def test_a_limit_can_be_moved_and_the_table_says_so(run: Run, digits: Bundle) -> None:

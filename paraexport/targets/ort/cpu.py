@@ -34,7 +34,7 @@ def session_options(runtime: Runtime, model: Path) -> onnxruntime.SessionOptions
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # every error is raised too
-    settings = runtime.settings_for(bool(runtime.settings_if_int8_saturates) and saturates())
+    settings = runtime.settings_here(saturates)
     apply_settings(options, settings, model)
     return options
 

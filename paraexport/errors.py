@@ -16,7 +16,8 @@ ParaexportError
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class ParaexportError(Exception):
         return printable(line if self.remedy is None else f"{line}; {self.remedy}")
 
 
+class BuildWarning(UserWarning):
+    """Something to know before using a bundle: an assumption, or a reason to trust its checks less."""
+
+
 class CheckFailed(ParaexportError):
     exit_code = 1
     checks: tuple[Check, ...] = ()
@@ -74,9 +79,23 @@ class CheckpointError(InputError):
     pass
 
 
+@dataclass(frozen=True)
+class OpenField:
+    """A field of the spec that the checkpoint does not settle, so that the user must give it."""
+
+    name: str
+    reason: str
+    values: tuple[str, ...]
+    """All possible values, the likeliest first; empty if there are too many to list."""
+    example: str
+    """A value that fits the weights. It is no guess."""
+    dependents: tuple[str, ...] = ()
+    """Fields that follow from this one."""
+
+
 class SpecError(InputError):
-    choices: Mapping[str, tuple[str, ...]] = {}
-    """The values that each missing field can have, if every missing field has few; the likeliest come first."""
+    open: tuple[OpenField, ...] = ()
+    """The fields that must be given, if that is the error."""
 
 
 class DataError(InputError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.checks import Accuracy, Check
@@ -27,6 +27,8 @@ class Source:
     """`FILE.py:FUNCTION` if the model came from `--module`."""
     weights: str | None = None
     """The copy of the weights that `--weights` chose."""
+    renames: dict[str, str] = field(default_factory=dict)
+    """The words in names of weights that `--rename` replaced."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from paraexport.bundle.records import Manifest, Report
 from paraexport.checkpoint.given import FIELDS
@@ -17,6 +18,7 @@ from paraexport.model.spec import Spec
 from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions
 
 MOST_LABELS = 8
+NATIVE = "paraformer"
 
 
 def heading(manifest: Manifest) -> tuple[str, ...]:
@@ -26,6 +28,13 @@ def heading(manifest: Manifest) -> tuple[str, ...]:
         model_line(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former",
         f"scores: {scores.describe(manifest.scores)}",
     )
+
+
+def origin(convention: str) -> str:
+    """Describe where the names of the weights come from."""
+    if convention == "module":
+        return "a module that was not recognised as a Para-Former: it is traced without changes"
+    return "weights with paraexport's own names" if convention == NATIVE else f"weights with the names of {convention}"
 
 
 def model_line(spec: Spec) -> str:
@@ -59,6 +68,12 @@ def cautions(manifest: Manifest, report: Report) -> Iterator[Section]:
         )
     if report.engine is not None and report.engine.not_inspected:
         yield from describe.warnings([f"the engine was compiled but not run: {report.engine.not_inspected}"], "Engine")
+
+
+def caution_texts(manifest: Manifest, report: Report) -> Iterator[str]:
+    """List the lines of `cautions`, without titles and remedies."""
+    for section in cautions(manifest, report):
+        yield from (block.text for block in section.blocks if isinstance(block, Line) and block.tone == "note")
 
 
 def details(manifest: Manifest, report: Report) -> Iterator[Section]:
@@ -121,14 +136,23 @@ def layer_row(layer: EngineLayer) -> tuple[Cell, ...]:
 
 
 def spec_table(
-    values: Mapping[str, object], labels: tuple[str, ...], assumed: tuple[Assumption, ...], given: Mapping[str, str]
+    values: Mapping[str, object],
+    labels: tuple[str, ...],
+    assumed: tuple[Assumption, ...],
+    given: Mapping[str, str],
+    unknown: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
-    """List every field with its value, and mark those that were assumed or given."""
+    """List every field with its value, and mark those that were assumed or given, or are unknown.
+
+    Args:
+        unknown: the text to show instead of the value of each field that is not known.
+    """
     marks = {item.field: Cell("assumed", "note") for item in assumed} | dict.fromkeys(given, Cell("given by --spec"))
+    marks |= dict.fromkeys(unknown, Cell("open", "note"))
     shown = ", ".join(labels[:MOST_LABELS]) + (
         f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
     )
-    texts = {**{name: option_text(value) for name, value in values.items()}, "labels": shown}
+    texts = {**{name: option_text(value) for name, value in values.items()}, "labels": shown, **unknown}
     rows = tuple((Cell(name), Cell(text), marks.get(name, Cell(""))) for name, text in texts.items())
     return Table(("field", "value", ""), rows)
 

@@ -106,7 +106,7 @@ def located(path: Path) -> Iterator[None]:
             raise
         located = type(error)(error.what, where=path, expected=error.expected, got=error.got, remedy=error.remedy)
         if isinstance(error, SpecError) and isinstance(located, SpecError):
-            located.choices = error.choices
+            located.open = error.open
         raise located from error.__cause__
 
 

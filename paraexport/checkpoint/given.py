@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar, get_args
 
-from paraexport.errors import SpecError, shortlist
+from paraexport.errors import OpenField, SpecError, shortlist
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.words import option_text
 from paraexport.model.spec import (
@@ -104,9 +104,7 @@ class Guesses:
 
     def __init__(self) -> None:
         self.assumptions: list[Assumption] = []
-        self.missing: list[str] = []
-        self.choices: dict[str, tuple[str, ...]] = {}
-        """The values that a missing field can have, where they are few."""
+        self.open: list[OpenField] = []
 
     def assume(self, field: str, value: Value, reason: str) -> Value:
         self.assumptions.append(Assumption(field, option_text(value), reason))
@@ -116,21 +114,33 @@ class Guesses:
         """`known`, or `otherwise` if it is None. The latter is reported as an assumption."""
         return self.assume(field, otherwise, reason) if known is None else known
 
-    def ask(self, field: str, why: str, example: object) -> None:
-        self.missing.append(f"{field}: {why} (give it as --spec {field}={option_text(example)})")
+    def ask(self, field: str, why: str, example: object, dependents: tuple[str, ...] = ()) -> None:
+        """Ask for a size that may have many values. `example` is one that fits the weights."""
+        self.open.append(OpenField(field, why, (), option_text(example), dependents))
 
-    def choose(self, field: str, why: str, values: Sequence[object]) -> None:
+    def choose(self, field: str, why: str, values: Sequence[object], dependents: tuple[str, ...] = ()) -> None:
         """Ask for a field that has one of these values, the likeliest first; none of them is suggested."""
-        shown = shortlist(sorted(map(option_text, values), key=lambda text: (len(text), text)), MOST_VALUES)
-        self.missing.append(f"{field}: {why}, so it is one of {shown} (give --spec {field}=N as in training)")
-        self.choices[field] = tuple(map(option_text, values))
+        texts = tuple(map(option_text, values))
+        self.open.append(OpenField(field, why, texts, texts[0], dependents))
 
-    def raise_missing(self) -> None:
+    def raise_open(self) -> None:
         """Raise a `SpecError` that names every field that is still open."""
-        if self.missing:
-            error = SpecError("the checkpoint does not contain " + "; ".join(self.missing))
-            error.choices = dict(self.choices) if len(self.choices) == len(self.missing) else {}
+        if self.open:
+            error = SpecError("the checkpoint does not contain " + "; ".join(map(request, self.open)))
+            error.open = tuple(self.open)
             raise error
+
+
+def request(field: OpenField) -> str:
+    """Ask for a field in one clause."""
+    if not field.values:
+        return f"{field.name}: {field.reason} (give it as --spec {field.name}=HEIGHTxWIDTH)"
+    return f"{field.name}: {field.reason}, so it is {possible(field)} (give --spec {field.name}=N as in training)"
+
+
+def possible(field: OpenField) -> str:
+    """List the values of a field that has few."""
+    return f"one of {shortlist(sorted(field.values, key=lambda text: (len(text), text)), MOST_VALUES)}"
 
 
 ANOTHER = "check --spec; for another architecture, give a function that builds the model: --module FILE.py:FUNCTION"

@@ -36,7 +36,7 @@ def infer_spec(canonical: Canonical, given: Given, guesses: Guesses) -> Spec:
     heads, head_dim = head_fields(canonical, inner, dim, given, guesses)
     residual, activation, eps = layer_fields(canonical, given, guesses)
     pool, norm = pool_fields(canonical, given, guesses)
-    guesses.raise_missing()
+    guesses.raise_open()
     absent_biases(canonical, guesses)
     has = canonical.tensors.__contains__
     spec = Spec(

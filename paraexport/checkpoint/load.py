@@ -28,6 +28,7 @@ from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.patch_order import to_channel_last
 from paraexport.checkpoint.preprocessing import name_classes, settle_preprocessing
 from paraexport.checkpoint.recognise import Known, Opaque
+from paraexport.checkpoint.renames import renamed
 from paraexport.checkpoint.shards import checkpoint_file
 from paraexport.checkpoint.weights import as_float32
 from paraexport.checkpoint.wrappers import Weights, unwrap
@@ -81,6 +82,7 @@ def load_checkpoint(
     module: str | None = None,
     branches: int | None = None,
     weights: str | None = None,
+    rename: Mapping[str, str] | None = None,
 ) -> Checkpoint:
     """Read the checkpoint at `path` without running code from it.
 
@@ -90,21 +92,22 @@ def load_checkpoint(
             a parameter without a default; if not, the weights at `path` are loaded into the module that it returns.
         branches: keep only this number of branches, from the first.
         weights: the copy to use if the file holds several: `ema`, `state_dict.teacher`.
+        rename: words in names of tensors, and the words that replace them: `{"towers": "branches"}`.
 
     Raises:
         CheckpointError: the file is no checkpoint, contains code, or its tensors are not those of one model.
         SpecError: a field is still open, or options are unknown, impossible or contradict the file.
     """
     option = parse_overrides(overrides or {})
-    guesses = Guesses()
+    guesses, rename = Guesses(), rename or {}
     path = checkpoint_file(path)
     with located(path):
         if module is not None:
-            model, words = call_module_function(path, module, weights, guesses)
+            model, words = call_module_function(path, module, guesses, wanted=weights, rename=rename)
             known, given = identify(Opaque(model), {**configs_beside(path), **words}, option, guesses)
             checkpoint = finish(known, given, guesses)
         elif checkpoint_kind(path) is CheckpointKind.PROGRAM:
-            refuse_choice(weights, "a program holds the weights of one model")
+            refuse_choice(weights, rename, "a program holds the weights of one model, under its own names")
             from paraexport.checkpoint.pt2 import read_program  # takes half of the time of importing torch
 
             program = read_program(path)
@@ -113,7 +116,8 @@ def load_checkpoint(
             checkpoint = finish(known, given, guesses)
         else:
             content = read_file(path)
-            checkpoint = from_weights(unwrap(content.value, guesses, weights), content.config, option, guesses)
+            found = renamed(unwrap(content.value, guesses, weights), rename)
+            checkpoint = from_weights(found, content.config, option, guesses)
         return checkpoint if branches is None else with_first_branches(checkpoint, branches)
 
 

@@ -19,6 +19,7 @@ from paraexport.checkpoint.leftovers import is_counter
 from paraexport.checkpoint.names import strip_common_prefix, without_wrappers
 from paraexport.checkpoint.native import recorded
 from paraexport.checkpoint.recognise import Known, Opaque, recognise
+from paraexport.checkpoint.renames import renamed
 from paraexport.checkpoint.weights import as_float32
 from paraexport.checkpoint.wrappers import unwrap
 from paraexport.errors import CheckpointError, InputError, SpecError, first_line
@@ -27,21 +28,22 @@ from paraexport.model.spec import Classifier, Spec
 
 
 def call_module_function(
-    path: Path, function: str, wanted: str | None, guesses: Guesses
+    path: Path, function: str, guesses: Guesses, *, wanted: str | None, rename: Mapping[str, str]
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Call `FILE.py:FUNCTION` for the checkpoint at `path`.
 
     Returns the module in eval mode, in float32 on the CPU, and the configs inside the checkpoint.
 
     Args:
-        wanted: the copy of the weights to load into the module, as in `load_checkpoint`.
+        wanted: the copy of the weights to load into the module, as `weights` in `load_checkpoint`.
+        rename: as in `load_checkpoint`.
     """
     make, takes_path = module_function(function)
     if takes_path:
-        refuse_choice(wanted, "the function of --module reads the file itself")
+        refuse_choice(wanted, rename, "the function of --module reads the file itself")
         model, config = call_function(make, function, path), {}
     else:
-        weights = unwrap(read_file(path).value, guesses, wanted, twins=False)
+        weights = renamed(unwrap(read_file(path).value, guesses, wanted, twins=False), rename)
         model, config = call_function(make, function), weights.config
         load_strictly(model, weights.tensors)
     model = model.eval().to("cpu").requires_grad_(requires_grad=False)
@@ -49,10 +51,12 @@ def call_module_function(
     return model.float(), config
 
 
-def refuse_choice(weights: str | None, why: str) -> None:
-    """Refuse `--weights` if there is only one copy of the weights."""
+def refuse_choice(weights: str | None, rename: Mapping[str, str], why: str) -> None:
+    """Refuse `--weights` and `--rename` if paraexport does not read the weights itself."""
     if weights is not None:
         raise InputError(f"there is nothing to choose: {why}", where=f"--weights {weights}", remedy="leave it out")
+    for old, new in rename.items():
+        raise InputError(f"there is nothing to rename: {why}", where=f"--rename {old}={new}", remedy="leave it out")
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

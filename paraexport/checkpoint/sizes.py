@@ -48,7 +48,7 @@ def image_fields(
     why = f"{canonical.source(POSITION)} has positions for {counts[0]} patches, which form no square"
     if not tokens and math.isqrt(positions - 1) ** 2 == positions - 1:
         why += f" ({positions - 1} would, with a class token, but no tensor has its name)"
-    guesses.ask("image_size", why, "HEIGHTxWIDTH")
+    guesses.ask("image_size", why, (patch_size[0], patch_size[1] * counts[0]))
     return (0, 0), channels, patch_size
 
 
@@ -82,7 +82,7 @@ def patch_fields(
         )
     if len(options) != 1:
         why = f"{width} values form no square patch of {given.channels or '1 or 3'} channels"
-        guesses.ask("patch_size", why, "HEIGHTxWIDTH")
+        guesses.ask("patch_size", why, (1, width // (given.channels or 1)), ("channels", "image_size"))
         return 0, (0, 0)
     channels, patch_size = options[0]
     if given.patch_size is None:
@@ -104,7 +104,7 @@ def head_fields(canonical: Canonical, inner: int, dim: int, given: Given, guesse
         dims = [size for size in range(1, max(inner, 1) + 1) if inner % size == 0]
         dims.sort(key=lambda size: abs(size - UNKNOWN_HEAD_DIM))
         why = f"the weights only contain the product heads × head_dim = {inner}"
-        guesses.choose("heads", why, [inner // size for size in dims])
+        guesses.choose("heads", why, [inner // size for size in dims], ("head_dim",))
         return 0, 0
     both = heads or inner // (head_dim or 1), head_dim or inner // (heads or 1)
     if math.prod(both) != inner:

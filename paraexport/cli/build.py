@@ -20,6 +20,7 @@ from paraexport.cli.stages import Stages
 from paraexport.findings.words import size_text
 from paraexport.targets.compilation import EngineOptions
 from paraexport.targets.profiles import Profile
+from paraexport.timing.clock import silent
 
 
 @click.command("build")
@@ -61,7 +62,7 @@ def command(
         from paraexport.pipeline import build
 
         given["engine"] = dataclasses.replace(engine, compute_capabilities=compute_capabilities, profiles=profiles)
-        built = build.build(checkpoint, output, force=force, progress=stages, **given)
+        built = build.build(checkpoint, output, force=force, progress=stages, warn=silent, **given)
     reused = build.UNCHANGED in stages.names
     show(Result(built, report.read(built.files), reused, stages.seconds()), as_json=as_json)
 

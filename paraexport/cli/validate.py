@@ -22,7 +22,7 @@ from paraexport.findings import describe
     "--bisect", is_flag=True, help="Run each part of the graph alone on the target, and report the wrong part."
 )
 @build_options("data", "limits")
-@build_options("spec", "module", "weights")
+@build_options("spec", "module", "weights", "rename")
 @output_options
 def command(
     *,
@@ -34,6 +34,7 @@ def command(
     spec: dict[str, str],
     module: str | None,
     weights: str | None,
+    rename: dict[str, str],
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -53,15 +54,15 @@ def command(
       paraexport validate model.bundle model.pt --data photos/test
       paraexport validate model.bundle --bisect
     """
-    if checkpoint is None and (spec or module or weights):
-        raise click.UsageError("--spec, --module and --weights need CKPT", click.get_current_context())
+    if checkpoint is None and (spec or module or weights or rename):
+        raise click.UsageError("--spec, --module, --weights and --rename need CKPT", click.get_current_context())
     with Stages(quiet=quiet) as stages:
         from paraexport.checks import golden
         from paraexport.pipeline import bisect as bisection
         from paraexport.pipeline import validate as stage
 
         warnings: list[str] = []
-        given = {"spec": spec, "module": module, "weights": weights, "data": data, "limits": limits}
+        given = {"spec": spec, "module": module, "weights": weights, "rename": rename, "data": data, "limits": limits}
         validated = stage.run(bundle, checkpoint, given, progress=stages, warn=warnings.append)
         differences = bisection.bisect(bundle, limits=limits, progress=stages) if bisect else None
     checks = validated.checks

@@ -6,16 +6,18 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from paraexport import bundle, targets
-from paraexport.bundle import Bundle, assembly, metadata, report
+from paraexport.bundle import Bundle, assembly, metadata, report, summary
 from paraexport.bundle.records import Source
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
 from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
-from paraexport.errors import InputError
+from paraexport.errors import BuildWarning, InputError
 from paraexport.findings.bisection import Bisection
 from paraexport.model.spec import Classifier
 from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, open_fields, reading, selection
@@ -38,6 +40,7 @@ def build(
     *,
     force: bool = False,
     progress: Progress = silent,
+    warn: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> Bundle:
     """Build the bundle `output` from `checkpoint`, or return the existing one if nothing has changed.
@@ -49,6 +52,8 @@ def build(
         options: what to build; by default `Options()`.
         force: build again, and replace an existing bundle.
         progress: called with the name of each stage when it begins.
+        warn: called with a sentence for each assumption, and for each reason to trust the checks less. By default,
+            they are Python warnings of the class `paraexport.errors.BuildWarning`.
         changes: fields of `Options` that override those in `options`.
 
     Raises:
@@ -59,7 +64,14 @@ def build(
     options = dataclasses.replace(options or Options(), **changes)
     options.require_calibration()
     source = Path(checkpoint)
-    return run(source, Path(output) if output is not None else Path(bundle_name(source)), options, force, progress)
+    path = Path(output) if output is not None else Path(bundle_name(source))
+    built = run(source, path, options, force, progress)
+    for text in summary.caution_texts(built.manifest, report.read(built.files)):
+        if warn is not None:
+            warn(text)
+        else:
+            warnings.warn(text, BuildWarning, stacklevel=2)
+    return built
 
 
 def run(source: Path, output: Path, options: Options, force: bool, progress: Progress) -> Bundle:
@@ -153,11 +165,16 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
             verdicts.require_passed(outcome.checks, where)
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
-            warnings = image_evidence.warnings(evidence, answers.logits, manifest)
-            summary = report.summarise(
-                manifest, samples, outcome.accuracy, clock, graph.export_s, chosen.engine, warnings
+            build_report = report.summarise(
+                manifest,
+                samples,
+                outcome.accuracy,
+                clock,
+                graph.export_s,
+                chosen.engine,
+                image_evidence.warnings(evidence, answers.logits, manifest),
             )
-            report.write(folder, manifest, summary, shown, logits)
+            report.write(folder, manifest, build_report, shown, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(claimed.output, manifest)
 
@@ -188,4 +205,5 @@ def source_record(source: Path, convention: str, given: Reading) -> Source:
         overrides=spec,
         module=module,
         weights=given.weights,
+        renames={readable(old): readable(new) for old, new in given.rename.items()},
     )

@@ -56,9 +56,9 @@ def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) ->
     try:
         return reading.load(source, given)
     except SpecError as error:
-        if paths.data is None or len(error.choices) != 1:
+        if paths.data is None or len(error.open) != 1 or not error.open[0].values:
             raise
-        ((field, values),) = error.choices.items()
+        field, values = error.open[0].name, error.open[0].values
         progress(f"trying {field} on {paths.data.name}")
         possible, pictures = choices(source, given, field, values), Pictures(paths)
         trials = [trial for choice in possible if (trial := measure(source, given, pictures, choice)) is not None]

@@ -27,6 +27,7 @@ class Reading:
     spec: Mapping[str, str]
     module: str | None
     weights: str | None
+    rename: Mapping[str, str]
     branches: int | None
 
 
@@ -83,6 +84,12 @@ class Options:
         None,
         "Which copy of the weights to use, if the checkpoint holds several: its key, such as ema or teacher.",
         metavar="NAME",
+    )
+    rename: Mapping[str, str] = option(
+        dict,
+        "Replace words in the names of weights: towers=branches renames towers.0.attn.qkv to branches.0.attn.qkv. * "
+        "stands for a part of a word: tower*=branches.*",
+        metavar="OLD=NEW",
     )
     max_batch: int = option(
         64,
@@ -147,7 +154,7 @@ class Options:
 
     @property
     def reading(self) -> Reading:
-        return Reading(self.spec, self.module, self.weights, self.branches)
+        return Reading(self.spec, self.module, self.weights, self.rename, self.branches)
 
     @property
     def images(self) -> ImagePaths:

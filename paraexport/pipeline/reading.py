@@ -36,6 +36,7 @@ def load(source: Path, reading: Reading) -> Checkpoint:
         module=reading.module,
         branches=reading.branches,
         weights=reading.weights,
+        rename=reading.rename,
     )
 
 

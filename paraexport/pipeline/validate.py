@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from paraexport import bundle, targets
 from paraexport.bundle.records import Manifest
@@ -33,12 +33,24 @@ AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Validated:
-    """The results of checking a bundle again."""
+class Validation(Sequence[Check]):
+    """The results of checking a bundle again: a sequence of checks, with the accuracy beside it."""
 
     checks: tuple[Check, ...]
-    accuracy: Accuracy | None
+    accuracy: Accuracy | None = None
     """Accuracy on labelled images, or None without them. Without a checkpoint, PyTorch's accuracy is not known."""
+
+    @overload
+    def __getitem__(self, place: int) -> Check: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Check, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> Check | tuple[Check, ...]:
+        return self.checks[place]
+
+    def __len__(self) -> int:
+        return len(self.checks)
 
 
 def validate(
@@ -48,11 +60,12 @@ def validate(
     spec: Mapping[str, object] | None = None,
     module: str | None = None,
     weights: str | None = None,
+    rename: Mapping[str, str] | None = None,
     data: AnyPath | None = None,
     limits: Mapping[str, float] | None = None,
     progress: Progress = silent,
     warn: Callable[[str], None] = silent,
-) -> tuple[Check, ...]:
+) -> Validation:
     """Check the bundle at `path` again: against the stored logits of its golden images, or against PyTorch.
 
     Args:
@@ -60,6 +73,7 @@ def validate(
         spec: as in `build`; by default the value of the build.
         module: as in `build`; needed with a checkpoint if the bundle was built with a module.
         weights: as in `build`; by default the value of the build.
+        rename: as in `build`; by default the value of the build.
         data: labelled images. With a checkpoint the comparison runs on them instead of on the golden images.
         limits: as in `build`.
         progress: as in `build`.
@@ -70,8 +84,8 @@ def validate(
         CheckFailed: the bundle gives other results than PyTorch; `checks` holds all checks.
         MissingError: the target is not installed here.
     """
-    given = {"spec": spec, "module": module, "weights": weights, "data": data, "limits": limits}
-    return run(path, checkpoint, given, progress=progress, warn=warn).checks
+    given = {"spec": spec, "module": module, "weights": weights, "rename": rename, "data": data, "limits": limits}
+    return run(path, checkpoint, given, progress=progress, warn=warn)
 
 
 def run(
@@ -81,8 +95,8 @@ def run(
     *,
     progress: Progress = silent,
     warn: Callable[[str], None] = silent,
-) -> Validated:
-    """Do the same as `validate`, and also return the accuracy. `given` holds the options by name."""
+) -> Validation:
+    """Do the same as `validate`. `given` holds the options by name."""
     clock = Clock(progress)
     with clock.stage("bundle"):
         engine = load(path)
@@ -138,7 +152,7 @@ def run(
     if loaded is None and options.data is not None:
         with clock.stage("accuracy"):
             accuracy = accuracy_alone(engine, options, warn)
-    return Validated(checks, accuracy)
+    return Validation(checks, accuracy)
 
 
 def require_preparation(checks: Sequence[Check], of_model: Sequence[Check]) -> None:
@@ -166,6 +180,7 @@ def options_for(manifest: Manifest, given: Mapping[str, Any]) -> Options:
         spec={**built_with(manifest), **(given.get("spec") or {})},
         module=given.get("module"),
         weights=given.get("weights") or manifest.source.weights,
+        rename=given.get("rename") or manifest.source.renames,
         data=given.get("data"),
         limits=given.get("limits") or {},
     )

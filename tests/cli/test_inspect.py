@@ -1,6 +1,7 @@
 """`inspect` on checkpoints, bundles and ONNX files, against what these were made of."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from paraexport.bundle import Bundle
 from tests.cli.conftest import Run
-from tests.conftest import LABELS
+from tests.conftest import DIGITS, LABELS
 
 
 def test_a_checkpoint_shows_its_spec_and_the_next_command(run: Run, small: Path) -> None:
@@ -177,3 +178,29 @@ def test_a_folder_of_shards_is_a_checkpoint(run: Run, small: Path, tmp_path: Pat
     assert done.code == 0, done.err
     assert done.json["kind"] == "checkpoint"
     assert done.json["size_bytes"] == sum(file.stat().st_size for file in tmp_path.iterdir())
+
+
+def test_open_fields_are_shown_with_the_rest(run: Run, tmp_path: Path) -> None:
+    """heads × head_dim = 64 has seven factorisations; the table shows all that the weights contain."""
+    weights = torch.load(DIGITS, weights_only=True)["state_dict"]
+    torch.save(weights, tmp_path / "bare.pt")
+    shown = run("inspect", str(tmp_path / "bare.pt"), "--json").json
+    assert {*shown["open"][0]["values"]} == {"1", "2", "4", "8", "16", "32", "64"}
+    assert (shown["spec"]["heads"], shown["spec"]["head_dim"]) == (None, None)
+    assert (shown["spec"]["dim"], shown["spec"]["branches"], shown["spec"]["mlp_dim"]) == (64, 4, 256)
+    assert shown["parameters"] == sum(tensor.numel() for tensor in weights.values())
+    assert shown["next"].endswith("--spec heads=N")
+    text = run("inspect", str(tmp_path / "bare.pt")).out
+    assert re.search("heads +one of 1, 2, 4, 8, 16, 32, 64 +open", text)
+    assert run("build", str(tmp_path / "bare.pt")).code == 2
+
+
+def test_an_image_size_that_is_no_square_is_open(run: Run, tmp_path: Path) -> None:
+    content = torch.load(DIGITS, weights_only=True)
+    weights = content["state_dict"]
+    weights["embedding.position"] = weights["embedding.position"][:, :15]  # 14 patches and the class token
+    torch.save(weights, tmp_path / "bare.pt")
+    shown = run("inspect", str(tmp_path / "bare.pt"), "--spec", "heads=4", "--json").json
+    assert [item["field"] for item in shown["open"]] == ["image_size"]
+    assert (shown["spec"]["image_size"], shown["spec"]["heads"]) == (None, 4)
+    assert "14 patches, which form no square" in shown["open"][0]["reason"]

@@ -8,7 +8,7 @@ import pytest
 
 from paraexport.bundle import Bundle, write_manifest
 from paraexport.findings.checks import Check
-from paraexport.pipeline.validate import Validated
+from paraexport.pipeline.validate import Validation
 from tests.cli.conftest import Run
 from tests.conftest import DIGITS, TEST_IMAGES
 
@@ -66,7 +66,7 @@ def test_a_bundle_for_which_nothing_ran_has_not_passed(
     run: Run, digits: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = Check("preprocessing", 0.0, 0.0, "levels", 8, True, "")
-    monkeypatch.setattr("paraexport.pipeline.validate.run", lambda *_, **__: Validated((pixels,), None))
+    monkeypatch.setattr("paraexport.pipeline.validate.run", lambda *_, **__: Validation((pixels,), None))
     done = run("validate", digits.path)
     assert done.code == 1
     assert "nothing was checked" in done.err

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.checks import Accuracy, Check
 from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite, TensorInfo
+from paraexport.findings.speed import FirstLook
 from paraexport.model.spec import LOGITS, Preprocessing, Scores, Spec
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.runtime import Runtime
@@ -101,3 +102,4 @@ class Report:
     """For targets that compile an engine."""
     warnings: tuple[str, ...] = ()
     """One sentence for each problem with the images or for each reason to trust the checks less."""
+    first_look: FirstLook | None = None

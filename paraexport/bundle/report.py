@@ -16,6 +16,7 @@ from paraexport.bundle import REBUILD, report_page
 from paraexport.bundle.records import Manifest, Report
 from paraexport.errors import BundleError, on_one_line
 from paraexport.findings.checks import Accuracy
+from paraexport.findings.speed import FirstLook
 from paraexport.images.dataset import Samples
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import Folder
@@ -32,6 +33,7 @@ def summarise(  # noqa: PLR0917
     export_s: float,
     engine: EngineInfo | None = None,
     warnings: tuple[str, ...] = (),
+    first_look: FirstLook | None = None,
 ) -> Report:
     """Collect the report of the build that made `manifest`."""
     return Report(
@@ -48,6 +50,7 @@ def summarise(  # noqa: PLR0917
         assumptions=manifest.assumptions,
         engine=engine,
         warnings=warnings,
+        first_look=first_look,
     )
 
 

@@ -55,6 +55,7 @@ def results(manifest: Manifest, report: Report) -> Iterator[Section]:
     yield from engine(report.engine)
     yield describe.checks(manifest.checks, manifest.evidence)
     yield from describe.accuracy(report.accuracy)
+    yield from describe.first_look(report.first_look)
 
 
 def cautions(manifest: Manifest, report: Report) -> Iterator[Section]:

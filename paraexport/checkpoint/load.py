@@ -28,6 +28,7 @@ from paraexport.checkpoint.overrides import parse_overrides
 from paraexport.checkpoint.patch_order import to_channel_last
 from paraexport.checkpoint.preprocessing import name_classes, settle_preprocessing
 from paraexport.checkpoint.recognise import Known, Opaque
+from paraexport.checkpoint.recorded_accuracy import RecordedAccuracy, recorded_accuracy
 from paraexport.checkpoint.renames import renamed
 from paraexport.checkpoint.shards import checkpoint_file
 from paraexport.checkpoint.weights import as_float32
@@ -58,6 +59,8 @@ class Checkpoint:
     """The meaning of the outputs according to an option or a config; None if neither contains it."""
     negative: str = ""
     """For a model with one output: the label for "no"."""
+    accuracy: RecordedAccuracy | None = None
+    """The accuracy that the training program has written into the file."""
 
     @property
     def spec(self) -> Spec | None:
@@ -116,8 +119,10 @@ def load_checkpoint(
             checkpoint = finish(known, given, guesses)
         else:
             content = read_file(path)
-            found = renamed(unwrap(content.value, guesses, weights), rename)
-            checkpoint = from_weights(found, content.config, option, guesses)
+            state = renamed(unwrap(content.value, guesses, weights), rename)
+            checkpoint = from_weights(state, content.config, option, guesses)
+            if weights is None:
+                checkpoint = dataclasses.replace(checkpoint, accuracy=recorded_accuracy(content.value))
         return checkpoint if branches is None else with_first_branches(checkpoint, branches)
 
 

@@ -21,6 +21,7 @@ from paraexport.engine import Engine
 from paraexport.errors import MissingError
 from paraexport.findings.checks import Check
 from paraexport.targets.folder import Folder
+from paraexport.timing.first_look import median_ms
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,7 +37,7 @@ BUILD_CHECKS = ("rounding",)
 
 
 def run_checks(bundle: Bundle, evidence: Evidence, moved: Mapping[str, float]) -> Outcome:
-    """Run every check of the bundle's precision. `moved` has limits that replace the usual ones.
+    """Run every check of the bundle's precision, and time the engine. `moved` has limits that replace the usual ones.
 
     Raises:
         MissingError: neither the engine nor the graph can run here.
@@ -52,7 +53,9 @@ def run_checks(bundle: Bundle, evidence: Evidence, moved: Mapping[str, float]) -
             raise
     if reason:
         return check_graph(bundle, evidence, moved, reason)
-    return verdicts.run_checks(manifest.precision, Engine(bundle), evidence, max_batch=manifest.max_batch, moved=moved)
+    engine, image = Engine(bundle), evidence.images[:1]
+    outcome = verdicts.run_checks(manifest.precision, engine, evidence, max_batch=manifest.max_batch, moved=moved)
+    return dataclasses.replace(outcome, latency_ms=median_ms(lambda: engine(image)))
 
 
 def check_graph(bundle: Bundle, evidence: Evidence, moved: Mapping[str, float], reason: str) -> Outcome:

@@ -74,6 +74,8 @@ class Outcome:
 
     checks: tuple[Check, ...]
     comparison: Comparison
+    latency_ms: float | None = None
+    """A first look at the latency of one image; None if it was not measured."""
 
     @property
     def accuracy(self) -> Accuracy | None:

@@ -11,7 +11,8 @@ from paraexport.findings.bisection import Bisection, PartDifference
 from paraexport.findings.checks import Accuracy, Check
 from paraexport.findings.document import Block, Cell, Line, Section, Table, Tone, count, lines, number
 from paraexport.findings.graphs import CandidateTimes, Lowering, PartError, Rewrite
-from paraexport.findings.words import counted
+from paraexport.findings.speed import FirstLook
+from paraexport.findings.words import counted, size_text
 
 NAMES = re.compile(r"[^\s,;]*[\d/_][^\s,;]*")
 """Names of nodes and values, and numbers, inside a sentence."""
@@ -49,6 +50,21 @@ def accuracy(result: Accuracy | None) -> Iterator[Section]:
         if correct is not None
     ]
     yield Section("Accuracy", (Line(f"top-1: {', '.join(sides)}"),))
+
+
+def first_look(look: FirstLook | None) -> Iterator[Section]:
+    """Describe size and latency beside those of the checkpoint in PyTorch."""
+    if look is None:
+        return
+    size = f"size: {size_text(look.model_bytes)}; the checkpoint: {size_text(look.checkpoint_bytes)}"
+    pytorch = f"{look.pytorch_ms:.3g} ms in PyTorch"
+    if look.engine_ms is None:
+        speed = f"one image: {pytorch}; the engine does not run on this machine"
+    else:
+        factor = look.pytorch_ms / look.engine_ms
+        speed = f"one image: {look.engine_ms:.3g} ms here, {pytorch}, {factor:.2g} times as long"
+    note = "a first look, not a benchmark: the median of a few calls, PyTorch's some seconds earlier"
+    yield Section("Size and speed", (Line(size), Line(speed), Line(note)))
 
 
 def rewrites(passes: Sequence[Rewrite], *, refusals: bool) -> Iterator[Section]:

@@ -19,6 +19,8 @@ SHOWN = 12
 """Names in a message; it counts the rest."""
 CHANCE_IMAGES = 20
 """With fewer images, guessing is not reported."""
+FAR_BELOW = 5.0
+"""Percentage points below the accuracy in the checkpoint that are reported, if chance does not explain them."""
 
 
 def doubts(
@@ -140,6 +142,18 @@ def guessing(labels: Numbers, answered: Numbers, classes: int) -> Iterator[str]:
         yield (
             f"PyTorch's answers agree with the labels for {right} of {count} images, which is no better than guessing "
             f"among {classes} classes; check the labels, and the preprocessing (mean, std, resize)"
+        )
+
+
+def below_record(right: int, images: int, percent: float, source: str) -> Iterator[str]:
+    """A sentence if PyTorch's accuracy is far below the one in the checkpoint, `percent`, which is called `source`."""
+    share = percent / 100
+    deviation = 100 * (share * (1 - share) / images) ** 0.5
+    now = 100 * right / images
+    if percent - now > max(FAR_BELOW, 3 * deviation):
+        yield (
+            f"PyTorch's answers agree with the labels for {right} of {images} images, {now:.1f} %, but the checkpoint "
+            f"records {source} = {percent:.1f} %; check the fields that were assumed or given, and the images"
         )
 
 

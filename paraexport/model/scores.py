@@ -77,6 +77,14 @@ def classes_of(outputs: Outputs, scores: Scores) -> NDArray[np.int64]:
     return outputs.argmax(-1).astype(np.int64)
 
 
+def cross_entropy(logits: Outputs, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The negative logarithm of the probability that softmax of `logits` [N, classes] gives to the label, [N]."""
+    values = logits.astype(np.float64)
+    shifted = values - values.max(1, keepdims=True)
+    chosen = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
+    return np.asarray(np.log(np.exp(shifted).sum(1)) - chosen)
+
+
 def class_names(labels: Sequence[str], scores: Scores) -> tuple[str, ...]:
     """The names of the classes, in the order that labels of images use. A model with one output has two classes."""
     if len(labels) == 1 and scores.kind != "values":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import os
 import shutil
 import warnings
@@ -13,20 +14,32 @@ from typing import Any
 
 from paraexport import bundle, targets
 from paraexport.bundle import Bundle, assembly, metadata, report, summary
-from paraexport.bundle.records import Source
-from paraexport.checkpoint.shards import bundle_name, checkpoint_digest
+from paraexport.bundle.records import Manifest, Source
+from paraexport.checkpoint.shards import bundle_name, checkpoint_digest, weight_files
 from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
 from paraexport.errors import BuildWarning, InputError
 from paraexport.findings.bisection import Bisection
+from paraexport.findings.speed import FirstLook
 from paraexport.model.spec import Classifier
-from paraexport.pipeline import assumptions, cache, candidates, image_evidence, images, open_fields, reading, selection
+from paraexport.pipeline import (
+    assumptions,
+    cache,
+    candidates,
+    doubtful_fields,
+    image_evidence,
+    images,
+    open_fields,
+    reading,
+    selection,
+)
 from paraexport.pipeline.options import Options, Reading
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
 from paraexport.system.plain_paths import name_of, plain, readable
 from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock, Progress, silent
+from paraexport.timing.first_look import median_ms
 
 AnyPath = str | os.PathLike[str]
 UNCHANGED = "unchanged"
@@ -101,13 +114,17 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
     reading.require_libraries()
     with clock.stage("checkpoint"):
         loaded = open_fields.load(source, options.reading, options.images, progress)
+        checkpoint_bytes = sum(file.stat().st_size for file in weight_files(source))
     require_possible_batch(loaded.classifier, options.max_batch)
     with clock.stage("images"):
         samples, calibration = images.open_all(options.images, loaded)
+        loaded, samples = images.with_folder_names(loaded, samples)
     with clock.stage("PyTorch"):
         answers = images.pytorch_answers(loaded, samples, options.max_batch)
         shown, logits = images.golden_pair(loaded, samples, answers.variety)
         raw = images.raw_images(loaded, samples, answers.variety)
+        pytorch_ms = median_ms(lambda: golden.answers(loaded.original)(shown[:1]))
+        doubts = doubtful_fields.doubts(loaded, samples, answers.logits, options.reading)
         evidence = image_evidence.weigh(samples, answers.variety, calibration, options.images, loaded.preprocessing.std)
     with bundle.staging(claimed.output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name
@@ -172,11 +189,18 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
                 clock,
                 graph.export_s,
                 chosen.engine,
-                image_evidence.warnings(evidence, answers.logits, manifest),
+                (*image_evidence.warnings(evidence, answers.logits, manifest), *doubts),
+                FirstLook(checkpoint_bytes, model_bytes(manifest, folder), pytorch_ms, outcome.latency_ms),
             )
             report.write(folder, manifest, build_report, shown, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(claimed.output, manifest)
+
+
+def model_bytes(manifest: Manifest, folder: Path) -> int:
+    """The size of the files that the target opens: the model, and weights beside it."""
+    file = manifest.runtime.file if manifest.runtime else bundle.MODEL
+    return sum(path.stat().st_size for path in folder.glob(f"{glob.escape(file)}*"))
 
 
 def require_possible_batch(model: Classifier, max_batch: int) -> None:

@@ -17,6 +17,7 @@ from paraexport.checks.comparison import Pair
 from paraexport.checks.golden import Array, RawImage, answers
 from paraexport.checks.verdicts import Evidence
 from paraexport.errors import InputError
+from paraexport.findings.assumptions import Assumption
 from paraexport.images.dataset import Samples, open_samples
 from paraexport.images.made_up import made_up_samples, odd_sizes
 from paraexport.images.preprocess import prepare_pixels
@@ -29,6 +30,7 @@ from paraexport.system.plain_paths import readable
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
 
+LABELS = "labels"
 GOLDEN_IMAGES = 16
 REAL_RAW_IMAGES, MOST_LOOKED_AT = 3, 8
 LARGEST_RAW_BYTES = 2**20
@@ -43,6 +45,23 @@ def open_all(paths: ImagePaths, loaded: Checkpoint) -> tuple[Samples, Samples]:
     """Open the images of the checks, and the calibration images."""
     samples = open_images(paths, loaded.preprocessing, class_names_of(loaded, paths))
     return samples, open_calibration(paths, loaded.preprocessing, samples)
+
+
+def with_folder_names(loaded: Checkpoint, samples: Samples) -> tuple[Checkpoint, Samples]:
+    """If nothing names the classes, name them after the class folders, which are numbered in string order."""
+    folders = samples.folders or {}
+    assumed = any(item.field == LABELS for item in loaded.assumptions)
+    if not assumed or len(folders) != loaded.classifier.classes or all(name.isdigit() for name in folders):
+        return loaded, samples
+    labels = tuple(map(readable, sorted(folders, key=lambda name: folders[name])))
+    shown = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
+    reason = (
+        "nothing names the classes, so they have the names of the class folders, in string order; if the model was "
+        "trained with another order, give a file with one name per line as --spec labels=FILE"
+    )
+    others = [item for item in loaded.assumptions if item.field != LABELS]
+    assumptions = (*others, Assumption(LABELS, shown, reason))
+    return dataclasses.replace(loaded, labels=labels, assumptions=assumptions), dataclasses.replace(samples, notes=())
 
 
 def open_images(paths: ImagePaths, preprocessing: Preprocessing, names: Sequence[str]) -> Samples:

@@ -7,15 +7,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from paraexport.checks.golden import Array, answers
-from paraexport.errors import InputError, SpecError
-from paraexport.model.scores import classes_of
-from paraexport.model.spec import LOGITS, Preprocessing, Residual
+from paraexport.checks.golden import answers
+from paraexport.errors import SpecError
+from paraexport.model.scores import classes_of, cross_entropy
+from paraexport.model.spec import LOGITS
 from paraexport.pipeline import images, reading
 from paraexport.pipeline.options import ImagePaths, Reading
 from paraexport.timing.clock import Progress
@@ -60,11 +57,11 @@ def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) ->
             raise
         field, values = error.open[0].name, error.open[0].values
         progress(f"trying {field} on {paths.data.name}")
-        possible, pictures = choices(source, given, field, values), Pictures(paths)
-        trials = [trial for choice in possible if (trial := measure(source, given, pictures, choice)) is not None]
+        trials = sorted(
+            measure_all(source, given, paths, field, values), key=lambda trial: (-trial.correct, trial.loss)
+        )
         if not trials:
             raise
-        trials.sort(key=lambda trial: (-trial.correct, trial.loss))
         fields = list(trials[0].values)
         raise SpecError(
             f"the checkpoint does not contain {' and '.join(fields)}",
@@ -75,53 +72,35 @@ def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) ->
         ) from error
 
 
-def choices(source: Path, given: Reading, field: str, values: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """List every value of the field, each with every kind of residual if the residual would be assumed."""
-    try:
-        loaded = reading.load(source, with_values(given, {field: values[0]}))
-        assumed = any(item.field == RESIDUAL for item in loaded.assumptions)
-    except InputError:
-        assumed = False
-    for value in values:
-        for residual in get_args(Residual) if assumed else ("",):
-            yield {field: value, **({RESIDUAL: residual} if residual else {})}
+def measure_all(source: Path, given: Reading, paths: ImagePaths, field: str, values: Sequence[str]) -> Iterator[Trial]:
+    """Measure PyTorch on some labelled images, with every value of the field.
 
+    If the residual would be assumed, every kind of residual is tried with each value.
+    """
+    from paraexport.checkpoint.variants import variants, with_spec
+    from paraexport.model.reference import ParaFormer
 
-def with_values(given: Reading, values: Mapping[str, str]) -> Reading:
-    return dataclasses.replace(given, spec={**given.spec, **values})
-
-
-class Pictures:
-    """The labelled images. Models that prepare images alike share them, so that each file is decoded once."""
-
-    def __init__(self, paths: ImagePaths) -> None:
-        self.paths = paths
-        self.known: dict[tuple[Preprocessing, tuple[str, ...]], tuple[Array, NDArray[np.int64] | None]] = {}
-
-    def prepared_for(self, loaded: Checkpoint) -> tuple[Array, NDArray[np.int64] | None]:
-        """Some images [N, C, h, w], evenly spaced, and their labels [N]; None without labels."""
-        key = loaded.preprocessing, images.class_names_of(loaded, self.paths)
-        if key not in self.known:
-            samples = images.open_images(self.paths, *key)
-            places = samples.spread(MOST_IMAGES)
-            self.known[key] = samples.at(places), None if samples.labels is None else samples.labels[places]
-        return self.known[key]
-
-
-def measure(source: Path, given: Reading, pictures: Pictures, values: Mapping[str, str]) -> Trial | None:
-    """Measure PyTorch on the labelled images with these values; None if the values are not possible."""
-    try:
-        loaded = reading.load(source, with_values(given, values))
-        prepared, labels = pictures.prepared_for(loaded)
-    except InputError:
-        return None
-    if labels is None:
-        return None
-    outputs = answers(loaded.original)(prepared).astype(np.float64)
-    correct = int((classes_of(outputs, LOGITS) == labels).sum())
-    shifted = outputs - outputs.max(1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(1)) - np.take_along_axis(shifted, labels[:, None] % outputs.shape[1], 1)[:, 0]
-    return Trial(values, correct, len(labels), outputs.shape[1], float(losses.mean()))
+    loaded = reading.load(source, dataclasses.replace(given, spec={**given.spec, field: values[0]}))
+    if loaded.spec is None or not isinstance(loaded.module, ParaFormer) or loaded.classifier.classes < 2:
+        return
+    samples = images.open_images(paths, loaded.preprocessing, images.class_names_of(loaded, paths))
+    if samples.labels is None:
+        return
+    places = samples.spread(MOST_IMAGES)
+    prepared, labels = samples.at(places), samples.labels[places]
+    fields = [field, *([RESIDUAL] if any(item.field == RESIDUAL for item in loaded.assumptions) else [])]
+    specs = [loaded.spec]
+    for name in fields:
+        specs += [other for spec in specs for other in variants(spec, name)]
+    for spec in specs:
+        outputs = answers(with_spec(loaded.module, spec))(prepared)
+        yield Trial(
+            {name: str(getattr(spec, name)) for name in fields},
+            correct=int((classes_of(outputs, LOGITS) == labels).sum()),
+            images=len(labels),
+            classes=outputs.shape[1],
+            loss=float(cross_entropy(outputs, labels).mean()),
+        )
 
 
 def verdict(trials: Sequence[Trial]) -> str:

@@ -1,9 +1,7 @@
 """Reads the weights of both examples with wrong fields, and prints what a build with --data reports.
 
-    python -m benchmarks.experiments.wrong_fields
+python -m benchmarks.experiments.wrong_fields
 
-Every value of `heads` and `residual`, and several pairs of mean and std. Rows whose accuracy is clearly below that of the
-right values need a warning; the right values must have none.
 """
 
 from __future__ import annotations

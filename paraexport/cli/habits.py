@@ -12,7 +12,7 @@ from paraexport.checkpoint.given import FIELDS
 COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("export", "convert", "compile", "trace", "quantize", "quantise"), "build"),
     **dict.fromkeys(("run", "infer", "inference", "classify"), "predict"),
-    **dict.fromkeys(("check", "verify", "test", "compare", "val"), "validate"),
+    **dict.fromkeys(("check", "verify", "test", "compare", "val", "eval", "evaluate"), "validate"),
     **dict.fromkeys(("info", "show", "summary", "ls"), "inspect"),
     **dict.fromkeys(("simplify", "rewrite", "fuse", "slim"), "optimize"),
     **dict.fromkeys(("env", "version", "checks"), "doctor"),
@@ -32,12 +32,18 @@ OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("--calibration", "--calib-data", "--calibration-data"), "--calib IMAGES"),
     **dict.fromkeys(("--dataset", "--val", "--images"), "--data IMAGES"),
     **dict.fromkeys(("--tolerance", "--atol", "--rtol"), "--limit parity=VALUE"),
-    **dict.fromkeys(("--ckpt", "--checkpoint", "--model"), "the path alone: paraexport build model.pt"),
-    **dict.fromkeys(("--dynamic", "--simplify", "--optimize"), "no option: the batch is always free, and the graph is"
-                    " always simplified"),
-    "--opset": "no option: the target decides",
-    "--verbose": "PARAEXPORT_TRACEBACK=1 for errors; progress is always printed",
 }  # fmt: skip
+"""The option of another tool -> the option here."""
+NOTES: Mapping[str, str] = {
+    **dict.fromkeys(("--ckpt", "--checkpoint", "--model", "--weights-file"), "give the path alone, without an option"),
+    **dict.fromkeys(("--source", "--image", "--input", "-i"), "give the path alone, without an option"),
+    **dict.fromkeys(("--dynamic", "--dynamic-axes", "--dynamic-batch"), "not needed: the batch is always free"),
+    **dict.fromkeys(("--simplify", "--optimize"), "not needed: the graph is always simplified"),
+    "--opset": "not needed: the target decides",
+    "--verbose": "not needed: progress is always printed; PARAEXPORT_TRACEBACK=1 shows where an error comes from",
+    "-v": "not needed: progress is always printed; PARAEXPORT_TRACEBACK=1 shows where an error comes from",
+}
+"""Options of other tools that have no counterpart."""
 VALUES: Mapping[str, Mapping[str, str]] = {
     "--target": {
         **dict.fromkeys(("cpu", "ort", "onnx", "onnxruntime-cpu"), "onnxruntime"),
@@ -59,8 +65,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
 def hint(error: click.ClickException) -> str | None:
     """Suggest what to write instead of an unknown option or value; None if nothing is similar."""
     if isinstance(error, click.exceptions.NoSuchOption):
-        name = error.option_name.lower()
-        return f"write {OPTIONS[name]}" if name in OPTIONS else None
+        return option_hint(error.option_name.lower(), error.ctx)
     if isinstance(error, click.BadParameter) and error.param is not None and isinstance(error.param.type, click.Choice):
         option = error.param.opts[0]
         names = (
@@ -68,6 +73,27 @@ def hint(error: click.ClickException) -> str | None:
         )
         return next((f"write {option} {name}" for name in names), None)
     return None
+
+
+def option_hint(name: str, context: click.Context | None) -> str | None:
+    """Suggest an option of this command, or name the command that has it."""
+    if name in NOTES:
+        return NOTES[name]
+    from paraexport.cli.build import command as build
+
+    wanted = OPTIONS.get(name, name)
+    option = wanted.split()[0]
+    here = set() if context is None else flags(context.command)
+    if name in OPTIONS and option in here:
+        return f"write {wanted}"
+    if option in flags(build):
+        own = wanted if name in OPTIONS else option
+        return f"only `paraexport build` has {own}"
+    return None
+
+
+def flags(command: click.Command) -> set[str]:
+    return {flag for param in command.params for flag in param.opts}
 
 
 def command_hint(name: str, commands: tuple[str, ...]) -> str | None:

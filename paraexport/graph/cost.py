@@ -18,15 +18,15 @@ from paraexport.graph.attributes import int_of
 from paraexport.graph.query import input_of, is_op, operands
 from paraexport.graph.refusal import Refused
 from paraexport.graph.shapes import dims, element_count
-from paraexport.graph.summary import BRANCH, BranchCost
+from paraexport.graph.summary import BRANCH, MERGED, SHARED, BranchCost
 
-SHARED, STACKED = "shared", "all branches"
-"""Labels of nodes that belong to no branch or to several, and of nodes that compute all branches at once."""
-STACKED_NAME = re.compile(r"(?:^|/)branches\.\*/")
+MERGED_NAME = re.compile(r"(?:^|/)branches\.\*(?=[./])")
 COUNTED = ("MatMul", "Gemm", "Conv", "Attention")
 MICROSOFT_COUNTED = ("MatMulIntegerToFloat", "MultiHeadAttention")
 """Operators of ONNX Runtime's own domain. MultiHeadAttention reads [B, N, h·d]."""
 IR_VERSION = 10
+BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
+"""The types of quantised weights."""
 
 
 def branch_costs(graph: ir.Graph) -> list[BranchCost]:
@@ -37,8 +37,8 @@ def branch_costs(graph: ir.Graph) -> list[BranchCost]:
     for node in fixed:
         nodes[branch_label(node.name)].append(node)
     for value in graph.initializers.values():
-        if value.dtype is not None and value.dtype.is_floating_point():
-            constants[branch_label(value.name)].append(value)
+        if value.dtype is not None and (value.dtype.is_floating_point() or value.dtype in BYTES):
+            constants[constant_label(value)].append(value)
     labels = sorted(nodes.keys() | constants.keys(), key=lambda label: (label == SHARED, len(label), label))
     return [
         BranchCost(
@@ -53,10 +53,17 @@ def branch_costs(graph: ir.Graph) -> list[BranchCost]:
 
 
 def branch_label(name: str | None) -> str:
-    """`branch 3`, `all branches` or `shared`, from the name of a node or a constant."""
+    """`branch 3`, `merged branches` or `shared`, from the name of a node or a constant."""
     if match := BRANCH.search(name or ""):
         return f"branch {match[1]}"
-    return STACKED if STACKED_NAME.search(name or "") else SHARED
+    return MERGED if MERGED_NAME.search(name or "") else SHARED
+
+
+def constant_label(value: ir.Value) -> str:
+    """The label in the name of a constant, or the one that all of its readers have."""
+    label = branch_label(value.name)
+    readers = {branch_label(reader.name) for reader, _ in value.uses()}
+    return readers.pop() if label == SHARED and len(readers) == 1 else label
 
 
 def value_elements(value: ir.Value) -> int | None:

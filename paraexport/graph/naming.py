@@ -16,7 +16,8 @@ def is_kept(name: str | None) -> bool:
 
 def is_in(name: str | None, part: str) -> bool:
     """Whether a node belongs to the part `branches.3` or `branches.3/layers.1`. An outer module makes no difference."""
-    return f"/{part}/" in f"/{name or ''}"
+    path = f"/{name or ''}"
+    return f"/{part}/" in path or f"/{part}." in path
 
 
 def shared_scope(names: Sequence[str | None]) -> str:

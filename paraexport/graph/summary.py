@@ -14,8 +14,9 @@ from paraexport.findings.graphs import TensorInfo
 if TYPE_CHECKING:
     import onnx
 
-BRANCH = re.compile(r"(?:^|/)branches\.(\d+)/")
-
+BRANCH = re.compile(r"(?:^|/)branches\.(\d+)(?=[./])")
+SHARED, MERGED = "shared", "merged branches"
+"""Labels of nodes that belong to no branch or to several, and of nodes that compute all branches at once."""
 RANDOM = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
@@ -43,6 +44,8 @@ class OnnxSummary:
     """Whether some weights are in other files."""
     overridable: tuple[str, ...]
     """Inputs with a default: initializers that are also inputs, from IR version 4 on."""
+    batch: int
+    """The number of images in one run if the file fixes it; 1 if it is free."""
     branches: int
     """The number of parallel branches, according to the names of the nodes."""
 
@@ -52,10 +55,10 @@ class BranchCost:
     """The cost of one branch, or of all shared nodes, for one image."""
 
     name: str
-    """`branch 0`, …, `all branches` or `shared`."""
+    """`branch 0`, …, `merged branches` or `shared`."""
     nodes: int
     parameters: int
-    """Elements of floating-point constants. The name gives the branch; a shared constant counts once."""
+    """Elements of constants of floating-point or 8-bit numbers. A shared constant counts once."""
     multiply_adds: int | None
     """None if a shape is not known."""
     activations: int | None
@@ -107,8 +110,15 @@ def summary_of(model: onnx.ModelProto, file_bytes: int) -> OnnxSummary:
         overridable=tuple(value.name for value in model.graph.input if value.name in names)
         if model.ir_version >= OVERRIDABLE_IR
         else (),
+        batch=fixed_batch(inputs),
         branches=len({match[1] for node in nodes if (match := BRANCH.search(node.name))}),
     )
+
+
+def fixed_batch(inputs: Iterable[TensorInfo]) -> int:
+    """The length of the first axis of the first input with several axes; 1 if it is free."""
+    shape = next((tensor.shape for tensor in inputs if len(tensor.shape) > 1), ())
+    return shape[0] if shape and isinstance(shape[0], int) else 1
 
 
 def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from paraexport.errors import InputError, lack_of_memory, on_one_line
 from paraexport.graph.onnx_file import INVALID, MOST_CHARACTERS, REMEDY, unreadable, with_plain_domain
+from paraexport.graph.scopes import name_by_scope
 from paraexport.graph.screen import is_external, problems, size_bytes
 
 LARGEST_FILE_BYTES = 2**31 - 1
@@ -60,6 +61,7 @@ def read(path: Path) -> onnx.ModelProto:
         raise InputError(NOT_ONNX, where=path, expected="a graph with an output and an opset", remedy=REMEDY)
     if (problem := next(problems(model), None)) is not None:
         raise InputError(INVALID, where=path, got=on_one_line(problem)[:MOST_CHARACTERS], remedy=REMEDY)
+    name_by_scope(model)
     return model
 
 

@@ -15,10 +15,8 @@ import onnx_ir as ir
 
 from paraexport.graph.free_names import FreeNames
 from paraexport.graph.naming import joined
+from paraexport.graph.scopes import SCOPES
 from paraexport.model.taps import tap_name
-
-SCOPES = "pkg.torch.onnx.name_scopes"
-"""Here torch's exporter stores the modules around a node, the outermost first, and the name of the node last."""
 
 
 def name_after_modules(graph: ir.Graph, parameters: set[str]) -> None:

@@ -56,7 +56,7 @@ def test_each_command_explains_itself_with_examples_of_its_own_options(run: Run,
 def test_build_offers_the_options_of_the_contract_and_none_that_does_not_exist_yet(run: Run) -> None:
     offered = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", run("build", "--help").out, re.MULTILINE))
     assert offered == {
-        "--output", "--target", "--precision", "--layout", "--branches", "--spec", "--module", "--weights",
+        "--output", "--target", "--precision", "--layout", "--branches", "--spec", "--module", "--weights", "--rename",
         "--max-batch", "--calib",
         "--data", "--max-drop", "--limit", "--calibrator", "--keep", "--no-equalise", "--profile",
         "--compute-capability", "--engine", "--force", "--json", "--quiet", "--help",
@@ -102,8 +102,8 @@ def test_importing_the_command_line_imports_neither_numpy_nor_rich() -> None:
         (["build", "a.pt", "--limit", "parity=nan"], "parity=nan is not a number"),
         (["build", "a.pt", "--limit", "parity=-1"], "parity=-1 is not a number"),
         (["build", "a.pt", "--limit", "parity=1", "--limit", "parity=2"], "parity is given twice, as 1 and as 2"),
-        (["validate", "a.bundle", "--spec", "heads=3"], "--spec, --module and --weights need CKPT"),
-        (["inspect", "a.onnx", "--spec", "heads=3"], "--spec, --module and --weights are for checkpoints"),
+        (["validate", "a.bundle", "--spec", "heads=3"], "--spec, --module, --weights and --rename need CKPT"),
+        (["inspect", "a.onnx", "--spec", "heads=3"], "--spec, --module, --weights and --rename are for checkpoints"),
         (["predict", "a.bundle"], "Missing argument"),
         (["predict", "a.bundle", "a.png", "--top", "0"], "0 is not in the range"),
     ],

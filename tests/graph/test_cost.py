@@ -50,7 +50,7 @@ def test_stacked_branches_are_one_part_with_as_much_work() -> None:
     model = graph64(pool="mean", norm="before")
     stack.apply(model.graph)
     found = {part.name: part for part in branch_costs(model.graph)}
-    assert found["all branches"].multiply_adds == 3 * BRANCH_MULTIPLY_ADDS
+    assert found["merged branches"].multiply_adds == 3 * BRANCH_MULTIPLY_ADDS
     assert not any(name.startswith("branch ") for name in found)
 
 

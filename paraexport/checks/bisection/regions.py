@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from paraexport.checks.bisection.values import Form
-from paraexport.graph.cost import STACKED_NAME
+from paraexport.graph.cost import MERGED_NAME
 from paraexport.graph.naming import BRANCHES
 from paraexport.graph.query import const, is_op, operands, readers
 from paraexport.graph.summary import BRANCH
@@ -53,7 +53,7 @@ def own_branch(node: ir.Node) -> list[str]:
 
 def stacked_nodes(graph: ir.Graph, forms: Mapping[str, Form]) -> set[ir.Node]:
     """The nodes that compute all branches at once, on values [L, …] or [L·B, …]."""
-    named = [node for node in graph if STACKED_NAME.search(node.name or "")]
+    named = [node for node in graph if MERGED_NAME.search(node.name or "")]
     counts = stack_sizes(named)
     stacked: set[ir.Node] = set()
     for node in named:

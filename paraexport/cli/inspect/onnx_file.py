@@ -11,7 +11,7 @@ from paraexport.bundle import summary
 from paraexport.cli.output import emit_json, escaped, warn
 from paraexport.cli.render import print_table
 from paraexport.findings.document import plain_table
-from paraexport.findings.words import size_text
+from paraexport.findings.words import counted, size_text
 from paraexport.timing.clock import silent
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def show(path: Path, *, as_json: bool, quiet: bool) -> None:
     import msgspec
 
-    from paraexport.graph.summary import Contents
+    from paraexport.graph.summary import MERGED, Contents
     from paraexport.system import isolation
 
     answer = isolation.call(
@@ -47,17 +47,17 @@ def show(path: Path, *, as_json: bool, quiet: bool) -> None:
         print(f"inputs with a default value, which callers may override: {', '.join(overview.overridable)}")
     if overview.branches:
         print(f"parallel branches: {overview.branches}, in nodes named branches.N/\n")
-    elif any(part.name == "all branches" for part in parts):
-        print("parallel branches: stacked, in nodes named branches.*/\n")
+    elif any(part.name == MERGED for part in parts):
+        print("parallel branches: merged, in nodes named branches.*/\n")
     else:
-        print("parallel branches: none found, because no node is named branches.N/\n")
+        print("parallel branches: none found; no name of a node or module contains branches.N\n")
     print_table(summary.tensors_table(overview.inputs, overview.outputs))
-    print_parts(parts)
+    print_parts(parts, overview.batch)
     print()
     print_table(plain_table(("operator", "nodes"), operators))
 
 
-def print_parts(parts: Sequence[BranchCost]) -> None:
+def print_parts(parts: Sequence[BranchCost], batch: int) -> None:
     """Print the cost of each branch, and the total."""
     columns = [
         [getattr(part, name) for part in parts] for name in ("nodes", "parameters", "multiply_adds", "activations")
@@ -65,5 +65,5 @@ def print_parts(parts: Sequence[BranchCost]) -> None:
     names = [*(part.name for part in parts), "total"]
     cells = [[*column, None if None in column else sum(column)] for column in columns]
     rows = [*zip(names, *cells, strict=True)]
-    print("\nfor one image")
+    print(f"\nfor {counted(batch, 'image')}{', the fixed batch of this file' if batch > 1 else ''}")
     print_table(plain_table(("part", "nodes", "parameters", "multiply-adds", "activations"), rows))

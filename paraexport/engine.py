@@ -71,8 +71,8 @@ class Engine:
         """Prepare image files or pixels as the bundle says: float32 [N, C, H, W].
 
         Args:
-            pictures: one or several pictures. A picture is the path of an image file, or uint8 pixels [H, W, C].
-                Pixels [N, H, W, C] are N pictures.
+            pictures: one or several pictures. A picture is the path of an image file, uint8 pixels [H, W, C], or an
+                image of Pillow. Pixels [N, H, W, C] are N pictures.
 
         Raises:
             DataError: a picture cannot be read, or has the wrong type, shape or size.

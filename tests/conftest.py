@@ -1,7 +1,12 @@
 """What several tests start from: bundles that are built once."""
 
+import os
 import signal
 from pathlib import Path
+
+# Several workers with several threads each would wait for each other. Set before anything imports torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import PathLike, cpu_count
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.bundle.records import Manifest
 from paraexport.errors import DataError, InputError
-from paraexport.images.preprocess import prepare_file, prepare_pixels
+from paraexport.images.preprocess import decode_image, prepare_file, prepare_pixels
 from paraexport.model.scores import ranked, recorded, usable
 
-Picture = str | PathLike[str] | NDArray[np.uint8]
-"""An image file, or pixels [H, W, C]; [H, W] for one channel."""
+if TYPE_CHECKING:
+    from PIL import Image
+    from typing_extensions import TypeIs
+
+Picture: TypeAlias = "str | PathLike[str] | NDArray[np.uint8] | Image.Image"
+"""An image file, pixels [H, W, C] ([H, W] for one channel), or an image of Pillow."""
 Model = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 [N, C, H, W] -> float32 [N, classes]."""
 PIXELS = "pixels"
@@ -41,7 +47,7 @@ class Prediction:
     """The best label for one image; `top` starts with it."""
 
     image: str
-    """The path, or `pixels` for an array."""
+    """The path, or `pixels` for an array or an image of Pillow."""
     label: str
     index: int
     score: float
@@ -68,11 +74,20 @@ def preprocessed(picture: Picture, manifest: Manifest) -> NDArray[np.float32]:
     if isinstance(picture, np.ndarray):
         grey = picture.ndim == 2 and preprocessing.channels == 1
         return prepare_pixels(picture[..., None] if grey else picture, preprocessing)
+    if is_pillow(picture):
+        require_image_files(manifest)
+        return prepare_pixels(decode_image(picture, preprocessing.channels), preprocessing, "image")
     if not isinstance(picture, str | PathLike):
-        expected = "the path of an image file, or a uint8 array [H, W, C]"
+        expected = "the path of an image file, a uint8 array [H, W, C] or an image of Pillow"
         raise DataError("not an image", expected=expected, got=type(picture).__name__)
     require_image_files(manifest)
     return prepare_file(Path(picture), preprocessing)
+
+
+def is_pillow(picture: object) -> TypeIs[Image.Image]:
+    """Whether this is an image of Pillow. If Pillow is not imported yet, it is none."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(picture, module.Image)
 
 
 def require_image_files(manifest: Manifest) -> None:
@@ -141,4 +156,4 @@ def predicted(outputs: NDArray[np.float32], manifest: Manifest, image: str, top:
 
 
 def name_of(picture: Picture) -> str:
-    return PIXELS if isinstance(picture, np.ndarray) else str(picture)
+    return str(picture) if isinstance(picture, str | PathLike) else PIXELS

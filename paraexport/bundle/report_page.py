@@ -34,10 +34,12 @@ BAR_PIXELS = 160
 def render(manifest: Manifest, report: Report, images: NDArray[np.float32], logits: NDArray[np.float32]) -> str:
     """Return the page. It shows `images` [n, C, H, W] with the labels of `logits` [n, classes]."""
     title = html.escape(f"paraexport: {manifest.source.name}")
+    introduction = "".join(f"<p>{html.escape(text)}</p>" for text in summary.introduction(manifest))
     heading = [*summary.heading(manifest), f"built {report.created}"]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>",
         f"<h1>{title}</h1>",
+        introduction,
         "<p>" + "<br>".join(html.escape(line) for line in heading) + "</p>",
         *sections(summary.cautions(manifest, report)),
         *sections(summary.results(manifest, report)),

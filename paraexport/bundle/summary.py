@@ -17,7 +17,7 @@ from paraexport.model import scores
 from paraexport.model.spec import Spec
 from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions
 
-MOST_LABELS = 8
+MOST_LABELS, INTRODUCED = 8, 5
 NATIVE = "paraformer"
 
 
@@ -27,6 +27,20 @@ def heading(manifest: Manifest) -> tuple[str, ...]:
         f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}",
         model_line(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former",
         f"scores: {scores.describe(manifest.scores)}",
+    )
+
+
+def introduction(manifest: Manifest) -> tuple[str, ...]:
+    """Explain the bundle to somebody who has received it, in a few sentences."""
+    outputs, labels = len(manifest.labels), ", ".join(manifest.labels[:INTRODUCED])
+    more = ", …" if outputs > INTRODUCED else ""
+    results = "one value" if manifest.scores.kind == "values" else counted(max(outputs, 2), "class")
+    passed = sum(check.passed is True for check in manifest.checks)
+    return (
+        f"This folder holds a model for images with {results}: {labels}{more}. It runs in {manifest.target}.",
+        f"It was built from {manifest.source.name}. {counted(passed, 'check')} against PyTorch passed (listed below).",
+        "To use it: paraexport predict FOLDER IMAGE, or paraexport.load(FOLDER).predict(IMAGE) in Python. In "
+        "paraexport, docs/bundle.md shows how other programs read it.",
     )
 
 

@@ -23,7 +23,7 @@ LIMITS: dict[str, dict[str, Limit]] = {
     "fp32": {
         "parity": Limit(1e-5, RELATIVE, PARITY_REASON),
         "batches": Limit(1e-5, RELATIVE, f"the same for every batch size: {PARITY_REASON}"),
-        "disagreement": Limit(0.0, DISAGREEMENT, "equal numbers give equal answers; ties do not count"),
+        "disagreement": Limit(0.0, DISAGREEMENT, "in float32 every image must get the same answer; ties do not count"),
         "accuracy_drop": Limit(0.0, POINTS, "equal answers give equal accuracy"),
     },
     "fp16": {

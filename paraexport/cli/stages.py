@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 STDOUT, STDERR = 1, 2
+STEP = ": "
+"""In the name of a step inside a stage."""
 
 
 @contextlib.contextmanager
@@ -73,6 +75,10 @@ class Stages:
             say(f"{name}...")
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage, after all have ended."""
-        ends = self.starts[1:]
-        return {name: end - start for name, start, end in zip(self.names, self.starts, ends, strict=False)}
+        """Return the seconds of each stage, after all have ended. Steps such as `int8: …` count for their stage."""
+        seconds: dict[str, float] = {}
+        stage = ""
+        for name, start, end in zip(self.names, self.starts, self.starts[1:], strict=False):
+            stage = stage if STEP in name and stage else name
+            seconds[stage] = seconds.get(stage, 0.0) + end - start
+        return seconds

@@ -17,7 +17,8 @@ def is_kept(name: str | None) -> bool:
 def is_in(name: str | None, part: str) -> bool:
     """Whether a node belongs to the part `branches.3` or `branches.3/layers.1`. An outer module makes no difference."""
     path = f"/{name or ''}"
-    return f"/{part}/" in path or f"/{part}." in path
+    # `branches.3` also has the modules `branches.3.0`, `branches.3.1`, … of an nn.Sequential.
+    return f"/{part}/" in path or (part[-1:].isdecimal() and f"/{part}." in path)
 
 
 def shared_scope(names: Sequence[str | None]) -> str:

@@ -77,6 +77,20 @@ def read_image(path: Path, channels: int) -> NDArray[np.uint8]:
         ) from error
 
 
+def decode_image(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """Pillow's image -> [H, W, channels], by the same steps as `read_image`. The image stays as it is.
+
+    Raises:
+        DataError: the image is damaged, or has a mode that cannot be converted.
+    """
+    try:
+        return _decode(image.copy(), channels, "image")
+    except DataError:
+        raise
+    except Exception as error:  # an image that is still in its file is decoded here
+        raise DataError("the image is truncated or damaged", where="image", got=on_one_line(error)) from error
+
+
 def prepare_pixels(
     pixels: NDArray[np.uint8], preprocessing: Preprocessing, where: object = "pixels"
 ) -> NDArray[np.float32]:
@@ -178,7 +192,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _decode(image: Image.Image, channels: int, path: Path) -> NDArray[np.uint8]:
+def _decode(image: Image.Image, channels: int, path: object) -> NDArray[np.uint8]:
     """[H, W, channels]: steps 1 and 2 of the definition."""
     with _quiet() if image.format == "TIFF" else nullcontext():  # TIFF reads metadata again while it decodes
         image.load()
@@ -202,7 +216,7 @@ def _decode(image: Image.Image, channels: int, path: Path) -> NDArray[np.uint8]:
     return np.repeat(grey[:, :, None], channels, axis=2)
 
 
-def _to_eight_bits(values: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
+def _to_eight_bits(values: NDArray[np.integer], path: object) -> NDArray[np.uint8]:
     """16 bits -> 8 bits. Pillow's own conversion clips at 255 in some versions, and truncates in others."""
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:

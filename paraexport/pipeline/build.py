@@ -134,7 +134,7 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
         loaded = reading.without_modules(loaded, options.reading)
         with clock.stage("rewrite" if options.precision == "fp32" else f"rewrite, {options.precision}"):
             judged = candidates.Images(calibration, samples, answers.logits, scores)
-            written = candidates.write(graph.path, options, possible, folder.parent, judged)
+            written = candidates.write(graph.path, options, possible, folder.parent, judged, progress=progress)
         written = candidates.compile_engines(written, options, clock)
         with clock.stage("timing") if len(written) > 1 else contextlib.nullcontext():
             image = (loaded.classifier.channels, *loaded.classifier.image_size)

@@ -22,7 +22,7 @@ from paraexport.pipeline.choices import AUTO
 from paraexport.pipeline.options import Options
 from paraexport.system.memory import give_back
 from paraexport.targets.compilation import EngineInfo
-from paraexport.timing.clock import Clock, Progress
+from paraexport.timing.clock import Clock, Progress, silent
 
 if TYPE_CHECKING:
     from paraexport.precision.calibration.calibration import Calibration
@@ -68,13 +68,16 @@ class Images:
     """The meaning of the logits."""
 
 
-def write(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Candidate]:
+def write(
+    traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images, *, progress: Progress = silent
+) -> list[Candidate]:
     """Write each graph once, in a new folder inside `work`. Return all candidates; without timing the first is used."""
     if options.precision == "fp32":
         candidates = float32(traced, options, possible, work)
+    elif options.precision == "int8":
+        candidates = int8(traced, options, possible, work, images, progress=progress)
     else:
-        write_lowered = int8 if options.precision == "int8" else half
-        candidates = write_lowered(traced, options, possible, work, images)
+        candidates = half(traced, options, possible, work, images)
     give_back(sum(file.stat().st_size for file in traced.parent.iterdir()))
     return candidates
 
@@ -89,7 +92,9 @@ def float32(traced: Path, options: Options, possible: Sequence[str], work: Path)
     return write_each(options, possible, work, write, lambda dialect: dialect.opset)
 
 
-def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Candidate]:
+def int8(
+    traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images, *, progress: Progress
+) -> list[Candidate]:
     """Write every layout for every target in int8.
 
     Raises:
@@ -100,9 +105,10 @@ def int8(traced: Path, options: Options, possible: Sequence[str], work: Path, im
 
     settings = lowering.Int8Settings(keep=options.keep, max_drop=options.max_drop, equalised=options.equalise)
     data = None if options.max_drop is None else judged_images(images)
-    decision = lowering.decide(traced, calibrations(options, images.calibration), data, settings)
+    decision = lowering.decide(traced, calibrations(options, images.calibration), data, settings, progress)
 
     def write(layout: str, dialect: targets.Dialect, folder: Path) -> History:
+        progress(f"int8: layout {layout}")
         return lowering.write(traced, layout, dialect, folder, decision)
 
     return write_each(

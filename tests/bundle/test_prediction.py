@@ -67,3 +67,29 @@ def test_pictures_that_cannot_be_are_refused(engine: paraexport.Engine, tmp_path
             engine.predict(picture)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least 1"):
         engine.predict(pixels(0), top=0)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "LA", "I;16", "CMYK"])
+def test_images_of_pillow_are_read_like_files(engine: paraexport.Engine, tmp_path: Path, mode: str) -> None:
+    rng = np.random.default_rng(3)
+    grey = Image.fromarray(rng.integers(0, 256, (40, 33), np.uint8))
+    image = (
+        Image.fromarray(rng.integers(0, 65536, (40, 33)).astype(np.uint16)) if mode == "I;16" else grey.convert(mode)
+    )
+    file = tmp_path / ("image.tiff" if mode == "CMYK" else "image.png")
+    image.save(file)
+    assert np.array_equal(engine.preprocess(image), engine.preprocess(file))
+    with Image.open(file) as opened:
+        assert np.array_equal(engine.preprocess(opened), engine.preprocess(file))
+    assert engine.predict(image)[0].label == engine.predict(file)[0].label
+    assert engine.predict([image, file])[0].image == "pixels"
+
+
+def test_a_damaged_image_of_pillow(engine: paraexport.Engine, tmp_path: Path) -> None:
+    file = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 33), np.uint8)).save(file)
+    file.write_bytes(file.read_bytes()[:-200])
+    with Image.open(file) as opened, pytest.raises(DataError, match="truncated or damaged"):
+        engine.predict(opened)
+    with pytest.raises(DataError, match="no known range"):
+        engine.predict(Image.fromarray(np.zeros((4, 4), np.float32)))

@@ -94,7 +94,7 @@ def test_operators(change: tuple[str, str], first: bool) -> None:
 
 
 REFUSED = {
-    "no rule": (GELU, "act_L = CumSum (hb_L, axis1)", "CumSum has no rule for stacking"),
+    "no rule": (GELU, "act_L = CumSum (hb_L, axis1)", "CumSum cannot be stacked"),
     "softmax of samples": (GELU, "act_L = Softmax <axis = 0> (hb_L)", "the first axis"),
     "mean of samples": (GELU, "t_L = ReduceMean (hb_L, axis0)\n act_L = Sub (hb_L, t_L)", "the first axis"),
     "concat of samples": (
@@ -109,7 +109,7 @@ REFUSED = {
     ),
     "several outputs": (
         GELU, "p_L, r_L = Split <axis = 2, num_outputs = 2> (hb_L)\n act_L = Concat <axis = 2> (r_L, p_L)",
-        "Split has no rule for stacking",
+        "Split cannot be stacked",
     ),
     "mask": (ATTENTION, "mixed_L = Attention (qt_L, kt_L, vt_L, mix_L)", "a mask"),
     "product by a vector": (

@@ -304,7 +304,7 @@ def of_normalized_tokens(graph: Little, tokens: str) -> list[str]:
         (of_two_axes, "Slice3: it cuts several axes"),
         (
             of_a_running_sum,
-            "Gather4: `CumSum3` must compute the whole of `CumSum3`: CumSum has no rule for computing only a part",
+            "Gather4: `CumSum3` must compute the whole of `CumSum3`: CumSum cannot be computed in part",
         ),
         (
             of_normalized_tokens,

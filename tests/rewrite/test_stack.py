@@ -287,7 +287,9 @@ def test_a_branch_that_is_read_outside_stays_beside_the_others() -> None:
 def test_an_operator_without_a_rule_is_refused() -> None:
     change = ("act_L = Gelu (hb_L)", "act_L = CumSum (hb_L, axis1)")
     assert_refused(
-        graph_of([branch(0, change), branch(1, change)]), "branches.0/act", "CumSum has no rule for stacking"
+        graph_of([branch(0, change), branch(1, change)]),
+        "branches.0/act",
+        "CumSum cannot be stacked",
     )
 
 

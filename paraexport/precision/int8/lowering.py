@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, InputError
 from paraexport.findings.graphs import Effect, Lowering, PartError, Rewrite
+from paraexport.findings.words import counted
 from paraexport.graph.onnx_file import save
 from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.calibration.calibrators import Scale
@@ -25,6 +26,7 @@ from paraexport.precision.judge import Judge, JudgedImages
 from paraexport.precision.preparation import prepare
 from paraexport.precision.running import compute_logits, open_head
 from paraexport.targets import Dialect
+from paraexport.timing.clock import Progress, silent
 
 Array = NDArray[np.float32]
 REFERENCE = "folded"
@@ -69,9 +71,15 @@ class Int8Decision:
 
 
 def decide(
-    traced: Path, calibrations: Sequence[Calibration], data: JudgedImages | None, settings: Int8Settings
+    traced: Path,
+    calibrations: Sequence[Calibration],
+    data: JudgedImages | None,
+    settings: Int8Settings,
+    progress: Progress = silent,
 ) -> Int8Decision:
     """Choose the calibrator, and the parts that stay in float32. `max_drop` is measured on `data`.
+
+    `progress` is called with the name of each step when it begins.
 
     Raises:
         InputError: a part to keep does not exist, or the graph has no product to lower.
@@ -79,16 +87,20 @@ def decide(
     """
     images = [*calibrations[0].images()]
     judged = data if settings.max_drop is not None and not settings.keep else None
-    measured = measure(traced, calibrations, images, () if judged is None else judged.batches, settings)
+    measured = measure(
+        traced, calibrations, images, () if judged is None else judged.batches, settings=settings, progress=progress
+    )
     kept, reason = settings.keep, "kept by hand" if settings.keep else ""
     if measured.head is not None and judged is not None and settings.max_drop is not None:
 
         def measure_drop_pp(kept: tuple[str, ...]) -> float:
+            progress(f"int8: accuracy with {', '.join(kept) or 'nothing'} in float32")
             prepared = prepare(traced, REFERENCE, kept, equalised=settings.equalised)
             return judged.judge.drop_pp(compute_logits(quantised_copy(prepared, measured.scales), judged.batches))
 
         choice = smallest_set(measured.errors[1], measured.head, judged.judge, settings.max_drop, measure_drop_pp)
         kept, reason = choice.kept, describe_choice(choice, settings.max_drop, judged.judge)
+    progress("int8: effect of each remedy against outliers")
     return Int8Decision(
         settings=settings,
         calibration=measured.calibration,
@@ -128,7 +140,9 @@ def measure(
     calibrations: Sequence[Calibration],
     images: Sequence[Array],
     judged_images: Sequence[Array],
+    *,
     settings: Int8Settings,
+    progress: Progress,
 ) -> Measurement:
     prepared = prepare(traced, REFERENCE, (), equalised=settings.equalised)
     parts = parts_of(prepared.model.graph)
@@ -141,7 +155,11 @@ def measure(
             remedy="choose another --precision",
         )
     check_parts(settings.keep, parts)
-    choices = [for_target.find_scales(prepared, calibration, signed=False) for calibration in calibrations]
+    choices = []
+    for calibration in calibrations:
+        progress(f"int8: scales by {calibration.calibrator}, from {calibration.origin}")
+        choices.append(for_target.find_scales(prepared, calibration, signed=False))
+    progress("int8: error of the logits")
     errors = logit_errors(prepared, choices, images)
     best = errors.index(min(errors))
     calibration, scales = calibrations[best], choices[best]
@@ -149,6 +167,7 @@ def measure(
     terms = find_branch_terms(prepared.model.graph) if parts else None
     if terms is None:
         return Measurement(calibration, scales, errors[best], (), None, constant)
+    progress(f"int8: error of each branch and layer, {counted(len(parts), 'part')}")
     meter = ErrorMeter(prepared.model, scales, terms)
     sum_errors = meter.measure_sets([images, judged_images] if judged_images else [images])
     head = open_head(prepared.model, terms.total)
@@ -171,7 +190,7 @@ def describe_choice(choice: KeptParts, max_drop_pp: float, judge: Judge) -> str:
             remedy="allow more, calibrate on more images, or use --precision fp16",
         )
     if not choice.kept:
-        return f"nothing needs to be kept: {choice.drop_pp:.3g} {unit}, {max_drop_pp:g} allowed"
+        return f"{max(0.0, choice.drop_pp):.3g} {unit}, {max_drop_pp:g} allowed"
     if judge.labels is not None:
         limit = f"loses at most {max_drop_pp:g} points of top-1: it loses {choice.drop_pp:.3g}"
     else:

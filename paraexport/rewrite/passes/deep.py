@@ -25,7 +25,7 @@ from paraexport.graph.shapes import dims, require_sizes
 from paraexport.rewrite.patterns.sums import added, all_terms, is_sum, sum_nodes
 
 NAME = "deep"
-UNLIKE = "its input differs in more than the channels from the inputs of the other products of the sum"
+UNLIKE = "its input and those of the other products of the sum differ in other axes than the channels"
 Array = NDArray[Any]
 
 
@@ -67,7 +67,7 @@ def why_not(term: ir.Value, total: ir.Value) -> str | None:
     assert node is not None
     before, after = dims(operands(node)[0]), dims(total)
     if before is None or after is None or len(before) < 2 or not differ_only_in_channels(operands(node)[0], total):
-        return f"its input {list(before or ())} differs in more than the channels from the sum {list(after or ())}"
+        return f"its input {list(before or ())} and the sum {list(after or ())} differ in other axes than the channels"
     return None
 
 

@@ -166,7 +166,7 @@ def pass_on(
     """
     rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if rule is None:
-        raise Refused(f"{node.op_type} has no rule for computing only a part")
+        raise Refused(f"{node.op_type} cannot be computed in part")
     if len(wanted) > 1:
         raise Refused("it has more than one output")
     (part,) = wanted

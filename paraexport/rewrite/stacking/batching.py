@@ -112,7 +112,7 @@ class StackingWalk:
             return Shared(values[0], require_sizes(values[0]))
         rule = self.rules.get(nodes[0].op_type) if nodes[0].domain in {"", "ai.onnx"} else None
         if rule is None:
-            raise RefusedAt(nodes[0], f"{nodes[0].op_type} has no rule for stacking")
+            raise RefusedAt(nodes[0], f"{nodes[0].op_type} cannot be stacked")
         if len(nodes[0].outputs) > 1 and any(value.uses() for value in nodes[0].outputs[1:]):
             raise RefusedAt(
                 nodes[0], f"{nodes[0].op_type} has several outputs that are read; a rule for stacking expects one"

@@ -86,8 +86,11 @@ def preprocessed(picture: Picture, manifest: Manifest) -> NDArray[np.float32]:
 
 def is_pillow(picture: object) -> TypeIs[Image.Image]:
     """Whether this is an image of Pillow. If Pillow is not imported yet, it is none."""
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(picture, module.Image)
+    if "PIL.Image" not in sys.modules:
+        return False
+    from PIL import Image  # waits if another thread is importing it
+
+    return isinstance(picture, Image.Image)
 
 
 def require_image_files(manifest: Manifest) -> None:

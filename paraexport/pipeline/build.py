@@ -118,6 +118,7 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
     require_possible_batch(loaded.classifier, options.max_batch)
     with clock.stage("images"):
         samples, calibration = images.open_all(options.images, loaded)
+        skipped = images.skipped_of(calibration) if options.images.separate else ()
         loaded, samples = images.with_folder_names(loaded, samples)
     with clock.stage("PyTorch"):
         answers = images.pytorch_answers(loaded, samples, options.max_batch)
@@ -189,7 +190,7 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
                 clock,
                 graph.export_s,
                 chosen.engine,
-                (*image_evidence.warnings(evidence, answers.logits, manifest), *doubts),
+                (*image_evidence.warnings(evidence, answers.logits, manifest), *doubts, *skipped),
                 FirstLook(checkpoint_bytes, model_bytes(manifest, folder), pytorch_ms, outcome.latency_ms),
             )
             report.write(folder, manifest, build_report, shown, logits)

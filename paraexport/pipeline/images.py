@@ -16,12 +16,13 @@ from paraexport.bundle.records import Manifest
 from paraexport.checks.comparison import Pair
 from paraexport.checks.golden import Array, RawImage, answers
 from paraexport.checks.verdicts import Evidence
-from paraexport.errors import InputError
+from paraexport.errors import InputError, shortlist
 from paraexport.findings.assumptions import Assumption
 from paraexport.images.dataset import Samples, open_samples
 from paraexport.images.made_up import made_up_samples, odd_sizes
 from paraexport.images.preprocess import prepare_pixels
 from paraexport.images.variety import Variety, VarietyMeter
+from paraexport.images.wording import counted
 from paraexport.model.scores import class_names
 from paraexport.model.spec import Preprocessing, Scores
 from paraexport.pipeline.options import ImagePaths
@@ -85,6 +86,12 @@ def open_calibration(paths: ImagePaths, preprocessing: Preprocessing, samples: S
         return open_readable(paths.calib, preprocessing, (), need_labels=False)
     hold_out = paths.precision == "int8" and len(samples) >= ENOUGH_TO_HOLD_OUT
     return samples.without_each(HELD_OUT) if hold_out else samples
+
+
+def skipped_of(calibration: Samples) -> tuple[str, ...]:
+    """Name the calibration images that could not be read, in one sentence."""
+    lines = calibration.unreadable
+    return (f"{counted(len(lines), 'calibration image')} skipped: {shortlist(lines, 3)}",) if lines else ()
 
 
 def class_names_of(loaded: Checkpoint, paths: ImagePaths) -> tuple[str, ...]:

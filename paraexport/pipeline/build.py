@@ -7,7 +7,7 @@ import dataclasses
 import glob
 import os
 import shutil
-import warnings
+import warnings as python_warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from paraexport.pipeline import (
     assumptions,
     cache,
     candidates,
-    doubtful_fields,
     image_evidence,
     images,
     open_fields,
@@ -34,12 +33,12 @@ from paraexport.pipeline import (
     selection,
 )
 from paraexport.pipeline.options import Options, Reading
+from paraexport.pipeline.pytorch_run import run_pytorch
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
 from paraexport.system.plain_paths import name_of, plain, readable
 from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock, Progress, silent
-from paraexport.timing.first_look import median_ms
 
 AnyPath = str | os.PathLike[str]
 UNCHANGED = "unchanged"
@@ -83,7 +82,7 @@ def build(
         if warn is not None:
             warn(text)
         else:
-            warnings.warn(text, BuildWarning, stacklevel=2)
+            python_warnings.warn(text, BuildWarning, stacklevel=2)
     return built
 
 
@@ -114,27 +113,22 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
     reading.require_libraries()
     with clock.stage("checkpoint"):
         loaded = open_fields.load(source, options.reading, options.images, progress)
-        checkpoint_bytes = sum(file.stat().st_size for file in weight_files(source))
     require_possible_batch(loaded.classifier, options.max_batch)
     with clock.stage("images"):
         samples, calibration = images.open_all(options.images, loaded)
         skipped = images.skipped_of(calibration) if options.images.separate else ()
         loaded, samples = images.with_folder_names(loaded, samples)
     with clock.stage("PyTorch"):
-        answers = images.pytorch_answers(loaded, samples, options.max_batch)
-        shown, logits = images.golden_pair(loaded, samples, answers.variety)
-        raw = images.raw_images(loaded, samples, answers.variety)
-        pytorch_ms = median_ms(lambda: golden.answers(loaded.original)(shown[:1]))
-        doubts = doubtful_fields.doubts(loaded, samples, answers.logits, options.reading)
-        evidence = image_evidence.weigh(samples, answers.variety, calibration, options.images, loaded.preprocessing.std)
+        pytorch = run_pytorch(loaded, samples, calibration, options)
+        shown, logits = pytorch.golden
     with bundle.staging(claimed.output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name
         with clock.stage("trace"):
             graph = reading.traced(loaded, folder.with_name("traced"))
-        scores, assumed = assumptions.settle_outputs(loaded, options.reading, graph.ending, answers.logits)
+        scores, assumed = assumptions.settle_outputs(loaded, options.reading, graph.ending, pytorch.answers.logits)
         loaded = reading.without_modules(loaded, options.reading)
         with clock.stage("rewrite" if options.precision == "fp32" else f"rewrite, {options.precision}"):
-            judged = candidates.Images(calibration, samples, answers.logits, scores)
+            judged = candidates.Images(calibration, samples, pytorch.answers.logits, scores)
             written = candidates.write(graph.path, options, possible, folder.parent, judged, progress=progress)
         written = candidates.compile_engines(written, options, clock)
         with clock.stage("timing") if len(written) > 1 else contextlib.nullcontext():
@@ -157,19 +151,18 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
             assumptions=(
                 *(*loaded.assumptions, *assumed),
                 *assumptions.about_layout(options),
-                *assumptions.about_precision(options.images, calibration, evidence.distinct, chosen.target),
+                *assumptions.about_precision(options.images, calibration, pytorch.evidence.distinct, chosen.target),
             ),
-            evidence=evidence.text,
+            evidence=pytorch.evidence.text,
             versions=cache.library_versions(),
         )
         metadata.add_to(folder / bundle.MODEL, manifest)
         with clock.stage("golden"):
-            golden.write(folder, shown, logits, samples.origin, raw)
+            golden.write(folder, shown, logits, samples.origin, pytorch.raw)
         with clock.stage("checks"):
             built = Bundle(folder, manifest)
-            outcome = engine_or_graph.run_checks(
-                built, images.evidence(samples, answers, (shown, logits), manifest), options.moved_limits()
-            )
+            evidence = images.evidence(samples, pytorch.answers, pytorch.golden, manifest)
+            outcome = engine_or_graph.run_checks(built, evidence, options.moved_limits())
 
             def where() -> str | Bisection:
                 from paraexport.checks import bisection
@@ -183,6 +176,7 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
             verdicts.require_passed(outcome.checks, where)
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks)
+            warnings = image_evidence.warnings(pytorch.evidence, pytorch.answers.logits, manifest)
             build_report = report.summarise(
                 manifest,
                 samples,
@@ -190,8 +184,13 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
                 clock,
                 graph.export_s,
                 chosen.engine,
-                (*image_evidence.warnings(evidence, answers.logits, manifest), *doubts, *skipped),
-                FirstLook(checkpoint_bytes, model_bytes(manifest, folder), pytorch_ms, outcome.latency_ms),
+                (*warnings, *pytorch.doubts, *skipped),
+                FirstLook(
+                    sum(file.stat().st_size for file in weight_files(source)),
+                    model_bytes(manifest, folder),
+                    pytorch.latency_ms,
+                    outcome.latency_ms,
+                ),
             )
             report.write(folder, manifest, build_report, shown, logits)
             manifest = bundle.write_manifest(folder, manifest)

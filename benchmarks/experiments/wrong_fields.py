@@ -61,7 +61,7 @@ def report(checkpoint: Path, spec: dict[str, object], data: Path) -> tuple[float
     logits = images.pytorch_answers(loaded, samples, options.max_batch).logits
     answered, labels = classes_of(logits, LOGITS), samples.labels
     assert labels is not None
-    lines = [*doubts(loaded, samples, logits, options.reading)]
+    lines = [*doubts(loaded, samples, logits, options.reading, size=options.max_batch)]
     lines += class_order.doubts(labels, answered, loaded.labels, samples.folders)
     return 100 * float(np.mean(answered == labels)), lines
 

@@ -208,4 +208,4 @@ def with_first_branches(checkpoint: Checkpoint, branches: int) -> Checkpoint:
         )
     spec = first_branches(checkpoint.spec, branches)
     first = keep_branches(checkpoint.module, branches)
-    return dataclasses.replace(checkpoint, module=first, original=first, classifier=spec)
+    return dataclasses.replace(checkpoint, module=first, original=first, classifier=spec, accuracy=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,18 @@ from torch import Tensor
 
 from paraexport.checkpoint.contents import as_level
 
-ACCURACY = re.compile(r"acc(uracy)?(1|_1)?|(top|prec|precision|acc|accuracy)(@|_)?1(_?acc(uracy)?)?")
-"""A whole name once the words of `BEFORE` are removed."""
-BEFORE = re.compile(r"^(best|max|highest|val|valid|validation|test|eval|top|metric|metrics|score|model)[_/. -]+")
+WORDS = re.compile(r"[^a-z0-9]+")
+ACCURACY = frozenset({"acc", "acc1", "accuracy", "accuracy1", "top1", "prec1", "precision1"})
+"""One of the words of a name must be one of these."""
+OTHERS = frozenset({
+    "acc", "accuracy", "best", "max", "highest", "val", "valid", "validation", "test", "eval", "top", "1", "metric",
+    "metrics", "score", "model", "ema", "history", "result", "results", "callbacks", "modelcheckpoint",
+})  # fmt: skip
+"""All other words of a name, and of the names around it, must be one of these."""
 CALLBACK_VALUE, CALLBACK_NAME = "best_model_score", "monitor"
 """How Lightning's ModelCheckpoint keeps its best score, and the name of that score."""
 DEEPEST = 4
+LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -28,24 +34,25 @@ class RecordedAccuracy:
 
 
 def recorded_accuracy(content: object) -> RecordedAccuracy | None:
-    """Return the highest accuracy in the checkpoint outside of its weights; None if there is none.
+    """Return the highest accuracy in the checkpoint outside of its weights and configs; None if there is none.
 
-    Training accuracy and top-5 accuracy do not count. A number up to 1 is a share, and up to 100 a percentage.
+    Training accuracy and top-5 accuracy do not count. A fraction up to 1 is a share; a number above 1 is in percent.
     """
-    values = [RecordedAccuracy(name, percent) for name, percent in accuracies(content, 0)]
-    return max(values, key=lambda item: item.percent, default=None)
+    return max(accuracies(content, (), 0), key=lambda item: item.percent, default=None)
 
 
-def accuracies(content: object, depth: int) -> Iterator[tuple[str, float]]:
+def accuracies(content: object, around: tuple[str, ...], depth: int) -> Iterator[RecordedAccuracy]:
+    """All accuracies at this level and below. `around` are the names that lead to it."""
     level = as_level(content)
     if level is None or depth == DEEPEST:
         return
-    named = {**level, **lightning_score(level)}
-    for name, value in named.items():
-        if is_accuracy(name) and (percent := percent_of(value)) is not None:
-            yield name, percent
-        elif isinstance(value, dict):
-            yield from accuracies(value, depth + 1)
+    for name, value in {**level, **lightning_score(level)}.items():
+        path = ".".join((*around, name))
+        if isinstance(value, dict):
+            if all(map(is_harmless, words_of(name))):
+                yield from accuracies(value, (*around, name), depth + 1)
+        elif is_accuracy(path) and (percent := percent_of(value)) is not None:
+            yield RecordedAccuracy(path[:LONGEST], percent)
 
 
 def lightning_score(level: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,21 +63,32 @@ def lightning_score(level: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_accuracy(name: str) -> bool:
     """Whether a name such as `best_acc1`, `val/accuracy` or `metrics.top_1` is that of top-1 accuracy."""
-    rest = name.lower().strip()[:80]
-    while ACCURACY.fullmatch(rest) is None:
-        shorter = BEFORE.sub("", rest, count=1)
-        if shorter == rest:
-            return False
-        rest = shorter
-    return True
+    words = words_of(name)
+    pairs = {first + second for first, second in itertools.pairwise(words)}
+    return bool(ACCURACY & ({*words} | pairs)) and all(map(is_harmless, words))
+
+
+def is_harmless(word: str) -> bool:
+    return word in ACCURACY or word in OTHERS
+
+
+def words_of(name: str) -> list[str]:
+    return [word for word in WORDS.split(name.lower()[:LONGEST]) if word]
 
 
 def percent_of(value: object) -> float | None:
-    """The accuracy in percent; None if the value is no number between 0 and 100."""
+    """The accuracy in percent; None if the value is no number between 0 and 100, or the whole number 1."""
     if isinstance(value, Tensor):
         value = Tensor.item(value) if Tensor.numel(value) == 1 and not value.is_meta else None
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 100:
         return None
-    return (100.0 * value if value <= 1 else float(value)) if 0 < value <= 100 else None
+    if isinstance(value, int):
+        return float(value) if value > 1 else None
+    return 100 * value if value <= 1 else value

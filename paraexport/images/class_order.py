@@ -153,7 +153,7 @@ def below_record(right: int, images: int, percent: float, source: str) -> Iterat
     if percent - now > max(FAR_BELOW, 3 * deviation):
         yield (
             f"PyTorch's answers agree with the labels for {right} of {images} images, {now:.1f} %, but the checkpoint "
-            f"records {source} = {percent:.1f} %; check the fields that were assumed or given, and the images"
+            f"records {source} = {percent:.4g} %; check the fields that were assumed or given, and the images"
         )
 
 

@@ -112,14 +112,14 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
     clock, possible = Clock(progress), options.targets
     reading.require_libraries()
     with clock.stage("checkpoint"):
-        loaded = open_fields.load(source, options.reading, options.images, progress)
+        loaded = open_fields.load(source, options.reading, options.images, options.max_batch, progress)
     require_possible_batch(loaded.classifier, options.max_batch)
     with clock.stage("images"):
         samples, calibration = images.open_all(options.images, loaded)
         skipped = images.skipped_of(calibration) if options.images.separate else ()
         loaded, samples = images.with_folder_names(loaded, samples)
     with clock.stage("PyTorch"):
-        pytorch = run_pytorch(loaded, samples, calibration, options)
+        pytorch = run_pytorch(loaded, samples, calibration, options, progress)
         shown, logits = pytorch.golden
     with bundle.staging(claimed.output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name

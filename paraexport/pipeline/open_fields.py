@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paraexport.checks.golden import answers
-from paraexport.errors import SpecError
-from paraexport.model.scores import classes_of, cross_entropy
-from paraexport.model.spec import LOGITS
+from paraexport.errors import OpenField, SpecError
+from paraexport.findings.words import counted
 from paraexport.pipeline import images, reading
 from paraexport.pipeline.options import ImagePaths, Reading
+from paraexport.pipeline.trial import Trial
 from paraexport.timing.clock import Progress
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
 
-MOST_IMAGES, MOST_SHOWN = 1024, 6
+SIEVE_IMAGES, MOST_IMAGES, MOST_SHOWN = 64, 512, 6
+"""Every value runs on a few images, and the best ones, which are shown, on more."""
 RESIDUAL = "residual"
 BETTER_THAN_GUESSING = 1.5
 """An accuracy counts as evidence only if it is more than this many times that of guessing."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class Accuracy:
     """The accuracy of a model with these values on the labelled images."""
 
     values: Mapping[str, str]
@@ -42,10 +42,10 @@ class Trial:
         return f"{fields}: {100 * self.correct / self.images:.1f} % ({self.correct} of {self.images})"
 
 
-def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) -> Checkpoint:
+def load(source: Path, given: Reading, paths: ImagePaths, size: int, progress: Progress) -> Checkpoint:
     """Load the checkpoint. If it leaves one field open, raise an error with the accuracy of each value on `--data`.
 
-    No value is chosen: only the user knows how the model was trained.
+    No value is chosen: only the user knows how the model was trained. `size` is the number of images in one call.
 
     Raises:
         SpecError: fields are open, or reading the checkpoint failed.
@@ -55,55 +55,58 @@ def load(source: Path, given: Reading, paths: ImagePaths, progress: Progress) ->
     except SpecError as error:
         if paths.data is None or len(error.open) != 1 or not error.open[0].values:
             raise
-        field, values = error.open[0].name, error.open[0].values
-        progress(f"trying {field} on {paths.data.name}")
         trials = sorted(
-            measure_all(source, given, paths, field, values), key=lambda trial: (-trial.correct, trial.loss)
+            measure_all(source, given, paths, error.open[0], size, progress),
+            key=lambda trial: (-trial.correct, trial.loss),
         )
         if not trials:
             raise
         fields = list(trials[0].values)
+        table = "; ".join(map(str, trials[:MOST_SHOWN]))
         raise SpecError(
-            f"the checkpoint does not contain {' and '.join(fields)}",
+            f"the checkpoint does not contain {' and '.join(fields)}; top-1 on {paths.data.name} with the best values: "
+            f"{table}; {verdict(trials)}",
             where=source,
-            expected=" ".join(f"--spec {name}=VALUE" for name in fields) + " as in training",
-            got=f"top-1 on {paths.data.name}: {'; '.join(map(str, trials[:MOST_SHOWN]))}",
-            remedy=f"give the values of your training; {verdict(trials)}",
+            remedy=f"give the values of your training: {' '.join(f'--spec {name}=VALUE' for name in fields)}",
         ) from error
 
 
-def measure_all(source: Path, given: Reading, paths: ImagePaths, field: str, values: Sequence[str]) -> Iterator[Trial]:
-    """Measure PyTorch on some labelled images, with every value of the field.
+def measure_all(  # noqa: PLR0917
+    source: Path, given: Reading, paths: ImagePaths, field: OpenField, size: int, progress: Progress
+) -> Iterator[Accuracy]:
+    """Measure PyTorch on some labelled images, with the most promising values of the field.
 
     If the residual would be assumed, every kind of residual is tried with each value.
     """
-    from paraexport.checkpoint.variants import variants, with_spec
+    from paraexport.checkpoint.variants import variants
     from paraexport.model.reference import ParaFormer
 
-    loaded = reading.load(source, dataclasses.replace(given, spec={**given.spec, field: values[0]}))
-    if loaded.spec is None or not isinstance(loaded.module, ParaFormer) or loaded.classifier.classes < 2:
+    loaded = reading.load(source, dataclasses.replace(given, spec={**given.spec, field.name: field.values[0]}))
+    if loaded.spec is None or not isinstance(loaded.module, ParaFormer):
         return
     samples = images.open_images(paths, loaded.preprocessing, images.class_names_of(loaded, paths))
     if samples.labels is None:
         return
-    places = samples.spread(MOST_IMAGES)
-    prepared, labels = samples.at(places), samples.labels[places]
-    fields = [field, *([RESIDUAL] if any(item.field == RESIDUAL for item in loaded.assumptions) else [])]
+    trial = Trial(loaded, samples, most=MOST_IMAGES, size=size)
+    fields = [field.name, *([RESIDUAL] if any(item.field == RESIDUAL for item in loaded.assumptions) else [])]
     specs = [loaded.spec]
     for name in fields:
         specs += [other for spec in specs for other in variants(spec, name)]
-    for spec in specs:
-        outputs = answers(with_spec(loaded.module, spec))(prepared)
-        yield Trial(
-            {name: str(getattr(spec, name)) for name in fields},
-            correct=int((classes_of(outputs, LOGITS) == labels).sum()),
-            images=len(labels),
-            classes=outputs.shape[1],
-            loss=float(cross_entropy(outputs, labels).mean()),
+    settings = [dataclasses.replace(trial.first, spec=spec) for spec in specs]
+    progress(f"{counted(len(settings), 'value')} of {' and '.join(fields)} on {samples.origin}")
+    best = sorted(settings, key=lambda setting: trial.loss(setting, SIEVE_IMAGES))[:MOST_SHOWN]
+    for setting in best:
+        result = trial.result(setting, MOST_IMAGES)
+        yield Accuracy(
+            {name: str(getattr(setting.spec, name)) for name in fields},
+            correct=int(result.right.sum()),
+            images=trial.images,
+            classes=max(2, loaded.classifier.classes),
+            loss=float(result.losses.mean()),
         )
 
 
-def verdict(trials: Sequence[Trial]) -> str:
+def verdict(trials: Sequence[Accuracy]) -> str:
     """Return one clause: whether these images show which values are right."""
     best, *others = trials
     if best.correct * best.classes <= BETTER_THAN_GUESSING * best.images:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from paraexport.pipeline import doubtful_fields, image_evidence, images
 from paraexport.pipeline.image_evidence import ImageEvidence
 from paraexport.pipeline.images import Answers
 from paraexport.pipeline.options import Options
+from paraexport.timing.clock import Progress
 from paraexport.timing.first_look import median_ms
 
 if TYPE_CHECKING:
@@ -34,13 +36,17 @@ class PyTorchRun:
     """Warnings about fields that do not fit the labels."""
 
 
-def run_pytorch(loaded: Checkpoint, samples: Samples, calibration: Samples, options: Options) -> PyTorchRun:
+def run_pytorch(
+    loaded: Checkpoint, samples: Samples, calibration: Samples, options: Options, progress: Progress
+) -> PyTorchRun:
     """Run the module on all images.
 
     Raises:
         DataError: int8 cannot be calibrated on these images.
     """
+    started_s = time.perf_counter()
     answers = images.pytorch_answers(loaded, samples, options.max_batch)
+    pytorch_s = time.perf_counter() - started_s
     std = loaded.preprocessing.std
     evidence = image_evidence.weigh(samples, answers.variety, calibration, options.images, std)
     shown, logits = images.golden_pair(loaded, samples, answers.variety)
@@ -51,5 +57,13 @@ def run_pytorch(loaded: Checkpoint, samples: Samples, calibration: Samples, opti
         images.raw_images(loaded, samples, answers.variety),
         median_ms(lambda: model(shown[:1])),
         evidence,
-        doubtful_fields.doubts(loaded, samples, answers.logits, options.reading),
+        doubtful_fields.doubts(
+            loaded,
+            samples,
+            answers.logits,
+            options.reading,
+            size=options.max_batch,
+            pytorch_s=pytorch_s,
+            progress=progress,
+        ),
     )

@@ -12,10 +12,12 @@ import torch
 
 import paraexport
 from paraexport.checkpoint.recorded_accuracy import is_accuracy, recorded_accuracy
+from paraexport.errors import SpecError
 from paraexport.model.scores import cross_entropy
-from paraexport.pipeline import images, reading
-from paraexport.pipeline.doubtful_fields import doubts, is_better
+from paraexport.pipeline import images, open_fields, reading
+from paraexport.pipeline.doubtful_fields import better_values, doubts, is_better
 from paraexport.pipeline.options import Options
+from paraexport.pipeline.trial import Trial
 from tests.conftest import DIGITS, ROOT, TEST_IMAGES
 
 NOISY = ROOT / "models/noisy_digits.pt"
@@ -29,7 +31,8 @@ def warnings_for(path: Path, folder: Path, spec: dict[str, Any], **more: Any) ->
     options = Options(spec=spec, data=DATA[path])
     loaded = reading.load(folder / "bare.pt", options.reading)
     samples, _ = images.open_all(options.images, loaded)
-    return [*doubts(loaded, samples, images.pytorch_answers(loaded, samples, 64).logits, options.reading)]
+    logits = images.pytorch_answers(loaded, samples, 64).logits
+    return [*doubts(loaded, samples, logits, options.reading, size=64, pytorch_s=1000)]
 
 
 @pytest.mark.parametrize(
@@ -72,8 +75,17 @@ def test_far_below_the_recorded_accuracy(tmp_path: Path) -> None:
         ({"val_accuracy": 0.5, "epoch": 90}, 50.0),
         ({"metrics": {"val/top1": np.float64(61.5), "val/top5": 90.0}}, 61.5),
         ({"callbacks": {"ModelCheckpoint": {"monitor": "val_acc", "best_model_score": torch.tensor(0.25)}}}, 25.0),
-        ({"best_prec1": 1}, 100.0),
+        ({"best_prec1": 1.0}, 100.0),
         ({"test_acc": 80.0, "best_acc": 82.5}, 82.5),
+        ({"train": {"acc": 1.0}, "val": {"acc": 0.8}}, 80.0),
+        ({"acc_val": 0.7}, 70.0),
+        ({"val_acc1_ema": 71.0}, 71.0),
+        ({"metrics/accuracy_top1": 0.6}, 60.0),
+        ({"best_acc": "93.2"}, 93.2),
+        ({"top5": {"acc": 0.99}}, None),
+        ({"history": {"train": {"accuracy": 0.9999}}}, None),
+        ({"config": {"acc": 0.5}, "args": {"max_acc": 0.99}, "state_dict": {"acc": torch.tensor(0.3)}}, None),
+        ({"top1": 1}, None),
         ({"train_acc": 0.9, "acc5": 0.99, "best_loss": 0.2, "accumulate": 1, "best_acc": float("nan")}, None),
         ({"best_acc": True, "val_acc": "high", "acc": 250}, None),
         ([], None),
@@ -96,6 +108,36 @@ def test_improvement_by_chance() -> None:
     assert not is_better(np.arange(100) < 8, np.zeros(100, bool))
     mixed = np.arange(100) % 2 == 0
     assert not is_better(mixed, ~mixed)
+
+
+def test_the_search_ends_in_time(tmp_path: Path) -> None:
+    torch.save(torch.load(NOISY, weights_only=True)["state_dict"], tmp_path / "bare.pt")
+    options = Options(spec={"heads": "1"}, data=DATA[NOISY])
+    loaded = reading.load(tmp_path / "bare.pt", options.reading)
+    samples, _ = images.open_all(options.images, loaded)
+    (line,) = better_values(Trial(loaded, samples, most=256, size=64, budget_s=0), {"heads"})
+    assert line.startswith("not all other values of heads were tried")
+
+
+def test_a_model_with_one_output(tmp_path: Path) -> None:
+    """Zeros against ones; the right heads and residual separate them."""
+    content = torch.load(DIGITS, weights_only=True)
+    state = content["state_dict"]
+    state["head.weight"] = state["head.weight"][1:2] - state["head.weight"][0:1]
+    state["head.bias"] = state["head.bias"][1:2] - state["head.bias"][0:1]
+    torch.save({"state_dict": state, "best_acc1": 99.0}, tmp_path / "one.pt")
+    for number in (0, 1):
+        shutil.copytree(TEST_IMAGES / str(number), tmp_path / "photos" / str(number))
+    options = Options(spec={"heads": "2", "mean": "0", "std": "1"}, data=tmp_path / "photos")
+    loaded = reading.load(tmp_path / "one.pt", options.reading)
+    samples, _ = images.open_all(options.images, loaded)
+    logits = images.pytorch_answers(loaded, samples, 64).logits
+    lines = doubts(loaded, samples, logits, options.reading, size=64, pytorch_s=1000)
+    assert "records best_acc1 = 99 %" in lines[0]
+    assert "--spec mean=0.5 --spec std=0.5" in lines[1]
+    given = Options(data=tmp_path / "photos")
+    with pytest.raises(SpecError, match="top-1 on photos with the best values: heads="):
+        open_fields.load(tmp_path / "one.pt", given.reading, given.images, 64, lambda _: None)
 
 
 def test_cross_entropy() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.checks import Accuracy, Check
@@ -28,8 +28,8 @@ class Source:
     """`FILE.py:FUNCTION` if the model came from `--module`."""
     weights: str | None = None
     """The copy of the weights that `--weights` chose."""
-    renames: dict[str, str] = field(default_factory=dict)
-    """The words in names of weights that `--rename` replaced."""
+    renames: tuple[tuple[str, str], ...] = ()
+    """The words in names of weights that `--rename` replaced, and the new words, in order."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from paraexport.checkpoint.conventions import CONVENTIONS, QKV, RELEASED, VIT_PYTORCH_OLD, Convention, is_number
 from paraexport.checkpoint.given import Given, Guesses
+from paraexport.checkpoint.names import kinds
 from paraexport.errors import CheckpointError, shortlist
 
 BRANCH_WORD = re.compile(r"branch|para|encoders|transformers|towers|streams", re.IGNORECASE)
@@ -98,19 +99,13 @@ def choose_convention(
         raise CheckpointError(
             f"the {len(names)} tensors contain no Transformer blocks of a known convention",
             expected=f"the names of {', '.join(convention.name for convention in CONVENTIONS)}",
-            got=shortlist(unlike(names), 6),
+            got=shortlist(kinds(names), 6),
             remedy="if only names differ, give --rename OLD=NEW; if not, a function that builds the model: "
             "--module FILE.py:FUNCTION",
         )
     if best is RELEASED and len(splits[VIT_PYTORCH_OLD.name]) == len(best_split):
         best = released_or_old(best_split, given, guesses)
     return best, splits[best.name]
-
-
-def unlike(names: Sequence[str]) -> list[str]:
-    """One name of each kind, numbered ones first: names that differ only in their numbers are of one kind."""
-    kinds = {template(name): name for name in reversed(names)}
-    return sorted(kinds.values(), key=lambda name: (NUMBER not in template(name), names.index(name)))
 
 
 def released_or_old(splits: Mapping[str, tuple[str, str]], given: Given, guesses: Guesses) -> Convention:

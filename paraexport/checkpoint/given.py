@@ -143,5 +143,8 @@ def possible(field: OpenField) -> str:
     return f"one of {shortlist(sorted(field.values, key=lambda text: (len(text), text)), MOST_VALUES)}"
 
 
-ANOTHER = "check --spec; for another architecture, give a function that builds the model: --module FILE.py:FUNCTION"
+ANOTHER = (
+    "check --spec; if only names differ, give --rename OLD=NEW; for another architecture, give a function that builds "
+    "the model: --module FILE.py:FUNCTION"
+)
 """The remedy for tensors that are not those of a Para-Former."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from paraexport.checkpoint.conventions.convention import is_number
 from paraexport.errors import CheckpointError
 
 LONGEST_NAME = 1000
+NUMBERS = re.compile(r"\d+")
 WRAPPERS = frozenset({
     "module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module",
 })  # fmt: skip
@@ -35,6 +37,12 @@ def without_wrappers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def unwrapped_name(name: str) -> str:
     *steps, leaf = name.split(".")
     return ".".join([*(step for step in steps if step not in WRAPPERS), leaf])
+
+
+def kinds(names: Sequence[str]) -> list[str]:
+    """One name of each kind, numbered ones first: names that differ only in their numbers are of one kind."""
+    by_kind = {NUMBERS.sub("*", name): name for name in reversed(names)}
+    return sorted(by_kind.values(), key=lambda name: (NUMBERS.search(name) is None, names.index(name)))
 
 
 def strip_common_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from paraexport.checkpoint.names import kinds
 from paraexport.checkpoint.wrappers import Weights
 from paraexport.errors import SpecError, shortlist
 
@@ -35,6 +36,8 @@ def rename_one(tensors: Mapping[str, Tensor], old: str, new: str) -> dict[str, T
     where = f"--rename {old}={new}"
     if not all(words and ".." not in f".{words}." for words in (old, new)):
         raise SpecError("a word of a name is empty", where=where, remedy="give names such as --rename towers=branches")
+    if any(word.count(STAR) > 1 for word in old.split(".")):
+        raise SpecError("a word has more than one *", where=where, remedy="give one * for each word at most")
     if new.count(STAR) != old.count(STAR):
         raise SpecError("each * of the old name needs one in the new name", where=where, expected=old.count(STAR))
     pattern = re.compile(rf"(?<![^.]){re.escape(old).replace(re.escape(STAR), '([^.]*)')}(?![^.])")
@@ -50,7 +53,7 @@ def rename_one(tensors: Mapping[str, Tensor], old: str, new: str) -> dict[str, T
             where=where,
             expected="a name, or some of its words in a row",
             got=nearest(old, [*tensors]),
-            remedy="check the spelling; this uses the names as inspect prints them, without words before all of them",
+            remedy="check the spelling; words before all names, such as `model.`, are removed first",
         )
     first: dict[str, str] = {}
     for name, renamed in names.items():
@@ -62,10 +65,9 @@ def rename_one(tensors: Mapping[str, Tensor], old: str, new: str) -> dict[str, T
 
 
 def nearest(old: str, names: list[str]) -> str:
-    """The names that begin most like `old`, or the first ones."""
+    """The words that are most like `old`, or one name of each kind."""
     runs = {run for name in names for run in runs_of(name, old.count(".") + 1)}
-    close = difflib.get_close_matches(old, sorted(runs), n=SHOWN)
-    return shortlist(close or names, SHOWN)
+    return shortlist(difflib.get_close_matches(old, sorted(runs), n=SHOWN) or kinds(names), SHOWN)
 
 
 def runs_of(name: str, count: int) -> list[str]:

@@ -128,6 +128,7 @@ def as_object(result: Result) -> dict[str, object]:
         "warnings": report.warnings,
         "scores": manifest.scores,
         "accuracy": report.accuracy,
+        "first_look": report.first_look,
         "checks": manifest.checks,
         "stages_s": result.stages_s,
         "next": result.following,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Mapping
 
 import click
@@ -79,17 +80,21 @@ def option_hint(name: str, context: click.Context | None) -> str | None:
     """Suggest an option of this command, or name the command that has it."""
     if name in NOTES:
         return NOTES[name]
-    from paraexport.cli.build import command as build
-
     wanted = OPTIONS.get(name, name)
     option = wanted.split()[0]
-    here = set() if context is None else flags(context.command)
-    if name in OPTIONS and option in here:
+    if name in OPTIONS and context is not None and option in flags(context.command):
         return f"write {wanted}"
-    if option in flags(build):
-        own = wanted if name in OPTIONS else option
-        return f"only `paraexport build` has {own}"
-    return None
+    from paraexport.cli import COMMANDS as NAMES
+
+    others = [command for command in NAMES if option in flags(command_of(command))]
+    if not others:
+        return None
+    return f"{wanted if name in OPTIONS else option} is an option of {' and '.join(others)}"
+
+
+def command_of(name: str) -> click.Command:
+    command: click.Command = importlib.import_module(f"paraexport.cli.{name}").command
+    return command
 
 
 def flags(command: click.Command) -> set[str]:

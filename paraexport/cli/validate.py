@@ -65,7 +65,7 @@ def command(
         given = {"spec": spec, "module": module, "weights": weights, "rename": rename, "data": data, "limits": limits}
         validated = stage.run(bundle, checkpoint, given, progress=stages, warn=warnings.append)
         differences = bisection.bisect(bundle, limits=limits, progress=stages) if bisect else None
-    checks = validated.checks
+    checks = tuple(validated)
     if not any(check.passed for check in checks if check.name != golden.PREPARED):
         raise CheckFailed("nothing was checked", where=bundle)
     for line in warnings:

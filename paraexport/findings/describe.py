@@ -62,7 +62,7 @@ def first_look(look: FirstLook | None) -> Iterator[Section]:
         speed = f"one image: {pytorch}; the engine does not run on this machine"
     else:
         factor = look.pytorch_ms / look.engine_ms
-        speed = f"one image: {look.engine_ms:.3g} ms here, {pytorch}, {factor:.2g} times as long"
+        speed = f"one image: {look.engine_ms:.3g} ms here, {pytorch} ({factor:.1f} times as long)"
     note = "a first look, not a benchmark: the median of a few calls, PyTorch's some seconds earlier"
     yield Section("Size and speed", (Line(size), Line(speed), Line(note)))
 

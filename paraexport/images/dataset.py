@@ -272,6 +272,6 @@ def _class_numbers(
         "class folders that the model does not know",
         where=where,
         expected=f"folders named {shortened(named, SHOWN)}, or 0..{len(labels) - 1}",
-        got=f"{counted(len(folders), 'folder')}, unknown: {shortened(unknown, SHOWN)}",
+        got=f"{len(known)} of {counted(len(folders), 'folder')} with such names, and {shortened(unknown, SHOWN)}",
         remedy="rename the folders, or name the classes with --spec labels=FILE",
     )

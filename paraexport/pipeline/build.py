@@ -229,5 +229,5 @@ def source_record(source: Path, convention: str, given: Reading) -> Source:
         overrides=spec,
         module=module,
         weights=given.weights,
-        renames={readable(old): readable(new) for old, new in given.rename.items()},
+        renames=tuple((readable(old), readable(new)) for old, new in given.rename.items()),
     )

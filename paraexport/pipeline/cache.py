@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -32,6 +33,8 @@ LIBRARIES = (
     "safetensors",
 )
 LARGE_BYTES = 1 << 30
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
+"""An address on the network. pathlib has removed one of its slashes."""
 BESIDE = ("config.json", "preprocessor_config.json")
 """Files that are read from the checkpoint's folder if they exist."""
 
@@ -100,6 +103,9 @@ def require_file(path: Path) -> Path:
     Raises:
         CheckpointError: no such file exists, or it cannot be read.
     """
+    if (match := URL.match(str(path))) is not None:
+        where = f"{match[1]}://{match[2]}"
+        raise CheckpointError("a checkpoint must be a file on this machine", where=where, remedy="download it first")
     checkpoint = checkpoint_file(path)
     if not checkpoint.is_file():
         got = "a pipe or a device" if checkpoint.exists() else "nothing"

@@ -32,7 +32,7 @@ NORMALISATIONS: tuple[tuple[Numbers, Numbers], ...] = (
 UNDETERMINED = ("heads", "residual", "activation", "pool")
 """Fields of the spec that change the function of the model, but none of its weights."""
 DOUBTFUL = (*UNDETERMINED, "head_dim", "mean", "std")
-ROUNDS = ((16, 6), (64, 3))
+ROUNDS = ((16, 8), (64, 5))
 """Other values run on this many images, and this many of them go on to the next round; the last round has `IMAGES`."""
 IMAGES = 256
 MOST_CHANGES = 3
@@ -122,14 +122,16 @@ def search(trial: Trial, setting: Setting, fields: Collection[str]) -> Setting:
     """
     for _ in range(MOST_CHANGES):
         candidates = [*neighbours(setting, fields, trial.loaded.classifier.channels)]
-        for images, most in (*ROUNDS, (IMAGES, 1)):
+        for images, most in ROUNDS:
+            own = trial.result(setting, images).losses
+            candidates = [other for other in candidates if not exceeds(trial.result(other, images).losses, own)]
+            candidates = sorted(candidates, key=lambda other: trial.loss(other, images))[:most]
             if trial.is_over:
                 return setting
-            candidates = [other for other in candidates if trial.loss(other, images) < trial.loss(setting, images)]
-            candidates = sorted(candidates, key=lambda other: trial.loss(other, images))[:most]
-        if not candidates:
+        best = min((setting, *candidates), key=lambda other: trial.loss(other, IMAGES))
+        if best == setting:
             break
-        setting = candidates[0]
+        setting = best
     return setting
 
 

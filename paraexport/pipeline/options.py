@@ -224,6 +224,7 @@ class Options:
     def settings(self) -> dict[str, object]:
         """All options that affect the bundle, except paths of images."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        values["rename"] = [*self.rename.items()]  # their order matters
         values["engine"] = dataclasses.asdict(self.engine)
         values["device"] = targets.devices() if self.target == AUTO else targets.devices(self.target)
         return {

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Self
 
 from paraexport import bundle, targets
 from paraexport.bundle.records import Manifest
@@ -32,25 +31,16 @@ if TYPE_CHECKING:
 AnyPath = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
-class Validation(Sequence[Check]):
-    """The results of checking a bundle again: a sequence of checks, with the accuracy beside it."""
+class Validation(tuple[Check, ...]):
+    """The checks of a bundle, with the accuracy beside them."""
 
-    checks: tuple[Check, ...]
-    accuracy: Accuracy | None = None
+    accuracy: Accuracy | None
     """Accuracy on labelled images, or None without them. Without a checkpoint, PyTorch's accuracy is not known."""
 
-    @overload
-    def __getitem__(self, place: int) -> Check: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> tuple[Check, ...]: ...
-
-    def __getitem__(self, place: int | slice) -> Check | tuple[Check, ...]:
-        return self.checks[place]
-
-    def __len__(self) -> int:
-        return len(self.checks)
+    def __new__(cls, checks: Iterable[Check] = (), accuracy: Accuracy | None = None) -> Self:
+        validation = super().__new__(cls, checks)
+        validation.accuracy = accuracy
+        return validation
 
 
 def validate(
@@ -180,7 +170,7 @@ def options_for(manifest: Manifest, given: Mapping[str, Any]) -> Options:
         spec={**built_with(manifest), **(given.get("spec") or {})},
         module=given.get("module"),
         weights=given.get("weights") or manifest.source.weights,
-        rename=given.get("rename") or manifest.source.renames,
+        rename=given.get("rename") or dict(manifest.source.renames),
         data=given.get("data"),
         limits=given.get("limits") or {},
     )

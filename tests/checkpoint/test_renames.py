@@ -18,7 +18,8 @@ from paraexport.errors import SpecError
 from paraexport.pipeline.validate import validate
 from tests.conftest import DIGITS
 
-RENAMES = {"trunk*": "branches.*", "attn.q": "attention.query"}
+RENAMES = {"trunk*": "limbs.*", "limbs": "branches", "attn.q": "attention.query"}
+"""In an order that is not that of the alphabet: the second renames what the first has written."""
 
 
 @pytest.fixture
@@ -42,8 +43,10 @@ def test_same_model(renamed: Path) -> None:
 
 def test_bundle_remembers(renamed: Path, tmp_path: Path) -> None:
     built = paraexport.build(renamed, tmp_path / "m.bundle", rename=RENAMES)
-    assert built.manifest.source.renames == RENAMES
+    assert built.manifest.source.renames == tuple(RENAMES.items())
     assert validate(built.path, renamed)
+    with pytest.raises(paraexport.errors.OutputError, match="from other inputs"):
+        paraexport.build(renamed, built.path, rename=dict(reversed(RENAMES.items())))
     images = np.random.default_rng(0).standard_normal((3, 1, 32, 32), np.float32)
     with torch.no_grad():
         expected = load_checkpoint(DIGITS).module(torch.from_numpy(images)).numpy()
@@ -58,6 +61,7 @@ def test_bundle_remembers(renamed: Path, tmp_path: Path) -> None:
         ("attn.q", "attention.key", "trunk0.layers.0.attention.key.weight both become"),
         ("trunk*", "branches", "each \\* of the old name needs one in the new name"),
         ("trunk.", "branches", "a word of a name is empty"),
+        ("****************k*", "*****************", "a word has more than one"),
     ],
 )
 def test_mistakes(renamed: Path, old: str, new: str, message: str) -> None:

@@ -167,7 +167,7 @@ def test_unknown_class_folders(tmp_path: Path, folders: list[str], unknown: str)
     for folder in folders:
         put(tmp_path / folder / "a.png", 0)
     message = refused_labelled(tmp_path)
-    assert f"unknown: {unknown})" in message
+    assert f"with such names, and {unknown})" in message
     assert "expected folders named cat, dog, eel, or 0..2" in message
     assert "rename the folders, or name the classes with --spec labels=FILE" in message
 

@@ -268,7 +268,7 @@ def test_validate_measures_accuracy_without_the_checkpoint(digits: Bundle) -> No
     labels = [prediction.label for prediction in paraexport.load(digits.path).predict(images)]
     right = sum(label == image.parent.name for label, image in zip(labels, images, strict=True))
     assert validated.accuracy == Accuracy(359, None, right)
-    (drop,) = (check for check in validated.checks if check.name == "accuracy_drop")
+    (drop,) = (check for check in validated if check.name == "accuracy_drop")
     assert (drop.passed, "without the checkpoint" in drop.reason) == (None, True)
     with pytest.raises(BundleError):
         validate(TEST_IMAGES)

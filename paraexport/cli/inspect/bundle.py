@@ -31,7 +31,11 @@ def show(path: Path, *, as_json: bool) -> None:
     build_report = report.read(bundle.files)
     if as_json:
         about = {"kind": "bundle", "path": str(path), "verified": True, "size_bytes": bundle.size_bytes}
-        results = {"engine": build_report.engine, "accuracy": build_report.accuracy}
+        results = {
+            "engine": build_report.engine,
+            "accuracy": build_report.accuracy,
+            "first_look": build_report.first_look,
+        }
         emit_json({**about, "manifest": manifest, **results, "next": following})
         return
     print(f"{escaped(path)}: a bundle, {size_text(bundle.size_bytes)}; all files verified")

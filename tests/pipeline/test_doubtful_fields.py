@@ -39,7 +39,7 @@ def warnings_for(path: Path, folder: Path, spec: dict[str, Any], **more: Any) ->
     ("path", "spec", "remedy"),
     [
         (DIGITS, {"heads": 4}, "--spec residual=normalized"),
-        (DIGITS, {"heads": 2, "std": 1}, "--spec residual=normalized --spec std=0.5 --spec mean=0.5"),
+        (DIGITS, {"heads": 2, "std": 1}, "--spec residual=normalized --spec mean=0.5 --spec std=0.5"),
         (DIGITS, {"heads": 2, "residual": "normalized", "mean": 0.485, "std": 0.229}, "--spec mean=0.5 --spec std=0.5"),
         (NOISY, {"heads": 8}, "--spec heads=VALUE --spec residual=normalized"),
     ],

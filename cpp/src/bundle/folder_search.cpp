@@ -1,0 +1,61 @@
+#include "bundle/folder_search.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "bundle/sha256.hpp"
+#include "error.hpp"
+
+namespace paraexport {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A path must be empty this often in a row before it counts as missing.
+constexpr int LOOKS = 3;
+
+/// The old bundle, if a process has moved it aside to replace it (`docs/bundle.md`, "Replacing").
+std::string moved_aside(const std::string &path) {
+    std::error_code ignored;
+    const fs::path bundle = fs::absolute(path, ignored).lexically_normal();
+    const fs::path named = bundle.has_filename() ? bundle : bundle.parent_path();
+    const std::string start = ".paraexport-" + sha256_hex(named.filename().string()).substr(0, 12) + "-";
+    for (fs::directory_iterator entry{named.parent_path(), ignored}, end; !ignored && entry != end;
+         entry.increment(ignored)) {
+        const fs::path old = entry->path() / "old";
+        if (entry->path().filename().string().rfind(start, 0) == 0 && fs::is_directory(old, ignored)) {
+            return old.string();
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+std::unique_ptr<Files> open_folder(const std::string &path) {
+    for (int look = 0; look < LOOKS; ++look) {
+        if (auto folder = open_folder_at(path, path)) {
+            return folder;
+        }
+        if (const std::string old = moved_aside(path); !old.empty()) {
+            if (auto folder = open_folder_at(path, old)) {
+                return folder;
+            }
+        }
+    }
+    throw bad_input({"not a bundle", path, "a folder", "nothing", BUILD_ONE});
+}
+
+void refuse_others(const std::string &path, std::vector<std::string> others) {
+    if (others.empty()) {
+        return;
+    }
+    std::sort(others.begin(), others.end());
+    std::string got;
+    for (std::size_t i = 0; i < std::min<std::size_t>(others.size(), 3); ++i) {
+        got += (got.empty() ? "" : ", ") + others[i];
+    }
+    throw bad_input({"files that the manifest does not list", path, {}, got, "move them out of the bundle"});
+}
+
+}  // namespace paraexport

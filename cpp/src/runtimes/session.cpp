@@ -1,0 +1,68 @@
+#include "runtimes/session.hpp"
+
+#include <array>
+
+#include "error.hpp"
+
+namespace paraexport {
+namespace {
+
+struct Target {
+    const char *name;
+    std::unique_ptr<Session> (*open)(const SessionRequest &);  ///< null if this library does not run it
+    const char *remedy;
+};
+
+constexpr const char *IN_PYTHON = "use the Python package, or a bundle for another target";
+constexpr const char *HEADERS = "configure the library with -DPARAEXPORT_TENSORRT_INCLUDE=FOLDER, see docs/cpp.md";
+
+constexpr std::array TARGETS{
+#if defined(PARAEXPORT_HAS_ONNXRUNTIME)
+    Target{"onnxruntime", open_onnxruntime, nullptr},
+#else
+    Target{"onnxruntime", nullptr, "configure the library where the headers of ONNX Runtime are"},
+#endif
+    Target{"onnxruntime-cuda", nullptr, IN_PYTHON},
+    Target{"onnxruntime-tensorrt", nullptr, IN_PYTHON},
+    Target{"onnxruntime-tensorrt-rtx", nullptr, IN_PYTHON},
+#if defined(PARAEXPORT_HAS_OPENVINO)
+    Target{"openvino", open_openvino, nullptr},
+#else
+    Target{"openvino", nullptr, "configure the library where the C headers of OpenVINO are"},
+#endif
+#if defined(PARAEXPORT_HAS_TENSORRT)
+    Target{"tensorrt", open_tensorrt, nullptr},
+#else
+    Target{"tensorrt", nullptr, HEADERS},
+#endif
+#if defined(PARAEXPORT_HAS_TENSORRT_RTX)
+    Target{"tensorrt-rtx", open_tensorrt, nullptr},
+#else
+    Target{"tensorrt-rtx", nullptr, HEADERS},
+#endif
+};
+
+}  // namespace
+
+std::unique_ptr<Session> open_session(const SessionRequest &request) {
+    const Manifest &manifest = request.bundle.manifest;
+    std::string names;
+    for (const Target &target : TARGETS) {
+        names += (names.empty() ? "" : ", ") + std::string{target.name};
+        if (manifest.target != target.name) {
+            continue;
+        }
+        if (!manifest.runtime) {
+            throw bad_input({"format 1 does not record how the model is opened", request.bundle.files->path(),
+                             "format 2", {}, "build the bundle again, or use the Python package"});
+        }
+        if (target.open == nullptr) {
+            throw missing({"this build of the library does not run the target", "target " + manifest.target, {}, {},
+                           target.remedy});
+        }
+        return target.open(request);
+    }
+    throw missing({"unknown target", {}, "one of " + names, manifest.target, "correct the name, or update paraexport"});
+}
+
+}  // namespace paraexport

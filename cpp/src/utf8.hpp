@@ -1,0 +1,50 @@
+/// Reads characters of UTF-8 text.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace paraexport {
+
+struct Character {
+    bool valid;
+    std::uint32_t code;  ///< the code point, or the damaged byte
+    std::size_t length;  ///< bytes, 1 for a damaged byte
+};
+
+/// The character that starts at `at`.
+inline Character character_at(std::string_view text, std::size_t at) {
+    const auto byte = [&](std::size_t index) -> std::uint32_t {
+        return index < text.size() ? static_cast<unsigned char>(text[index]) : 0;
+    };
+    const std::uint32_t first = byte(at);
+    const std::size_t length = first < 0x80 ? 1 : first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC2 ? 2 : 0;
+    if (length == 1) {
+        return {true, first, 1};
+    }
+    if (length == 0 || first > 0xF4) {
+        return {false, first, 1};
+    }
+    std::uint32_t code = first & (0x7Fu >> length);
+    for (std::size_t next = 1; next < length; ++next) {
+        if ((byte(at + next) & 0xC0) != 0x80) {
+            return {false, first, 1};
+        }
+        code = code << 6 | (byte(at + next) & 0x3F);
+    }
+    const bool shortest = length == 2 || code >= (length == 3 ? 0x800u : 0x10000u);
+    const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+    if (!shortest || surrogate || code > 0x10FFFF) {
+        return {false, first, 1};
+    }
+    return {true, code, length};
+}
+
+/// Whether the character could control a terminal or break a line.
+inline bool is_control(std::uint32_t code) {
+    return code < 0x20 || (code >= 0x7F && code <= 0xA0) || (code >= 0x200B && code <= 0x200F) ||
+           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) || code == 0xFEFF;
+}
+
+}  // namespace paraexport

@@ -7,6 +7,7 @@ set(paraexport_sources
     src/scores.cpp
     src/bundle/bundle.cpp
     src/bundle/contradictions.cpp
+    src/bundle/external_data.cpp
     src/bundle/files.cpp
     src/bundle/folder_portable.cpp
     src/bundle/folder_posix.cpp

@@ -24,7 +24,7 @@
  *
  * Structs
  *   - The first field `size` is `sizeof` of the struct as the caller was compiled. Set it before every call.
- *     PARAEXPORT_INIT(name, value) declares a variable with all other fields zero.
+ *     PARAEXPORT_INIT(variable) does that, and sets all other fields to zero.
  *   - New fields are only added at the end. The library never reads or writes beyond `size`.
  *
  * Errors
@@ -37,6 +37,7 @@
 #define PARAEXPORT_H
 
 #include <stddef.h>
+#include <string.h>
 
 #if defined(_WIN32)
 #if defined(PARAEXPORT_BUILDING)
@@ -65,7 +66,8 @@ typedef enum paraexport_status {
 /* An opened bundle. */
 typedef struct paraexport_engine paraexport_engine;
 
-#define PARAEXPORT_INIT(type, name) type name = {sizeof(type)}
+/* Set all fields of a struct to zero, and its `size`. */
+#define PARAEXPORT_INIT(variable) ((void)memset(&(variable), 0, sizeof(variable)), (variable).size = sizeof(variable))
 
 /* The version of this library, such as "0.1.0". */
 PARAEXPORT_API const char *paraexport_version(void);

@@ -7,6 +7,7 @@
 #ifndef PARAEXPORT_HPP
 #define PARAEXPORT_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <stdexcept>
 #include <string>
@@ -180,7 +181,7 @@ private:
 
     template <typename Ask>
     std::vector<Label> labels(std::size_t most, Ask ask) const {
-        std::vector<paraexport_answer> answers(most);
+        std::vector<paraexport_answer> answers(std::min(most, info_.classes + 1));
         std::size_t found = 0;
         if (!answers.empty()) {
             answers[0].size = sizeof(paraexport_answer);

@@ -218,9 +218,6 @@ private:
         if (!bundle.weights.empty()) {
             add_weights(bundle, options.get());
         }
-        // A model in memory has no folder. Files that it names must not be looked for in the current folder.
-        runtime_.check(api.AddSessionConfigEntry(options.get(), "session.model_external_initializers_file_folder_path",
-                                                 "/dev/null/no-files"));
         runtime_.check(api.CreateSessionFromArray(runtime_.environment(), bundle.model.data(), bundle.model.size(),
                                                   options.get(), session_.out()));
     }
@@ -284,6 +281,8 @@ private:
 };
 
 }  // namespace
+
+bool onnxruntime_saturates(const std::string &library) { return loaded(library).saturates(); }
 
 std::unique_ptr<Session> open_onnxruntime(const SessionRequest &request) {
     const Runtime &how = *request.bundle.manifest.runtime;

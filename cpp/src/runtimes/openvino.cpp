@@ -235,6 +235,8 @@ private:
 
 }  // namespace
 
+bool openvino_saturates(const std::string &library) { return loaded(library).saturates(); }
+
 std::unique_ptr<Session> open_openvino(const SessionRequest &request) {
     const Runtime &how = *request.bundle.manifest.runtime;
     known().require(how, request.bundle.files->path());

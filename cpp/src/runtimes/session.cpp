@@ -1,7 +1,9 @@
 #include "runtimes/session.hpp"
 
 #include <array>
+#include <stdexcept>
 
+#include "bundle/external_data.hpp"
 #include "error.hpp"
 
 namespace paraexport {
@@ -42,6 +44,19 @@ constexpr std::array TARGETS{
 #endif
 };
 
+/// Refuse a model in memory that names other files than the one that was verified.
+void require_no_other_files(const Bundle &bundle) {
+    if (bundle.by_path || bundle.manifest.runtime->file != MODEL_FILE) {
+        return;
+    }
+    for (const std::string &file : external_files(bundle.model)) {
+        if (file != WEIGHTS_FILE || bundle.weights.empty()) {
+            throw std::invalid_argument("the model reads weights from the file '" + file +
+                                        "', which the manifest does not list");
+        }
+    }
+}
+
 }  // namespace
 
 std::unique_ptr<Session> open_session(const SessionRequest &request) {
@@ -59,6 +74,11 @@ std::unique_ptr<Session> open_session(const SessionRequest &request) {
         if (target.open == nullptr) {
             throw missing({"this build of the library does not run the target", "target " + manifest.target, {}, {},
                            target.remedy});
+        }
+        try {
+            require_no_other_files(request.bundle);
+        } catch (const std::invalid_argument &error) {
+            throw std::runtime_error(error.what());
         }
         return target.open(request);
     }

@@ -38,6 +38,10 @@ struct SessionRequest {
 /// std::runtime_error with the runtime's message if it refuses the model.
 std::unique_ptr<Session> open_session(const SessionRequest &request);
 
+/// Whether the runtime's products of uint8 and int8 saturate on this CPU. `library` is its path; empty to search.
+bool onnxruntime_saturates(const std::string &library);
+bool openvino_saturates(const std::string &library);
+
 std::unique_ptr<Session> open_onnxruntime(const SessionRequest &request);
 std::unique_ptr<Session> open_openvino(const SessionRequest &request);
 std::unique_ptr<Session> open_tensorrt(const SessionRequest &request);

@@ -1,0 +1,51 @@
+"""The built library, and bundles of every target and precision that runs on a CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+import paraexport
+from paraexport.bundle import Bundle
+from paraexport.checkpoint.native import save_checkpoint
+from paraexport.model.spec import Preprocessing
+from tests.conftest import DIGITS, LABELS, ROOT
+from tests.cpp import building
+from tests.cpp.library import Library
+from tests.trace.test_trace import random_model, small_spec
+
+TARGETS, PRECISIONS = ("onnxruntime", "openvino"), ("fp32", "fp16", "bf16", "int8")
+CALIBRATION = ROOT / "calib/digits/calibration"
+
+
+@pytest.fixture(scope="session")
+def cpp_build() -> Path:
+    """The folder in which the library, its unit tests and its examples are built."""
+    building.require_tools()
+    with building.alone():
+        return building.build(building.BUILD)
+
+
+@pytest.fixture(scope="session")
+def library(cpp_build: Path) -> Library:
+    return Library(cpp_build / "libparaexport.so")
+
+
+@pytest.fixture(scope="session", params=[f"{target}-{precision}" for target in TARGETS for precision in PRECISIONS])
+def every_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The example, for one target in one precision."""
+    target, _, precision = request.param.partition("-")
+    output = tmp_path_factory.mktemp("every") / f"{request.param}.bundle"
+    return paraexport.build(DIGITS, output, target=target, precision=precision, calib=CALIBRATION)
+
+
+@pytest.fixture(scope="session")
+def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small model with random weights that takes colour images."""
+    folder = tmp_path_factory.mktemp("colour")
+    spec = dataclasses.replace(small_spec(), channels=3)
+    images = Preprocessing(image_size=spec.image_size, channels=3, resize=spec.image_size)
+    save_checkpoint(folder / "colour.pt", random_model(spec), images, LABELS)
+    return paraexport.build(folder / "colour.pt", folder / "colour.bundle", max_batch=5)

@@ -123,7 +123,7 @@ def test_weights_in_a_second_file_are_read(target: str, library: Library, small_
         with pytest.raises(FailedError, match="OpenVINO cannot read weights of a second file from memory"):
             library.open_memory(files_of(bundle))
     (bundle / "other").write_text("x")
-    with pytest.raises(FailedError, match="files that the manifest does not list .got other"):
+    with pytest.raises(FailedError, match=r"files that the manifest does not list .got other"):
         library.open(bundle)
 
 
@@ -154,7 +154,7 @@ def test_threads_are_those_of_the_program(library: Library, small_bundle: Bundle
     with library.open(small_bundle.path, threads=1) as ours:
         np.testing.assert_array_equal(ours(images), expected)
     for threads in (-1, 10**6):
-        with pytest.raises(FailedError, match="the number of threads is not possible .expected a whole number"):
+        with pytest.raises(FailedError, match=r"the number of threads is not possible .expected a whole number"):
             library.open(small_bundle.path, threads=threads)
 
 
@@ -172,7 +172,7 @@ def test_a_runtime_that_is_not_there_is_named(library: Library, small_bundle: Bu
 
 
 def test_a_bundle_for_another_target_than_asked_is_refused(library: Library, small_bundle: Bundle) -> None:
-    with pytest.raises(FailedError, match="the bundle is for another target .expected openvino, got onnxruntime"):
+    with pytest.raises(FailedError, match=r"the bundle is for another target .expected openvino, got onnxruntime"):
         library.open(small_bundle.path, target="openvino")
     library.open(small_bundle.path, target="onnxruntime").close()
 

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test faults gpu-check check format lint types env clean
+.PHONY: cpp demo test faults fuzz gpu-check check format lint types env clean
 
 env: $(VENV)/.installed
 
@@ -28,6 +28,12 @@ faults: env
 	$(BIN)/python -m tests.faults.kills
 	$(BIN)/python -m tests.faults.replacements
 
+cpp: env
+	sh cpp/cmake/fetch_headers.sh cpp/headers || true
+	cmake -S cpp -B cpp/build/release -DCMAKE_BUILD_TYPE=Release -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	cmake --build cpp/build/release -j 2
+	cmake --install cpp/build/release --prefix cpp/build/install
+
 gpu-check: env
 	$(BIN)/python -m benchmarks.gpu.check -o gpu-check
 
@@ -45,4 +51,4 @@ format: env
 check: lint types test
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) cpp/build cpp/headers demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -66,9 +66,9 @@ def build(folder: Path, *options: str, source: Path = SOURCE) -> Path:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def alone(file: Path) -> Iterator[None]:
     """Keep other workers of pytest out while one builds."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with (BUILD / "lock").open("w") as lock:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

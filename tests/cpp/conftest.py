@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import paraexport
-from paraexport.bundle import Bundle
+from paraexport.bundle import Bundle, read_bundle
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.model.spec import Preprocessing
 from tests.conftest import DIGITS, LABELS, ROOT
@@ -24,7 +24,7 @@ CALIBRATION = ROOT / "calib/digits/calibration"
 def cpp_build() -> Path:
     """The folder in which the library, its unit tests and its examples are built."""
     building.require_tools()
-    with building.alone():
+    with building.alone(building.BUILD / "lock"):
         return building.build(building.BUILD)
 
 
@@ -37,8 +37,13 @@ def library(cpp_build: Path) -> Library:
 def every_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The example, for one target in one precision."""
     target, _, precision = request.param.partition("-")
-    output = tmp_path_factory.mktemp("every") / f"{request.param}.bundle"
-    return paraexport.build(DIGITS, output, target=target, precision=precision, calib=CALIBRATION)
+    base = tmp_path_factory.getbasetemp()
+    # Workers of pytest share what one of them has built.
+    output = (base.parent if hasattr(request.config, "workerinput") else base) / f"{request.param}.bundle"
+    with building.alone(output.with_suffix(".lock")):
+        if output.exists():
+            return read_bundle(output)
+        return paraexport.build(DIGITS, output, target=target, precision=precision, calib=CALIBRATION)
 
 
 @pytest.fixture(scope="session")

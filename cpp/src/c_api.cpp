@@ -13,7 +13,7 @@
 
 namespace {
 
-using namespace paraexport;
+using namespace paraexport::core;
 
 /// It has a fixed size, so that reporting an error never needs memory.
 thread_local char last_error[2048] = "";

@@ -9,7 +9,7 @@
 #include "error.hpp"
 #include "image/prepare.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 void add_differences(const char *side, const TensorInfo &expected, const std::vector<TensorInfo> &got,
@@ -100,7 +100,7 @@ void Engine::run(const float *images, std::size_t count, float *logits) const {
 }
 
 void Engine::prepare(const paraexport_pixels &pixels, float *image) const {
-    paraexport::prepare(pixels, bundle_.manifest.preprocessing, image);
+    core::prepare(pixels, bundle_.manifest.preprocessing, image);
 }
 
 std::vector<Answer> Engine::classify(const paraexport_pixels &pixels) const {
@@ -147,4 +147,4 @@ double Engine::limit() const {
     return *bundle_.manifest.parity_limit;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

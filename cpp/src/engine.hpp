@@ -11,7 +11,7 @@
 #include "runtimes/session.hpp"
 #include "scores.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 struct EngineOptions {
     int threads = 0;      ///< 0 for the runtime's default
@@ -48,4 +48,4 @@ private:
 /// The threads that the program asks for, if they are possible.
 int checked_threads(int threads);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -6,7 +6,7 @@
 
 #include "utf8.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 constexpr std::size_t MOST_CHARACTERS = 300;
@@ -105,4 +105,4 @@ Error runtime_error(std::string what, std::string where, std::string_view messag
     return bad_input({std::move(what), std::move(where), {}, line.substr(0, MOST_CHARACTERS), {}});
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -7,7 +7,7 @@
 
 #include "paraexport.h"
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// The parts of a message, as in Python: `where: what (expected …, got …); remedy`.
 struct Message {
@@ -54,4 +54,4 @@ std::string on_one_line(std::string_view text);
 /// Turn a runtime's message into an error: `MISSING` if memory was too little, else bad input.
 Error runtime_error(std::string what, std::string where, std::string_view message);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

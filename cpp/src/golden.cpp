@@ -7,7 +7,7 @@
 #include "bundle/safetensors.hpp"
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 using Tensors = std::map<std::string, Tensor>;
@@ -114,4 +114,4 @@ Golden parse_golden(std::string_view content, const Manifest &manifest, const st
     return golden;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

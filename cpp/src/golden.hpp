@@ -7,7 +7,7 @@
 
 #include "bundle/manifest.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// An image before and after preprocessing.
 struct RawImage {
@@ -26,4 +26,4 @@ struct Golden {
 /// Decode `golden.safetensors`. `where` is its path, for messages.
 Golden parse_golden(std::string_view content, const Manifest &manifest, const std::string &where);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -7,7 +7,7 @@
 
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 struct Handles {
@@ -60,4 +60,4 @@ void remove_handle(const paraexport_engine *handle) {
     handles().engines.erase(place);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

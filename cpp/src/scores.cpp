@@ -8,7 +8,7 @@
 
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 /// Probabilities may leave the range 0 to 1 by this much, in any precision.
@@ -125,4 +125,4 @@ double relative_difference(const std::vector<float> &expected, const std::vector
     return std::isnan(outputs) ? outputs : std::max(logits, outputs);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -7,7 +7,7 @@
 
 #include "bundle/manifest.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 struct Answer {
     int index;  ///< of the output, or -1 for the label for "no" of a model with one output
@@ -23,4 +23,4 @@ std::vector<Answer> ranked(const float *outputs, const std::vector<std::string> 
 /// max |difference| / max |expected|, on the scale on which they differ the most. NaN if a number is not finite.
 double relative_difference(const std::vector<float> &expected, const std::vector<float> &got, const Scores &scores);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -7,7 +7,7 @@
 
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// No struct is ever larger. A larger `size` was not set.
 inline constexpr std::size_t MOST_STRUCT_BYTES = 4096;
@@ -50,4 +50,4 @@ void write_struct(const Struct &value, void *to, std::size_t size) {
     std::memcpy(to, &copy, std::min(size, sizeof copy));
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

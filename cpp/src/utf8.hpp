@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace paraexport {
+namespace paraexport::core {
 
 struct Character {
     bool valid;
@@ -47,4 +47,4 @@ inline bool is_control(std::uint32_t code) {
            (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) || code == 0xFEFF;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

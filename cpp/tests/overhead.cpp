@@ -28,7 +28,7 @@ double microseconds_of(void (*call)(void *), void *context) {
 
 struct Work {
     paraexport_engine *engine;
-    const paraexport::Session *session;
+    const paraexport::core::Session *session;
     std::vector<float> images, logits;
 };
 
@@ -75,7 +75,7 @@ int main(int argc, char **argv) {
         std::fprintf(stderr, "%s\n", paraexport_last_error());
         return 1;
     }
-    const auto engine = paraexport::engine_of(work.engine);
+    const auto engine = paraexport::core::engine_of(work.engine);
     work.session = &engine->session();
     work.images.assign(engine->manifest().image_numbers(), 0.5F);
     work.logits.resize(engine->manifest().labels.size());

@@ -8,7 +8,7 @@
 int main(int argc, char **argv) {
     try {
         const bool openvino = argc > 1 && std::string{argv[1]} == "openvino";
-        std::puts((openvino ? paraexport::openvino_saturates : paraexport::onnxruntime_saturates)("") ? "True" : "False");
+        std::puts((openvino ? paraexport::core::openvino_saturates : paraexport::core::onnxruntime_saturates)("") ? "True" : "False");
         return 0;
     } catch (const std::exception &error) {
         std::fprintf(stderr, "%s\n", error.what());

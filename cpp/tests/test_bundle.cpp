@@ -7,7 +7,7 @@
 #include "bundle/sha256.hpp"
 #include "error.hpp"
 
-using namespace paraexport;
+using namespace paraexport::core;
 
 TEST_CASE("files in memory are verified before they are given out") {
     const std::string text = "hello";

@@ -2,7 +2,7 @@
 
 #include "error.hpp"
 
-using namespace paraexport;
+using namespace paraexport::core;
 
 TEST_CASE("a message has all its parts on one line") {
     const Error error = bad_input({"too large", "a.bundle/x", "at most 3", "4", "shrink it"});

@@ -4,7 +4,7 @@
 
 #include "bundle/external_data.hpp"
 
-using paraexport::external_files;
+using paraexport::core::external_files;
 
 namespace {
 

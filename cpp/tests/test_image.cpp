@@ -6,7 +6,7 @@
 #include "image/prepare.hpp"
 #include "image/resize.hpp"
 
-using namespace paraexport;
+using namespace paraexport::core;
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include "runtimes/library.hpp"
 #include "runtimes/shared_object.hpp"
 
-using namespace paraexport;
+using namespace paraexport::core;
 
 TEST_CASE("libraries are recognised with any version") {
 #if defined(__linux__)

@@ -7,7 +7,7 @@
 #include "bundle/schema.hpp"
 #include "error.hpp"
 
-using namespace paraexport;
+using namespace paraexport::core;
 
 TEST_CASE("names of files stay inside the folder") {
     for (const char *name : {"model.onnx", "a/b/c", "..data", "a..", ".hidden"}) {

@@ -4,7 +4,7 @@
 
 #include "bundle/safetensors.hpp"
 
-using namespace paraexport;
+using namespace paraexport::core;
 
 namespace {
 

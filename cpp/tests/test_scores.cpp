@@ -6,7 +6,7 @@
 #include "error.hpp"
 #include "scores.hpp"
 
-using namespace paraexport;
+using namespace paraexport::core;
 
 namespace {
 

@@ -4,7 +4,7 @@
 
 #include "bundle/sha256.hpp"
 
-using paraexport::Sha256;
+using paraexport::core::Sha256;
 
 namespace {
 

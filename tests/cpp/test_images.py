@@ -46,10 +46,10 @@ class Images:
 
 @pytest.fixture(scope="module")
 def images(cpp_build: Path) -> Images:
-    (file,) = [*cpp_build.rglob("libparaexport_images.so")] or [None]
-    if file is None:
+    files = [*cpp_build.rglob("libparaexport_images.so")]
+    if not files:
         pytest.skip("needs libpng and libjpeg: apt install libpng-dev libjpeg-dev")
-    return Images(file)
+    return Images(files[0])
 
 
 def require_equal(images: Images, path: Path) -> None:

@@ -4,7 +4,7 @@
 
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 /// A bundle that is replaced again and again is read again for this long.
@@ -66,4 +66,4 @@ void reading(const std::string &path, const std::function<void(std::shared_ptr<F
     }
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

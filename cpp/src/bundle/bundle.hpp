@@ -8,7 +8,7 @@
 #include "bundle/files.hpp"
 #include "bundle/manifest.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// A bundle whose files agree with its manifest.
 struct Bundle {
@@ -29,4 +29,4 @@ void verify_only(Files &files);
 /// `use` of the bundle in the folder at `path`. If another process replaces it meanwhile, open the new one and use it.
 void reading(const std::string &path, const std::function<void(std::shared_ptr<Files>)> &use);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -7,7 +7,7 @@
 
 #include "bundle/manifest.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 using Clauses = std::vector<std::string>;
@@ -244,4 +244,4 @@ std::vector<std::string> contradictions(const Json &manifest) {
     return clauses;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

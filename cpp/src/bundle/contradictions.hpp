@@ -6,9 +6,9 @@
 
 #include "bundle/json.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// Each contradiction as one clause, in the words of the Python package.
 std::vector<std::string> contradictions(const Json &manifest);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

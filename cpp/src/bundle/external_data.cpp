@@ -4,7 +4,7 @@
 #include <initializer_list>
 #include <stdexcept>
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 /// As deep as protobuf itself reads.
@@ -159,4 +159,4 @@ std::set<std::string> external_files(std::string_view model) {
     return files;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

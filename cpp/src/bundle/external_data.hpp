@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// The names of all files with weights, in any graph, function or attribute of the model. A tensor without a name for
 /// its file gives an empty one.
@@ -15,4 +15,4 @@ namespace paraexport {
 /// Throws std::invalid_argument if the bytes are no protobuf message.
 std::set<std::string> external_files(std::string_view model);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -6,7 +6,7 @@
 #include "bundle/sha256.hpp"
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 constexpr std::size_t CHUNK = std::size_t{1} << 20;
@@ -91,4 +91,4 @@ std::string Files::read(const std::string &name) {
     return bytes;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

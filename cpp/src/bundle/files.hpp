@@ -10,7 +10,7 @@
 #include "bundle/manifest.hpp"
 #include "paraexport.h"
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// The largest file other than the model that is read whole.
 inline constexpr std::int64_t IN_MEMORY_BYTES = std::int64_t{1} << 30;
@@ -72,4 +72,4 @@ std::unique_ptr<Files> files_in_memory(const paraexport_file *files, std::size_t
 /// Files that functions of the program read.
 std::unique_ptr<Files> files_of_reader(const paraexport_reader &reader);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

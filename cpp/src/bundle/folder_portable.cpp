@@ -10,7 +10,7 @@
 #include "bundle/folder_search.hpp"
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 namespace fs = std::filesystem;
@@ -120,6 +120,6 @@ std::unique_ptr<Files> open_folder_at(const std::string &path, const std::string
     return std::make_unique<FolderFiles>(path, real);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core
 
 #endif

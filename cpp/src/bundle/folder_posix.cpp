@@ -23,7 +23,7 @@
 #include "bundle/folder_search.hpp"
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 #if defined(__linux__)
@@ -255,6 +255,6 @@ std::unique_ptr<Files> open_folder_at(const std::string &path, const std::string
     throw bad_input({"cannot be read", path, {}, reason(code), {}});
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core
 
 #endif

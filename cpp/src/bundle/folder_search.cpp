@@ -6,7 +6,7 @@
 #include "bundle/sha256.hpp"
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 namespace fs = std::filesystem;
@@ -58,4 +58,4 @@ void refuse_others(const std::string &path, std::vector<std::string> others) {
     throw bad_input({"files that the manifest does not list", path, {}, got, "move them out of the bundle"});
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

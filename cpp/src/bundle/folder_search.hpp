@@ -7,7 +7,7 @@
 
 #include "bundle/files.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// The folder at `real`, which messages call `path`; null if nothing is there.
 std::unique_ptr<Files> open_folder_at(const std::string &path, const std::string &real);
@@ -15,4 +15,4 @@ std::unique_ptr<Files> open_folder_at(const std::string &path, const std::string
 /// Throw if there are files that the manifest does not list.
 void refuse_others(const std::string &path, std::vector<std::string> others);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

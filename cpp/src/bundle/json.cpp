@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 constexpr std::size_t MOST_LEVELS = 64;
@@ -192,4 +192,4 @@ Json parse_json(std::string_view text) {
     return std::move(builder.root);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

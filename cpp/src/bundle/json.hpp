@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace paraexport {
+namespace paraexport::core {
 
 class Json {
 public:
@@ -34,4 +34,4 @@ public:
 /// 64 levels, and more values than any manifest has.
 Json parse_json(std::string_view text);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

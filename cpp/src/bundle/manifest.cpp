@@ -9,7 +9,7 @@
 #include "bundle/sha256.hpp"
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 constexpr std::int64_t OLDEST_FORMAT = 1, NEWEST_FORMAT = 2;
@@ -228,4 +228,4 @@ Manifest decode_manifest(std::string_view content, const std::string &bundle) {
     return manifest;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace paraexport {
+namespace paraexport::core {
 
 inline constexpr const char *MANIFEST_FILE = "manifest.json";
 inline constexpr const char *MODEL_FILE = "model.onnx";
@@ -79,4 +79,4 @@ Manifest decode_manifest(std::string_view content, const std::string &bundle);
 /// Whether a file name with `/` as separator stays inside the folder.
 bool is_inside(std::string_view name);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

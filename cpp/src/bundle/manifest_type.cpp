@@ -2,7 +2,7 @@
 /// `paraexport.bundle.records`; `tests/cpp/test_manifest.py` compares both.
 #include "bundle/schema.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 constexpr Type BOOL{Type::BOOL}, INT{Type::INT}, FLOAT{Type::FLOAT}, STR{Type::STR};
@@ -162,4 +162,4 @@ constexpr Field MANIFEST_FIELDS[] = {{"format", &INT},
 
 const Type MANIFEST_TYPE{Type::OBJECT, nullptr, 0, MANIFEST_FIELDS};
 
-}  // namespace paraexport
+}  // namespace paraexport::core

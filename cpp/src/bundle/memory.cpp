@@ -5,7 +5,7 @@
 #include "bundle/files.hpp"
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 Error missing_file(const std::string &where, const std::string &name) {
@@ -97,4 +97,4 @@ std::unique_ptr<Files> files_of_reader(const paraexport_reader &reader) {
     return std::make_unique<ReaderFiles>(reader);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

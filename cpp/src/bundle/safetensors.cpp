@@ -8,7 +8,7 @@
 
 #include "bundle/json.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 constexpr std::size_t LENGTH_BYTES = 8, MOST_HEADER_BYTES = 100'000'000;
@@ -143,4 +143,4 @@ std::map<std::string, Tensor> parse_safetensors(std::string_view file) {
     return tensors;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

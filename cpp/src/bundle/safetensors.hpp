@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// One tensor, as a part of the file's bytes.
 struct Tensor {
@@ -28,4 +28,4 @@ struct Tensor {
 /// gaps, end elsewhere than the file, or do not fit the shape.
 std::map<std::string, Tensor> parse_safetensors(std::string_view file);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -3,7 +3,7 @@
 #include <array>
 #include <string_view>
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 bool is_allowed(Json::Kind kind, unsigned kinds) {
@@ -115,4 +115,4 @@ std::vector<std::string> unknown_fields(const Json &value, const Type &type) {
     return unknown;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -8,7 +8,7 @@
 
 #include "bundle/json.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 struct Field;
 
@@ -38,4 +38,4 @@ std::vector<std::string> unknown_fields(const Json &value, const Type &type);
 /// The table of `manifest.json`.
 extern const Type MANIFEST_TYPE;
 
-}  // namespace paraexport
+}  // namespace paraexport::core

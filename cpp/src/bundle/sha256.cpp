@@ -5,7 +5,7 @@
 
 #include "bundle/sha256_compress.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 // The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
 const std::uint32_t SHA256_ROUNDS[64] = {
@@ -109,4 +109,4 @@ std::string sha256_hex(std::string_view data) {
     return hash.hex();
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

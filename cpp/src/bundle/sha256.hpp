@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace paraexport {
+namespace paraexport::core {
 
 class Sha256 {
 public:
@@ -33,4 +33,4 @@ private:
 
 std::string sha256_hex(std::string_view data);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace paraexport {
+namespace paraexport::core {
 
 extern const std::uint32_t SHA256_ROUNDS[64];
 
@@ -13,4 +13,4 @@ void compress_portable(std::uint32_t *state, const unsigned char *blocks, std::s
 void compress_x86(std::uint32_t *state, const unsigned char *blocks, std::size_t count);
 bool has_sha_instructions();
 
-}  // namespace paraexport
+}  // namespace paraexport::core

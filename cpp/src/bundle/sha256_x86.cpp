@@ -6,7 +6,7 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
-namespace paraexport {
+namespace paraexport::core {
 
 bool has_sha_instructions() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -53,11 +53,11 @@ __attribute__((target("sha,sse4.1,ssse3"))) void compress_x86(std::uint32_t *sta
     _mm_storeu_si128(reinterpret_cast<__m128i *>(state + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core
 
 #else
 
-namespace paraexport {
+namespace paraexport::core {
 
 bool has_sha_instructions() { return false; }
 
@@ -65,6 +65,6 @@ void compress_x86(std::uint32_t *state, const unsigned char *blocks, std::size_t
     compress_portable(state, blocks, count);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core
 
 #endif

@@ -7,7 +7,7 @@
 #include "error.hpp"
 #include "image/resize.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 /// The largest image that Pillow opens and makes without a warning, and so Python's limit for a resize.
@@ -164,4 +164,4 @@ void prepare(const paraexport_pixels &pixels, const Preprocessing &preprocessing
     crop_and_scale(view, preprocessing, image);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -4,11 +4,11 @@
 #include "bundle/manifest.hpp"
 #include "paraexport.h"
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// Convert the channels, resize, crop and normalise. Writes float32 [channels, height, width].
 ///
 /// Throws an Error for pixels that do not fit the model.
 void prepare(const paraexport_pixels &pixels, const Preprocessing &preprocessing, float *image);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

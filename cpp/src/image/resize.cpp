@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 constexpr double PI = 3.14159265358979323846;
@@ -211,4 +211,4 @@ Picture resized(const PictureView &picture, std::size_t height, std::size_t widt
                                : filtered(picture, height, width, filter_of(filter));
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

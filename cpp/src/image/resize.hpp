@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// uint8 [height, width, channels], contiguous.
 struct Picture {
@@ -24,4 +24,4 @@ struct PictureView {
 /// `lanczos`; all but the first are antialiased.
 Picture resized(const PictureView &picture, std::size_t height, std::size_t width, const std::string &filter);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

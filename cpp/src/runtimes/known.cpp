@@ -6,7 +6,7 @@
 
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 constexpr const char *REMEDY = "update paraexport, or build the bundle again";
@@ -97,4 +97,4 @@ bool SaturationProbe::is_exact(const std::vector<double> &products) {
     return !products.empty();
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -6,7 +6,7 @@
 
 #include "bundle/manifest.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 struct Known {
     std::string library, file, device;
@@ -44,4 +44,4 @@ private:
     static bool is_exact(const std::vector<double> &products);
 };
 
-}  // namespace paraexport
+}  // namespace paraexport::core

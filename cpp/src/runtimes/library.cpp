@@ -8,7 +8,7 @@
 #include "error.hpp"
 #include "runtimes/shared_object.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 namespace fs = std::filesystem;
@@ -118,4 +118,4 @@ void *Library::symbol(const char *name) const {
     return address;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

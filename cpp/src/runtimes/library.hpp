@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// Where a runtime's library can be.
 struct LibraryNames {
@@ -37,4 +37,4 @@ private:
     void *handle_ = nullptr;
 };
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -11,7 +11,7 @@
 #include "runtimes/onnxruntime_probe.hpp"
 #include "runtimes/session.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 /// The oldest version of the interface with all functions used here: ONNX Runtime 1.18.
@@ -292,4 +292,4 @@ std::unique_ptr<Session> open_onnxruntime(const SessionRequest &request) {
     return std::make_unique<OnnxRuntimeSession>(runtime, request);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

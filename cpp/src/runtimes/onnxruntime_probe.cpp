@@ -1,6 +1,6 @@
 #include "runtimes/onnxruntime_probe.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 // The bytes of `PRODUCT` in `paraexport/targets/ort/saturation.py`; a test compares them.
 // clang-format off
@@ -16,4 +16,4 @@ const unsigned char ONNX_PRODUCT[] = {
 // clang-format on
 const std::size_t ONNX_PRODUCT_BYTES = sizeof ONNX_PRODUCT;
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -3,10 +3,10 @@
 
 #include <cstddef>
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// An ONNX file: y = MatMulInteger(a, b), uint8 [m, k] times int8 [k, n] -> int32 [m, n].
 extern const unsigned char ONNX_PRODUCT[];
 extern const std::size_t ONNX_PRODUCT_BYTES;
 
-}  // namespace paraexport
+}  // namespace paraexport::core

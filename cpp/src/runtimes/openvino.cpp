@@ -10,7 +10,7 @@
 #include "runtimes/openvino_probe.hpp"
 #include "runtimes/session.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 const Known &known() {
@@ -245,4 +245,4 @@ std::unique_ptr<Session> open_openvino(const SessionRequest &request) {
     return std::make_unique<OpenVinoSession>(runtime, request);
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

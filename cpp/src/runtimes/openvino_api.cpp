@@ -1,6 +1,6 @@
 #include "runtimes/openvino_api.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 const LibraryNames &library_names() {
@@ -42,4 +42,4 @@ void OpenVinoApi::check(ov_status_e status) const {
     }
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

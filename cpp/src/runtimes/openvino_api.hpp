@@ -8,7 +8,7 @@
 
 #include "runtimes/library.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 class OpenVinoApi {
 public:
@@ -93,4 +93,4 @@ private:
     Object *object_;
 };
 
-}  // namespace paraexport
+}  // namespace paraexport::core

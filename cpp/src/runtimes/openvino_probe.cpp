@@ -4,7 +4,7 @@
 
 #include "runtimes/known.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 // The same graph as `saturates` in `paraexport/targets/openvino.py`.
 const char OPENVINO_PRODUCT[] = R"(<?xml version="1.0"?>
@@ -62,4 +62,4 @@ std::vector<char> openvino_product_weights() {
     return bytes;
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

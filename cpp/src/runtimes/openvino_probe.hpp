@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// An OpenVINO IR: float32 [?, 64], quantised to uint8, times a constant of int8 [64, 32].
 extern const char OPENVINO_PRODUCT[];
@@ -12,4 +12,4 @@ extern const char OPENVINO_PRODUCT[];
 /// The constants of it.
 std::vector<char> openvino_product_weights();
 
-}  // namespace paraexport
+}  // namespace paraexport::core

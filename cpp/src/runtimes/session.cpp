@@ -6,7 +6,7 @@
 #include "bundle/external_data.hpp"
 #include "error.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 struct Target {
@@ -85,4 +85,4 @@ std::unique_ptr<Session> open_session(const SessionRequest &request) {
     throw missing({"unknown target", {}, "one of " + names, manifest.target, "correct the name, or update paraexport"});
 }
 
-}  // namespace paraexport
+}  // namespace paraexport::core

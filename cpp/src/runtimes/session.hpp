@@ -9,7 +9,7 @@
 
 #include "bundle/bundle.hpp"
 
-namespace paraexport {
+namespace paraexport::core {
 
 class Session {
 public:
@@ -46,4 +46,4 @@ std::unique_ptr<Session> open_onnxruntime(const SessionRequest &request);
 std::unique_ptr<Session> open_openvino(const SessionRequest &request);
 std::unique_ptr<Session> open_tensorrt(const SessionRequest &request);
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -12,7 +12,7 @@
 #endif
 #endif
 
-namespace paraexport {
+namespace paraexport::core {
 namespace {
 
 #if defined(_WIN32)
@@ -147,4 +147,4 @@ std::string own_folder() {
 
 #endif
 
-}  // namespace paraexport
+}  // namespace paraexport::core

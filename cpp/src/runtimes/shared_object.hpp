@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace paraexport {
+namespace paraexport::core {
 
 /// `libonnxruntime` -> `libonnxruntime.so`.
 std::string shared_object_name(const std::string &stem);
@@ -24,4 +24,4 @@ std::string path_of_shared_object(void *handle, const std::string &file);
 /// The folder of this library itself.
 std::string own_folder();
 
-}  // namespace paraexport
+}  // namespace paraexport::core

@@ -34,6 +34,16 @@ cpp: env
 	cmake --build cpp/build/release -j 2
 	cmake --install cpp/build/release --prefix cpp/build/install
 
+SECONDS ?= 600
+fuzz: env
+	sh cpp/cmake/fetch_headers.sh cpp/headers || true
+	cmake -S cpp --preset fuzz -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	cmake --build cpp/build/fuzz -j 2
+	for name in manifest safetensors external_data pixels bundle image_file; do \
+	    cpp/build/fuzz/fuzz/fuzz_$$name -seconds=$(SECONDS) -runs=1000000 -crash=cpp/build/fuzz/crash-$$name cpp/fuzz/corpus/$$name \
+	        || exit 1; \
+	done
+
 gpu-check: env
 	$(BIN)/python -m benchmarks.gpu.check -o gpu-check
 

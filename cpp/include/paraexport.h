@@ -162,7 +162,7 @@ typedef struct paraexport_pixels {
     size_t width;
     size_t channels; /* 1 for grey, 3 for colour, 4 for colour with alpha; or as many as the model takes */
     size_t stride;   /* bytes from one row to the next; 0 for width * channels */
-    paraexport_order order;
+    int order;       /* PARAEXPORT_RGB or PARAEXPORT_BGR */
 } paraexport_pixels;
 
 /* Convert the channels, resize, crop and normalise as the bundle says. Writes float32 [channels, height, width]. */

@@ -58,10 +58,10 @@ def generator() -> tuple[str, ...]:
     return ("-G", "Ninja") if shutil.which("ninja") else ()
 
 
-def build(folder: Path, *options: str, source: Path = SOURCE) -> Path:
+def build(folder: Path, *options: str, source: Path = SOURCE, target: str = "all") -> Path:
     """Configure and build. What is up to date is not built again."""
     must(run("cmake", "-S", source, "-B", folder, *generator(), *OPTIONS, *options))
-    must(run("cmake", "--build", folder, "-j", JOBS))
+    must(run("cmake", "--build", folder, "-j", JOBS, "--target", target))
     return folder
 
 

@@ -36,7 +36,7 @@ void require_pixels(const paraexport_pixels &pixels, std::size_t channels) {
     }
     if (pixels.order != PARAEXPORT_RGB && pixels.order != PARAEXPORT_BGR) {
         throw bad_input({"unknown order of channels", "pixels", "PARAEXPORT_RGB or PARAEXPORT_BGR",
-                         std::to_string(static_cast<int>(pixels.order)), {}});
+                         std::to_string(pixels.order), {}});
     }
     if (pixels.stride != 0 && pixels.stride < pixels.width * pixels.channels) {
         throw bad_input({"the rows overlap", "pixels",

@@ -68,7 +68,9 @@ def others() -> None:
     for key, value in (("location", "model.onnx.data"), ("offset", "0"), ("length", "32")):
         tensor.external_data.add(key=key, value=value)
     put("external_data", "outside.onnx", model.SerializeToString())
-    for number, geometry in enumerate(((0, 8, 12, 0, 20, 20, 2, 40, 50, 1, 0, 0), (1, 7, 7, 1, 9, 9, 3, 99, 3, 3, 2, 1))):
+    for number, geometry in enumerate(
+        ((0, 8, 12, 0, 20, 20, 2, 40, 50, 1, 0, 0), (1, 7, 7, 1, 9, 9, 3, 99, 3, 3, 2, 1))
+    ):
         put("pixels", f"geometry{number}", struct.pack(">12H", *geometry) + bytes(range(64)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,17 +34,40 @@ def library(cpp_build: Path) -> Library:
     return Library(cpp_build / "libparaexport.so")
 
 
-@pytest.fixture(scope="session", params=[f"{target}-{precision}" for target in TARGETS for precision in PRECISIONS])
-def every_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The example, for one target in one precision."""
-    target, _, precision = request.param.partition("-")
+@pytest.fixture(scope="session")
+def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Bundle]:
+    """Builds the example for a target in a precision, once for all workers of pytest."""
     base = tmp_path_factory.getbasetemp()
-    # Workers of pytest share what one of them has built.
-    output = (base.parent if hasattr(request.config, "workerinput") else base) / f"{request.param}.bundle"
-    with building.alone(output.with_suffix(".lock")):
-        if output.exists():
-            return read_bundle(output)
-        return paraexport.build(DIGITS, output, target=target, precision=precision, calib=CALIBRATION)
+    folder = base.parent if hasattr(request.config, "workerinput") else base
+
+    def build(target: str, precision: str) -> Bundle:
+        output = folder / f"{target}-{precision}.bundle"
+        with building.alone(output.with_suffix(".lock")):
+            if output.exists():
+                return read_bundle(output)
+            return paraexport.build(DIGITS, output, target=target, precision=precision, calib=CALIBRATION)
+
+    return build
+
+
+@pytest.fixture(
+    scope="session", params=[(target, precision) for target in TARGETS for precision in PRECISIONS], ids="-".join
+)
+def every_bundle(request: pytest.FixtureRequest, example: Callable[[str, str], Bundle]) -> Bundle:
+    """The example, for one target in one precision."""
+    return example(*request.param)
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def int8_bundle(request: pytest.FixtureRequest, example: Callable[[str, str], Bundle]) -> Bundle:
+    """The example in int8, for one target."""
+    return example(request.param, "int8")
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def float_bundle(request: pytest.FixtureRequest, example: Callable[[str, str], Bundle]) -> Bundle:
+    """The example in float32, for one target."""
+    return example(request.param, "fp32")
 
 
 @pytest.fixture(scope="session")

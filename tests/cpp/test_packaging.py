@@ -69,34 +69,30 @@ def test_the_archive_has_everything(cpp_build: Path, tmp_path: Path) -> None:
     assert {"paraexport.pc"} <= names
 
 
-def test_classify_labels_image_files(cpp_build: Path, every_bundle: Bundle) -> None:
+def test_classify_labels_image_files(cpp_build: Path, float_bundle: Bundle) -> None:
     program = cpp_build / "examples" / "classify"
     if not program.exists():
         pytest.skip("needs libpng and libjpeg: apt install libpng-dev libjpeg-dev")
-    if every_bundle.manifest.precision != "fp32":
-        pytest.skip("fp32 stands for all")
     files = sorted(TEST_IMAGES.rglob("*.png"))[::60]
-    lines = building.must(building.run(program, every_bundle.path, *files)).splitlines()
-    predictions = paraexport.load(every_bundle.path).predict(files, top=3)
+    lines = building.must(building.run(program, float_bundle.path, *files)).splitlines()
+    predictions = paraexport.load(float_bundle.path).predict(files, top=3)
     for line, prediction in zip(lines, predictions, strict=True):
         shares = " ".join(f"{label.label} {100 * label.score:.1f} %" for label in prediction.top)
         assert line == f"{prediction.image}: {shares}"
-    done = building.run(program, every_bundle.path, __file__)
+    done = building.run(program, float_bundle.path, __file__)
     assert done.returncode == 2
     assert "not an image that is read here (expected PNG or JPEG" in done.stderr
 
 
-def test_the_other_examples_run(cpp_build: Path, prefix: Path, every_bundle: Bundle) -> None:
-    if every_bundle.manifest.precision != "int8":
-        pytest.skip("int8 stands for all")
-    assert "golden difference" in building.must(building.run(cpp_build / "examples" / "minimal", every_bundle.path))
-    latency = building.must(building.run(cpp_build / "examples" / "latency", every_bundle.path, 1, 0.2, 1))
+def test_the_other_examples_run(cpp_build: Path, prefix: Path, int8_bundle: Bundle) -> None:
+    assert "golden difference" in building.must(building.run(cpp_build / "examples" / "minimal", int8_bundle.path))
+    latency = building.must(building.run(cpp_build / "examples" / "latency", int8_bundle.path, 1, 0.2, 1))
     assert "p50" in latency
     library = cpp_build / "libparaexport.so"
-    output = building.must(building.run(sys.executable, EXAMPLES / "ctypes_example.py", library, every_bundle.path))
+    output = building.must(building.run(sys.executable, EXAMPLES / "ctypes_example.py", library, int8_bundle.path))
     label, logit = output.split()
-    logits = paraexport.load(every_bundle.path)(np.full((1, 1, 32, 32), 0.5, np.float32))[0]
-    assert label == every_bundle.manifest.labels[logits.argmax()]
+    logits = paraexport.load(int8_bundle.path)(np.full((1, 1, 32, 32), 0.5, np.float32))[0]
+    assert label == int8_bundle.manifest.labels[logits.argmax()]
     assert float(logit) == pytest.approx(float(logits.max()))
 
 
@@ -122,10 +118,8 @@ def test_the_header_is_c89(cpp_build: Path, tmp_path: Path) -> None:
     building.must(building.run("cc", *strict, *folders, "-fsyntax-only", tmp_path / "a.c"))
 
 
-def test_calls_cost_little_and_allocate_nothing(cpp_build: Path, every_bundle: Bundle) -> None:
+def test_calls_cost_little_and_allocate_nothing(cpp_build: Path, int8_bundle: Bundle) -> None:
     """Beyond the runtime's own call. The limit is far above the 0.5 µs that it takes, because machines are busy."""
-    if every_bundle.manifest.precision not in ("fp32", "int8"):
-        pytest.skip("fp32 and int8 stand for all")
-    facts = json.loads(building.must(building.run(cpp_build / "tests" / "overhead", every_bundle.path, 500)))
+    facts = json.loads(building.must(building.run(cpp_build / "tests" / "overhead", int8_bundle.path, 500)))
     assert facts["interface_allocations"] <= facts["session_allocations"] + 1
     assert facts["interface_us"] - facts["session_us"] <= max(10, 0.02 * facts["session_us"])

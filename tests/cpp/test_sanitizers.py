@@ -36,20 +36,16 @@ def test_the_unit_tests_have_no_findings(checked_build: Path) -> None:
     building.must(building.run(checked_build / "tests" / "units"))
 
 
-def test_a_bundle_in_use_has_no_findings(checked_build: Path, every_bundle: Bundle) -> None:
-    if every_bundle.manifest.precision != "int8":
-        pytest.skip("int8 stands for all")
+def test_a_bundle_in_use_has_no_findings(checked_build: Path, int8_bundle: Bundle) -> None:
     # OpenVINO's own threads confuse the search for leaks.
-    leaks = {"ASAN_OPTIONS": "detect_leaks=0"} if every_bundle.manifest.target == "openvino" else NO_LEAKS
-    output = building.must(building.run(checked_build / "tests" / "stress", every_bundle.path, 8, 5, env=leaks))
+    leaks = {"ASAN_OPTIONS": "detect_leaks=0"} if int8_bundle.manifest.target == "openvino" else NO_LEAKS
+    output = building.must(building.run(checked_build / "tests" / "stress", int8_bundle.path, 8, 5, env=leaks))
     assert output.strip() == "all as expected"
 
 
-def test_threads_have_no_findings(threads_build: Path, every_bundle: Bundle) -> None:
-    if every_bundle.manifest.precision != "int8":
-        pytest.skip("int8 stands for all")
+def test_threads_have_no_findings(threads_build: Path, int8_bundle: Bundle) -> None:
     options = {"TSAN_OPTIONS": "ignore_noninstrumented_modules=1"}
-    output = building.must(building.run(threads_build / "tests" / "stress", every_bundle.path, 16, 10, env=options))
+    output = building.must(building.run(threads_build / "tests" / "stress", int8_bundle.path, 16, 10, env=options))
     assert output.strip() == "all as expected"
 
 

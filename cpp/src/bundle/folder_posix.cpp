@@ -202,7 +202,7 @@ private:
             throw cannot_open(name, errno);
         }
         require_regular(name, status);
-        require_in_folder(name, handle);
+        require_in_folder(name, handle, status);
         return {std::move(handle), status};
     }
 
@@ -223,14 +223,29 @@ private:
         }
     }
 
-    void require_in_folder(const std::string &name, const Handle &handle) const {
+    /// Throw if the file is a link, or behind one, that leads out of the folder.
+    void require_in_folder(const std::string &name, const Handle &handle, const struct stat &opened) const {
         namespace fs = std::filesystem;
-        const fs::path folder = HAS_HANDLE_PATHS ? folder_.real_path() : fs::canonical(real_);
-        const fs::path file = HAS_HANDLE_PATHS ? handle.real_path() : fs::canonical(fs::path{real_} / name);
+        struct stat entry{};
+        const bool direct = name.find('/') == std::string::npos;
+        if (direct && fstatat(folder_.number(), name.c_str(), &entry, AT_SYMLINK_NOFOLLOW) == 0 &&
+            same_file(entry, opened)) {
+            return;  // the folder's own file
+        }
+        fs::path folder, file, folder_after;
+        do {  // until the folder was not renamed in between
+            folder = real_folder();
+            file = HAS_HANDLE_PATHS ? handle.real_path() : fs::canonical(fs::path{real_} / name);
+            folder_after = real_folder();
+        } while (folder != folder_after);
         if (std::mismatch(folder.begin(), folder.end(), file.begin(), file.end()).first != folder.end()) {
             throw bad_input(
                 {"a link leads out of the bundle", where(name), {}, file.string(), "copy the file itself"});
         }
+    }
+
+    std::filesystem::path real_folder() const {
+        return HAS_HANDLE_PATHS ? folder_.real_path() : std::filesystem::canonical(real_);
     }
 
     std::string real_;

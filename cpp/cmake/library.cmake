@@ -70,7 +70,31 @@ if(PARAEXPORT_OPENVINO_INCLUDE)
   target_compile_definitions(paraexport_objects PRIVATE PARAEXPORT_HAS_OPENVINO)
 endif()
 
-add_library(paraexport $<TARGET_OBJECTS:paraexport_objects>)
+# One translation unit for each generation of NVIDIA's headers.
+if(PARAEXPORT_TENSORRT_INCLUDE OR PARAEXPORT_TENSORRT_RTX_INCLUDE)
+  target_sources(paraexport_objects PRIVATE src/runtimes/tensorrt/cuda.cpp src/runtimes/tensorrt/engine_info.cpp)
+endif()
+foreach(flavour TENSORRT TENSORRT_RTX)
+  if(PARAEXPORT_${flavour}_INCLUDE)
+    string(TOLOWER ${flavour} name)
+    configure_file(src/runtimes/tensorrt/flavour.cpp ${PROJECT_BINARY_DIR}/${name}.cpp COPYONLY)
+    add_library(paraexport_${name} OBJECT ${PROJECT_BINARY_DIR}/${name}.cpp)
+    target_include_directories(paraexport_${name} PRIVATE src include src/runtimes/tensorrt/cuda_types)
+    target_include_directories(paraexport_${name} SYSTEM PRIVATE ${PARAEXPORT_${flavour}_INCLUDE})
+    set_target_properties(paraexport_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden
+                                                        VISIBILITY_INLINES_HIDDEN ON)
+    target_link_libraries(paraexport_${name} PRIVATE paraexport_settings)
+    target_compile_definitions(paraexport_objects PRIVATE PARAEXPORT_HAS_${flavour})
+    list(APPEND paraexport_flavours $<TARGET_OBJECTS:paraexport_${name}>)
+  endif()
+endforeach()
+if(TARGET paraexport_tensorrt_rtx)
+  target_compile_definitions(paraexport_tensorrt_rtx PRIVATE PARAEXPORT_TENSORRT_IS_RTX)
+endif()
+# Everything that links the objects needs these too.
+target_sources(paraexport_objects INTERFACE ${paraexport_flavours})
+
+add_library(paraexport $<TARGET_OBJECTS:paraexport_objects> ${paraexport_flavours})
 add_library(paraexport::paraexport ALIAS paraexport)
 target_include_directories(paraexport PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

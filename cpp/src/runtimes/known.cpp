@@ -72,8 +72,10 @@ void Known::require(const Runtime &runtime, const std::string &where) const {
     require_all("environment variable", environment, {&runtime.environment}, where);
 }
 
+bool is_older(const std::string &version, const std::string &other) { return release(version) < release(other); }
+
 void require_version(const Runtime &runtime, const std::string &installed, const std::string &where) {
-    if (release(installed) < release(runtime.minimum_version)) {
+    if (is_older(installed, runtime.minimum_version)) {
         throw missing({runtime.library + " is too old for this bundle", where,
                        runtime.minimum_version + " or later", installed,
                        "pip install '" + runtime.library + ">=" + runtime.minimum_version + "'"});

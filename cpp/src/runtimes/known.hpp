@@ -16,6 +16,9 @@ struct Known {
     void require(const Runtime &runtime, const std::string &where) const;
 };
 
+/// Whether one version comes before another, by number: 1.9 is older than 1.19.
+bool is_older(const std::string &version, const std::string &other);
+
 /// Throw an Error if the installed library is older than the bundle needs.
 void require_version(const Runtime &runtime, const std::string &installed, const std::string &where);
 

@@ -16,7 +16,6 @@ struct Target {
 };
 
 constexpr const char *IN_PYTHON = "use the Python package, or a bundle for another target";
-constexpr const char *HEADERS = "configure the library with -DPARAEXPORT_TENSORRT_INCLUDE=FOLDER, see docs/cpp.md";
 
 constexpr std::array TARGETS{
 #if defined(PARAEXPORT_HAS_ONNXRUNTIME)
@@ -35,12 +34,12 @@ constexpr std::array TARGETS{
 #if defined(PARAEXPORT_HAS_TENSORRT)
     Target{"tensorrt", open_tensorrt, nullptr},
 #else
-    Target{"tensorrt", nullptr, HEADERS},
+    Target{"tensorrt", nullptr, "configure the library with -DPARAEXPORT_TENSORRT_INCLUDE=FOLDER, see docs/cpp.md"},
 #endif
 #if defined(PARAEXPORT_HAS_TENSORRT_RTX)
-    Target{"tensorrt-rtx", open_tensorrt, nullptr},
+    Target{"tensorrt-rtx", open_tensorrt_rtx, nullptr},
 #else
-    Target{"tensorrt-rtx", nullptr, HEADERS},
+    Target{"tensorrt-rtx", nullptr, "configure the library with -DPARAEXPORT_TENSORRT_RTX_INCLUDE=FOLDER, see docs/cpp.md"},
 #endif
 };
 

@@ -45,5 +45,6 @@ bool openvino_saturates(const std::string &library);
 std::unique_ptr<Session> open_onnxruntime(const SessionRequest &request);
 std::unique_ptr<Session> open_openvino(const SessionRequest &request);
 std::unique_ptr<Session> open_tensorrt(const SessionRequest &request);
+std::unique_ptr<Session> open_tensorrt_rtx(const SessionRequest &request);
 
 }  // namespace paraexport::core

@@ -59,7 +59,8 @@ set_target_properties(paraexport_objects PROPERTIES POSITION_INDEPENDENT_CODE ON
 target_link_libraries(paraexport_objects PUBLIC paraexport_settings Threads::Threads ${CMAKE_DL_LIBS})
 
 if(PARAEXPORT_ONNXRUNTIME_INCLUDE)
-  target_sources(paraexport_objects PRIVATE src/runtimes/onnxruntime.cpp src/runtimes/onnxruntime_probe.cpp)
+  target_sources(paraexport_objects PRIVATE src/runtimes/onnxruntime.cpp src/runtimes/onnxruntime_api.cpp
+                                            src/runtimes/onnxruntime_probe.cpp)
   target_include_directories(paraexport_objects SYSTEM PRIVATE ${PARAEXPORT_ONNXRUNTIME_INCLUDE})
   target_compile_definitions(paraexport_objects PRIVATE PARAEXPORT_HAS_ONNXRUNTIME)
 endif()

@@ -32,7 +32,8 @@ int main(int argc, char **argv) {
         for (int warm_up = 0; warm_up < 20; ++warm_up) {
             engine.run(images.data(), batch, logits.data());
         }
-        const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>{seconds});
+        const auto end =
+            Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>{seconds});
         while (Clock::now() < end || milliseconds.empty()) {
             const auto start = Clock::now();
             engine.run(images.data(), batch, logits.data());

@@ -49,7 +49,9 @@ extern "C" __attribute__((no_sanitize_coverage, no_sanitize("address", "undefine
 
 // The sanitizers call back before they end the process.
 extern "C" __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)());
-extern "C" const char *__asan_default_options() { return "handle_sigill=1:handle_abort=1"; }
+extern "C" const char *__asan_default_options() {
+    return "handle_sigill=1:handle_abort=1";
+}
 
 namespace {
 
@@ -106,10 +108,33 @@ public:
 
 private:
     void change(Bytes &input, const Bytes &other) {
-        static const std::vector<std::string> words{
-            "0",     "-1",    "1e999", "9223372036854775808", "null", "true", "[]",   "{}",    "\"\"",
-            "\\ud8", "../x",  "int8",  "\"runtime\":",        ",",    ":",    "\xff", "\x00z", "4294967295",
-            "65536", "NaN",   "1.5",   "[[[[",                "]",    "}",    "\"",   "\\",    "\xe2\x80\xa8"};
+        static const std::vector<std::string> words{"0",
+                                                    "-1",
+                                                    "1e999",
+                                                    "9223372036854775808",
+                                                    "null",
+                                                    "true",
+                                                    "[]",
+                                                    "{}",
+                                                    "\"\"",
+                                                    "\\ud8",
+                                                    "../x",
+                                                    "int8",
+                                                    "\"runtime\":",
+                                                    ",",
+                                                    ":",
+                                                    "\xff",
+                                                    "\x00z",
+                                                    "4294967295",
+                                                    "65536",
+                                                    "NaN",
+                                                    "1.5",
+                                                    "[[[[",
+                                                    "]",
+                                                    "}",
+                                                    "\"",
+                                                    "\\",
+                                                    "\xe2\x80\xa8"};
         const std::size_t at = below(input.size() + 1);
         const auto place = input.begin() + static_cast<std::ptrdiff_t>(at);
         switch (below(9)) {
@@ -124,7 +149,10 @@ private:
                 }
                 break;
             case 2: input.insert(place, static_cast<std::uint8_t>(random_())); break;
-            case 3: input.erase(place, place + static_cast<std::ptrdiff_t>(below(std::min<std::size_t>(16, input.size() - at) + 1))); break;
+            case 3:
+                input.erase(place, place + static_cast<std::ptrdiff_t>(
+                                               below(std::min<std::size_t>(16, input.size() - at) + 1)));
+                break;
             case 4: {
                 const std::string &word = words[below(words.size())];
                 input.insert(place, word.begin(), word.end());
@@ -138,14 +166,16 @@ private:
                 break;
             }
             case 6: {  // a part of another input
-                const std::size_t from = below(other.size() + 1), size = below(std::min<std::size_t>(200, other.size() - from) + 1);
+                const std::size_t from = below(other.size() + 1),
+                                  size = below(std::min<std::size_t>(200, other.size() - from) + 1);
                 const auto start = other.begin() + static_cast<std::ptrdiff_t>(from);
                 const Bytes part{start, start + static_cast<std::ptrdiff_t>(size)};
                 input.insert(place, part.begin(), part.end());
                 break;
             }
             case 7: {  // a part of itself, moved
-                const std::size_t from = below(input.size() + 1), size = below(std::min<std::size_t>(64, input.size() - from) + 1);
+                const std::size_t from = below(input.size() + 1),
+                                  size = below(std::min<std::size_t>(64, input.size() - from) + 1);
                 const auto start = input.begin() + static_cast<std::ptrdiff_t>(from);
                 const Bytes part{start, start + static_cast<std::ptrdiff_t>(size)};
                 input.insert(place, part.begin(), part.end());
@@ -202,7 +232,9 @@ int main(int argc, char **argv) {
     }
     Mutator mutator{options.seed};
     const auto start = std::chrono::steady_clock::now();
-    const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    const auto elapsed = [&] {
+        return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
     unsigned long runs = 0;
     while (runs < options.runs || elapsed() < options.seconds) {
         Bytes input = mutator.mutated(corpus);
@@ -217,7 +249,7 @@ int main(int argc, char **argv) {
             edges += eight & 1;
         }
     }
-    std::printf("%zu files replayed, %lu runs in %.0f s, %zu inputs kept, %zu branches reached, no crash\n", files, runs,
-                elapsed(), corpus.size() - 1, edges);
+    std::printf("%zu files replayed, %lu runs in %.0f s, %zu inputs kept, %zu branches reached, no crash\n", files,
+                runs, elapsed(), corpus.size() - 1, edges);
     return 0;
 }

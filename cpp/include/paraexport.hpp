@@ -175,8 +175,8 @@ private:
             paraexport_close(handle_);
             throw failure;
         }
-        info_ = {info.channels,  info.height, info.width,           info.classes,     info.max_batch, info.target,
-                 info.precision, info.layout, info.runtime_version, info.runtime_path};
+        info_ = {info.channels, info.height,    info.width,  info.classes,         info.max_batch,
+                 info.target,   info.precision, info.layout, info.runtime_version, info.runtime_path};
     }
 
     template <typename Ask>

@@ -88,9 +88,13 @@ void require_answers(const paraexport_answer *answers, std::size_t most, const s
 
 extern "C" {
 
-const char *paraexport_version(void) { return PARAEXPORT_VERSION; }
+const char *paraexport_version(void) {
+    return PARAEXPORT_VERSION;
+}
 
-const char *paraexport_last_error(void) { return last_error; }
+const char *paraexport_last_error(void) {
+    return last_error;
+}
 
 paraexport_status paraexport_open(const char *path, const paraexport_options *options, paraexport_engine **engine) {
     return guarded([&] {
@@ -110,8 +114,11 @@ paraexport_status paraexport_open_memory(const paraexport_file *files, size_t co
         *engine = nullptr;
         require(files, "files");
         if (files->size < sizeof(paraexport_file)) {
-            throw bad_input({"the field size of paraexport_file is not set", {}, "sizeof(paraexport_file)",
-                             std::to_string(files->size), {}});
+            throw bad_input({"the field size of paraexport_file is not set",
+                             {},
+                             "sizeof(paraexport_file)",
+                             std::to_string(files->size),
+                             {}});
         }
         require_struct_size(files->size, "paraexport_file");
         *engine = opened(files_in_memory(files, count), options_in(options));
@@ -149,10 +156,9 @@ paraexport_status paraexport_get_info(const paraexport_engine *engine, paraexpor
         require_struct_size(info->size, "paraexport_info");
         const Manifest &facts = open->manifest();
         const Preprocessing &image = facts.preprocessing;
-        write_struct(paraexport_info{0, image.channels, image.height, image.width, facts.labels.size(),
-                                     facts.max_batch, facts.target.c_str(), facts.precision.c_str(),
-                                     facts.layout.c_str(), open->session().runtime_version().c_str(),
-                                     open->session().runtime_path().c_str()},
+        write_struct(paraexport_info{0, image.channels, image.height, image.width, facts.labels.size(), facts.max_batch,
+                                     facts.target.c_str(), facts.precision.c_str(), facts.layout.c_str(),
+                                     open->session().runtime_version().c_str(), open->session().runtime_path().c_str()},
                      info, info->size);
         return PARAEXPORT_OK;
     });
@@ -164,8 +170,11 @@ const char *paraexport_label(const paraexport_engine *engine, size_t index) {
         const auto open = engine_of(engine);
         const std::vector<std::string> &labels = open->manifest().labels;
         if (index >= labels.size()) {
-            throw bad_input({"there is no such output", "index", "0 to " + std::to_string(labels.size() - 1),
-                             std::to_string(index), {}});
+            throw bad_input({"there is no such output",
+                             "index",
+                             "0 to " + std::to_string(labels.size() - 1),
+                             std::to_string(index),
+                             {}});
         }
         label = labels[index].c_str();
         return PARAEXPORT_OK;
@@ -233,9 +242,9 @@ paraexport_status paraexport_check(const paraexport_engine *engine, double *diff
             char expected[64], measured[64];
             std::snprintf(expected, sizeof expected, "at most %.3g", limit);
             std::snprintf(measured, sizeof measured, "%.3g", got);
-            throw Error{PARAEXPORT_CHECK_FAILED,
-                        {"check failed: parity", open->path(), expected, measured,
-                         "run `paraexport validate` on the bundle"}};
+            throw Error{
+                PARAEXPORT_CHECK_FAILED,
+                {"check failed: parity", open->path(), expected, measured, "run `paraexport validate` on the bundle"}};
         }
         return PARAEXPORT_OK;
     });

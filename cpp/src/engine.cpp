@@ -28,8 +28,8 @@ void add_differences(const char *side, const TensorInfo &expected, const std::ve
 void require_float32(const Manifest &manifest, const std::string &where) {
     for (const TensorInfo *tensor : {&manifest.input, &manifest.output}) {
         if (tensor->dtype != "float32") {
-            throw bad_input({"the model takes or gives other numbers than float32", where, {}, tensor->text(),
-                             COPY_AGAIN});
+            throw bad_input(
+                {"the model takes or gives other numbers than float32", where, {}, tensor->text(), COPY_AGAIN});
         }
     }
 }
@@ -56,8 +56,7 @@ std::unique_ptr<Session> opened(const Bundle &bundle, const EngineOptions &optio
     add_differences("input", bundle.manifest.input, session->inputs(), differences);
     add_differences("output", bundle.manifest.output, session->outputs(), differences);
     if (!differences.empty()) {
-        throw bad_input(
-            {"the model does not match the manifest", path, {}, on_one_line(differences), COPY_AGAIN});
+        throw bad_input({"the model does not match the manifest", path, {}, on_one_line(differences), COPY_AGAIN});
     }
     require_float32(bundle.manifest, path);
     return session;
@@ -69,7 +68,9 @@ int checked_threads(int threads) {
     const int cpus = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
     const int most = std::max(4 * cpus, 64);
     if (threads < 0 || threads > most) {
-        throw bad_input({"the number of threads is not possible", {}, "a whole number from 1 to " + std::to_string(most),
+        throw bad_input({"the number of threads is not possible",
+                         {},
+                         "a whole number from 1 to " + std::to_string(most),
                          std::to_string(threads),
                          "leave it out, or give about " + std::to_string(cpus) +
                              ", the number of CPUs here; more threads are not faster"});
@@ -117,8 +118,7 @@ std::vector<Answer> Engine::answers(const float *logits) const {
 double Engine::check() const {
     const Manifest &facts = bundle_.manifest;
     const std::string where = bundle_.files->where(GOLDEN_FILE);
-    const Golden golden =
-        parse_golden(golden_.empty() ? bundle_.files->read(GOLDEN_FILE) : golden_, facts, where);
+    const Golden golden = parse_golden(golden_.empty() ? bundle_.files->read(GOLDEN_FILE) : golden_, facts, where);
     std::vector<float> image(facts.image_numbers());
     for (std::size_t number = 0; number < golden.raw.size(); ++number) {
         const RawImage &raw = golden.raw[number];
@@ -131,8 +131,11 @@ double Engine::check() const {
         prepare(pixels, image.data());
         if (std::memcmp(image.data(), raw.prepared.data(), image.size() * sizeof(float)) != 0) {
             throw Error{PARAEXPORT_CHECK_FAILED,
-                        {"preprocessing gives other values than in the build", where, {},
-                         "a difference in raw image " + std::to_string(number), "report this as a bug"}};
+                        {"preprocessing gives other values than in the build",
+                         where,
+                         {},
+                         "a difference in raw image " + std::to_string(number),
+                         "report this as a bug"}};
         }
     }
     std::vector<float> logits(golden.logits.size());
@@ -142,7 +145,8 @@ double Engine::check() const {
 
 double Engine::limit() const {
     if (!bundle_.manifest.parity_limit) {
-        throw bad_input({"the manifest has no limit for the check `parity`", bundle_.files->path(), {}, {}, COPY_AGAIN});
+        throw bad_input(
+            {"the manifest has no limit for the check `parity`", bundle_.files->path(), {}, {}, COPY_AGAIN});
     }
     return *bundle_.manifest.parity_limit;
 }

@@ -22,7 +22,7 @@ std::string line_of(const Message &message) {
             line += message.expected.empty() ? "got " : ", got ";
             line += message.got;
         }
-        line += ")";
+        line += ')';
     }
     if (!message.remedy.empty()) {
         line += "; " + message.remedy;
@@ -35,9 +35,8 @@ bool reports_lack_of_memory(std::string_view message) {
     for (const char letter : message) {
         lower += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
     }
-    constexpr std::array phrases{"bad_alloc",         "bad allocation",     "out of memory",
-                                 "failed to allocate", "can't allocate",     "cannot allocate",
-                                 "could not allocate"};
+    constexpr std::array phrases{"bad_alloc",      "bad allocation",  "out of memory",     "failed to allocate",
+                                 "can't allocate", "cannot allocate", "could not allocate"};
     for (const char *phrase : phrases) {
         if (lower.find(phrase) != std::string::npos) {
             return true;
@@ -48,11 +47,15 @@ bool reports_lack_of_memory(std::string_view message) {
 
 }  // namespace
 
-Error::Error(paraexport_status status, Message message) : status_{status}, text_{line_of(message)} {}
+Error::Error(paraexport_status status, const Message &message) : status_{status}, text_{line_of(message)} {}
 
-Error bad_input(Message message) { return {PARAEXPORT_BAD_INPUT, std::move(message)}; }
+Error bad_input(const Message &message) {
+    return {PARAEXPORT_BAD_INPUT, message};
+}
 
-Error missing(Message message) { return {PARAEXPORT_MISSING, std::move(message)}; }
+Error missing(const Message &message) {
+    return {PARAEXPORT_MISSING, message};
+}
 
 std::string printable(std::string_view text) {
     std::string result;
@@ -68,9 +71,7 @@ std::string printable(std::string_view text) {
                 case '\n': result += "\\n"; break;
                 case '\r': result += "\\r"; break;
                 case '\t': result += "\\t"; break;
-                default:
-                    std::snprintf(escape.data(), escape.size(), form, character.code);
-                    result += escape.data();
+                default: std::snprintf(escape.data(), escape.size(), form, character.code); result += escape.data();
             }
         } else {
             result += text.substr(at, character.length);
@@ -99,7 +100,10 @@ Error runtime_error(std::string what, std::string where, std::string_view messag
     const std::string line = on_one_line(message);
     if (reports_lack_of_memory(line)) {
         const std::size_t start = line.size() > MOST_CHARACTERS ? line.size() - MOST_CHARACTERS : 0;
-        return missing({"there is not enough memory", std::move(where), {}, line.substr(start),
+        return missing({"there is not enough memory",
+                        std::move(where),
+                        {},
+                        line.substr(start),
                         "free memory, or build with a lower --max-batch"});
     }
     return bad_input({std::move(what), std::move(where), {}, line.substr(0, MOST_CHARACTERS), {}});

@@ -20,7 +20,7 @@ struct Message {
 
 class Error : public std::exception {
 public:
-    Error(paraexport_status status, Message message);
+    Error(paraexport_status status, const Message &message);
 
     const char *what() const noexcept override { return text_.c_str(); }
     paraexport_status status() const noexcept { return status_; }
@@ -37,13 +37,12 @@ public:
 };
 
 /// A damaged, incomplete or impossible bundle, or other bad input.
-Error bad_input(Message message);
+Error bad_input(const Message &message);
 /// This machine lacks something.
-Error missing(Message message);
+Error missing(const Message &message);
 
 /// The remedies for bundles, in the words of the Python package.
-inline constexpr const char *COPY_AGAIN =
-    "copy the bundle again, or rebuild it with `paraexport build CKPT -o BUNDLE`";
+inline constexpr const char *COPY_AGAIN = "copy the bundle again, or rebuild it with `paraexport build CKPT -o BUNDLE`";
 inline constexpr const char *BUILD_ONE = "make one with `paraexport build CKPT -o BUNDLE`";
 
 /// The text as one line of UTF-8: control characters and damaged bytes become escapes.

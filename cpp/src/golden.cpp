@@ -106,7 +106,8 @@ Golden parse_golden(std::string_view content, const Manifest &manifest, const st
     const Preprocessing &size = manifest.preprocessing;
     const Shape expected{size.channels, size.height, size.width};
     if (image != expected || classes[0] != manifest.labels.size()) {
-        throw bad_input({"the golden file belongs to another model", where,
+        throw bad_input({"the golden file belongs to another model",
+                         where,
                          "[" + list_text(expected) + ", [" + std::to_string(manifest.labels.size()) + "]]",
                          "[" + list_text(image) + ", " + list_text(classes) + "]",
                          {}});

@@ -23,10 +23,15 @@ Handles &handles() {
 }
 
 /// Handles are odd numbers, so that no address is taken for one.
-std::uintptr_t number_of(const paraexport_engine *handle) { return reinterpret_cast<std::uintptr_t>(handle); }
+std::uintptr_t number_of(const paraexport_engine *handle) {
+    return reinterpret_cast<std::uintptr_t>(handle);
+}
 
 Error no_engine(const paraexport_engine *handle) {
-    return bad_input({handle == nullptr ? "engine is NULL" : "the engine is closed, or was never opened", {}, {}, {},
+    return bad_input({handle == nullptr ? "engine is NULL" : "the engine is closed, or was never opened",
+                      {},
+                      {},
+                      {},
                       "open a bundle with paraexport_open"});
 }
 

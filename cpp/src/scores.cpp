@@ -45,8 +45,8 @@ void require_finite(const float *outputs, std::size_t count, const Scores &score
         return std::isfinite(value) || (logarithms && std::isinf(value) && value < 0);
     });
     if (!usable) {
-        throw bad_input({"the outputs of the model are not finite", "pixels", {}, {},
-                         "run `paraexport validate` on the bundle"});
+        throw bad_input(
+            {"the outputs of the model are not finite", "pixels", {}, {}, "run `paraexport validate` on the bundle"});
     }
 }
 

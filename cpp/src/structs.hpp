@@ -14,8 +14,11 @@ inline constexpr std::size_t MOST_STRUCT_BYTES = 4096;
 
 inline void require_struct_size(std::size_t size, const char *name) {
     if (size < sizeof(std::size_t) || size > MOST_STRUCT_BYTES) {
-        throw bad_input({std::string{"the field size of "} + name + " is not set", {}, "sizeof(" + std::string{name} + ")",
-                         std::to_string(size), {}});
+        throw bad_input({std::string{"the field size of "} + name + " is not set",
+                         {},
+                         "sizeof(" + std::string{name} + ")",
+                         std::to_string(size),
+                         {}});
     }
 }
 
@@ -34,7 +37,10 @@ Struct read_struct(const Struct *from, const char *name) {
     const auto *bytes = reinterpret_cast<const unsigned char *>(from);
     for (std::size_t i = sizeof copy; i < size; ++i) {
         if (bytes[i] != 0) {
-            throw bad_input({std::string{name} + " has a field that this library does not know", {}, {}, {},
+            throw bad_input({std::string{name} + " has a field that this library does not know",
+                             {},
+                             {},
+                             {},
                              "update the library, or compile with its own header"});
         }
     }

@@ -30,17 +30,18 @@ int main(int argc, char **argv) {
         return 2;
     }
     try {
-        const Library runtime{{"TensorRT-RTX", "PARAEXPORT_TENSORRT_RTX", {"libtensorrt_rtx"}, {"tensorrt_rtx_libs"}, ""}, ""};
-        const Library parsers{{"its parser", "PARAEXPORT_TENSORRT_RTX", {"libtensorrt_onnxparser_rtx"}, {"tensorrt_rtx_libs"}, ""},
-                              ""};
+        const Library runtime{
+            {"TensorRT-RTX", "PARAEXPORT_TENSORRT_RTX", {"libtensorrt_rtx"}, {"tensorrt_rtx_libs"}, ""}, ""};
+        const Library parsers{
+            {"its parser", "PARAEXPORT_TENSORRT_RTX", {"libtensorrt_onnxparser_rtx"}, {"tensorrt_rtx_libs"}, ""}, ""};
         Logger logger;
         const std::unique_ptr<nvinfer1::IBuilder> builder{static_cast<nvinfer1::IBuilder *>(
             runtime.function<void *(*)(void *, int)>("createInferBuilder_INTERNAL")(&logger, NV_TENSORRT_VERSION))};
         // TensorRT-RTX always types networks strongly.
         const std::unique_ptr<nvinfer1::INetworkDefinition> network{builder->createNetworkV2(0)};
-        const std::unique_ptr<nvonnxparser::IParser> parser{static_cast<nvonnxparser::IParser *>(
-            parsers.function<void *(*)(void *, void *, int)>("createNvOnnxParser_INTERNAL")(
-                network.get(), &logger, NV_ONNX_PARSER_VERSION))};
+        const std::unique_ptr<nvonnxparser::IParser> parser{
+            static_cast<nvonnxparser::IParser *>(parsers.function<void *(*)(void *, void *, int)>(
+                "createNvOnnxParser_INTERNAL")(network.get(), &logger, NV_ONNX_PARSER_VERSION))};
         if (!parser->parseFromFile(argv[1], 1)) {
             return 1;
         }

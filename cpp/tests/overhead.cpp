@@ -58,8 +58,12 @@ void *operator new(std::size_t size) {
     }
     throw std::bad_alloc{};
 }
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void *memory) noexcept {
+    std::free(memory);
+}
+void operator delete(void *memory, std::size_t) noexcept {
+    std::free(memory);
+}
 
 int main(int argc, char **argv) {
     if (argc < 2) {
@@ -94,9 +98,10 @@ int main(int argc, char **argv) {
             session_allocations += end - middle;
         }
     }
-    std::printf("{\"calls\": %d, \"interface_us\": %.3f, \"session_us\": %.3f, \"interface_allocations\": %lu, "
-                "\"session_allocations\": %lu}\n",
-                calls, median(interface_us), median(session_us), interface_allocations, session_allocations);
+    std::printf(
+        "{\"calls\": %d, \"interface_us\": %.3f, \"session_us\": %.3f, \"interface_allocations\": %lu, "
+        "\"session_allocations\": %lu}\n",
+        calls, median(interface_us), median(session_us), interface_allocations, session_allocations);
     paraexport_close(work.engine);
     return 0;
 }

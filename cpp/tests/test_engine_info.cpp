@@ -35,8 +35,7 @@ TEST_CASE("the profile with the nearest optimum is used") {
 TEST_CASE("an engine for another GPU or version is named") {
     EngineInfo info = parse_engine_info(INFO, "engine.json");
     CHECK(obstacles(info, "10.13.3.9", "8.9").empty());
-    CHECK(obstacles(info, "10.13.3.9", "9.0") ==
-          "it was compiled for compute capability 8.9, and the GPU has 9.0");
+    CHECK(obstacles(info, "10.13.3.9", "9.0") == "it was compiled for compute capability 8.9, and the GPU has 9.0");
     CHECK(obstacles(info, "10.14.0.1", "8.9") ==
           "it was compiled by TensorRT 10.13.3.9, and 10.14.0.1 is here: it runs only on the same version");
     info.version_compatible = info.hardware_compatible = true;

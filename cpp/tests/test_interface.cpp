@@ -8,7 +8,9 @@
 
 namespace {
 
-bool says(const char *text) { return std::string{paraexport_last_error()}.find(text) != std::string::npos; }
+bool says(const char *text) {
+    return std::string{paraexport_last_error()}.find(text) != std::string::npos;
+}
 
 }  // namespace
 

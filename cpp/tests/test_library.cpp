@@ -35,7 +35,8 @@ TEST_CASE("versions are compared by number") {
         CHECK_NOTHROW(require_version(runtime, version, "x"));
     }
     for (const char *version : {"1.9", "1.18.9", "0.99", "", "x"}) {
-        CHECK_THROWS_WITH_AS(require_version(runtime, version, "x"), doctest::Contains("onnxruntime is too old"), Error);
+        CHECK_THROWS_WITH_AS(require_version(runtime, version, "x"), doctest::Contains("onnxruntime is too old"),
+                             Error);
     }
 }
 

@@ -10,9 +10,9 @@
  *     }
  *
  * The pixels are those that the Python package reads: the first frame, without EXIF orientation and colour profile.
- * Transparency is dropped. Grey with 16 bits becomes 8 bits by (v + 128) / 257. Functions may be called from any thread;
- * an image belongs to the thread that uses it. This is a library of its own, so that programs with their own decoder
- * need neither libpng nor libjpeg. This header is C89 and C++.
+ * Transparency is dropped. Grey with 16 bits becomes 8 bits by (v + 128) / 257. Functions may be called from any
+ * thread; an image belongs to the thread that uses it. This is a library of its own, so that programs with their own
+ * decoder need neither libpng nor libjpeg. This header is C89 and C++.
  */
 #ifndef PARAEXPORT_IMAGES_H
 #define PARAEXPORT_IMAGES_H

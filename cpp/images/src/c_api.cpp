@@ -74,7 +74,9 @@ std::string content_of(const std::filesystem::path &path) {
 
 extern "C" {
 
-const char *paraexport_image_last_error(void) { return last_error; }
+const char *paraexport_image_last_error(void) {
+    return last_error;
+}
 
 paraexport_status paraexport_image_open(const char *path, paraexport_image **image) {
     return guarded(path == nullptr ? "path" : path, [&] {
@@ -118,6 +120,8 @@ paraexport_status paraexport_image_pixels(const paraexport_image *image, paraexp
     });
 }
 
-void paraexport_image_close(paraexport_image *image) { delete image; }
+void paraexport_image_close(paraexport_image *image) {
+    delete image;
+}
 
 }  // extern "C"

@@ -24,7 +24,9 @@ struct Reading {
     unsigned char *rows;
 };
 
-Reading &reading_of(j_common_ptr jpeg) { return *static_cast<Reading *>(jpeg->client_data); }
+Reading &reading_of(j_common_ptr jpeg) {
+    return *static_cast<Reading *>(jpeg->client_data);
+}
 
 void on_error(j_common_ptr jpeg) {
     Reading &reading = reading_of(jpeg);
@@ -67,9 +69,15 @@ bool read_rows(Reading &reading) {
     return true;
 }
 
-struct Owner {
-    Reading &reading;
-    ~Owner() { jpeg_destroy_decompress(&reading.jpeg); }
+class Owner {
+public:
+    explicit Owner(Reading &reading) : reading_{reading} {}
+    Owner(const Owner &) = delete;
+    Owner &operator=(const Owner &) = delete;
+    ~Owner() { jpeg_destroy_decompress(&reading_.jpeg); }
+
+private:
+    Reading &reading_;
 };
 
 }  // namespace

@@ -74,9 +74,15 @@ bool read_rows(Reading &reading) {
 }
 
 /// Releases libpng's structures.
-struct Owner {
-    Reading &reading;
-    ~Owner() { png_destroy_read_struct(&reading.png, &reading.info, nullptr); }
+class Owner {
+public:
+    explicit Owner(Reading &reading) : reading_{reading} {}
+    Owner(const Owner &) = delete;
+    Owner &operator=(const Owner &) = delete;
+    ~Owner() { png_destroy_read_struct(&reading_.png, &reading_.info, nullptr); }
+
+private:
+    Reading &reading_;
 };
 
 /// Big-endian 16 bits -> 8 bits, rounded.

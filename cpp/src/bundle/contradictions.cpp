@@ -62,9 +62,7 @@ void check_preprocessing(const Json &preprocessing, Clauses &clauses) {
             clauses.push_back(name + " is " + text + ", expected 1 to " + std::to_string(LONGEST_SIDE) + " pixels");
         }
     };
-    const auto both = [](const Json &pair) {
-        return std::vector<const Json *>{&pair.items[0], &pair.items[1]};
-    };
+    const auto both = [](const Json &pair) { return std::vector<const Json *>{&pair.items[0], &pair.items[1]}; };
     check_sides("image_size", both(get(preprocessing, "image_size")));
     check_sides("resize", resize.kind == Json::Kind::array ? both(resize) : std::vector<const Json *>{&resize});
     const std::int64_t channels = get(preprocessing, "channels").integer;
@@ -85,8 +83,8 @@ void check_preprocessing(const Json &preprocessing, Clauses &clauses) {
         }
     }
     if (const Json *std = preprocessing.find("std");
-        std != nullptr && !std::all_of(std->items.begin(), std->items.end(),
-                                       [](const Json &value) { return value.real >= LEAST_STD; })) {
+        std != nullptr &&
+        !std::all_of(std->items.begin(), std->items.end(), [](const Json &value) { return value.real >= LEAST_STD; })) {
         clauses.push_back("std is " + brief(*std) + ", expected at least " + brief(LEAST_STD));
     }
 }
@@ -149,9 +147,8 @@ void check_spec(const Json &spec, const std::vector<const Json *> &model, Clause
     }
     const std::vector<const Json *> sizes{&get(spec, "channels"), &size.items[0], &size.items[1],
                                           &get(spec, "classes")};
-    if (!std::equal(sizes.begin(), sizes.end(), model.begin(), model.end(), [](const Json *one, const Json *other) {
-            return one->integer == other->integer;
-        })) {
+    if (!std::equal(sizes.begin(), sizes.end(), model.begin(), model.end(),
+                    [](const Json *one, const Json *other) { return one->integer == other->integer; })) {
         add("channels, height, width and classes are " + list_text(sizes) + ", the model has other sizes");
     }
 }
@@ -206,9 +203,8 @@ std::vector<std::string> contradictions(const Json &manifest) {
     const Json &classes = get(outputs.items[0], "shape").items[1];
     const std::vector<const Json *> image{&shape[1], &shape[2], &shape[3]};
     const std::vector<const Json *> sizes{&shape[1], &shape[2], &shape[3], &classes};
-    if (!std::all_of(sizes.begin(), sizes.end(), [](const Json *size) {
-            return size->kind == Json::Kind::integer && size->integer > 0;
-        })) {
+    if (!std::all_of(sizes.begin(), sizes.end(),
+                     [](const Json *size) { return size->kind == Json::Kind::integer && size->integer > 0; })) {
         return {"expected images and classes of fixed sizes, got " + list_text(sizes)};
     }
     const std::size_t labels = get(manifest, "labels").items.size();

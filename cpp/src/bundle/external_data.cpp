@@ -28,9 +28,9 @@ std::initializer_list<Part> parts_of(Message message) {
     static constexpr std::initializer_list<Part> graph{
         {1, Message::node}, {5, Message::tensor}, {15, Message::sparse_tensor}};
     static constexpr std::initializer_list<Part> node{{5, Message::attribute}};
-    static constexpr std::initializer_list<Part> attribute{
-        {5, Message::tensor},         {6, Message::graph},          {10, Message::tensor}, {11, Message::graph},
-        {22, Message::sparse_tensor}, {23, Message::sparse_tensor}};
+    static constexpr std::initializer_list<Part> attribute{{5, Message::tensor},         {6, Message::graph},
+                                                           {10, Message::tensor},        {11, Message::graph},
+                                                           {22, Message::sparse_tensor}, {23, Message::sparse_tensor}};
     static constexpr std::initializer_list<Part> tensor{{13, Message::entry}};
     static constexpr std::initializer_list<Part> sparse_tensor{{1, Message::tensor}, {2, Message::tensor}};
     static constexpr std::initializer_list<Part> function{{7, Message::node}, {11, Message::attribute}};
@@ -50,7 +50,9 @@ std::initializer_list<Part> parts_of(Message message) {
     return none;
 }
 
-[[noreturn]] void refuse() { throw std::invalid_argument("the file is not an ONNX model: no protobuf message"); }
+[[noreturn]] void refuse() {
+    throw std::invalid_argument("the file is not an ONNX model: no protobuf message");
+}
 
 /// Reads the fields of one message, one after another.
 class Fields {
@@ -58,7 +60,7 @@ public:
     explicit Fields(std::string_view bytes) : bytes_{bytes} {}
 
     std::uint64_t number = 0;
-    std::uint64_t value = 0;    ///< of a field with a number
+    std::uint64_t value = 0;     ///< of a field with a number
     std::string_view content{};  ///< of a field with bytes; else empty
     bool has_bytes = false;
 

@@ -37,8 +37,11 @@ std::string Files::read_manifest() {
     open(MANIFEST_FILE);
     const std::int64_t size = size_bytes(MANIFEST_FILE), most = MANIFEST_BYTES;
     if (size > most) {
-        throw bad_input({"too large", where(MANIFEST_FILE), "at most " + std::to_string(most) + " bytes",
-                         std::to_string(size) + " bytes", {}});
+        throw bad_input({"too large",
+                         where(MANIFEST_FILE),
+                         "at most " + std::to_string(most) + " bytes",
+                         std::to_string(size) + " bytes",
+                         {}});
     }
     return content(MANIFEST_FILE, size);
 }
@@ -81,8 +84,11 @@ std::string Files::read(const std::string &name) {
         throw bad_input({"the manifest does not list this file", where(name), {}, {}, COPY_AGAIN});
     }
     if (entry->second.size_bytes > IN_MEMORY_BYTES) {
-        throw bad_input({"too large", where(name), "at most " + std::to_string(IN_MEMORY_BYTES) + " bytes",
-                         std::to_string(entry->second.size_bytes) + " bytes", {}});
+        throw bad_input({"too large",
+                         where(name),
+                         "at most " + std::to_string(IN_MEMORY_BYTES) + " bytes",
+                         std::to_string(entry->second.size_bytes) + " bytes",
+                         {}});
     }
     std::string bytes = content(name, entry->second.size_bytes);
     if (sha256_hex(bytes) != entry->second.sha256) {

@@ -89,8 +89,7 @@ private:
         }
         const fs::path folder = fs::canonical(real_);
         if (std::mismatch(folder.begin(), folder.end(), file.begin(), file.end()).first != folder.end()) {
-            throw bad_input(
-                {"a link leads out of the bundle", where(name), {}, file.string(), "copy the file itself"});
+            throw bad_input({"a link leads out of the bundle", where(name), {}, file.string(), "copy the file itself"});
         }
         std::ifstream stream{file, std::ios::binary};
         if (!stream) {

@@ -7,13 +7,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <climits>
 #include <filesystem>
 #include <system_error>
 #include <thread>
@@ -21,74 +18,11 @@
 
 #include "bundle/files.hpp"
 #include "bundle/folder_search.hpp"
+#include "bundle/posix_file.hpp"
 #include "error.hpp"
 
 namespace paraexport::core {
 namespace {
-
-#if defined(__linux__)
-constexpr bool HAS_HANDLE_PATHS = true;
-#else
-constexpr bool HAS_HANDLE_PATHS = false;
-#endif
-
-/// A file system may give the same time to two writes within this interval.
-constexpr std::chrono::milliseconds CLOCK_TICK{20};
-
-std::string reason(int code) { return std::generic_category().message(code); }
-
-const char *kind_of(mode_t mode) {
-    if (S_ISDIR(mode)) {
-        return "a folder";
-    }
-    if (S_ISFIFO(mode)) {
-        return "a pipe";
-    }
-    if (S_ISSOCK(mode)) {
-        return "a socket";
-    }
-    return "a device";
-}
-
-std::chrono::nanoseconds modified(const struct stat &status) {
-#if defined(__APPLE__)
-    const timespec &time = status.st_mtimespec;
-#else
-    const timespec &time = status.st_mtim;
-#endif
-    return std::chrono::seconds{time.tv_sec} + std::chrono::nanoseconds{time.tv_nsec};
-}
-
-bool same_file(const struct stat &one, const struct stat &other) {
-    return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
-}
-
-class Handle {
-public:
-    explicit Handle(int number = -1) : number_{number} {}
-    Handle(Handle &&other) noexcept : number_{other.number_} { other.number_ = -1; }
-    Handle &operator=(Handle &&) = delete;
-    ~Handle() {
-        if (number_ >= 0) {
-            close(number_);
-        }
-    }
-    int number() const { return number_; }
-    std::string path() const { return "/proc/self/fd/" + std::to_string(number_); }
-
-    /// The current path of the open file.
-    std::filesystem::path real_path() const {
-        std::string target = std::filesystem::read_symlink(path()).string();
-        constexpr std::string_view removed = " (deleted)";
-        if (target.size() > removed.size() && target.substr(target.size() - removed.size()) == removed) {
-            target.resize(target.size() - removed.size());
-        }
-        return target;
-    }
-
-private:
-    int number_;
-};
 
 struct OpenFile {
     Handle handle;
@@ -239,8 +173,7 @@ private:
             folder_after = real_folder();
         } while (folder != folder_after);
         if (std::mismatch(folder.begin(), folder.end(), file.begin(), file.end()).first != folder.end()) {
-            throw bad_input(
-                {"a link leads out of the bundle", where(name), {}, file.string(), "copy the file itself"});
+            throw bad_input({"a link leads out of the bundle", where(name), {}, file.string(), "copy the file itself"});
         }
     }
 

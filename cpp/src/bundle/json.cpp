@@ -38,9 +38,8 @@ public:
 
     bool number_float(double value, const std::string &text) override {
         if (text.find_first_of(".eE") == std::string::npos) {  // an integer beyond 64 bits
-            return put_integer(value < 0 ? std::numeric_limits<std::int64_t>::min()
-                                         : std::numeric_limits<std::int64_t>::max(),
-                               value);
+            return put_integer(
+                value < 0 ? std::numeric_limits<std::int64_t>::min() : std::numeric_limits<std::int64_t>::max(), value);
         }
         Json json;
         json.kind = Json::Kind::real;
@@ -67,7 +66,8 @@ public:
         return true;
     }
 
-    bool parse_error(std::size_t place, const std::string & /*token*/, const nlohmann::detail::exception &error) override {
+    bool parse_error(std::size_t place, const std::string & /*token*/,
+                     const nlohmann::detail::exception &error) override {
         // nlohmann's messages begin with `[json.exception.parse_error.101] `.
         const std::string message = error.what();
         const std::size_t end = message.find("] ");

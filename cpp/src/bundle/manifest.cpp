@@ -67,8 +67,8 @@ void require_valid(const Json &raw, std::string_view content, const std::string 
     const std::int64_t format = raw.find("format")->integer;
     if (format < OLDEST_FORMAT || format > NEWEST_FORMAT) {
         throw bad_input({"the bundle has an unknown format", bundle,
-                         std::to_string(OLDEST_FORMAT) + " to " + std::to_string(NEWEST_FORMAT),
-                         std::to_string(format), COPY_AGAIN});
+                         std::to_string(OLDEST_FORMAT) + " to " + std::to_string(NEWEST_FORMAT), std::to_string(format),
+                         COPY_AGAIN});
     }
     const std::string &digest = raw.find("digest")->string;
     if (digest_of(content, digest) != digest) {
@@ -115,6 +115,7 @@ std::vector<float> floats_in(const Json &raw, const char *name) {
         return {0.5F};
     }
     std::vector<float> floats;
+    floats.reserve(values->items.size());
     for (const Json &value : values->items) {
         floats.push_back(static_cast<float>(value.real));
     }
@@ -210,8 +211,8 @@ Manifest decode_manifest(std::string_view content, const std::string &bundle) {
     manifest.preprocessing = preprocessing_in(*raw.find("preprocessing"));
     const Preprocessing &size = manifest.preprocessing;
     if (static_cast<double>(size.channels) * static_cast<double>(size.height) * static_cast<double>(size.width) > 1e9) {
-        throw bad_input({"the images are too large for this library", file, "at most 10^9 numbers", manifest.input.text(),
-                         COPY_AGAIN});
+        throw bad_input({"the images are too large for this library", file, "at most 10^9 numbers",
+                         manifest.input.text(), COPY_AGAIN});
     }
     for (const Json &label : raw.find("labels")->items) {
         manifest.labels.push_back(label.string);

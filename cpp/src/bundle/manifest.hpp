@@ -31,7 +31,7 @@ struct TensorInfo {
 
 struct FileEntry {
     std::string sha256;
-    std::int64_t size_bytes;
+    std::int64_t size_bytes = 0;
 };
 
 /// How a program opens the model.

@@ -9,10 +9,18 @@ constexpr Type BOOL{Type::BOOL}, INT{Type::INT}, FLOAT{Type::FLOAT}, STR{Type::S
 constexpr Type BOOL_OR_NULL{Type::BOOL | Type::NIL}, FLOAT_OR_NULL{Type::FLOAT | Type::NIL};
 constexpr Type STR_OR_NULL{Type::STR | Type::NIL}, INT_OR_STR{Type::INT | Type::STR};
 
-constexpr Type list_of(const Type &item) { return {Type::ARRAY, &item}; }
-constexpr Type map_of(const Type &item) { return {Type::OBJECT, &item}; }
-constexpr Type object_of(const Field *fields) { return {Type::OBJECT, nullptr, 0, fields}; }
-constexpr Type one_of(const char *choices) { return {Type::STR, nullptr, 0, nullptr, choices}; }
+constexpr Type list_of(const Type &item) {
+    return {Type::ARRAY, &item};
+}
+constexpr Type map_of(const Type &item) {
+    return {Type::OBJECT, &item};
+}
+constexpr Type object_of(const Field *fields) {
+    return {Type::OBJECT, nullptr, 0, fields};
+}
+constexpr Type one_of(const char *choices) {
+    return {Type::STR, nullptr, 0, nullptr, choices};
+}
 
 constexpr Type STRINGS = list_of(STR), FLOATS = list_of(FLOAT);
 constexpr Type STRING_MAP = map_of(STR), INT_MAP = map_of(INT), FLOAT_MAP = map_of(FLOAT);
@@ -52,12 +60,8 @@ constexpr Field LOWERING_FIELDS[] = {{"calibration", &STR},
                                      {}};
 constexpr Type LOWERING{Type::OBJECT | Type::NIL, nullptr, 0, LOWERING_FIELDS};
 
-constexpr Field CANDIDATE_FIELDS[] = {{"target", &STR},
-                                      {"layout", &STR},
-                                      {"latency_ms", &FLOAT_MAP},
-                                      {"chosen", &BOOL},
-                                      {"failure", &STR, false},
-                                      {}};
+constexpr Field CANDIDATE_FIELDS[] = {{"target", &STR},  {"layout", &STR},         {"latency_ms", &FLOAT_MAP},
+                                      {"chosen", &BOOL}, {"failure", &STR, false}, {}};
 constexpr Type CANDIDATE = object_of(CANDIDATE_FIELDS), CANDIDATES = list_of(CANDIDATE);
 
 constexpr Field RUNTIME_FIELDS[] = {{"library", &STR},
@@ -76,14 +80,10 @@ constexpr Field TENSOR_FIELDS[] = {{"name", &STR}, {"dtype", &STR}, {"shape", &S
 constexpr Type TENSOR = object_of(TENSOR_FIELDS), TENSORS = list_of(TENSOR);
 
 constexpr Type INTERPOLATION = one_of("nearest bilinear bicubic lanczos "), RESAMPLE = one_of("horizontal_first ");
-constexpr Field PREPROCESSING_FIELDS[] = {{"image_size", &TWO_INTS},
-                                          {"channels", &INT},
-                                          {"resize", &INT_OR_TWO},
-                                          {"interpolation", &INTERPOLATION, false},
-                                          {"resample", &RESAMPLE, false},
-                                          {"mean", &FLOATS, false},
-                                          {"std", &FLOATS, false},
-                                          {}};
+constexpr Field PREPROCESSING_FIELDS[] = {{"image_size", &TWO_INTS},      {"channels", &INT},
+                                          {"resize", &INT_OR_TWO},        {"interpolation", &INTERPOLATION, false},
+                                          {"resample", &RESAMPLE, false}, {"mean", &FLOATS, false},
+                                          {"std", &FLOATS, false},        {}};
 constexpr Type PREPROCESSING = object_of(PREPROCESSING_FIELDS);
 
 constexpr Type SCORE_ACTIVATION = one_of("softmax sigmoid exp none ");
@@ -124,9 +124,8 @@ constexpr Type SPEC{Type::OBJECT | Type::NIL, nullptr, 0, SPEC_FIELDS};
 constexpr Field ASSUMPTION_FIELDS[] = {{"field", &STR}, {"value", &STR}, {"reason", &STR}, {}};
 constexpr Type ASSUMPTION = object_of(ASSUMPTION_FIELDS), ASSUMPTIONS = list_of(ASSUMPTION);
 
-constexpr Field CHECK_FIELDS[] = {{"name", &STR},    {"value", &FLOAT_OR_NULL}, {"limit", &FLOAT},
-                                  {"unit", &STR},    {"samples", &INT},         {"passed", &BOOL_OR_NULL},
-                                  {"reason", &STR}, {}};
+constexpr Field CHECK_FIELDS[] = {{"name", &STR},    {"value", &FLOAT_OR_NULL}, {"limit", &FLOAT}, {"unit", &STR},
+                                  {"samples", &INT}, {"passed", &BOOL_OR_NULL}, {"reason", &STR},  {}};
 constexpr Type CHECK = object_of(CHECK_FIELDS), CHECKS = list_of(CHECK);
 
 constexpr Field FILE_FIELDS[] = {{"sha256", &STR}, {"size_bytes", &INT}, {}};

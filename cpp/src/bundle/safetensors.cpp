@@ -26,7 +26,9 @@ constexpr std::array<std::pair<std::string_view, std::size_t>, 12> BYTES{{{"BOOL
                                                                           {"F64", 8},
                                                                           {"I64", 8}}};
 
-[[noreturn]] void refuse(const std::string &reason) { throw std::invalid_argument(reason); }
+[[noreturn]] void refuse(const std::string &reason) {
+    throw std::invalid_argument(reason);
+}
 
 std::size_t bytes_of(const std::string &dtype) {
     for (const auto &[name, bytes] : BYTES) {
@@ -46,9 +48,9 @@ std::size_t size_in(const Json &value, const std::string &name) {
 
 Tensor tensor_in(const std::string &name, const Json &entry, std::string_view data) {
     const Json *dtype = entry.find("dtype"), *shape = entry.find("shape"), *offsets = entry.find("data_offsets");
-    if (dtype == nullptr || dtype->kind != Json::Kind::string || shape == nullptr ||
-        shape->kind != Json::Kind::array || offsets == nullptr || offsets->kind != Json::Kind::array ||
-        offsets->items.size() != 2 || entry.members.size() != 3) {
+    if (dtype == nullptr || dtype->kind != Json::Kind::string || shape == nullptr || shape->kind != Json::Kind::array ||
+        offsets == nullptr || offsets->kind != Json::Kind::array || offsets->items.size() != 2 ||
+        entry.members.size() != 3) {
         refuse(name + " has no dtype, shape and data_offsets");
     }
     Tensor tensor{dtype->string, {}, {}};
@@ -71,6 +73,7 @@ Tensor tensor_in(const std::string &name, const Json &entry, std::string_view da
 
 void require_no_gaps(const std::map<std::string, Tensor> &tensors, std::string_view data) {
     std::vector<std::string_view> parts;
+    parts.reserve(tensors.size());
     for (const auto &named : tensors) {
         parts.push_back(named.second.bytes);
     }

@@ -39,7 +39,9 @@ const Field *field_of(const Type &type, std::string_view name) {
     return nullptr;
 }
 
-std::string at(const std::string &path) { return path == "$" ? "" : " - at `" + path + "`"; }
+std::string at(const std::string &path) {
+    return path == "$" ? "" : " - at `" + path + "`";
+}
 
 std::string error_in(const Json &value, const Type &type, const std::string &path);
 
@@ -107,7 +109,9 @@ void collect_unknown(const Json &value, const Type &type, const std::string &pat
 
 }  // namespace
 
-std::string type_error(const Json &value, const Type &type) { return error_in(value, type, "$"); }
+std::string type_error(const Json &value, const Type &type) {
+    return error_in(value, type, "$");
+}
 
 std::vector<std::string> unknown_fields(const Json &value, const Type &type) {
     std::vector<std::string> unknown;

@@ -16,7 +16,7 @@ struct Field;
 struct Type {
     enum Kinds : unsigned { BOOL = 1, INT = 2, FLOAT = 4, STR = 8, ARRAY = 16, OBJECT = 32, NIL = 64 };
 
-    unsigned kinds;
+    unsigned kinds = 0;
     const Type *item = nullptr;     ///< of an array, or of an object whose names are free
     std::size_t length = 0;         ///< of an array; 0 for any
     const Field *fields = nullptr;  ///< of an object; ends with a field without a name
@@ -24,8 +24,8 @@ struct Type {
 };
 
 struct Field {
-    const char *name;
-    const Type *type;
+    const char *name = nullptr;
+    const Type *type = nullptr;
     bool required = true;
 };
 

@@ -22,7 +22,9 @@ namespace {
 
 constexpr std::size_t BLOCK = 64;
 
-std::uint32_t turned(std::uint32_t value, int bits) { return value >> bits | value << (32 - bits); }
+std::uint32_t turned(std::uint32_t value, int bits) {
+    return value >> bits | value << (32 - bits);
+}
 
 }  // namespace
 
@@ -42,10 +44,9 @@ void compress_portable(std::uint32_t *state, const unsigned char *blocks, std::s
         std::uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
         std::uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
         for (std::size_t i = 0; i < 64; ++i) {
-            const std::uint32_t first = h + (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) + ((e & f) ^ (~e & g)) +
-                                        SHA256_ROUNDS[i] + words[i];
-            const std::uint32_t second =
-                (turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+            const std::uint32_t first =
+                h + (turned(e, 6) ^ turned(e, 11) ^ turned(e, 25)) + ((e & f) ^ (~e & g)) + SHA256_ROUNDS[i] + words[i];
+            const std::uint32_t second = (turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
             h = g, g = f, f = e, e = d + first;
             d = c, c = b, b = a, a = first + second;
         }

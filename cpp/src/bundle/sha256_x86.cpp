@@ -28,11 +28,11 @@ __attribute__((target("sha,sse4.1,ssse3"))) void compress_x86(std::uint32_t *sta
     for (; count > 0; --count, blocks += 64) {
         const __m128i abef_before = abef, cdgh_before = cdgh;
         __m128i words[4];
-        for (int i = 0; i < 4; ++i) {
+        for (std::size_t i = 0; i < 4; ++i) {
             words[i] = _mm_shuffle_epi8(load(blocks + 16 * i), big_endian);
         }
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) {
+        for (std::size_t i = 0; i < 16; ++i) {
             __m128i sum = _mm_add_epi32(words[i % 4], load(SHA256_ROUNDS + 4 * i));
             cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
             sum = _mm_shuffle_epi32(sum, 0x0E);
@@ -59,7 +59,9 @@ __attribute__((target("sha,sse4.1,ssse3"))) void compress_x86(std::uint32_t *sta
 
 namespace paraexport::core {
 
-bool has_sha_instructions() { return false; }
+bool has_sha_instructions() {
+    return false;
+}
 
 void compress_x86(std::uint32_t *state, const unsigned char *blocks, std::size_t count) {
     compress_portable(state, blocks, count);

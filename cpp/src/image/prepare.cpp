@@ -20,12 +20,15 @@ std::string sides(std::size_t width, std::size_t height) {
 
 void require_pixels(const paraexport_pixels &pixels, std::size_t channels) {
     if (pixels.data == nullptr || pixels.height == 0 || pixels.width == 0) {
-        throw bad_input({"the pixels do not fit the model", "pixels", "an image with at least one pixel",
-                         pixels.data == nullptr ? "data is NULL" : sides(pixels.width, pixels.height), {}});
+        throw bad_input({"the pixels do not fit the model",
+                         "pixels",
+                         "an image with at least one pixel",
+                         pixels.data == nullptr ? "data is NULL" : sides(pixels.width, pixels.height),
+                         {}});
     }
     if (pixels.width > MOST_PIXELS || pixels.height > MOST_PIXELS / pixels.width) {
-        throw bad_input({"the image is too large", "pixels", "at most 2^31 pixels",
-                         sides(pixels.width, pixels.height), "shrink it"});
+        throw bad_input({"the image is too large", "pixels", "at most 2^31 pixels", sides(pixels.width, pixels.height),
+                         "shrink it"});
     }
     const bool pictures = channels == 1 || channels == 3;
     const bool colour = pixels.channels == 1 || pixels.channels == 3 || pixels.channels == 4;
@@ -35,13 +38,18 @@ void require_pixels(const paraexport_pixels &pixels, std::size_t channels) {
                          "convert it, or correct the channels"});
     }
     if (pixels.order != PARAEXPORT_RGB && pixels.order != PARAEXPORT_BGR) {
-        throw bad_input({"unknown order of channels", "pixels", "PARAEXPORT_RGB or PARAEXPORT_BGR",
-                         std::to_string(pixels.order), {}});
+        throw bad_input({"unknown order of channels",
+                         "pixels",
+                         "PARAEXPORT_RGB or PARAEXPORT_BGR",
+                         std::to_string(pixels.order),
+                         {}});
     }
     if (pixels.stride != 0 && pixels.stride < pixels.width * pixels.channels) {
-        throw bad_input({"the rows overlap", "pixels",
+        throw bad_input({"the rows overlap",
+                         "pixels",
                          "a stride of at least " + std::to_string(pixels.width * pixels.channels) + " bytes",
-                         std::to_string(pixels.stride), {}});
+                         std::to_string(pixels.stride),
+                         {}});
     }
 }
 
@@ -52,8 +60,7 @@ unsigned char luma(std::uint32_t red, std::uint32_t green, std::uint32_t blue) {
 
 /// The pixels with the channels of the model, in the order RGB. Alpha is dropped.
 Picture converted(const PictureView &from, bool reversed, std::size_t channels) {
-    Picture picture{from.height, from.width, channels,
-                    std::vector<unsigned char>(from.height * from.width * channels)};
+    Picture picture{from.height, from.width, channels, std::vector<unsigned char>(from.height * from.width * channels)};
     unsigned char *out = picture.bytes.data();
     const std::size_t red = reversed ? 2 : 0, blue = 2 - red;
     for (std::size_t y = 0; y < from.height; ++y) {
@@ -90,7 +97,9 @@ void require_size(const PictureView &picture, Size size) {
     if (tallest > MOST_RESIZED_PIXELS / size.width) {
         throw bad_input({sides(picture.width, picture.height) + " pixels would be resized to " +
                              sides(size.width, tallest) + " and " + sides(size.width, size.height),
-                         "pixels", "at most " + std::to_string(MOST_RESIZED_PIXELS) + " pixels", {},
+                         "pixels",
+                         "at most " + std::to_string(MOST_RESIZED_PIXELS) + " pixels",
+                         {},
                          "crop it to a less extreme shape"});
     }
 }

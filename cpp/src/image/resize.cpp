@@ -40,7 +40,9 @@ double sinc(double x) {
     return std::sin(x) / x;
 }
 
-double lanczos(double x) { return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0; }
+double lanczos(double x) {
+    return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
 
 Filter filter_of(const std::string &name) {
     if (name == "bilinear") {
@@ -56,7 +58,7 @@ struct Weights {
     };
     std::vector<Window> windows;
     std::vector<std::int32_t> values;  ///< `widest` for each window
-    std::size_t widest;
+    std::size_t widest = 0;
 
     const std::int32_t *of(std::size_t position) const { return values.data() + position * widest; }
 };
@@ -207,8 +209,7 @@ Picture nearest(const PictureView &picture, std::size_t height, std::size_t widt
 }  // namespace
 
 Picture resized(const PictureView &picture, std::size_t height, std::size_t width, const std::string &filter) {
-    return filter == "nearest" ? nearest(picture, height, width)
-                               : filtered(picture, height, width, filter_of(filter));
+    return filter == "nearest" ? nearest(picture, height, width) : filtered(picture, height, width, filter_of(filter));
 }
 
 }  // namespace paraexport::core

@@ -31,8 +31,8 @@ void require_all(const char *what, const std::vector<std::string> &known, const 
     }
     if (!unknown.empty()) {
         std::sort(unknown.begin(), unknown.end());
-        throw bad_input({std::string{"unknown runtime "} + what, where, "some of " + joined(known), joined(unknown),
-                         REMEDY});
+        throw bad_input(
+            {std::string{"unknown runtime "} + what, where, "some of " + joined(known), joined(unknown), REMEDY});
     }
 }
 
@@ -72,13 +72,14 @@ void Known::require(const Runtime &runtime, const std::string &where) const {
     require_all("environment variable", environment, {&runtime.environment}, where);
 }
 
-bool is_older(const std::string &version, const std::string &other) { return release(version) < release(other); }
+bool is_older(const std::string &version, const std::string &other) {
+    return release(version) < release(other);
+}
 
 void require_version(const Runtime &runtime, const std::string &installed, const std::string &where) {
     if (is_older(installed, runtime.minimum_version)) {
-        throw missing({runtime.library + " is too old for this bundle", where,
-                       runtime.minimum_version + " or later", installed,
-                       "pip install '" + runtime.library + ">=" + runtime.minimum_version + "'"});
+        throw missing({runtime.library + " is too old for this bundle", where, runtime.minimum_version + " or later",
+                       installed, "pip install '" + runtime.library + ">=" + runtime.minimum_version + "'"});
     }
 }
 

@@ -105,15 +105,18 @@ Library::Library(const LibraryNames &names, const std::string &given) : title_{n
             reason = last_reason;
         }
     }
-    throw missing({std::string{names.title} + " cannot be loaded", {}, "one of " + tried, reason,
+    throw missing({std::string{names.title} + " cannot be loaded",
+                   {},
+                   "one of " + tried,
+                   reason,
                    std::string{names.remedy} + ", or set " + names.variable + " to the path of the library"});
 }
 
 void *Library::symbol(const char *name) const {
     void *address = symbol_of(handle_, name);
     if (address == nullptr) {
-        throw missing({"the library of " + title_ + " has no function " + name, path_, {}, {},
-                       "install a newer version"});
+        throw missing(
+            {"the library of " + title_ + " has no function " + name, path_, {}, {}, "install a newer version"});
     }
     return address;
 }

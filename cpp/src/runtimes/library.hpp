@@ -8,9 +8,9 @@ namespace paraexport::core {
 
 /// Where a runtime's library can be.
 struct LibraryNames {
-    const char *title;                      ///< for messages, `ONNX Runtime`
-    const char *variable;                   ///< the environment variable with its path
-    std::vector<std::string> stems;         ///< file names without extension and version, `libonnxruntime`
+    const char *title;                        ///< for messages, `ONNX Runtime`
+    const char *variable;                     ///< the environment variable with its path
+    std::vector<std::string> stems;           ///< file names without extension and version, `libonnxruntime`
     std::vector<std::string> python_folders;  ///< below `site-packages`
     const char *remedy;
 };

@@ -1,150 +1,20 @@
 /// Runs `model.onnx` with ONNX Runtime on the CPU, through its C interface.
-#include <onnxruntime_c_api.h>
-
-#include <map>
-#include <mutex>
-#include <stdexcept>
-
 #include "error.hpp"
 #include "runtimes/known.hpp"
-#include "runtimes/library.hpp"
-#include "runtimes/onnxruntime_probe.hpp"
+#include "runtimes/onnxruntime_api.hpp"
 #include "runtimes/session.hpp"
 
 namespace paraexport::core {
 namespace {
 
-/// The oldest version of the interface with all functions used here: ONNX Runtime 1.18.
-constexpr std::uint32_t INTERFACE = 18;
 constexpr const char *OPTIMIZATION = "graph_optimization_level";
 
-const LibraryNames &library_names() {
-    static const LibraryNames names{"ONNX Runtime",
-                                    "PARAEXPORT_ONNXRUNTIME",
-                                    {"libonnxruntime"},
-                                    {"onnxruntime/capi"},
-                                    "install ONNX Runtime (`pip install onnxruntime`, or its archive from GitHub)"};
-    return names;
-}
-
 const Known &known() {
-    static const Known known{
-        "onnxruntime",
-        MODEL_FILE,
-        "CPUExecutionProvider",
-        {OPTIMIZATION, "session.disable_cpu_ep_fallback", "session.x64quantprecision"}};
+    static const Known known{"onnxruntime",
+                             MODEL_FILE,
+                             "CPUExecutionProvider",
+                             {OPTIMIZATION, "session.disable_cpu_ep_fallback", "session.x64quantprecision"}};
     return known;
-}
-
-/// One loaded library with its environment. It lives until the process ends.
-class OnnxRuntime {
-public:
-    explicit OnnxRuntime(const std::string &given) : library_{library_names(), given} {
-        const auto *base = library_.function<const OrtApiBase *(*)()>("OrtGetApiBase")();
-        version_ = base->GetVersionString();
-        api_ = base->GetApi(INTERFACE);
-        if (api_ == nullptr) {
-            throw missing({"ONNX Runtime is too old", library_.path(), "1.18 or later", version_,
-                           "pip install -U onnxruntime"});
-        }
-        check(api_->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "paraexport", &environment_));
-        check(api_->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory_));
-    }
-
-    const OrtApi &api() const { return *api_; }
-    const OrtEnv *environment() const { return environment_; }
-    const OrtMemoryInfo *memory() const { return memory_; }
-    const std::string &version() const { return version_; }
-    const std::string &path() const { return library_.path(); }
-
-    /// Throw std::runtime_error with the message of a failed call.
-    void check(OrtStatus *status) const {
-        if (status != nullptr) {
-            const std::string message = api_->GetErrorMessage(status);
-            api_->ReleaseStatus(status);
-            throw std::runtime_error(message);
-        }
-    }
-
-    bool saturates() const {
-        std::call_once(probed_, [&] { saturates_ = probe(); });
-        return saturates_;
-    }
-
-private:
-    bool probe() const;
-
-    Library library_;
-    std::string version_;
-    const OrtApi *api_ = nullptr;
-    OrtEnv *environment_ = nullptr;
-    OrtMemoryInfo *memory_ = nullptr;
-    mutable std::once_flag probed_;
-    mutable bool saturates_ = false;
-};
-
-/// Releases an object of the interface.
-template <typename Object>
-class Owner {
-public:
-    using Release = void(ORT_API_CALL *)(Object *);
-
-    explicit Owner(Release release) : release_{release} {}
-    Owner(const Owner &) = delete;
-    Owner &operator=(const Owner &) = delete;
-    ~Owner() { release_(object_); }
-
-    Object **out() { return &object_; }
-    Object *get() const { return object_; }
-
-private:
-    Release release_;
-    Object *object_ = nullptr;
-};
-
-/// A tensor over memory of the caller.
-template <typename Number>
-void wrap(const OnnxRuntime &runtime, const Number *numbers, std::size_t count, const std::int64_t *shape,
-          std::size_t axes, ONNXTensorElementDataType type, Owner<OrtValue> &value) {
-    runtime.check(runtime.api().CreateTensorWithDataAsOrtValue(runtime.memory(), const_cast<Number *>(numbers),
-                                                               count * sizeof(Number), shape, axes, type,
-                                                               value.out()));
-}
-
-bool OnnxRuntime::probe() const {
-    Owner<OrtSessionOptions> options{api_->ReleaseSessionOptions};
-    Owner<OrtSession> session{api_->ReleaseSession};
-    check(api_->CreateSessionOptions(options.out()));
-    check(api_->CreateSessionFromArray(environment_, ONNX_PRODUCT, ONNX_PRODUCT_BYTES, options.get(), session.out()));
-    const std::vector<std::int8_t> weight = SaturationProbe::weight();
-    constexpr std::size_t inner = SaturationProbe::INNER, columns = SaturationProbe::COLUMNS;
-    return SaturationProbe::saturates([&](std::size_t rows) {
-        const std::vector<std::uint8_t> images(rows * inner, 255);
-        std::vector<std::int32_t> products(rows * columns);
-        const std::int64_t shapes[3][2] = {{static_cast<std::int64_t>(rows), inner},
-                                           {inner, columns},
-                                           {static_cast<std::int64_t>(rows), columns}};
-        Owner<OrtValue> image{api_->ReleaseValue}, constant{api_->ReleaseValue}, product{api_->ReleaseValue};
-        wrap(*this, images.data(), images.size(), shapes[0], 2, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, image);
-        wrap(*this, weight.data(), weight.size(), shapes[1], 2, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, constant);
-        wrap(*this, products.data(), products.size(), shapes[2], 2, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, product);
-        const char *inputs[] = {"a", "b"}, *outputs[] = {"y"};
-        const OrtValue *values[] = {image.get(), constant.get()};
-        OrtValue *results[] = {product.get()};
-        check(api_->Run(session.get(), nullptr, inputs, values, 2, outputs, 1, results));
-        return std::vector<double>(products.begin(), products.end());
-    });
-}
-
-const OnnxRuntime &loaded(const std::string &given) {
-    static std::mutex mutex;
-    static auto &all = *new std::map<std::string, std::unique_ptr<OnnxRuntime>>;
-    const std::lock_guard lock{mutex};
-    std::unique_ptr<OnnxRuntime> &runtime = all[given];
-    if (runtime == nullptr) {
-        runtime = std::make_unique<OnnxRuntime>(given);
-    }
-    return *runtime;
 }
 
 /// The names of NumPy for the types that our models may have.
@@ -183,8 +53,7 @@ public:
         const char *const input_name = inputs_[0].name.c_str(), *const output_name = outputs_[0].name.c_str();
         const OrtValue *const input_value = input.get();
         OrtValue *output_value = output.get();
-        runtime_.check(
-            api.Run(session_.get(), nullptr, &input_name, &input_value, 1, &output_name, 1, &output_value));
+        runtime_.check(api.Run(session_.get(), nullptr, &input_name, &input_value, 1, &output_name, 1, &output_value));
     }
 
     const std::vector<TensorInfo> &inputs() const override { return inputs_; }
@@ -240,8 +109,11 @@ private:
                 runtime_.check(api.SetSessionGraphOptimizationLevel(
                     options, value == "ORT_ENABLE_ALL" ? ORT_ENABLE_ALL : ORT_DISABLE_ALL));
             } else {
-                throw bad_input({std::string{"unknown "} + OPTIMIZATION, where,
-                                 "one of ORT_DISABLE_ALL, ORT_ENABLE_ALL", value, {}});
+                throw bad_input({std::string{"unknown "} + OPTIMIZATION,
+                                 where,
+                                 "one of ORT_DISABLE_ALL, ORT_ENABLE_ALL",
+                                 value,
+                                 {}});
             }
         }
     }
@@ -282,12 +154,14 @@ private:
 
 }  // namespace
 
-bool onnxruntime_saturates(const std::string &library) { return loaded(library).saturates(); }
+bool onnxruntime_saturates(const std::string &library) {
+    return loaded_onnxruntime(library).saturates();
+}
 
 std::unique_ptr<Session> open_onnxruntime(const SessionRequest &request) {
     const Runtime &how = *request.bundle.manifest.runtime;
     known().require(how, request.bundle.files->path());
-    const OnnxRuntime &runtime = loaded(request.library);
+    const OnnxRuntime &runtime = loaded_onnxruntime(request.library);
     require_version(how, runtime.version(), request.bundle.files->path());
     return std::make_unique<OnnxRuntimeSession>(runtime, request);
 }

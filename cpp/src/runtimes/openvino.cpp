@@ -26,8 +26,8 @@ using Request = OpenVinoOwner<ov_infer_request_t>;
 /// A tensor over memory of the caller.
 Tensor wrap(const OpenVinoApi &api, const float *numbers, std::int64_t axes, std::int64_t *shape) {
     Tensor tensor{api.ov_tensor_free};
-    api.check(api.ov_tensor_create_from_host_ptr(api.float32(), {axes, shape}, const_cast<float *>(numbers),
-                                                 tensor.out()));
+    api.check(
+        api.ov_tensor_create_from_host_ptr(api.float32(), {axes, shape}, const_cast<float *>(numbers), tensor.out()));
     return tensor;
 }
 
@@ -132,9 +132,8 @@ private:
         auto size = static_cast<std::int64_t>(constants.size());
         const Tensor weights = wrap(api, constants.data(), 1, &size);
         OpenVinoOwner<ov_model_t> model{api.ov_model_free};
-        api.check(api.ov_core_read_model_from_memory_buffer(core.get(), OPENVINO_PRODUCT,
-                                                            std::strlen(OPENVINO_PRODUCT), weights.get(),
-                                                            model.out()));
+        api.check(api.ov_core_read_model_from_memory_buffer(core.get(), OPENVINO_PRODUCT, std::strlen(OPENVINO_PRODUCT),
+                                                            weights.get(), model.out()));
         const CompiledModel compiled{api, core.get(), model.get(), "CPU", {{"INFERENCE_PRECISION_HINT", "f32"}}};
         return SaturationProbe::saturates([&](std::size_t rows) {
             const std::vector<float> images(rows * SaturationProbe::INNER, 255.0F);
@@ -189,8 +188,11 @@ private:
             const std::string path = bundle.files->path_for_runtime(MODEL_FILE);
             api.check(api.ov_core_read_model(runtime.core.get(), path.c_str(), nullptr, model.out()));
         } else if (!bundle.weights.empty()) {
-            throw bad_input({"OpenVINO cannot read weights of a second file from memory", bundle.files->path(), {},
-                             WEIGHTS_FILE, "open the bundle from a folder"});
+            throw bad_input({"OpenVINO cannot read weights of a second file from memory",
+                             bundle.files->path(),
+                             {},
+                             WEIGHTS_FILE,
+                             "open the bundle from a folder"});
         } else {
             api.check(api.ov_core_read_model_from_memory_buffer(runtime.core.get(), bundle.model.data(),
                                                                 bundle.model.size(), nullptr, model.out()));
@@ -235,7 +237,9 @@ private:
 
 }  // namespace
 
-bool openvino_saturates(const std::string &library) { return loaded(library).saturates(); }
+bool openvino_saturates(const std::string &library) {
+    return loaded(library).saturates();
+}
 
 std::unique_ptr<Session> open_openvino(const SessionRequest &request) {
     const Runtime &how = *request.bundle.manifest.runtime;

@@ -79,6 +79,8 @@ public:
         std::swap(object_, other.object_);
         return *this;
     }
+    OpenVinoOwner(const OpenVinoOwner &) = delete;
+    OpenVinoOwner &operator=(const OpenVinoOwner &) = delete;
     ~OpenVinoOwner() {
         if (object_ != nullptr) {
             release_(object_);

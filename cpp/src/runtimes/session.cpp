@@ -39,7 +39,8 @@ constexpr std::array TARGETS{
 #if defined(PARAEXPORT_HAS_TENSORRT_RTX)
     Target{"tensorrt-rtx", open_tensorrt_rtx, nullptr},
 #else
-    Target{"tensorrt-rtx", nullptr, "configure the library with -DPARAEXPORT_TENSORRT_RTX_INCLUDE=FOLDER, see docs/cpp.md"},
+    Target{"tensorrt-rtx", nullptr,
+           "configure the library with -DPARAEXPORT_TENSORRT_RTX_INCLUDE=FOLDER, see docs/cpp.md"},
 #endif
 };
 
@@ -67,11 +68,17 @@ std::unique_ptr<Session> open_session(const SessionRequest &request) {
             continue;
         }
         if (!manifest.runtime) {
-            throw bad_input({"format 1 does not record how the model is opened", request.bundle.files->path(),
-                             "format 2", {}, "build the bundle again, or use the Python package"});
+            throw bad_input({"format 1 does not record how the model is opened",
+                             request.bundle.files->path(),
+                             "format 2",
+                             {},
+                             "build the bundle again, or use the Python package"});
         }
         if (target.open == nullptr) {
-            throw missing({"this build of the library does not run the target", "target " + manifest.target, {}, {},
+            throw missing({"this build of the library does not run the target",
+                           "target " + manifest.target,
+                           {},
+                           {},
                            target.remedy});
         }
         try {

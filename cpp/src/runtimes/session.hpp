@@ -28,8 +28,8 @@ public:
 
 struct SessionRequest {
     const Bundle &bundle;
-    int threads;             ///< 0 for the runtime's default
-    std::string library;     ///< path of the runtime's library; empty to search
+    int threads;          ///< 0 for the runtime's default
+    std::string library;  ///< path of the runtime's library; empty to search
 };
 
 /// Open the bundle's model with the runtime of its target.

@@ -54,9 +54,13 @@ bool is_shared_object(std::string_view file, const std::string &stem) {
 
 #if defined(_WIN32)
 
-std::vector<std::string> system_names(const std::string &stem) { return {shared_object_name(stem)}; }
+std::vector<std::string> system_names(const std::string &stem) {
+    return {shared_object_name(stem)};
+}
 
-std::vector<std::string> loaded_files(const std::string & /*stem*/) { return {}; }
+std::vector<std::string> loaded_files(const std::string & /*stem*/) {
+    return {};
+}
 
 void *open_shared_object(const std::string &file, std::string &reason) {
     HMODULE handle = LoadLibraryExA(file.c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
@@ -122,7 +126,9 @@ void *open_shared_object(const std::string &file, std::string &reason) {
     return handle;
 }
 
-void *symbol_of(void *handle, const char *name) { return dlsym(handle, name); }
+void *symbol_of(void *handle, const char *name) {
+    return dlsym(handle, name);
+}
 
 std::string path_of_shared_object(void *handle, const std::string &file) {
 #if defined(__linux__)

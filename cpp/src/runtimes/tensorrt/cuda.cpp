@@ -10,8 +10,8 @@ constexpr int OUT_OF_MEMORY = 2, NO_DEVICE = 100;
 constexpr int MAJOR = 75, MINOR = 76;
 
 const LibraryNames &library_names() {
-    static const LibraryNames names{"the NVIDIA driver", "PARAEXPORT_CUDA", {"libcuda"}, {},
-                                    "install one, or use a machine with an NVIDIA GPU"};
+    static const LibraryNames names{
+        "the NVIDIA driver", "PARAEXPORT_CUDA", {"libcuda"}, {}, "install one, or use a machine with an NVIDIA GPU"};
     return names;
 }
 
@@ -29,7 +29,10 @@ void Cuda::call(const char *name, Arguments... arguments) const {
     if (code == OUT_OF_MEMORY) {
         throw missing({"the GPU has no memory left", name, {}, {}, "free some, or build with a lower --max-batch"});
     }
-    throw missing({"the NVIDIA driver fails with error " + std::to_string(code), name, {}, {},
+    throw missing({"the NVIDIA driver fails with error " + std::to_string(code),
+                   name,
+                   {},
+                   {},
                    "look at nvidia-smi and at the system's log, or update the driver"});
 }
 
@@ -47,7 +50,9 @@ Cuda::Cuda() : library_{library_names(), ""} {
     call("cuDevicePrimaryCtxRetain", &context_, device);
 }
 
-void Cuda::use() const { call("cuCtxSetCurrent", context_); }
+void Cuda::use() const {
+    call("cuCtxSetCurrent", context_);
+}
 
 Cuda::Pointer Cuda::allocate(std::size_t size_bytes) const {
     Pointer memory = 0;
@@ -77,6 +82,8 @@ void Cuda::copy_from_gpu(void *to, Pointer from, std::size_t size_bytes, Stream 
     call("cuMemcpyDtoHAsync_v2", to, from, size_bytes, stream);
 }
 
-void Cuda::wait(Stream stream) const { call("cuStreamSynchronize", stream); }
+void Cuda::wait(Stream stream) const {
+    call("cuStreamSynchronize", stream);
+}
 
 }  // namespace paraexport::core

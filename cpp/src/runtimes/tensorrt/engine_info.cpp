@@ -74,7 +74,10 @@ std::size_t nearest_profile(const std::vector<Profile> &profiles, std::size_t ba
         }
     }
     if (best == profiles.size()) {
-        throw bad_input({"no profile accepts the batch", {}, {}, std::to_string(batch),
+        throw bad_input({"no profile accepts the batch",
+                         {},
+                         {},
+                         std::to_string(batch),
                          "use another batch size, or build with a --profile for it"});
     }
     return best;

@@ -26,8 +26,8 @@ namespace paraexport::core {
 namespace {
 
 #if defined(PARAEXPORT_TENSORRT_IS_RTX)
-const LibraryNames NAMES{"TensorRT-RTX", "PARAEXPORT_TENSORRT_RTX", {"libtensorrt_rtx"}, {"tensorrt_rtx_libs"},
-                         "pip install tensorrt-rtx"};
+const LibraryNames NAMES{
+    "TensorRT-RTX", "PARAEXPORT_TENSORRT_RTX", {"libtensorrt_rtx"}, {"tensorrt_rtx_libs"}, "pip install tensorrt-rtx"};
 const Known KNOWN{"tensorrt-rtx", ENGINE_FILE, "GPU"};
 #else
 const LibraryNames NAMES{"TensorRT", "PARAEXPORT_TENSORRT", {"libnvinfer"}, {"tensorrt_libs"}, "pip install tensorrt"};
@@ -58,8 +58,8 @@ private:
 
 std::string version_of(const Library &library) {
     std::string version;
-    for (const char *name : {"getInferLibMajorVersion", "getInferLibMinorVersion", "getInferLibPatchVersion",
-                             "getInferLibBuildVersion"}) {
+    for (const char *name :
+         {"getInferLibMajorVersion", "getInferLibMinorVersion", "getInferLibPatchVersion", "getInferLibBuildVersion"}) {
         version += (version.empty() ? "" : ".") + std::to_string(library.function<int (*)()>(name)());
     }
     return version;
@@ -79,10 +79,16 @@ TensorInfo describe(const nvinfer1::ICudaEngine &engine, const char *name) {
 class Worker {
 public:
     Worker(const Cuda &cuda, nvinfer1::ICudaEngine &engine, std::size_t input_bytes, std::size_t output_bytes)
-        : cuda_{cuda}, context_{engine.createExecutionContext()}, stream_{cuda.create_stream()},
-          input_{cuda.allocate(input_bytes)}, output_{cuda.allocate(output_bytes)} {
+        : cuda_{cuda},
+          context_{engine.createExecutionContext()},
+          stream_{cuda.create_stream()},
+          input_{cuda.allocate(input_bytes)},
+          output_{cuda.allocate(output_bytes)} {
         if (context_ == nullptr) {
-            throw missing({"TensorRT cannot create an execution context", "the GPU", {}, {},
+            throw missing({"TensorRT cannot create an execution context",
+                           "the GPU",
+                           {},
+                           {},
                            "free memory of the GPU, or build with a lower --max-batch"});
         }
     }
@@ -132,11 +138,17 @@ public:
         : library_{std::move(library)}, version_{version_of(library_)}, info_{std::move(info)} {
         const std::string &where = request.bundle.files->path();
         if (const std::string reasons = obstacles(info_, version_, cuda_.capability()); !reasons.empty()) {
-            throw missing({std::string{ENGINE_FILE} + " cannot run here: " + reasons, where, {}, {},
+            throw missing({std::string{ENGINE_FILE} + " cannot run here: " + reasons,
+                           where,
+                           {},
+                           {},
                            "run it on a machine that it was built for, or build it again for this one"});
         }
         if (info_.stripped) {
-            throw missing({"this library does not put weights into a stripped engine", where, {}, {},
+            throw missing({"this library does not put weights into a stripped engine",
+                           where,
+                           {},
+                           {},
                            "build the bundle without --engine stripped, or use the Python package"});
         }
         cuda_.use();
@@ -211,8 +223,8 @@ std::unique_ptr<Session> PARAEXPORT_OPEN(const SessionRequest &request) {
     KNOWN.require(*request.bundle.manifest.runtime, files.path());
     for (const char *name : {ENGINE_FILE, INFO_FILE}) {
         if (!files.has(name)) {
-            throw bad_input({"there is no engine", files.path(), std::string{name} + " in it", {},
-                             "build the bundle again"});
+            throw bad_input(
+                {"there is no engine", files.path(), std::string{name} + " in it", {}, "build the bundle again"});
         }
     }
     EngineInfo info = parse_engine_info(files.read(INFO_FILE), files.where(INFO_FILE));

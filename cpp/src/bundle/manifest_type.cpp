@@ -32,6 +32,7 @@ constexpr Field SOURCE_FIELDS[] = {{"name", &STR},
                                    {"overrides", &STRING_MAP},
                                    {"module", &STR_OR_NULL, false},
                                    {"weights", &STR_OR_NULL, false},
+                                   {"renames", &STRING_MAP, false},
                                    {}};
 constexpr Type SOURCE = object_of(SOURCE_FIELDS);
 

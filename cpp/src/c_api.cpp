@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <new>
 
 #include "bundle/bundle.hpp"
@@ -31,6 +32,8 @@ paraexport_status guarded(Call call) noexcept {
         return call();
     } catch (const Error &error) {
         return failed(error.status(), error.what());
+    } catch (const std::filesystem::filesystem_error &error) {
+        return failed(PARAEXPORT_BAD_INPUT, error.what());
     } catch (const std::bad_alloc &) {
         return failed(PARAEXPORT_MISSING, "there is not enough memory; free memory, or build with a lower --max-batch");
     } catch (const std::exception &error) {

@@ -51,7 +51,7 @@ public:
                 }
             }
         }
-        return (HAS_HANDLE_PATHS ? folder_.path() : real_) + "/" + name;
+        return (has_handle_paths() ? folder_.path() : real_) + "/" + name;
     }
 
     void require_no_others() override {
@@ -169,7 +169,7 @@ private:
         fs::path folder, file, folder_after;
         do {  // until the folder was not renamed in between
             folder = real_folder();
-            file = HAS_HANDLE_PATHS ? handle.real_path() : fs::canonical(fs::path{real_} / name);
+            file = has_handle_paths() ? handle.real_path() : fs::canonical(fs::path{real_} / name);
             folder_after = real_folder();
         } while (folder != folder_after);
         if (std::mismatch(folder.begin(), folder.end(), file.begin(), file.end()).first != folder.end()) {
@@ -178,7 +178,7 @@ private:
     }
 
     std::filesystem::path real_folder() const {
-        return HAS_HANDLE_PATHS ? folder_.real_path() : std::filesystem::canonical(real_);
+        return has_handle_paths() ? folder_.real_path() : std::filesystem::canonical(real_);
     }
 
     std::string real_;

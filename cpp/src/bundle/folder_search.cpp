@@ -32,7 +32,9 @@ std::string moved_aside(const std::string &path) {
 
 }  // namespace
 
-std::unique_ptr<Files> open_folder(const std::string &path) {
+std::unique_ptr<Files> open_folder(const std::string &given) {
+    const std::size_t end = given.find_last_not_of('/');
+    const std::string path = end == std::string::npos ? given : given.substr(0, end + 1);
     for (int look = 0; look < LOOKS; ++look) {
         if (auto folder = open_folder_at(path, path)) {
             return folder;

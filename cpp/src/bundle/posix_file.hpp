@@ -12,11 +12,15 @@
 
 namespace paraexport::core {
 
+/// Whether a path leads to an open file. A system without `/proc` has no such paths.
+inline bool has_handle_paths() {
 #if defined(__linux__)
-inline constexpr bool HAS_HANDLE_PATHS = true;
+    static const bool exists = access("/proc/self/fd", F_OK) == 0;
+    return exists;
 #else
-inline constexpr bool HAS_HANDLE_PATHS = false;
+    return false;
 #endif
+}
 
 /// A file system may give the same time to two writes within this interval.
 inline constexpr std::chrono::milliseconds CLOCK_TICK{20};

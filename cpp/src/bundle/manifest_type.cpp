@@ -25,6 +25,7 @@ constexpr Type one_of(const char *choices) {
 constexpr Type STRINGS = list_of(STR), FLOATS = list_of(FLOAT);
 constexpr Type STRING_MAP = map_of(STR), INT_MAP = map_of(INT), FLOAT_MAP = map_of(FLOAT);
 constexpr Type TWO_INTS{Type::ARRAY, &INT, 2}, INT_OR_TWO{Type::INT | Type::ARRAY, &INT, 2};
+constexpr Type TWO_STRINGS{Type::ARRAY, &STR, 2}, STRING_PAIRS = list_of(TWO_STRINGS);
 
 constexpr Field SOURCE_FIELDS[] = {{"name", &STR},
                                    {"sha256", &STR},
@@ -32,7 +33,7 @@ constexpr Field SOURCE_FIELDS[] = {{"name", &STR},
                                    {"overrides", &STRING_MAP},
                                    {"module", &STR_OR_NULL, false},
                                    {"weights", &STR_OR_NULL, false},
-                                   {"renames", &STRING_MAP, false},
+                                   {"renames", &STRING_PAIRS, false},
                                    {}};
 constexpr Type SOURCE = object_of(SOURCE_FIELDS);
 

@@ -27,6 +27,7 @@ ROOMS = (
     "checks",
     "pipeline",
     "optimizer",
+    "bench",
     "cli",
     "__init__",
     "__main__",

@@ -18,7 +18,7 @@ from paraexport.cli.signals import heeded, interruptible
 from paraexport.cli.watchdog import CAN_WATCH, watched
 from paraexport.errors import InputError
 
-COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "doctor")
+COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "bench", "doctor")
 CLOSED_PIPE = 141
 COMPLETION = "_PARAEXPORT_COMPLETE"
 """Shells set this variable to request completions. README.md shows how to turn them on."""

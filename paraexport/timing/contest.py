@@ -10,19 +10,21 @@ Every runtime has a process of its own, because the thread pools of two runtimes
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from paraexport.timing.calls import time_calls, wait_until_idle
 from paraexport.timing.machine_load import CpuTime
-from paraexport.timing.percentiles import Summary, summarize
+from paraexport.timing.percentiles import Summary, percentile, summarize
 from paraexport.timing.process import Process
 from paraexport.timing.stability import StoppingRule
+from paraexport.timing.throughput import measure_throughput
 
 Progress = Callable[[str], None]
 T = TypeVar("T")
@@ -51,6 +53,10 @@ class Rules:
     """Calls in a burst, even if they take longer than `burst_s`."""
     rest_s: float = 0.05
     """Before each burst, so that the threads of the last one fall asleep."""
+    pause_s: float = 0.0
+    """Before each call, for latency as after a rest."""
+    streams: int = 1
+    """Threads of a contestant that call at the same time."""
     rotate: bool = False
     """Change the order in every round, so that no contestant always follows the same one."""
     attempts: int = 1
@@ -73,6 +79,9 @@ class Burst:
     @property
     def median_ms(self) -> float:
         return statistics.median(self.latencies_ms)
+
+    def percentile_ms(self, percent: float) -> float:
+        return percentile(self.latencies_ms, percent)
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,7 @@ def is_over(rules: Rules, rounds_done: int, bursts: Sequence[Sequence[Burst]]) -
         return False
     if stop is None or rounds_done >= stop.at_most:
         return True
-    return all(stop.stable([burst.median_ms for burst in own]) for own in bursts)
+    return all(stop.stable([burst.percentile_ms(stop.percent) for burst in own]) for own in bursts)
 
 
 def in_turn(items: Sequence[T], number: int) -> list[T]:
@@ -181,7 +190,9 @@ def quiet_burst(process: Process, batch: int, rules: Rules) -> Burst | None:
     for _ in range(rules.attempts):
         time.sleep(rules.rest_s)
         before = CpuTime.now(process.popen.pid)
-        latencies_ms = process.burst(batch, rules.burst_s, rules.calls_at_least)
+        latencies_ms = process.burst(
+            batch, rules.burst_s, rules.calls_at_least, pause_s=rules.pause_s, streams=rules.streams
+        )
         after = CpuTime.now(process.popen.pid)
         if not latencies_ms:
             return None
@@ -210,8 +221,16 @@ def serve(
     answer({**(facts or {})})
     while line := read_line():
         request = json.loads(line)
-        call_s, at_least, batch = request["seconds"], request["calls_at_least"], request["batch"]
-        answer(time_calls(lambda batch=batch: run_batch(batch), seconds=call_s, at_least=at_least))  # type: ignore[misc]
+        answer(burst(functools.partial(run_batch, request["batch"]), request))
+
+
+def burst(call: Callable[[], object], request: Mapping[str, Any]) -> Sequence[float]:
+    """The latencies of the calls that a request asks for, in ms."""
+    seconds, streams = request["seconds"], request.get("streams", 1)
+    if streams > 1:
+        return measure_throughput(call, images_per_call=1, threads=streams, seconds=seconds).latencies_ms
+    pause_s = request.get("pause_s", 0.0)
+    return time_calls(call, seconds=seconds, at_least=request["calls_at_least"], pause_s=pause_s)
 
 
 def read_line() -> str:

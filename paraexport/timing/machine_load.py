@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+BUSY_CPUS = 0.1
+"""Do not trust times if other processes used more CPUs than this."""
 BUSY_FIELDS = (0, 1, 2, 5, 6, 7)
 """In the first line of /proc/stat: user, nice, system, irq, softirq, steal."""
 USER, SYSTEM = 11, 12

@@ -63,15 +63,19 @@ class Process:
         self.failure = errors[-1] if errors else f"the process ended with code {code}"
         return None
 
-    def burst(self, batch: int, seconds: float, calls_at_least: int = 1) -> list[float]:
+    def burst(
+        self, batch: int, seconds: float, calls_at_least: int = 1, *, pause_s: float = 0.0, streams: int = 1
+    ) -> list[float]:
         """Latencies in ms. If the process fails, set `failure` and return an empty list."""
-        request = {"batch": batch, "seconds": seconds, "calls_at_least": calls_at_least}
+        request = {
+            "batch": batch, "seconds": seconds, "calls_at_least": calls_at_least, "pause_s": pause_s, "streams": streams
+        }  # fmt: skip
         try:
             print(json.dumps(request), file=self.popen.stdin, flush=True)
         except OSError as error:
             self.failure = str(error)
             return []
-        answer = self.answer(BURST_AT_MOST_S + seconds)
+        answer = self.answer(BURST_AT_MOST_S + seconds + calls_at_least * pause_s)
         if isinstance(answer, list) and answer:
             return answer
         if answer is not None:

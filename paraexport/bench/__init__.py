@@ -1,0 +1,1 @@
+"""Times bundles side by side, and beside PyTorch: `paraexport bench`."""

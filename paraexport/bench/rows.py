@@ -1,0 +1,117 @@
+"""Turns timings into rows: one for each contestant and batch size."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from paraexport.timing.contest import Burst, Rules
+from paraexport.timing.machine_load import BUSY_CPUS
+from paraexport.timing.percentiles import percentile, summarize
+
+EQUAL_WITHIN = 0.03
+"""Latencies that differ by less than this share count as equal."""
+CLEAR = 1.5
+"""A ratio beyond this counts even if the latencies are not stable."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contestant with one batch size. Latencies are those of one call on the whole batch."""
+
+    name: str
+    target: str
+    precision: str
+    layout: str
+    batch: int
+    threads: int | None
+    """None for the runtime's default."""
+    size_bytes: int | None = None
+    """Of the model, or of the checkpoint."""
+    accuracy: float | None = None
+    """Top-1 in percent on the labelled images of the build; None without labels."""
+    agreement: float | None = None
+    """Percent of the images of the build with PyTorch's answer."""
+    calls: int = 0
+    mean_ms: float | None = None
+    percentiles_ms: Mapping[int, float] = field(default_factory=dict)
+    """By percent. A percentile with too few calls is left out."""
+    after_rest_ms: float | None = None
+    """The median of calls that each come after a rest."""
+    images_per_s: float | None = None
+    load_ms: float | None = None
+    first_call_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    ratio: float | None = None
+    """Median latency of the first contestant divided by this one's: 2 means twice as fast."""
+    verdict: str = ""
+    """Beside the first contestant: `equal`, `faster`, `slower`, or `unclear`."""
+    note: str = ""
+    """`unstable` with its reason, or why the contestant did not run."""
+
+
+def timed(row: Row, facts: Mapping[str, Any], bursts: Sequence[Burst], rested: Sequence[Burst], rules: Rules) -> Row:
+    """Fill in the measured fields of a row. `facts` are those that the worker has reported."""
+    latencies_ms = [ms for burst in bursts for ms in burst.latencies_ms]
+    summary = summarize(latencies_ms)
+    return replace(
+        row,
+        calls=summary.calls,
+        mean_ms=summary.mean_ms,
+        percentiles_ms=dict(summary.percentiles_ms),
+        after_rest_ms=statistics.median([ms for burst in rested for ms in burst.latencies_ms]) if rested else None,
+        images_per_s=1e3 * row.batch * rules.streams / summary.mean_ms,
+        load_ms=facts.get("load_ms"),
+        first_call_ms=facts.get("first_call_ms"),
+        peak_memory_bytes=facts.get("peak_memory_bytes"),
+        note=unstable(bursts, rules),
+    )
+
+
+def unstable(bursts: Sequence[Burst], rules: Rules) -> str:
+    """`unstable` with the likely reason if the last windows do not agree; else empty."""
+    assert rules.stop is not None
+    values_ms = [burst.percentile_ms(rules.stop.percent) for burst in bursts]
+    if rules.stop.stable(values_ms):
+        return ""
+    last = values_ms[-rules.stop.windows :]
+    busy = [burst.other_cpus for burst in bursts if burst.other_cpus is not None]
+    if busy and statistics.fmean(busy) > BUSY_CPUS:
+        reason = f"other processes used {statistics.fmean(busy):.1f} CPUs"
+    else:
+        reason = "no other process was busy, so the CPU's frequency or the runtime's threads vary"
+    return f"unstable: P{rules.stop.percent:g} from {min(last):.3g} to {max(last):.3g} ms; {reason}"
+
+
+def beside(row: Row, first: Sequence[Burst], own: Sequence[Burst], *, steady: bool) -> Row:
+    """Compare a row with the first contestant, whose bursts ran in the same rounds.
+
+    If one of the two is not `steady`, only a large difference counts.
+    """
+    ratios = sorted(other.median_ms / mine.median_ms for other, mine in zip(first, own, strict=False))
+    ratio = percentile(ratios, 50)
+    low, high = interval(ratios)
+    if abs(ratio - 1) <= EQUAL_WITHIN and steady:
+        verdict = "equal"
+    elif low <= 1 <= high or (not steady and abs(math.log(ratio)) <= math.log(CLEAR)):
+        verdict = "equal" if high / low <= (1 + EQUAL_WITHIN) ** 2 else "unclear"
+    else:
+        verdict = "faster" if ratio > 1 else "slower"
+    return replace(row, ratio=ratio, verdict=verdict)
+
+
+def interval(ordered: Sequence[float]) -> tuple[float, float]:
+    """The interval of the median from the sign test: order statistics with a confidence of at least 95 %.
+
+    With fewer than six values it reaches from the first to the last, with less confidence.
+    """
+    count = len(ordered)
+    below = 0
+    # The chance that at most `below` of n values lie under the median is the sum of C(n, k) / 2^n.
+    while 2 * sum(math.comb(count, k) for k in range(below + 1)) / 2**count <= 0.05:
+        below += 1
+    below = max(below - 1, 0)
+    return ordered[below], ordered[count - 1 - below]

@@ -1,0 +1,74 @@
+"""Writes the rows of a bench as a section for the terminal, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from paraexport.bench.rows import Row
+from paraexport.findings.document import Cell, Section, Table, number
+from paraexport.findings.words import size_text
+from paraexport.timing.percentiles import PERCENTS
+
+HEAD = (
+    "batch", "name", "beside the first", "mean ms", *(f"P{percent}" for percent in PERCENTS), "after rest", "images/s",
+    "size", "memory", "top-1 %", "same answer %", "note",
+)  # fmt: skip
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """One line for each contestant and batch size; columns that are empty everywhere are left out."""
+    lines = [cells(row) for row in rows]
+    shown = [place for place in range(len(HEAD)) if any(line[place].text not in ("-", "") for line in lines)]
+    head = tuple(HEAD[place] for place in shown)
+    return Table(head, tuple(tuple(line[place] for place in shown) for line in lines))
+
+
+def cells(row: Row) -> tuple[Cell, ...]:
+    tone = {"faster": "good", "slower": "bad"}.get(row.verdict, "")
+    beside = "" if row.ratio is None else f"{row.verdict}, {row.ratio:.2f} times" if row.verdict != "equal" else "equal"
+    return (
+        Cell(str(row.batch), is_number=True),
+        Cell(row.name),
+        Cell(beside, tone),  # type: ignore[arg-type]
+        number(row.mean_ms),
+        *(number(row.percentiles_ms.get(percent)) for percent in PERCENTS),
+        number(row.after_rest_ms),
+        Cell("-" if row.images_per_s is None else f"{row.images_per_s:,.0f}", is_number=True),
+        size(row.size_bytes),
+        size(row.peak_memory_bytes),
+        number(row.accuracy),
+        number(row.agreement),
+        Cell(row.note, "note"),
+    )
+
+
+def size(size_bytes: int | None) -> Cell:
+    return Cell("-" if size_bytes is None else size_text(size_bytes), is_number=True)
+
+
+def section(rows: Sequence[Row], machine: str) -> Section:
+    return Section(f"Latency of one call, on {machine}", (table(rows),))
+
+
+def as_markdown(rows: Sequence[Row], machine: str) -> str:
+    content = table(rows)
+    lines = [
+        content.head,
+        tuple("-" for _ in content.head),
+        *(tuple(cell.text for cell in row) for row in content.rows),
+    ]
+    return f"On {machine}.\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line for each row, with a column for each percentile."""
+    stream = io.StringIO()
+    names = [name for name in vars(rows[0]) if name != "percentiles_ms"]
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*names, *(f"p{percent}_ms" for percent in PERCENTS)])
+    for row in rows:
+        percentiles = [row.percentiles_ms.get(percent, "") for percent in PERCENTS]
+        writer.writerow(["" if (value := getattr(row, name)) is None else value for name in names] + percentiles)
+    return stream.getvalue()

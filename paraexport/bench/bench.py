@@ -25,6 +25,8 @@ from paraexport.timing.clock import Progress, silent
 from paraexport.timing.contest import Contestant, Rules
 from paraexport.timing.stability import StoppingRule
 
+BATCHES = (1, 8)
+"""A single image, and a small queue."""
 RULES = Rules(
     rounds=9, stop=StoppingRule(at_most=24), burst_s=0.2, calls_at_least=3, rotate=True, load_at_most_s=300.0
 )  # fmt: skip
@@ -36,7 +38,8 @@ RESTED = Rules(rounds=1, warm_up_rounds=0, burst_s=0.0, calls_at_least=15, pause
 class Settings:
     """How to measure."""
 
-    batches: tuple[int, ...] = (1, 8)
+    batches: tuple[int, ...] | None = None
+    """None for `BATCHES`, as far as the bundles take them."""
     threads: int | None = None
     percent: float = 50.0
     """The percentile that must be stable."""
@@ -70,14 +73,18 @@ def bench(
         InputError: the bundles hold different models, or a batch is larger than a bundle takes.
     """
     opened = [read_bundle(path) for path in bundles]
-    require_comparable(opened, settings)
+    largest = min(bundle.manifest.max_batch for bundle in opened)
+    if settings.batches is None:
+        settings = replace(settings, batches=tuple(sorted({min(batch, largest) for batch in BATCHES})))
+    batches = settings.batches or ()
+    require_comparable(opened, batches)
     names = distinct_names(bundles)
     with tempfile.TemporaryDirectory() as temporary:
         images = Path(temporary) / "images.npy"
         np.save(images, golden.read(opened[0].files)[0])
         contestants, rows = [], {}
         for name, path, bundle in zip(names, bundles, opened, strict=True):
-            job = worker.Job(worker.BUNDLE, str(path), str(images), settings.batches, settings.threads)
+            job = worker.Job(worker.BUNDLE, str(path), str(images), batches, settings.threads)
             contestants.append(contestant(name, job))
             rows[name] = bundle_row(name, bundle, settings)
         for peer in peers:
@@ -85,7 +92,7 @@ def bench(
                 field: text for field, text in opened[0].manifest.source.overrides.items() if field != "labels"
             }
             job = worker.Job(
-                peer.kind, str(peer.checkpoint), str(images), settings.batches, settings.threads, overrides, peer.module
+                peer.kind, str(peer.checkpoint), str(images), batches, settings.threads, overrides, peer.module
             )
             contestants.append(contestant(peer.kind, job))
             size = peer.checkpoint.stat().st_size
@@ -99,7 +106,7 @@ def measure(
     """Run the contest, and return the rows batch by batch."""
     rules, results = settings.rules(), []
     with contest.started(contestants, rules, progress) as processes:
-        for batch in settings.batches:
+        for batch in settings.batches or ():
             bursts = contest.run_batch_size(processes, batch, rules, progress)
             rested = contest.run_batch_size(processes, batch, RESTED, silent) if settings.streams == 1 else {}
             first = bursts[contestants[0].name]
@@ -143,7 +150,7 @@ def model_bytes(manifest: Manifest) -> int:
     return sum(entry.size_bytes for name, entry in manifest.files.items() if name in (file, f"{file}.data"))
 
 
-def require_comparable(bundles: Sequence[Bundle], settings: Settings) -> None:
+def require_comparable(bundles: Sequence[Bundle], batches: Sequence[int]) -> None:
     """Check that all bundles hold models with the same inputs and classes, and take the batches.
 
     Raises:
@@ -161,7 +168,7 @@ def require_comparable(bundles: Sequence[Bundle], settings: Settings) -> None:
                 got=f"images {list(shapes[1][0])} and {shapes[1][1][0]} classes",
                 remedy="compare bundles of one model",
             )
-        if (largest := max(settings.batches)) > manifest.max_batch:
+        if (largest := max(batches)) > manifest.max_batch:
             raise InputError(
                 "the batch is larger than the bundle takes in one run",
                 where=bundle.path,

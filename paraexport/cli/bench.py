@@ -26,10 +26,8 @@ PEERS = ("torch", "compile")
 @click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=PATH)
 @click.option(
     "--batch",
-    default="1,8",
-    show_default=True,
     metavar="SIZES",
-    help="Batch sizes: 1,8,32, or ranges such as 1-64*2 and 8-32+8.",
+    help="Batch sizes: 1,8,32, or ranges such as 1-64*2 and 8-32+8. [default: 1,8]",
 )
 @click.option(
     "--against",
@@ -63,7 +61,7 @@ PEERS = ("torch", "compile")
 def command(
     *,
     bundles: tuple[Path, ...],
-    batch: str,
+    batch: str | None,
     against: str | None,
     checkpoint: Path | None,
     module: str | None,
@@ -94,9 +92,12 @@ def command(
 
     if streams is not None and mode != "throughput":
         raise click.UsageError("--streams needs --mode throughput", click.get_current_context())
-    settings = bench.Settings(
-        parse_batches(batch), threads, percentile, streams=(streams or 2) if mode == "throughput" else 1
-    )
+    batches = None if batch is None else parse_batches(batch)
+    callers = (streams or 2) if mode == "throughput" else 1
+    settings = bench.Settings(batches, threads, percentile, callers)
+    for file in (csv_file, markdown_file):
+        if file is not None:
+            write(file, "")  # to fail before the measurement, not after it
     with Stages(quiet=quiet) as stages:
         rows = bench.bench(bundles, settings, peers(against, checkpoint, module), progress=stages)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"

@@ -127,7 +127,7 @@ class FakeProcess:
         self.popen = self
         self.pid, self.other_cpus = 0, 0.0
 
-    def burst(self, *_: object) -> list[float]:
+    def burst(self, *_: object, **__: object) -> list[float]:
         latency_ms, self.other_cpus = self.answers.pop(0)
         return [latency_ms]
 

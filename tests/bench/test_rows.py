@@ -1,0 +1,127 @@
+"""Rows from timings: percentiles, verdicts and reasons, on latencies whose truth is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paraexport.bench import tables
+from paraexport.bench.batches import parse_batches
+from paraexport.bench.bench import Settings, distinct_names
+from paraexport.bench.rows import Row, beside, interval, timed, unstable
+from paraexport.errors import InputError
+from paraexport.timing.contest import Burst
+from paraexport.timing.throughput import Throughput
+
+RULES = Settings().rules()
+ROW = Row("a.bundle", "onnxruntime", "fp32", "folded", 8, None)
+
+
+def bursts(
+    seed: int, median_ms: float, *, spread: float = 0.02, rounds: int = 9, other_cpus: float = 0.0
+) -> list[Burst]:
+    """Log-normal latencies around a median; each round has noise of its own."""
+    rng = np.random.default_rng(seed)
+    levels = median_ms * np.exp(rng.normal(0, spread, 9))
+    return [Burst(tuple(level * np.exp(rng.normal(0, 0.01, 50))), other_cpus) for level in levels]
+
+
+def test_equal_contestants_are_equal() -> None:
+    verdicts = [
+        beside(ROW, bursts(2 * seed, 1.0), bursts(2 * seed + 1, 1.0), steady=True).verdict for seed in range(200)
+    ]
+    assert verdicts.count("equal") >= 190
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(0.8, "faster"), (1.25, "slower")])
+def test_different_contestants_are_different(factor: float, verdict: str) -> None:
+    for seed in range(50):
+        row = beside(ROW, bursts(2 * seed, 1.0), bursts(2 * seed + 1, factor), steady=True)
+        assert row.verdict == verdict
+        assert row.ratio == pytest.approx(1 / factor, rel=0.05)
+
+
+def test_unstable_contestants_differ_only_if_it_is_clear() -> None:
+    first = bursts(0, 1.0, spread=0.3)
+    assert beside(ROW, first, bursts(1, 1.2, spread=0.3), steady=False).verdict == "unclear"
+    assert beside(ROW, first, bursts(1, 10.0, spread=0.3), steady=False).verdict == "slower"
+
+
+def test_the_interval_covers_the_median_as_often_as_it_claims() -> None:
+    rng = np.random.default_rng(0)
+    for rounds in (6, 9, 15, 24):
+        samples = np.sort(rng.exponential(1.0, (2000, rounds)))
+        covered = [low <= math.log(2) <= high for low, high in map(interval, samples.tolist())]
+        assert np.mean(covered) >= 0.94
+
+
+def test_percentiles_are_those_of_numpy_and_need_enough_calls() -> None:
+    own = bursts(0, 2.0)
+    row = timed(ROW, {"load_ms": 5.0}, own, [], RULES)
+    calls = np.concatenate([burst.latencies_ms for burst in own])
+    assert row.calls == 450
+    assert row.mean_ms == pytest.approx(calls.mean())
+    assert row.percentiles_ms == pytest.approx({p: np.percentile(calls, p) for p in (50, 90, 95, 99)})
+    assert row.images_per_s == pytest.approx(8 / (1e-3 * calls.mean()))
+    few = timed(ROW, {}, [Burst(tuple(calls[:20]))], [], RULES)
+    assert {*few.percentiles_ms} == {50}  # 29 calls are needed for P90
+
+
+def test_instability_has_a_reason() -> None:
+    steady = bursts(0, 1.0, spread=0.001, other_cpus=1.0)
+    assert not unstable(steady, RULES)
+    wild = [Burst((1.0,), 1.5), Burst((1.5,), 1.5), Burst((1.0,), 1.5)]
+    assert unstable(wild, RULES) == "unstable: P50 from 1 to 1.5 ms; other processes used 1.5 CPUs"
+    alone = [Burst((1.0,), 0.0), Burst((1.5,), 0.0), Burst((1.0,), 0.0)]
+    assert "frequency" in unstable(alone, RULES)
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=1, max_size=20))
+def test_lists_of_batches(sizes: list[int]) -> None:
+    assert parse_batches(",".join(map(str, sizes))) == tuple(sorted({*sizes}))
+
+
+@given(st.integers(1, 50), st.integers(0, 500), st.integers(2, 9))
+def test_ranges_of_batches(first: int, more: int, step: int) -> None:
+    last = first + more
+    powers = [first * step**k for k in range(20) if first * step**k <= last]
+    assert parse_batches(f"{first}-{last}*{step}") == tuple(powers)
+    if more // step < 64:
+        assert parse_batches(f"{first}-{last}+{step}") == tuple(range(first, last + 1, step))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "1,", "a", "-1", "1-", "8-1", "1-4*1", "1-4+0", "1-1000", "1.5", "1 2", "9" * 30]
+)
+def test_impossible_batches(text: str) -> None:
+    with pytest.raises(InputError, match="invalid batch sizes"):
+        parse_batches(text)
+
+
+def test_tables_have_every_row() -> None:
+    rows = [timed(ROW, {}, bursts(0, 2.0), [], RULES), Row("b.bundle", "", "", "", 8, 2, note="did not run: gone")]
+    lines = list(csv.DictReader(io.StringIO(tables.as_csv(rows))))
+    assert [line["name"] for line in lines] == ["a.bundle", "b.bundle"]
+    assert float(lines[0]["p50_ms"]) == rows[0].percentiles_ms[50]
+    assert tables.as_markdown(rows, "here").count("\n| ") == 4
+    assert "did not run: gone" in tables.as_markdown(rows, "here")
+
+
+def test_throughput_counts_all_threads() -> None:
+    """Four threads whose calls take 2 ms each make 2,000 calls of 8 images a second."""
+    settings = Settings(streams=4)
+    row = timed(ROW, {}, [Burst((2.0,) * 300)] * 9, [], settings.rules())
+    assert row.images_per_s == pytest.approx(Throughput(2000 * 8, 4, ()).images_per_s)
+
+
+def test_names_are_distinct() -> None:
+    assert distinct_names([Path("a/m.bundle"), Path("b/m.bundle"), Path("n.bundle")]) == [
+        "m.bundle", "m.bundle (2)", "n.bundle",
+    ]  # fmt: skip

@@ -62,6 +62,7 @@ def program(ctx: click.Context, *, as_json: bool) -> None:
       paraexport inspect model.pt              show the contents of a checkpoint
       paraexport build model.pt                build model.bundle, and check it against PyTorch
       paraexport predict model.bundle cat.jpg  print the label of an image
+      paraexport bench model.bundle            time it on this machine
     """
     if ctx.invoked_subcommand is not None:
         require_current_folder()

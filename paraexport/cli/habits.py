@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("info", "show", "summary", "ls"), "inspect"),
     **dict.fromkeys(("simplify", "rewrite", "fuse", "slim"), "optimize"),
     **dict.fromkeys(("env", "version", "checks"), "doctor"),
+    **dict.fromkeys(("benchmark", "time", "profile", "perf", "latency"), "bench"),
 }
 OPTIONS: Mapping[str, str] = {
     **{f"--{field.replace('_', '-')}": f"--spec {field}=VALUE" for field in FIELDS},

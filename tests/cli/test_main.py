@@ -30,7 +30,7 @@ from tests.conftest import DIGITS, ROOT, TEST_IMAGES
 from tests.remedies import pip_install
 
 PROGRAM = (sys.executable, "-m", "paraexport")
-COMMANDS = ("build", "inspect", "validate", "predict", "doctor")
+COMMANDS = ("build", "inspect", "validate", "predict", "bench", "doctor")
 
 
 def test_help_names_every_command_with_a_whole_sentence_and_the_exit_codes(run: Run) -> None:

@@ -23,6 +23,8 @@ from paraexport.bundle.records import FileEntry
 from paraexport.errors import BundleError
 from paraexport.targets.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Folder
 
+MOST_SWAPS = 100
+"""Swaps of bundles during the check of one file."""
 HANDLES = Path("/proc/self/fd")
 IN_MEMORY_BYTES = 1 << 30
 """The largest file that is read into memory."""
@@ -105,15 +107,26 @@ class OpenFolder(Folder):
         return os.stat(self._operand(name), dir_fd=self.descriptor)
 
     def _require_inside(self, name: str, descriptor: int) -> None:
-        """Raise if the file is a link to a file outside the folder."""
+        """Raise if the file is a link to a file outside the folder.
+
+        While two bundles swap their places, the paths of a file and of its folder can be read before and after the
+        swap. So both are read again until the path of the folder stays the same.
+        """
+        for _ in range(MOST_SWAPS):
+            before, file, after = self._real_paths(name, descriptor)
+            if file.is_relative_to(before) or file.is_relative_to(after):
+                return
+            if before == after:
+                break
+        raise BundleError(
+            "a link leads out of the bundle", where=self.path / name, got=file, remedy="copy the file itself"
+        )
+
+    def _real_paths(self, name: str, descriptor: int) -> tuple[Path, Path, Path]:
+        """The paths without links of the folder, of the open file, and of the folder once more."""
         if self.descriptor is not None and HANDLES.exists():
-            file, folder = (real_path(number) for number in (descriptor, self.descriptor))
-        else:
-            file, folder = (self.real / name).resolve(), self.real.resolve()
-        if not file.is_relative_to(folder):
-            raise BundleError(
-                "a link leads out of the bundle", where=self.path / name, got=file, remedy="copy the file itself"
-            )
+            return real_path(self.descriptor), real_path(descriptor), real_path(self.descriptor)
+        return self.real.resolve(), (self.real / name).resolve(), self.real.resolve()
 
     def verify(self, name: str, entry: FileEntry) -> None:
         """Check the size and the sha256 of a file, and allow reading it from now on.

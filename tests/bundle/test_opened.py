@@ -63,6 +63,24 @@ def test_an_odd_file_is_refused_at_once(name: str, make: Callable[[Path], None],
     assert str(copy) in str(caught.value)
 
 
+def test_a_swap_during_the_check_is_no_link(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder has another name before and after its file is looked up; the next look is consistent."""
+    original, looks = OpenFolder._real_paths, []
+
+    def swapped(folder: OpenFolder, name: str, descriptor: int) -> tuple[Path, Path, Path]:
+        looks.append(name)
+        before, file, after = original(folder, name, descriptor)
+        return (Path("/old"), file, Path("/new")) if len(looks) % 3 else (before, file, after)
+
+    monkeypatch.setattr(OpenFolder, "_real_paths", swapped)
+    paraexport.load(copy)
+    assert len(looks) > len({*looks})
+    (copy / "golden.safetensors").unlink()
+    link_out(copy / "golden.safetensors")
+    with pytest.raises(BundleError, match="a link leads out of the bundle"):
+        paraexport.load(copy)
+
+
 def test_a_manifest_of_any_size_is_not_read_whole(copy: Path) -> None:
     with (copy / "manifest.json").open("wb") as file:
         file.truncate(1 << 40)

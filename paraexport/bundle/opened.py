@@ -38,6 +38,13 @@ class BundleReplacedError(BundleError):
     """Another bundle replaced this one while it was read. Reading again may succeed."""
 
 
+def remedy_for(file: Path) -> str:
+    """What to do with a file that was given instead of a bundle."""
+    if (file.parent / MANIFEST).is_file():
+        return f"give the folder of the bundle, {file.parent}"
+    return f"if it is a checkpoint, build a bundle from it: paraexport build {file}"
+
+
 class OpenFolder(Folder):
     """A folder that others may replace or write to while it is read.
 
@@ -60,7 +67,7 @@ class OpenFolder(Folder):
                 next(self.real.iterdir(), None)
         except NotADirectoryError:
             raise BundleError(
-                "not a bundle", where=path, expected="a folder", got="not a folder", remedy=BUILD
+                "not a bundle", where=path, expected="a folder", got="a file", remedy=remedy_for(path)
             ) from None
         except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
             got = error.strerror if isinstance(error, OSError) else error

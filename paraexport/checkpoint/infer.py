@@ -74,7 +74,8 @@ def check_agreement(spec: Classifier, option: Given, *, settled_by: str) -> None
         if hasattr(spec, field) and getattr(spec, field) != value
     ]
     if wrong:
-        raise SpecError("; ".join(wrong), remedy="leave these options out")
+        remedy = "leave this option out" if len(wrong) == 1 else "leave these options out"
+        raise SpecError("; ".join(wrong), remedy=remedy)
 
 
 def typical_shapes(canonical: Canonical) -> dict[str, list[int]]:

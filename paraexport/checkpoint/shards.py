@@ -20,6 +20,8 @@ DISTRIBUTED = (".distcp", ".metadata")
 MOST_BYTES = 64 * 2**20
 """The largest index that is read."""
 LISTED = 8
+MANIFEST = "manifest.json"
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".pt2")
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -32,11 +34,15 @@ def checkpoint_file(path: Path) -> Path:
         return path
     refuse_distributed(path)
     if (file := weights_in(path)) is None:
+        if (path / MANIFEST).is_file():
+            remedy = "it needs no build: use predict or validate, or give the checkpoint that it was built from"
+            raise CheckpointError("this is a bundle, not a checkpoint", where=path, remedy=remedy)
+        near = shortlist(sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES), 4)
         raise CheckpointError(
             "the folder contains no checkpoint",
             where=path,
             expected=f"one of {', '.join((*INDEXES, *WHOLE))}",
-            remedy="give the path of the file with the weights",
+            remedy=f"give the path of the file with the weights{f', such as {near}' if near else ''}",
         )
     return file
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from paraexport.errors import DataError, SpecError, on_one_line
 from paraexport.model.spec import Preprocessing
 from paraexport.system.files import open_regular
+from paraexport.system.plain_paths import address_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -135,7 +136,9 @@ def _first_bytes(path: Path) -> bytes:
         if path.is_dir():
             raise DataError("a folder, expected one image file", where=path, remedy="name a file in it")
         if not path.exists():
-            raise DataError("there is no such file", where=path, remedy="check the path")
+            address = address_in(path)
+            remedy = "download it first" if address else "check the path"
+            raise DataError("there is no such file", where=address or path, remedy=remedy)
         with open_regular(path) as file:
             head = file.read(8)
     except OSError as error:

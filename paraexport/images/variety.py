@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.images.wording import shortened
+
 Images = NDArray[np.float32]
+MOST_ABSENT = 10
 LEAST_VARIATION, LEAST_SPAN = 2.0, 16.0
 """Limits in levels of 255. Images are poor evidence if a pixel varies less than the first from image to image, or if
 all pixels lie within the second. The noise of a camera alone is as large."""
@@ -114,12 +117,16 @@ def weaknesses(variety: Variety, std: Sequence[float]) -> Iterator[str]:
 
 
 def weak_classes(labels: NDArray[np.int64] | None, names: Sequence[str]) -> Iterator[str]:
-    """Reasons why accuracy on images with these labels proves little, one clause each."""
+    """Sentences on why accuracy on images with these labels proves little."""
     if labels is None or len(names) < 2:
         return
     present = np.unique(labels)
     if len(present) == 1:
         name = names[int(present[0])] or f"class {present[0]}"
-        yield f"all {len(labels)} labelled images are of class {name}"
-    elif 2 * len(present) < len(names):
-        yield f"the labelled images are of {len(present)} of {len(names)} classes"
+        yield f"all {len(labels)} labelled images are of class {name}: the accuracy means little"
+    elif len(present) < len(names):
+        absent = [names[number] or f"class {number}" for number in range(len(names)) if number not in present]
+        yield (
+            f"{len(absent)} of {len(names)} classes have no labelled image: {shortened(absent, MOST_ABSENT)}; the accuracy "
+            "covers only the others"
+        )

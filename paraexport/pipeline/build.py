@@ -8,17 +8,18 @@ import glob
 import os
 import shutil
 import warnings as python_warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from paraexport import bundle, targets
 from paraexport.bundle import Bundle, assembly, metadata, report, summary
 from paraexport.bundle.records import Manifest, Source
+from paraexport.checkpoint.given import FIELDS
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest, weight_files
 from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
-from paraexport.errors import BuildWarning, InputError
+from paraexport.errors import BuildWarning, InputError, OutputError, brief
 from paraexport.findings.bisection import Bisection
 from paraexport.findings.speed import FirstLook
 from paraexport.model.spec import Classifier
@@ -73,6 +74,7 @@ def build(
         CheckFailed: the model does not give the results of PyTorch; nothing is written to `output`.
         MissingError: the target is not installed here.
     """
+    refuse_unknown(changes)
     options = dataclasses.replace(options or Options(), **changes)
     options.require_calibration()
     source = Path(checkpoint)
@@ -86,6 +88,22 @@ def build(
     return built
 
 
+def refuse_unknown(changes: Mapping[str, object]) -> None:
+    """Raise an `InputError` for a keyword that is no option, or for a `spec` that is no mapping."""
+    names = {field.name for field in dataclasses.fields(Options)}
+    for name, value in changes.items():
+        if name not in names:
+            remedy = (
+                f"write spec={{{name!r}: {value!r}}}"
+                if name in FIELDS
+                else f"the options are {', '.join(sorted(names))}"
+            )
+            raise InputError("unknown option of build", where=name, remedy=remedy)
+        if name in ("spec", "rename", "limits") and not isinstance(value, Mapping):
+            expected = "a dict such as {'heads': 4}" if name == "spec" else "a dict"
+            raise InputError("invalid value", where=name, expected=expected, got=brief(value))
+
+
 def run(source: Path, output: Path, options: Options, force: bool, progress: Progress) -> Bundle:
     """Reuse the existing bundle, or build it. If two processes build the same bundle, the second reuses the first's."""
     output = without_dots(output)
@@ -97,7 +115,11 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
     if reusable and (ready := cache.up_to_date(output, key)):
         progress(UNCHANGED)
         return ready
-    bundle.check_replaceable(output, force=force)
+    try:
+        bundle.check_replaceable(output, force=force)
+    except OutputError:
+        refuse_mistakes(source, options)
+        raise
     with claim(output, lambda: progress(f"waiting for another build of {output}")) as claimed:
         if reusable and claimed.waited and (ready := cache.up_to_date(output, key)):
             progress(UNCHANGED)
@@ -105,6 +127,13 @@ def run(source: Path, output: Path, options: Options, force: bool, progress: Pro
         bundle.check_replaceable(output, force=force)
         built = run_stages(source, claimed, key, options, force=force, progress=progress)
     return dataclasses.replace(built, path=output)
+
+
+def refuse_mistakes(source: Path, options: Options) -> None:
+    """Raise the error of a wrong option, which helps more than the one about the output."""
+    _ = options.targets
+    reading.require_libraries()
+    reading.load(source, options.reading)
 
 
 def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, force: bool, progress: Progress) -> Bundle:

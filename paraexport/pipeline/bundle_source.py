@@ -54,10 +54,10 @@ class SourceFile:
             if self.source.module is not None or self.is_the_one:
                 raise
             raise InputError(
-                "the bundle was built from another checkpoint",
+                "this is not the checkpoint that the bundle was built from, and it does not fit",
                 where=self.file,
                 expected=f"{self.source.name}, sha256 {self.source.sha256}",
-                got=error,
+                remedy="give that file, or build a bundle from this one",
             ) from error
 
     def warn_of_another(self, warn: Progress) -> None:

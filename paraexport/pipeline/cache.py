@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from paraexport.errors import BundleError, CheckpointError
 from paraexport.images.numpy_files import stored_arrays
 from paraexport.system.extras import installed_versions
 from paraexport.system.files import digest_path, file_digest
+from paraexport.system.plain_paths import address_in
 
 LIBRARIES = (
     "torch",
@@ -33,8 +33,6 @@ LIBRARIES = (
     "safetensors",
 )
 LARGE_BYTES = 1 << 30
-URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
-"""An address on the network. pathlib has removed one of its slashes."""
 BESIDE = ("config.json", "preprocessor_config.json")
 """Files that are read from the checkpoint's folder if they exist."""
 
@@ -103,9 +101,8 @@ def require_file(path: Path) -> Path:
     Raises:
         CheckpointError: no such file exists, or it cannot be read.
     """
-    if (match := URL.match(str(path))) is not None:
-        where = f"{match[1]}://{match[2]}"
-        raise CheckpointError("a checkpoint must be a file on this machine", where=where, remedy="download it first")
+    if address := address_in(path):
+        raise CheckpointError("a checkpoint must be a file on this machine", where=address, remedy="download it first")
     checkpoint = checkpoint_file(path)
     if not checkpoint.is_file():
         got = "a pipe or a device" if checkpoint.exists() else "nothing"

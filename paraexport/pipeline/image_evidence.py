@@ -119,7 +119,7 @@ def warnings(evidence: ImageEvidence, outputs: NDArray[np.float32], manifest: Ma
     if samples.labels is not None and scores.kind == "values":
         lines.append("the outputs are values, so the labels of the images were not used")
     elif samples.labels is not None:
-        lines += [f"{line}: the accuracy means little" for line in weak_classes(samples.labels, names)]
+        lines += weak_classes(samples.labels, names)
         lines += class_order.doubts(samples.labels, classes_of(outputs, scores), names, samples.folders)
     return tuple(dict.fromkeys(lines))
 

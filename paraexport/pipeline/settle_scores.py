@@ -52,7 +52,7 @@ def settle(word: ScoreWord | None, source: str, ending: Ending, outputs: NDArray
             "give --spec scores=regression"
         )
         return Scores("sigmoid", "independent", "assumed for one output"), (Assumption(FIELD, "sigmoid", reason),)
-    scores = Scores(reason="the outputs are no probabilities, so they are read as logits of classes")
+    scores = Scores(reason="the outputs are not probabilities, so they are read as logits of classes")
     if math.isinf(ending.low) and math.isinf(ending.high):
         return scores, ()
     reason = f"the model ends in {ending.operator}, and no config gives the meaning of its outputs: {CHOICES}"

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import atexit
 import functools
+import re
 import tempfile
 from pathlib import Path
+
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 
 
 def plain(path: Path) -> Path:
@@ -63,3 +66,9 @@ def links_folder() -> tempfile.TemporaryDirectory[str]:
 def name_of(path: Path) -> str:
     """The last part of a path: reports and manifests go to other machines, and do not name folders of this one."""
     return path.name or path.absolute().name or str(path)
+
+
+def address_in(path: Path) -> str | None:
+    """The address on the network that was given as a path, or None. pathlib has removed one of its slashes."""
+    match = ADDRESS.match(str(path))
+    return f"{match[1]}://{match[2]}" if match else None

@@ -52,9 +52,10 @@ def test_the_first_of_equal_images_are_spread_over_all() -> None:
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        ([2, 2, 2], ["all 3 labelled images are of class c"]),
-        ([0, 1, 1], ["the labelled images are of 2 of 5 classes"]),
-        ([0, 1, 2], []),
+        ([2, 2, 2], ["all 3 labelled images are of class c: the accuracy means little"]),
+        ([0, 1, 1], ["3 of 5 classes have no labelled image: c, d, e; the accuracy covers only the others"]),
+        ([0, 1, 2, 4], ["1 of 5 classes have no labelled image: d; the accuracy covers only the others"]),
+        ([0, 1, 2, 3, 4], []),
     ],
 )
 def test_labels_on_which_accuracy_says_little(labels: list[int], expected: list[str]) -> None:

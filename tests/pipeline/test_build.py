@@ -258,7 +258,7 @@ def test_validate_fails_on_another_checkpoint(small_bundle: Bundle, tmp_path: Pa
     save_checkpoint(tmp_path / "other.pt", random_model(spec, seed=5), images, LABELS)
     with pytest.raises(CheckFailed, match=r"parity.*built from another file"):
         validate(small_bundle.path, tmp_path / "other.pt")
-    with pytest.raises(InputError, match="different models"):
+    with pytest.raises(InputError, match="not the checkpoint that the bundle was built from, and it does not fit"):
         validate(small_bundle.path, DIGITS)
 
 

@@ -127,6 +127,6 @@ def weak_classes(labels: NDArray[np.int64] | None, names: Sequence[str]) -> Iter
     elif len(present) < len(names):
         absent = [names[number] or f"class {number}" for number in range(len(names)) if number not in present]
         yield (
-            f"{len(absent)} of {len(names)} classes have no labelled image: {shortened(absent, MOST_ABSENT)}; the accuracy "
-            "covers only the others"
+            f"{len(absent)} of {len(names)} classes have no labelled image: {shortened(absent, MOST_ABSENT)}; "
+            "the accuracy covers only the others"
         )

@@ -6,6 +6,7 @@
 
 #include "decode.hpp"
 #include "paraexport_images.h"
+#include "utf8.hpp"
 
 struct paraexport_image {
     paraexport::images::Decoded decoded;
@@ -19,17 +20,40 @@ constexpr std::uintmax_t MOST_FILE_BYTES = std::uintmax_t{1} << 30;
 
 thread_local char last_error[1024] = "";
 
-void report(const std::string &where, const char *message) noexcept {
-    std::snprintf(last_error, sizeof last_error, "%s: %s", where.c_str(), message);
-    for (char *letter = last_error; *letter != '\0'; ++letter) {
-        if (static_cast<unsigned char>(*letter) < ' ') {
-            *letter = '?';  // a name could control a terminal
+/// The longest path in an error. Of a longer one, the end is shown.
+constexpr std::size_t MOST_PATH_BYTES = 512;
+
+/// One line: control characters and damaged bytes become escapes, because a name could control a terminal.
+void report(std::string_view where, std::string_view message) noexcept {
+    using paraexport::core::escape;
+    std::size_t path_bytes = 0, length = 0;
+    escape(where, [&](std::string_view piece) { path_bytes += piece.size(); });
+    std::size_t left_out = path_bytes > MOST_PATH_BYTES ? path_bytes - MOST_PATH_BYTES : 0;
+    bool full = false;
+    const auto put = [&](std::string_view piece) {
+        full = full || length + piece.size() >= sizeof last_error;
+        if (!full) {
+            std::memcpy(last_error + length, piece.data(), piece.size());
+            length += piece.size();
         }
+    };
+    if (left_out > 0) {
+        put("…");
     }
+    escape(where, [&](std::string_view piece) {
+        if (left_out == 0) {
+            put(piece);
+        } else {
+            left_out -= std::min(left_out, piece.size());
+        }
+    });
+    put(": ");
+    escape(message, put);
+    last_error[length] = '\0';
 }
 
 template <typename Call>
-paraexport_status guarded(const std::string &where, Call call) noexcept {
+paraexport_status guarded(const char *where, Call call) noexcept {
     last_error[0] = '\0';
     try {
         call();

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <vector>
 
 #include "error.hpp"
@@ -60,6 +61,17 @@ TEST_CASE("rows may be apart") {
     CHECK(prepared(pixels, model(1, 2, 2)) == std::vector<float>{1, 2, 3, 4});
     pixels.stride = 1;
     CHECK_THROWS_AS(prepared(pixels, model(1, 2, 2)), Error);
+}
+
+TEST_CASE("a stride that leaves the address space is refused") {
+    const std::vector<unsigned char> bytes(4, 1);
+    paraexport_pixels pixels = view(bytes, 3, 1, 1);
+    for (const std::size_t stride : {SIZE_MAX, SIZE_MAX / 2, std::size_t{PTRDIFF_MAX} / 2 + 1}) {
+        pixels.stride = stride;
+        CHECK_THROWS_WITH_AS(prepared(pixels, model(1, 1, 1)), doctest::Contains("the rows are too far apart"), Error);
+    }
+    pixels.height = 1;  // one row has no distance
+    CHECK_NOTHROW(prepared(pixels, model(1, 1, 1)));
 }
 
 TEST_CASE("impossible pixels are refused") {

@@ -44,10 +44,19 @@ void require_pixels(const paraexport_pixels &pixels, std::size_t channels) {
                          std::to_string(pixels.order),
                          {}});
     }
-    if (pixels.stride != 0 && pixels.stride < pixels.width * pixels.channels) {
+    constexpr std::size_t most = PTRDIFF_MAX;
+    const std::size_t row = pixels.width * pixels.channels;
+    if (pixels.height > 1 && pixels.stride > (most - row) / (pixels.height - 1)) {
+        throw bad_input({"the rows are too far apart",
+                         "pixels",
+                         "a stride of at most " + std::to_string((most - row) / (pixels.height - 1)) + " bytes",
+                         std::to_string(pixels.stride),
+                         {}});
+    }
+    if (pixels.stride != 0 && pixels.stride < row) {
         throw bad_input({"the rows overlap",
                          "pixels",
-                         "a stride of at least " + std::to_string(pixels.width * pixels.channels) + " bytes",
+                         "a stride of at least " + std::to_string(row) + " bytes",
                          std::to_string(pixels.stride),
                          {}});
     }

@@ -22,26 +22,32 @@ double bilinear(double x) {
     return x < 1 ? 1 - x : 0;
 }
 
-/// Cubic convolution with a = -0.5 (Keys, 1981).
+/// c[0] + c[1] x + c[2] x² + c[3] x³, by Horner's rule.
+double cubic(const double (&c)[4], double x) {
+    return ((c[3] * x + c[2]) * x + c[1]) * x + c[0];
+}
+
+/// The cubic convolution of R. Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981, equation 4
+/// with a = -1/2: (a + 2)|x|³ - (a + 3)|x|² + 1 up to 1, and a|x|³ - 5a|x|² + 8a|x| - 4a up to 2.
 double bicubic(double x) {
-    constexpr double a = -0.5;
-    x = std::fabs(x);
-    if (x < 1) {
-        return ((a + 2) * x - (a + 3)) * x * x + 1;
+    constexpr double near[4] = {1, 0, -2.5, 1.5}, far[4] = {2, -4, 2.5, -0.5};
+    const double distance = std::fabs(x);
+    if (distance >= 2) {
+        return 0;
     }
-    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+    return cubic(distance < 1 ? near : far, distance);
 }
 
+/// sin(πx) / πx.
 double sinc(double x) {
-    if (x == 0) {
-        return 1;
-    }
-    x *= PI;
-    return std::sin(x) / x;
+    const double angle = PI * x;
+    return angle == 0 ? 1 : std::sin(angle) / angle;
 }
 
+/// The window of C. Lanczos with three lobes (C. Duchon, "Lanczos Filtering in One and Two Dimensions", 1979).
 double lanczos(double x) {
-    return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+    constexpr double lobes = 3;
+    return std::fabs(x) < lobes ? sinc(x) * sinc(x / lobes) : 0;
 }
 
 Filter filter_of(const std::string &name) {

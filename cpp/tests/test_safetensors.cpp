@@ -46,3 +46,16 @@ TEST_CASE("damaged files are refused") {
     CHECK_THROWS_AS(parse_safetensors("abc"), std::invalid_argument);
     CHECK_THROWS_AS(parse_safetensors(std::string(8, '\xff')), std::invalid_argument);
 }
+
+TEST_CASE("NUL bytes and metadata of another form are refused") {
+    const std::string tensor = R"("x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}})";
+    CHECK_NOTHROW(parse_safetensors(file_of("{" + tensor, "a")));
+    CHECK_THROWS_WITH_AS(parse_safetensors(file_of("{" + tensor + std::string(3, '\0'), "a")),
+                         doctest::Contains("NUL byte"), std::invalid_argument);
+    for (const char *metadata : {"3", "[]", "null", R"({"a": 1})", R"({"a": {}})"}) {
+        CAPTURE(metadata);
+        const std::string header = std::string{R"({"__metadata__": )"} + metadata + ", " + tensor;
+        CHECK_THROWS_WITH_AS(parse_safetensors(file_of(header, "a")),
+                             doctest::Contains("__metadata__ is not an object of strings"), std::invalid_argument);
+    }
+}

@@ -185,6 +185,10 @@ const char *Json::kind_name() const {
 }
 
 Json parse_json(std::string_view text) {
+    // The parser would take a NUL byte as the end of the text. JSON never has one.
+    if (const std::size_t place = text.find('\0'); place != std::string_view::npos) {
+        throw std::invalid_argument("a NUL byte (char " + std::to_string(place) + ")");
+    }
     Builder builder;
     if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder)) {
         throw std::invalid_argument(builder.reason);

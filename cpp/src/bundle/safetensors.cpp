@@ -71,6 +71,14 @@ Tensor tensor_in(const std::string &name, const Json &entry, std::string_view da
     return tensor;
 }
 
+void require_texts(const Json &metadata) {
+    const auto is_text = [](const Json::Member &member) { return member.second.kind == Json::Kind::string; };
+    if (metadata.kind != Json::Kind::object ||
+        !std::all_of(metadata.members.begin(), metadata.members.end(), is_text)) {
+        refuse("__metadata__ is not an object of strings");
+    }
+}
+
 void require_no_gaps(const std::map<std::string, Tensor> &tensors, std::string_view data) {
     std::vector<std::string_view> parts;
     parts.reserve(tensors.size());
@@ -138,7 +146,9 @@ std::map<std::string, Tensor> parse_safetensors(std::string_view file) {
     const std::string_view data = file.substr(LENGTH_BYTES + header_bytes);
     std::map<std::string, Tensor> tensors;
     for (const auto &[name, entry] : header.members) {
-        if (name != "__metadata__") {
+        if (name == "__metadata__") {
+            require_texts(entry);
+        } else {
             tensors.emplace(name, tensor_in(name, entry, data));
         }
     }

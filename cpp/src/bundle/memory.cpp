@@ -1,9 +1,11 @@
 /// Bundles whose files a program holds in memory, or reads by its own functions.
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 #include "bundle/files.hpp"
 #include "error.hpp"
+#include "structs.hpp"
 
 namespace paraexport::core {
 namespace {
@@ -15,16 +17,43 @@ Error missing_file(const std::string &where, const std::string &name) {
     return bad_input({"a file of the bundle is missing", where + "/" + name, {}, {}, COPY_AGAIN});
 }
 
+void require_possible(std::size_t size, const std::string &where) {
+    if (size > static_cast<std::size_t>(PTRDIFF_MAX)) {
+        throw bad_input({"no file has this size",
+                         where,
+                         "at most " + std::to_string(PTRDIFF_MAX) + " bytes",
+                         std::to_string(size) + " bytes",
+                         {}});
+    }
+}
+
 class MemoryFiles : public Files {
 public:
     MemoryFiles(const paraexport_file *files, std::size_t count) : Files{"the bundle in memory"} {
+        const std::size_t size = files->size;
+        if (size % alignof(paraexport_file) != 0) {
+            throw bad_input({"the field size of paraexport_file is not set",
+                             {},
+                             "a multiple of " + std::to_string(alignof(paraexport_file)),
+                             std::to_string(size),
+                             {}});
+        }
         const auto *place = reinterpret_cast<const char *>(files);
-        for (std::size_t i = 0; i < count; ++i, place += files->size) {
-            const auto &file = *reinterpret_cast<const paraexport_file *>(place);
+        for (std::size_t i = 0; i < count; ++i, place += size) {
+            const auto *element = reinterpret_cast<const paraexport_file *>(place);
+            if (element->size != size) {
+                throw bad_input({"the files have different fields size", "file " + std::to_string(i),
+                                 std::to_string(size), std::to_string(element->size), "set it for every file"});
+            }
+            const paraexport_file file = read_struct(element, "paraexport_file");
             if (file.name == nullptr || (file.data == nullptr && file.size_bytes > 0)) {
                 throw bad_input({"a file in memory has no name or no data", "file " + std::to_string(i), {}, {}, {}});
             }
-            contents_[file.name] = {static_cast<const char *>(file.data), file.size_bytes};
+            require_possible(file.size_bytes, where(file.name));
+            if (!contents_.emplace(file.name, std::string_view{static_cast<const char *>(file.data), file.size_bytes})
+                     .second) {
+                throw bad_input({"two files have one name", where(file.name), {}, {}, "give each file once"});
+            }
         }
     }
 
@@ -66,6 +95,7 @@ public:
             if (reader_.find(reader_.context, name.c_str(), &size) != 0) {
                 throw missing_file(path(), name);
             }
+            require_possible(size, where(name));
             sizes_[name] = size;
         }
     }

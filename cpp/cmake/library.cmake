@@ -24,6 +24,7 @@ set(paraexport_sources
     src/image/resize.cpp
     src/runtimes/known.cpp
     src/runtimes/library.cpp
+    src/runtimes/onnxruntime_probe.cpp
     src/runtimes/session.cpp
     src/runtimes/shared_object.cpp)
 
@@ -59,8 +60,7 @@ set_target_properties(paraexport_objects PROPERTIES POSITION_INDEPENDENT_CODE ON
 target_link_libraries(paraexport_objects PUBLIC paraexport_settings Threads::Threads ${CMAKE_DL_LIBS})
 
 if(PARAEXPORT_ONNXRUNTIME_INCLUDE)
-  target_sources(paraexport_objects PRIVATE src/runtimes/onnxruntime.cpp src/runtimes/onnxruntime_api.cpp
-                                            src/runtimes/onnxruntime_probe.cpp)
+  target_sources(paraexport_objects PRIVATE src/runtimes/onnxruntime.cpp src/runtimes/onnxruntime_api.cpp)
   target_include_directories(paraexport_objects SYSTEM PRIVATE ${PARAEXPORT_ONNXRUNTIME_INCLUDE})
   target_compile_definitions(paraexport_objects PRIVATE PARAEXPORT_HAS_ONNXRUNTIME)
 endif()
@@ -95,7 +95,7 @@ endif()
 # Everything that links the objects needs these too.
 target_sources(paraexport_objects INTERFACE ${paraexport_flavours})
 
-add_library(paraexport $<TARGET_OBJECTS:paraexport_objects> ${paraexport_flavours})
+add_library(paraexport ${paraexport_type} $<TARGET_OBJECTS:paraexport_objects> ${paraexport_flavours})
 add_library(paraexport::paraexport ALIAS paraexport)
 target_include_directories(paraexport PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)

@@ -15,12 +15,21 @@ namespace {
 /// The oldest version of the interface with all functions used here: ONNX Runtime 1.18.
 constexpr std::uint32_t INTERFACE = 18;
 
+std::string refusal(const Library &library) {
+    if (!library.has("OrtGetApiBase")) {
+        return "not ONNX Runtime; it has no function OrtGetApiBase";
+    }
+    const std::string version = library.function<const OrtApiBase *(*)()>("OrtGetApiBase")()->GetVersionString();
+    return is_older(version, "1.18") ? "too old; 1.18 or later is needed, and this is " + version : "";
+}
+
 const LibraryNames &library_names() {
     static const LibraryNames names{"ONNX Runtime",
                                     "PARAEXPORT_ONNXRUNTIME",
                                     {"libonnxruntime"},
                                     {"onnxruntime/capi"},
-                                    "install ONNX Runtime (`pip install onnxruntime`, or its archive from GitHub)"};
+                                    "install ONNX Runtime (`pip install onnxruntime`, or its archive from GitHub)",
+                                    refusal};
     return names;
 }
 

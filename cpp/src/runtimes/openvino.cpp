@@ -6,6 +6,7 @@
 
 #include "error.hpp"
 #include "runtimes/known.hpp"
+#include "runtimes/onnxruntime_probe.hpp"
 #include "runtimes/openvino_api.hpp"
 #include "runtimes/openvino_probe.hpp"
 #include "runtimes/session.hpp"
@@ -119,6 +120,27 @@ public:
     bool saturates() const {
         std::call_once(probed_, [&] { saturates_ = probe(); });
         return saturates_;
+    }
+
+    /// Throw an Error if even a small model cannot be opened, because parts of OpenVINO are not there.
+    void require_complete() const {
+        try {
+            OpenVinoOwner<ov_model_t> model{api.ov_model_free};
+            const auto *text = reinterpret_cast<const char *>(ONNX_PRODUCT);
+            api.check(api.ov_core_read_model_from_memory_buffer(core.get(), text, ONNX_PRODUCT_BYTES, nullptr,
+                                                                model.out()));
+            const CompiledModel compiled{api, core.get(), model.get(), "CPU", {}};
+        } catch (const std::runtime_error &error) {
+            const Error failure = runtime_error("OpenVINO has no CPU", api.path(), error.what());
+            if (failure.status() == PARAEXPORT_MISSING) {
+                throw failure;
+            }
+            throw missing({"OpenVINO lacks its plugin for the CPU or for ONNX models",
+                           api.path(),
+                           {},
+                           on_one_line(error.what()),
+                           "take the whole folder `libs` of OpenVINO"});
+        }
     }
 
     const OpenVinoApi api;
@@ -246,7 +268,12 @@ std::unique_ptr<Session> open_openvino(const SessionRequest &request) {
     known().require(how, request.bundle.files->path());
     const OpenVino &runtime = loaded(request.library);
     require_version(how, runtime.api.version(), request.bundle.files->path());
-    return std::make_unique<OpenVinoSession>(runtime, request);
+    try {
+        return std::make_unique<OpenVinoSession>(runtime, request);
+    } catch (const std::runtime_error &) {
+        runtime.require_complete();
+        throw;
+    }
 }
 
 }  // namespace paraexport::core

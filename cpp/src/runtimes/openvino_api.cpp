@@ -3,12 +3,18 @@
 namespace paraexport::core {
 namespace {
 
+std::string refusal(const Library &library) {
+    const bool known = library.has("ov_get_openvino_version");
+    return known ? "" : "not the C library of OpenVINO; it has no function ov_get_openvino_version";
+}
+
 const LibraryNames &library_names() {
     static const LibraryNames names{"OpenVINO",
                                     "PARAEXPORT_OPENVINO",
                                     {"libopenvino_c"},
                                     {"openvino/libs"},
-                                    "install OpenVINO (`pip install openvino`, or its archive)"};
+                                    "install OpenVINO (`pip install openvino`, or its archive)",
+                                    refusal};
     return names;
 }
 

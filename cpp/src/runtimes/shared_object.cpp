@@ -52,6 +52,15 @@ bool is_shared_object(std::string_view file, const std::string &stem) {
            is_version(rest.substr(at + EXTENSION.size()));
 }
 
+std::string version_in_name(std::string_view file, const std::string &stem) {
+    const std::size_t digit = file.find_first_of("0123456789", stem.size());
+    if (digit == std::string_view::npos) {
+        return {};
+    }
+    const std::string_view rest = file.substr(digit);
+    return std::string{rest.substr(0, rest.find_first_not_of("0123456789."))};
+}
+
 #if defined(_WIN32)
 
 std::vector<std::string> system_names(const std::string &stem) {

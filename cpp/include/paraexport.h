@@ -1,6 +1,6 @@
 /* paraexport: runs bundles from any language with a C interface.
  *
- * A bundle is a folder that `paraexport build` writes: a model, its preprocessing, its labels and its proofs.
+ * A bundle is a folder that `paraexport build` writes: a model, its preprocessing, its labels and data to check it with.
  *
  *     paraexport_engine *engine = NULL;
  *     if (paraexport_open("model.bundle", NULL, &engine) != PARAEXPORT_OK) {
@@ -100,7 +100,7 @@ typedef struct paraexport_file {
     size_t size_bytes;
 } paraexport_file;
 
-/* Open a bundle whose files are in memory. The buffers are not needed after the call. */
+/* Open a bundle whose files are in memory. Set `size` in every file, to one value. A name may come once. The buffers are not needed after the call. */
 PARAEXPORT_API paraexport_status paraexport_open_memory(const paraexport_file *files, size_t count,
                                                         const paraexport_options *options, paraexport_engine **engine);
 
@@ -179,7 +179,8 @@ typedef struct paraexport_answer {
 
 /* Prepare one image, run it, and write the best `most` answers, the best first.
  *
- * Set `size` in `answers[0]`; it applies to all of them. `*found` becomes the number of answers that were written.
+ * Set `size` in `answers[0]`; it applies to all of them. `*found` becomes the number of answers that were written,
+ * 0 if the call fails.
  * For models that measure values, the answers keep the order of the outputs. */
 PARAEXPORT_API paraexport_status paraexport_classify(const paraexport_engine *engine, const paraexport_pixels *pixels,
                                                      paraexport_answer *answers, size_t most, size_t *found);
@@ -188,7 +189,7 @@ PARAEXPORT_API paraexport_status paraexport_classify(const paraexport_engine *en
 PARAEXPORT_API paraexport_status paraexport_answers(const paraexport_engine *engine, const float *logits,
                                                     paraexport_answer *answers, size_t most, size_t *found);
 
-/* ---- Proofs ---- */
+/* ---- Checks ---- */
 
 /* Replay the golden data of the bundle: prepare its raw images, which must give the same bits as in the build, and run
  * all of its images. `*difference` becomes max |difference of logits| / max |logit|; it may be NULL.

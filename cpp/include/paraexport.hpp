@@ -85,8 +85,11 @@ public:
     Engine(Engine &&other) noexcept : handle_{std::exchange(other.handle_, nullptr)}, info_{std::move(other.info_)} {}
 
     Engine &operator=(Engine &&other) noexcept {
-        std::swap(handle_, other.handle_);
-        std::swap(info_, other.info_);
+        if (this != &other) {
+            paraexport_close(handle_);
+            handle_ = std::exchange(other.handle_, nullptr);
+            info_ = std::move(other.info_);
+        }
         return *this;
     }
 
@@ -114,7 +117,7 @@ public:
         return logits;
     }
 
-    /// The same into the caller's memory. It allocates nothing.
+    /// The same into the caller's memory. It adds no allocation of its own.
     void run(const float *images, std::size_t count, float *logits) const {
         require(paraexport_run(handle_, images, count, logits));
     }
@@ -181,11 +184,9 @@ private:
 
     template <typename Ask>
     std::vector<Label> labels(std::size_t most, Ask ask) const {
-        std::vector<paraexport_answer> answers(std::min(most, info_.classes + 1));
+        std::vector<paraexport_answer> answers(std::clamp<std::size_t>(most, 1, info_.classes + 1));
         std::size_t found = 0;
-        if (!answers.empty()) {
-            answers[0].size = sizeof(paraexport_answer);
-        }
+        answers[0].size = sizeof(paraexport_answer);
         require(ask(answers.data(), &found));
         std::vector<Label> labels;
         for (std::size_t i = 0; i < found; ++i) {

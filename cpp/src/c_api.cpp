@@ -1,7 +1,7 @@
 /// The C interface: checks arguments, and turns exceptions into a status and the last error.
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <new>
 
@@ -11,16 +11,19 @@
 #include "handles.hpp"
 #include "paraexport.h"
 #include "structs.hpp"
+#include "utf8.hpp"
 
 namespace {
 
 using namespace paraexport::core;
 
 /// It has a fixed size, so that reporting an error never needs memory.
-thread_local char last_error[2048] = "";
+thread_local char last_error[MOST_LINE_BYTES + 1] = "";
 
-paraexport_status failed(paraexport_status status, const char *message) noexcept {
-    std::snprintf(last_error, sizeof last_error, "%s", message);
+paraexport_status failed(paraexport_status status, std::string_view message) noexcept {
+    const std::size_t length = whole_characters(message, MOST_LINE_BYTES);
+    std::memcpy(last_error, message.data(), length);
+    last_error[length] = '\0';
     return status;
 }
 
@@ -33,7 +36,9 @@ paraexport_status guarded(Call call) noexcept {
     } catch (const Error &error) {
         return failed(error.status(), error.what());
     } catch (const std::filesystem::filesystem_error &error) {
-        return failed(PARAEXPORT_BAD_INPUT, error.what());
+        const bool full = error.code() == std::errc::too_many_files_open ||
+                          error.code() == std::errc::too_many_files_open_in_system;
+        return failed(full ? PARAEXPORT_MISSING : PARAEXPORT_BAD_INPUT, error.what());
     } catch (const std::bad_alloc &) {
         return failed(PARAEXPORT_MISSING, "there is not enough memory; free memory, or build with a lower --max-batch");
     } catch (const std::exception &error) {
@@ -76,6 +81,12 @@ void write_answers(const std::vector<Answer> &all, const Scores &scores, paraexp
                      place, size);
     }
     *found = count;
+}
+
+void clear(std::size_t *found) {
+    if (found != nullptr) {
+        *found = 0;
+    }
 }
 
 void require_answers(const paraexport_answer *answers, std::size_t most, const std::size_t *found) {
@@ -215,6 +226,7 @@ paraexport_status paraexport_prepare(const paraexport_engine *engine, const para
 paraexport_status paraexport_classify(const paraexport_engine *engine, const paraexport_pixels *pixels,
                                       paraexport_answer *answers, size_t most, size_t *found) {
     return guarded([&] {
+        clear(found);
         const auto open = engine_of(engine);
         const paraexport_pixels read = read_struct(pixels, "paraexport_pixels");
         require_answers(answers, most, found);
@@ -226,6 +238,7 @@ paraexport_status paraexport_classify(const paraexport_engine *engine, const par
 paraexport_status paraexport_answers(const paraexport_engine *engine, const float *logits, paraexport_answer *answers,
                                      size_t most, size_t *found) {
     return guarded([&] {
+        clear(found);
         const auto open = engine_of(engine);
         require(logits, "logits");
         require_answers(answers, most, found);
@@ -242,12 +255,9 @@ paraexport_status paraexport_check(const paraexport_engine *engine, double *diff
             *difference = got;
         }
         if (!(got <= limit)) {
-            char expected[64], measured[64];
-            std::snprintf(expected, sizeof expected, "at most %.3g", limit);
-            std::snprintf(measured, sizeof measured, "%.3g", got);
-            throw Error{
-                PARAEXPORT_CHECK_FAILED,
-                {"check failed: parity", open->path(), expected, measured, "run `paraexport validate` on the bundle"}};
+            throw Error{PARAEXPORT_CHECK_FAILED,
+                        {"check failed: parity", open->path(), "at most " + brief(limit, 3), brief(got, 3),
+                         "run `paraexport validate` on the bundle"}};
         }
         return PARAEXPORT_OK;
     });

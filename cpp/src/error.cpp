@@ -1,8 +1,11 @@
 #include "error.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstdio>
+#include <iomanip>
+#include <locale>
+#include <sstream>
 
 #include "utf8.hpp"
 
@@ -11,7 +14,21 @@ namespace {
 
 constexpr std::size_t MOST_CHARACTERS = 300;
 
-std::string line_of(const Message &message) {
+/// `most` bytes of printable text at most: its start and its end.
+std::string shortened(const std::string &text, std::size_t most) {
+    if (text.size() <= most) {
+        return text;
+    }
+    const std::string_view mark = "…";
+    const std::size_t room = most - mark.size();
+    std::size_t end = text.size() - (room - room / 3);
+    while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {
+        ++end;
+    }
+    return text.substr(0, whole_characters(text, room / 3)).append(mark).append(text, end);
+}
+
+std::string joined(const Message &message) {
     std::string line = message.where.empty() ? message.what : message.where + ": " + message.what;
     if (!message.expected.empty() || !message.got.empty()) {
         line += " (";
@@ -27,7 +44,20 @@ std::string line_of(const Message &message) {
     if (!message.remedy.empty()) {
         line += "; " + message.remedy;
     }
-    return printable(line);
+    return line;
+}
+
+/// One printable line. If it is too long, the place and the values are shortened before the cause and the remedy.
+std::string line_of(const Message &message) {
+    Message parts{printable(message.what), printable(message.where), printable(message.expected),
+                  printable(message.got), printable(message.remedy)};
+    for (std::string *part : {&parts.where, &parts.expected, &parts.got, &parts.what, &parts.remedy}) {
+        if (joined(parts).size() <= MOST_LINE_BYTES) {
+            break;
+        }
+        *part = shortened(*part, MOST_LINE_BYTES / 6);
+    }
+    return joined(parts);
 }
 
 bool reports_lack_of_memory(std::string_view message) {
@@ -37,12 +67,8 @@ bool reports_lack_of_memory(std::string_view message) {
     }
     constexpr std::array phrases{"bad_alloc",      "bad allocation",  "out of memory",     "failed to allocate",
                                  "can't allocate", "cannot allocate", "could not allocate"};
-    for (const char *phrase : phrases) {
-        if (lower.find(phrase) != std::string::npos) {
-            return true;
-        }
-    }
-    return false;
+    return std::any_of(phrases.begin(), phrases.end(),
+                       [&](const char *phrase) { return lower.find(phrase) != std::string::npos; });
 }
 
 }  // namespace
@@ -59,26 +85,15 @@ Error missing(const Message &message) {
 
 std::string printable(std::string_view text) {
     std::string result;
-    std::array<char, 16> escape{};
-    for (std::size_t at = 0; at < text.size();) {
-        const Character character = character_at(text, at);
-        if (!character.valid) {
-            std::snprintf(escape.data(), escape.size(), "\\x%02x", character.code);
-            result += escape.data();
-        } else if (is_control(character.code)) {
-            const char *form = character.code < 0x100 ? "\\x%02x" : "\\u%04x";
-            switch (character.code) {
-                case '\n': result += "\\n"; break;
-                case '\r': result += "\\r"; break;
-                case '\t': result += "\\t"; break;
-                default: std::snprintf(escape.data(), escape.size(), form, character.code); result += escape.data();
-            }
-        } else {
-            result += text.substr(at, character.length);
-        }
-        at += character.length;
-    }
+    escape(text, [&](std::string_view piece) { result += piece; });
     return result;
+}
+
+std::string brief(double value, int digits) {
+    std::ostringstream stream;
+    stream.imbue(std::locale::classic());
+    stream << std::setprecision(digits) << value;
+    return stream.str();
 }
 
 std::string on_one_line(std::string_view text) {
@@ -106,7 +121,11 @@ Error runtime_error(std::string what, std::string where, std::string_view messag
                         line.substr(start),
                         "free memory, or build with a lower --max-batch"});
     }
-    return bad_input({std::move(what), std::move(where), {}, line.substr(0, MOST_CHARACTERS), {}});
+    if (line.find("Too many open files") != std::string::npos) {
+        return missing({std::move(what), std::move(where), {}, "too many open files", MORE_FILES});
+    }
+    return bad_input(
+        {std::move(what), std::move(where), {}, line.substr(0, whole_characters(line, MOST_CHARACTERS)), {}});
 }
 
 }  // namespace paraexport::core

@@ -1,6 +1,7 @@
 /// The one exception of the library: a status with a message that names the offender and the remedy.
 #pragma once
 
+#include <cstddef>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -41,10 +42,17 @@ Error bad_input(const Message &message);
 /// This machine lacks something.
 Error missing(const Message &message);
 
+/// The longest line that `paraexport_last_error` holds.
+inline constexpr std::size_t MOST_LINE_BYTES = 2047;
+
 /// The remedies for bundles, in the words of the Python package.
 inline constexpr const char *COPY_AGAIN = "copy the bundle again, or rebuild it with `paraexport build CKPT -o BUNDLE`";
 inline constexpr const char *BUILD_ONE = "make one with `paraexport build CKPT -o BUNDLE`";
 
+inline constexpr const char *MORE_FILES = "close engines or files, or raise the limit with `ulimit -n`";
+
+/// A number with this many digits, as the format `g` writes it, in every locale.
+std::string brief(double value, int digits = 6);
 /// The text as one line of UTF-8: control characters and damaged bytes become escapes.
 std::string printable(std::string_view text);
 /// The text with every run of white space as one space.

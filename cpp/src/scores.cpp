@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <numeric>
 
@@ -54,9 +53,11 @@ void require_probabilities(const std::vector<Answer> &answers) {
     const auto [low, high] = std::minmax_element(
         answers.begin(), answers.end(), [](const Answer &one, const Answer &other) { return one.score < other.score; });
     if (!(low->score >= -ROUNDING && high->score <= 1 + ROUNDING)) {
-        char range[80];
-        std::snprintf(range, sizeof range, "%.4g to %.4g", low->score, high->score);
-        throw bad_input({"the outputs are not probabilities", "pixels", "0 to 1", range, {}});
+        throw bad_input({"the outputs are not probabilities",
+                         "pixels",
+                         "0 to 1",
+                         brief(low->score, 4) + " to " + brief(high->score, 4),
+                         {}});
     }
 }
 

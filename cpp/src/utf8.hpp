@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <string_view>
 
 namespace paraexport::core {
@@ -45,6 +46,36 @@ inline Character character_at(std::string_view text, std::size_t at) {
 inline bool is_control(std::uint32_t code) {
     return code < 0x20 || (code >= 0x7F && code <= 0xA0) || (code >= 0x200B && code <= 0x200F) ||
            (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) || code == 0xFEFF;
+}
+
+/// Give the text to `put` in pieces: control characters and damaged bytes become escapes. It needs no memory.
+template <typename Put>
+void escape(std::string_view text, Put put) {
+    for (std::size_t at = 0; at < text.size();) {
+        const Character character = character_at(text, at);
+        char form[16];
+        if (character.valid && !is_control(character.code)) {
+            put(text.substr(at, character.length));
+        } else if (character.code == '\n' || character.code == '\r' || character.code == '\t') {
+            put(character.code == '\n' ? "\\n" : character.code == '\r' ? "\\r" : "\\t");
+        } else {
+            std::snprintf(form, sizeof form, character.code < 0x100 ? "\\x%02x" : "\\u%04x", character.code);
+            put(std::string_view{form});
+        }
+        at += character.length;
+    }
+}
+
+/// The most bytes of valid text, up to `most`, that split no character.
+inline std::size_t whole_characters(std::string_view text, std::size_t most) {
+    std::size_t length = most;
+    if (most >= text.size()) {
+        return text.size();
+    }
+    while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) {
+        --length;
+    }
+    return length;
 }
 
 }  // namespace paraexport::core

@@ -25,3 +25,28 @@ TEST_CASE("lack of memory is another kind of error than a failure") {
     CHECK(runtime_error("failed", "x", "wrong  shape\n").status() == PARAEXPORT_BAD_INPUT);
     CHECK(std::string{runtime_error("failed", "x", "wrong  shape\n").what()} == "x: failed (got wrong shape)");
 }
+
+TEST_CASE("a long path is shortened, and the cause and the remedy stay") {
+    std::string path;
+    for (int i = 0; i < 4000; ++i) {
+        path += "é";
+    }
+    const std::string text = bad_input({"too large", path, "at most 3", "4", "shrink it"}).what();
+    CHECK(text.size() <= MOST_LINE_BYTES);
+    CHECK(text.find("é: too large (expected at most 3, got 4); shrink it") != std::string::npos);
+    CHECK(printable(text) == text);
+    const std::string long_reason = runtime_error("failed", "x", "y" + path).what();
+    CHECK(long_reason.find("\\x") == std::string::npos);
+}
+
+TEST_CASE("too many open files is a lack of this machine") {
+    const Error error = runtime_error("failed", "x", "open failed: Too many open files");
+    CHECK(error.status() == PARAEXPORT_MISSING);
+    CHECK(std::string{error.what()}.find("ulimit -n") != std::string::npos);
+}
+
+TEST_CASE("numbers are written as the format g does") {
+    CHECK(brief(0.485) == "0.485");
+    CHECK(brief(1234567) == "1.23457e+06");
+    CHECK(brief(0.00012345, 3) == "0.000123");
+}

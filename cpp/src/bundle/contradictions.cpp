@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 
 #include "bundle/manifest.hpp"
+#include "error.hpp"
 
 namespace paraexport::core {
 namespace {
@@ -22,12 +22,7 @@ const Json &get(const Json &object, const char *name) {
     return value == nullptr ? none : *value;
 }
 
-/// `0.485`, as Python's format `g`.
-std::string brief(double value) {
-    char text[40];
-    std::snprintf(text, sizeof text, "%g", value);
-    return text;
-}
+using paraexport::core::brief;
 
 std::string brief(const Json &numbers) {
     std::string text;

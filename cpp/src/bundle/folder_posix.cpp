@@ -147,6 +147,9 @@ private:
         if (code == ENOENT) {
             return bad_input({"a file of the bundle is missing", where(name), {}, {}, COPY_AGAIN});
         }
+        if (lacks_handles(code)) {
+            return missing({"cannot be read", where(name), {}, reason(code), MORE_FILES});
+        }
         const std::string got = code == ELOOP ? "a link that leads to itself" : reason(code);
         return bad_input({"cannot be read", where(name), {}, got, COPY_AGAIN});
     }
@@ -199,6 +202,9 @@ std::unique_ptr<Files> open_folder_at(const std::string &path, const std::string
     }
     if (code == ENOTDIR) {
         throw bad_input({"not a bundle", path, "a folder", "not a folder", BUILD_ONE});
+    }
+    if (lacks_handles(code)) {
+        throw missing({"cannot be read", path, {}, reason(code), MORE_FILES});
     }
     throw bad_input({"cannot be read", path, {}, reason(code), {}});
 }

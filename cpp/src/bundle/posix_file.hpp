@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <string>
@@ -27,6 +28,11 @@ inline constexpr std::chrono::milliseconds CLOCK_TICK{20};
 
 inline std::string reason(int code) {
     return std::generic_category().message(code);
+}
+
+/// Whether no more files can be open, which is no fault of the file.
+inline bool lacks_handles(int code) {
+    return code == EMFILE || code == ENFILE;
 }
 
 inline const char *kind_of(mode_t mode) {

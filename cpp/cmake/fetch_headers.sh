@@ -11,12 +11,13 @@ folder=${1:?usage: fetch_headers.sh FOLDER}
 debian_release=trixie ubuntu_release=plucky
 packages="nlohmann-json3-dev doctest-dev libonnxruntime-dev"
 
-if [ -f "$folder/complete" ] && [ "$(cat "$folder/complete")" = "$packages" ]; then
+if [ -f "$folder/complete" ] && [ "$(cat "$folder/complete")" = "$packages" ] && [ -d "$folder/licences" ]; then
     exit 0
 fi
 for tool in apt-get dpkg-deb; do
     command -v "$tool" > /dev/null || {
-        echo "fetch_headers.sh needs $tool; install the headers of ONNX Runtime and nlohmann-json yourself" >&2
+        echo "fetch_headers.sh needs $tool; install the headers of ONNX Runtime and nlohmann-json yourself, and give" \
+            "their folders to cmake: -DPARAEXPORT_ONNXRUNTIME_INCLUDE=FOLDER -DPARAEXPORT_JSON_INCLUDE=FOLDER" >&2
         exit 3
     }
 done
@@ -54,7 +55,12 @@ apt-get -qq update
 for package in "$work"/*.deb; do
     dpkg-deb -x "$package" "$work/root"
 done
-rm -rf "$folder/include"
+rm -rf "$folder/include" "$folder/licences"
 cp -R "$work/root/usr/include" "$folder/include"
+mkdir "$folder/licences"
+for package in $packages; do
+    mkdir "$folder/licences/$package"
+    cp "$work/root/usr/share/doc/$package/copyright" "$folder/licences/$package"
+done
 echo "$packages" > "$folder/complete"
 echo "the headers are in $folder/include"

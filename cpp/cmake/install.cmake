@@ -2,7 +2,7 @@
 include(CMakePackageConfigHelpers)
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/paraexport)
 
-if(BUILD_SHARED_LIBS)
+if(paraexport_type STREQUAL "SHARED")
   install(TARGETS paraexport EXPORT paraexportTargets)
 else()
   install(TARGETS paraexport paraexport_settings EXPORT paraexportTargets)
@@ -14,7 +14,14 @@ if(TARGET paraexport_images)
   install(FILES images/include/paraexport_images.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   install(EXPORT paraexportImagesTargets NAMESPACE paraexport:: DESTINATION ${package_folder})
 endif()
-install(FILES ${PROJECT_SOURCE_DIR}/../LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/licenses/paraexport)
+set(licence_folder ${CMAKE_INSTALL_DATADIR}/licenses/paraexport)
+install(FILES ${PROJECT_SOURCE_DIR}/../LICENSE THIRD_PARTY.md DESTINATION ${licence_folder})
+if(PARAEXPORT_JSON_LICENCE)
+  install(FILES ${PARAEXPORT_JSON_LICENCE} DESTINATION ${licence_folder} RENAME nlohmann-json.txt)
+else()
+  message(NOTICE "the licence text of nlohmann-json is not found; to pass the library on, set PARAEXPORT_JSON_LICENCE "
+                 "to its file")
+endif()
 
 configure_package_config_file(cmake/paraexportConfig.cmake.in ${PROJECT_BINARY_DIR}/paraexportConfig.cmake
                               INSTALL_DESTINATION ${package_folder})

@@ -28,9 +28,12 @@ faults: env
 	$(BIN)/python -m tests.faults.kills
 	$(BIN)/python -m tests.faults.replacements
 
-cpp: env
+# The headers of OpenVINO are in its Python package. Without `.venv` CMake looks elsewhere, and says what is missing.
+cpp:
+	@command -v cmake > /dev/null || { echo "make cpp needs cmake and a C++ compiler: apt install g++ cmake" >&2; exit 3; }
 	sh cpp/cmake/fetch_headers.sh cpp/headers || true
-	cmake -S cpp -B cpp/build/release -DCMAKE_BUILD_TYPE=Release -DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python
+	cmake -S cpp -B cpp/build/release -DCMAKE_BUILD_TYPE=Release \
+	    $(if $(wildcard $(BIN)/python),-DPython3_EXECUTABLE=$(CURDIR)/$(BIN)/python)
 	cmake --build cpp/build/release -j 2
 	cmake --install cpp/build/release --prefix cpp/build/install
 

@@ -3,6 +3,8 @@
 import ctypes
 import sys
 
+if len(sys.argv) != 3:
+    sys.exit("usage: ctypes_example.py LIBRARY BUNDLE")
 library = ctypes.CDLL(sys.argv[1])
 library.paraexport_last_error.restype = ctypes.c_char_p
 library.paraexport_label.restype = ctypes.c_char_p

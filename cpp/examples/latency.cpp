@@ -1,23 +1,35 @@
 // Measures the time of one call: latency BUNDLE [BATCH [SECONDS [THREADS]]]
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
 #include "paraexport.hpp"
 
+/// The number in an argument, or the end of the program.
+static double number(const char *text, double least, double most, bool whole) {
+    char *end = nullptr;
+    const double value = std::strtod(text, &end);
+    if (end == text || *end != '\0' || !(value >= least && value <= most) || (whole && std::floor(value) != value)) {
+        std::fprintf(stderr, "%s: not a%s number from %g to %g\n", text, whole ? " whole" : "", least, most);
+        std::exit(2);
+    }
+    return value;
+}
+
 int main(int argc, char **argv) {
-    if (argc < 2) {
+    if (argc < 2 || argc > 5) {
         std::fprintf(stderr, "usage: latency BUNDLE [BATCH [SECONDS [THREADS]]]\n");
         return 2;
     }
     try {
         using Clock = std::chrono::steady_clock;
-        const auto batch = static_cast<std::size_t>(argc > 2 ? std::max(1, std::atoi(argv[2])) : 1);
-        const double seconds = argc > 3 ? std::atof(argv[3]) : 2;
+        const auto batch = static_cast<std::size_t>(argc > 2 ? number(argv[2], 1, 1 << 20, true) : 1);
+        const double seconds = argc > 3 ? number(argv[3], 0, 1e6, false) : 2;
         paraexport::Options options;
-        options.threads = argc > 4 ? std::atoi(argv[4]) : 0;
+        options.threads = argc > 4 ? static_cast<int>(number(argv[4], 0, 1 << 20, true)) : 0;
 
         const auto before = Clock::now();
         const paraexport::Engine engine{argv[1], options};

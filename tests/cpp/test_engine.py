@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,47 @@ def test_a_runtime_that_is_not_there_is_named(library: Library, small_bundle: Bu
         assert caught.value.status == MISSING
 
 
+def test_a_library_that_is_no_runtime_is_named(library: Library, small_bundle: Bundle, cpp_build: Path) -> None:
+    other = cpp_build / "libparaexport.so"
+    with pytest.raises(FailedError, match="not ONNX Runtime; it has no function OrtGetApiBase") as caught:
+        library.open(small_bundle.path, runtime=str(other))
+    assert caught.value.status == MISSING
+
+
+def test_the_folder_of_the_environment_or_of_the_package_is_enough(library: Library, float_bundle: Bundle) -> None:
+    package = {"onnxruntime": onnxruntime, "openvino": openvino}[float_bundle.manifest.target]
+    folder = Path(package.__file__).parent
+    for runtime in (folder, folder.parent.parent.parent.parent):
+        library.open(float_bundle.path, runtime=str(runtime)).close()
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from tests.cpp.library import Library, FailedError
+try:
+    Library(Path(sys.argv[1])).open(sys.argv[2], runtime=sys.argv[3])
+except FailedError as error:
+    print(error.status, error)
+"""
+
+
+@pytest.mark.parametrize("frontend", [False, True])
+def test_openvino_without_its_plugins_is_incomplete(
+    frontend: bool, library: Library, cpp_build: Path, example: Callable[[str, str], Bundle], tmp_path: Path
+) -> None:
+    names = ("libopenvino_c.so*", "libopenvino.so*", "libtbb*", "libhwloc*")
+    for name in (*names, "libopenvino_onnx_frontend*") if frontend else names:
+        for file in (Path(openvino.__file__).parent / "libs").glob(name):
+            shutil.copy(file, tmp_path)
+    bundle = example("openvino", "fp32").path
+    # in a process of its own, because this one has loaded all of OpenVINO
+    done = building.run(sys.executable, "-c", OPEN, cpp_build / "libparaexport.so", bundle, tmp_path, cwd=building.ROOT)
+    output = building.must(done)
+    assert output.startswith(f"{MISSING} {tmp_path}/libopenvino_c.so")
+    assert output.strip().endswith("take the whole folder `libs` of OpenVINO")
+
+
 def test_a_bundle_for_another_target_than_asked_is_refused(library: Library, small_bundle: Bundle) -> None:
     with pytest.raises(FailedError, match=r"the bundle is for another target .expected openvino, got onnxruntime"):
         library.open(small_bundle.path, target="openvino")
@@ -224,6 +266,7 @@ def test_the_library_is_small_and_exports_only_its_interface(cpp_build: Path, tm
         pytest.skip("needs strip and nm: apt install binutils")
     building.must(building.run("strip", "-o", tmp_path / "stripped.so", library))
     assert (tmp_path / "stripped.so").stat().st_size <= 400_000
-    names = building.must(building.run("nm", "-D", "--defined-only", library)).split()[2::3]
-    assert names
-    assert all(name.startswith("paraexport_") for name in names)
+    for file in (library, *cpp_build.rglob("libparaexport_images.so")):
+        names = building.must(building.run("nm", "-D", "--defined-only", file)).split()[2::3]
+        assert names
+        assert all(name.startswith("paraexport_") for name in names)

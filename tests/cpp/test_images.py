@@ -152,6 +152,14 @@ def test_other_formats_are_refused_by_name(images: Images, tmp_path: Path) -> No
         assert message in got
 
 
+def test_names_are_printable_and_shortened(images: Images) -> None:
+    assert images.read(Path("/nowhere/\x1b[0m\né")) == "/nowhere/\\x1b[0m\\né: there is no such file; check the path"
+    text = images.read(Path("/nowhere/" + "é" * 3000))
+    assert isinstance(text, str)
+    assert text.startswith("…é")
+    assert text.endswith(("é: not a regular file, expected one image file", "check the path"))
+
+
 def test_a_bomb_is_refused(images: Images, tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(png(60000, 60000, 1, 0, [(b"IDAT", b""), (b"IEND", b"")]))
     got = images.read(tmp_path / "bomb.png")

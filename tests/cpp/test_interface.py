@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,6 +116,46 @@ def test_more_answers_than_classes_are_not_written(library: Library, small_bundl
         assert len(ours.answers(np.zeros(5, np.float32), most=9)) == 5
         with pytest.raises(FailedError, match="the outputs of the model are not finite"):
             ours.answers(np.full(5, np.nan, np.float32))
+
+
+def test_a_call_that_fails_finds_nothing(library: Library, small_bundle: Bundle) -> None:
+    answers, found = (Answer * 3)(), ctypes.c_size_t(7)
+    logits = np.zeros(5, np.float32)
+    with library.open(small_bundle.path) as ours:
+        status = library.c.paraexport_answers(ours.handle, logits.ctypes.data, answers, 3, ctypes.byref(found))
+        assert (status, found.value) == (BAD_INPUT, 0)
+        found.value = 7
+        status = library.c.paraexport_classify(ours.handle, None, answers, 3, ctypes.byref(found))
+        assert (status, found.value) == (BAD_INPUT, 0)
+
+
+TOO_MANY_FILES = """
+import resource, sys
+from pathlib import Path
+from tests.cpp.library import Library, FailedError
+library = Library(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+files = []
+try:
+    while True:
+        files.append(open("/dev/null"))
+except OSError:
+    pass
+for spare in range(4):
+    try:
+        library.verify(Path(sys.argv[2]))
+    except FailedError as error:
+        print(error.status, "ulimit -n" in str(error))
+    files.pop()
+"""
+
+
+def test_too_many_open_files_is_no_fault_of_the_bundle(library: Library, cpp_build: Path, small_bundle: Bundle) -> None:
+    file = cpp_build / "libparaexport.so"
+    done = building.run(sys.executable, "-c", TOO_MANY_FILES, file, small_bundle.path, cwd=building.ROOT)
+    lines = building.must(done).splitlines()
+    assert lines
+    assert {*lines} == {"3 True"}
 
 
 def test_a_label_that_does_not_exist_is_null(library: Library, small_bundle: Bundle) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,12 @@ def test_a_program_finds_the_library_with_pkg_config(prefix: Path, small_bundle:
         pytest.skip("needs pkg-config: apt install pkg-config")
     environment = {"PKG_CONFIG_PATH": str(next(prefix.rglob("pkgconfig")))}
     flags = building.must(building.run("pkg-config", "--cflags", "--libs", "paraexport", env=environment)).split()
+    folder = building.must(building.run("pkg-config", "--variable=libdir", "paraexport", env=environment)).strip()
     source, program = CONSUMER / "consumer.cpp", tmp_path / "consumer"
-    building.must(building.run("c++", "-std=c++17", source, "-o", program, *flags))
-    library = next(prefix.rglob("libparaexport.so")).parent
-    require_works(program, small_bundle, {"LD_LIBRARY_PATH": str(library)})
+    building.must(building.run("c++", "-std=c++17", source, "-o", program, *flags, f"-Wl,-rpath,{folder}"))
+    require_works(program, small_bundle)
+    static = building.must(building.run("pkg-config", "--static", "--libs", "paraexport", env=environment))
+    assert {"-lm", "-lstdc++"} <= {*static.split()}, "a static program in C needs them"
 
 
 def test_a_program_builds_the_library_as_a_static_sub_project(
@@ -60,13 +63,90 @@ def test_a_program_builds_the_library_as_a_static_sub_project(
     assert not [*tmp_path.rglob("units")], "a sub-project builds no tests"
 
 
+def test_a_sub_project_leaves_the_choices_of_its_parent_alone(cpp_build: Path, tmp_path: Path) -> None:
+    python = f"-DPython3_EXECUTABLE={sys.executable}"
+    options = (f"-DPARAEXPORT_SOURCE={building.SOURCE}", python, *building.generator())
+    building.must(building.run("cmake", "-S", CONSUMER, "-B", tmp_path, *options))
+    cache = (tmp_path / "CMakeCache.txt").read_text().splitlines()
+    assert "CMAKE_BUILD_TYPE:STRING=" in cache
+    assert not [line for line in cache if line.startswith("BUILD_SHARED_LIBS")]
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_install(cpp_build: Path, tmp_path: Path) -> None:
+    cmake, empty = shutil.which("cmake"), tmp_path / "empty"
+    empty.mkdir()
+    done = building.run(cmake, "-S", building.SOURCE, "-B", tmp_path / "build", env={"PATH": str(empty)})
+    assert done.returncode
+    assert "no C++ compiler is found: apt install g++ cmake" in done.stderr
+    script = building.SOURCE / "cmake" / "fetch_headers.sh"
+    done = building.run(shutil.which("sh"), script, tmp_path / "headers", env={"PATH": str(empty)})
+    assert done.returncode == 3
+    assert "-DPARAEXPORT_ONNXRUNTIME_INCLUDE=FOLDER" in done.stderr
+
+
+def test_make_cpp_installs_no_python() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("needs make: apt install make")
+    commands = building.must(building.run("make", "-n", "cpp", cwd=building.ROOT))
+    assert "cmake --install" in commands
+    assert "pip" not in commands
+
+
+def test_the_program_of_the_documentation_runs(
+    prefix: Path, example: Callable[[str, str], Bundle], tmp_path: Path
+) -> None:
+    if not [*prefix.rglob("paraexport_images.h")]:
+        pytest.skip("needs libpng and libjpeg: apt install libpng-dev libjpeg-dev")
+    text = (building.ROOT / "docs" / "cpp.md").read_text()
+    section = text[text.index("## From nothing") :]
+    for language, name in (("cpp", "app.cpp"), ("cmake", "CMakeLists.txt")):
+        (tmp_path / name).write_text(section.split(f"```{language}\n", 1)[1].split("```", 1)[0])
+    building.build(tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}", source=tmp_path)
+    image = building.ROOT / section.split("build/app PARAEXPORT/demo/digits.bundle PARAEXPORT/", 1)[1].split()[0]
+    app, bundle = tmp_path / "build" / "app", example("onnxruntime", "fp32").path
+    line = building.must(building.run(app, bundle, image)).strip()
+    assert line == section.split("It prints `", 1)[1].split("`", 1)[0]
+    assert "usage: app" in building.run(app).stderr
+    assert building.run(app, bundle, __file__).returncode == 2
+    assert building.run(app, tmp_path / "none", image).returncode == 2
+
+
+MOVES = """
+#include <paraexport.hpp>
+#include <cstdio>
+int main(int, char **argv) {
+    paraexport::Engine engine{argv[1]}, other{argv[1]};
+    const paraexport_engine *old = engine.handle(), *kept = other.handle();
+    engine = std::move(other);
+    const bool closed = paraexport_label(old, 0) == nullptr, open = paraexport_label(kept, 0) != nullptr;
+    const unsigned char grey[1] = {0};
+    try {
+        engine.classify({grey, 1, 1, 1}, 0);
+    } catch (const paraexport::Failure &failure) {
+        std::printf("%d %d %s", closed, open && engine.handle() == kept && other.handle() == nullptr, failure.what());
+    }
+}
+"""
+
+
+def test_assigning_an_engine_closes_the_old_one(prefix: Path, small_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "moves.cpp").write_text(MOVES)
+    library = next(prefix.rglob("libparaexport.so")).parent
+    flags = ("-I", prefix / "include", "-L", library, "-lparaexport", f"-Wl,-rpath,{library}")
+    building.must(building.run("c++", "-std=c++17", tmp_path / "moves.cpp", "-o", tmp_path / "moves", *flags))
+    output = building.must(building.run(tmp_path / "moves", small_bundle.path))
+    assert output == "1 1 most is 0 (expected at least 1)"
+
+
 def test_the_archive_has_everything(cpp_build: Path, tmp_path: Path) -> None:
     building.must(building.run("cpack", "--config", cpp_build / "CPackConfig.cmake", "-B", tmp_path))
     (archive,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(archive) as file:
         names = {Path(name).name for name in file.getnames()}
     assert {"libparaexport.so", "paraexport.h", "paraexport.hpp", "paraexportConfig.cmake", "LICENSE"} <= names
-    assert {"paraexport.pc"} <= names
+    assert {"paraexport.pc", "THIRD_PARTY.md"} <= names
+    if (building.HEADERS / "licences").is_dir():
+        assert "nlohmann-json.txt" in names
 
 
 def test_classify_labels_image_files(cpp_build: Path, float_bundle: Bundle) -> None:
@@ -88,6 +168,9 @@ def test_the_other_examples_run(cpp_build: Path, prefix: Path, int8_bundle: Bund
     assert "golden difference" in building.must(building.run(cpp_build / "examples" / "minimal", int8_bundle.path))
     latency = building.must(building.run(cpp_build / "examples" / "latency", int8_bundle.path, 1, 0.2, 1))
     assert "p50" in latency
+    for arguments in (("0",), ("x",), ("1.5",), ("1", "-1"), ("1", "0.1", "1x"), ("1", "1", "1", "1")):
+        assert building.run(cpp_build / "examples" / "latency", int8_bundle.path, *arguments).returncode == 2
+    assert "usage: ctypes_example.py" in building.run(sys.executable, EXAMPLES / "ctypes_example.py").stderr
     library = cpp_build / "libparaexport.so"
     output = building.must(building.run(sys.executable, EXAMPLES / "ctypes_example.py", library, int8_bundle.path))
     label, logit = output.split()

@@ -114,7 +114,7 @@ std::unique_ptr<Files> open_folder_at(const std::string &path, const std::string
         throw bad_input({"cannot be read", path, {}, failed.message(), {}});
     }
     if (!fs::is_directory(status)) {
-        throw bad_input({"not a bundle", path, "a folder", "not a folder", BUILD_ONE});
+        throw bad_input({"not a bundle", path, "a folder", "a file", BUILD_ONE});
     }
     return std::make_unique<FolderFiles>(path, real);
 }

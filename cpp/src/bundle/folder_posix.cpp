@@ -201,7 +201,7 @@ std::unique_ptr<Files> open_folder_at(const std::string &path, const std::string
         return nullptr;
     }
     if (code == ENOTDIR) {
-        throw bad_input({"not a bundle", path, "a folder", "not a folder", BUILD_ONE});
+        throw bad_input({"not a bundle", path, "a folder", "a file", BUILD_ONE});
     }
     if (lacks_handles(code)) {
         throw missing({"cannot be read", path, {}, reason(code), MORE_FILES});

@@ -112,7 +112,7 @@ def test_a_residual_network_is_no_transformer(tmp_path: Path) -> None:
     written |= nn.BatchNorm2d(2).state_dict(prefix="bn1.")
     message = refused(tmp_path, {**written, "fc.weight": torch.ones(10, 2), "fc.bias": torch.ones(10)})
     assert "the 10 tensors contain no Transformer blocks of a known convention" in message
-    assert "got layer1.0.conv1.weight, layer2.0.conv1.weight" in message
+    assert "got layer1.0.conv1.weight, bn1.weight, bn1.bias, bn1.running_mean" in message
     assert "--module FILE.py:FUNCTION" in message
 
 

@@ -261,14 +261,18 @@ def test_a_signal_stops_the_build_while_tensorrt_works(tmp_path: Path) -> None:
     require_rtx()
     write_graph(dataclasses.replace(SMALL, branches=8), "branches", "fp32", tmp_path / "graph")
 
+    timers: list[threading.Timer] = []
+
     def interrupt_later(phase: str) -> None:
-        if phase == "engine: building engine from subgraph":
+        if phase == "engine: building engine from subgraph" and not timers:
             main = threading.main_thread().ident
             assert main is not None
-            threading.Timer(0.1, signal.pthread_kill, [main, signal.SIGINT]).start()
+            timers.append(threading.Timer(0.1, signal.pthread_kill, [main, signal.SIGINT]))
+            timers[0].start()
 
     with pytest.raises(KeyboardInterrupt):
         tensorrt_rtx.compile_model(tmp_path / "graph", 4, EngineOptions(), interrupt_later)
+    timers[0].join()
     assert not (tmp_path / "graph/model.engine").exists()
 
 

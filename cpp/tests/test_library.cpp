@@ -119,7 +119,7 @@ TEST_CASE("the folder of a package or of an environment leads to the library") {
                     "thing") != std::string::npos);
 }
 
-TEST_CASE("a library that is refused is passed over, and the first reason is told") {
+TEST_CASE("a library that is refused is passed over, and the error gives the first reason") {
     LibraryNames names{"C", "PARAEXPORT_C", {"libc", "libm"}, {}, "install it"};
     names.refusal = [](const Library &library) -> std::string { return library.has("cos") ? "" : "no cosine"; };
     const Folder folder;

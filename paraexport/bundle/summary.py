@@ -12,7 +12,7 @@ from paraexport.findings import describe
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.document import Block, Cell, Line, Section, Table, fields, lines
 from paraexport.findings.graphs import TensorInfo
-from paraexport.findings.words import counted, option_text, size_text
+from paraexport.findings.words import counted, first_words, option_text, size_text
 from paraexport.model import scores
 from paraexport.model.spec import Spec
 from paraexport.targets.compilation import EngineInfo, EngineLayer, EngineOptions
@@ -32,12 +32,12 @@ def heading(manifest: Manifest) -> tuple[str, ...]:
 
 def introduction(manifest: Manifest) -> tuple[str, ...]:
     """Explain the bundle to somebody who has received it, in a few sentences."""
-    outputs, labels = len(manifest.labels), ", ".join(manifest.labels[:INTRODUCED])
-    more = ", …" if outputs > INTRODUCED else ""
-    results = "one value" if manifest.scores.kind == "values" else counted(max(outputs, 2), "class")
+    classes = counted(max(len(manifest.labels), 2), "class")
+    results = "one value" if manifest.scores.kind == "values" else classes
+    labels = first_words(manifest.labels, INTRODUCED)
     passed = sum(check.passed is True for check in manifest.checks)
     return (
-        f"This folder holds a model for images with {results}: {labels}{more}. It runs in {manifest.target}.",
+        f"This folder holds a model for images with {results}: {labels}. It runs in {manifest.target}.",
         f"It was built from {manifest.source.name}. {counted(passed, 'check')} against PyTorch passed (listed below).",
         "To use it: paraexport predict FOLDER IMAGE, or paraexport.load(FOLDER).predict(IMAGE) in Python. In "
         "paraexport, docs/bundle.md shows how other programs read it.",

@@ -35,6 +35,7 @@ from paraexport.checkpoint.weights import as_float32
 from paraexport.checkpoint.wrappers import Weights, unwrap
 from paraexport.errors import SpecError, shortlist
 from paraexport.findings.assumptions import Assumption
+from paraexport.findings.words import first_words
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Classifier, Preprocessing, ScoreWord, Spec
 
@@ -183,7 +184,7 @@ def finish(known: Known, given: Given, guesses: Guesses) -> Checkpoint:
     """Add labels, preprocessing and the list of assumptions to a model."""
     labels, negative = name_classes(known.classifier, given.labels)
     if given.labels is None and given.scores != "regression":
-        guesses.assume("labels", ", ".join(labels[:3]) + (", …" if len(labels) > 3 else ""), NO_LABELS)
+        guesses.assume("labels", first_words(labels, 3), NO_LABELS)
     elif repeated := [label for label, count in Counter(labels).items() if count > 1]:
         reason = "several classes have the same name; check the file"
         guesses.assume("labels", f"{shortlist(repeated, 4)} twice", reason)

@@ -131,6 +131,11 @@ def weight_files(path: Path) -> list[Path]:
     return [path, *(path.parent / file for file in sorted(set(read_index(path).values())))]
 
 
+def weights_bytes(path: Path) -> int:
+    """The size of all files of the checkpoint together."""
+    return sum(file.stat().st_size for file in weight_files(path))
+
+
 def checkpoint_digest(path: Path) -> str:
     """The sha256 of the file, in hex; for an index, the sha256 of the names and digests of index and shards."""
     files = weight_files(path)

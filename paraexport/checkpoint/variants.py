@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
 
 import torch
 
+from paraexport.checkpoint.given import CHOICES
 from paraexport.model.reference import ParaFormer
-from paraexport.model.spec import Activation, Pool, Residual, Spec
-
-WORDS = {"residual": get_args(Residual), "activation": get_args(Activation), "pool": get_args(Pool)}
+from paraexport.model.spec import Spec
 
 
 def variants(spec: Spec, field: str) -> list[Spec]:
-    """All specs that fit the same weights, and differ from `spec` in `field`: heads, or one of `WORDS`."""
+    """All specs that fit the same weights, and differ from `spec` in `field`: heads, residual, activation or pool."""
     if field == "heads":
         inner = spec.heads * spec.head_dim
         divisors = [count for count in range(1, inner + 1) if inner % count == 0]
         others = [dataclasses.replace(spec, heads=count, head_dim=inner // count) for count in divisors]
     else:
-        others = [dataclasses.replace(spec, **{field: word}) for word in WORDS[field]]
+        others = [dataclasses.replace(spec, **{field: word}) for word in CHOICES[field]]  # type: ignore[arg-type]
     return [other for other in others if other != spec and not other.problems()]
 
 

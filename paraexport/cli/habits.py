@@ -42,8 +42,10 @@ NOTES: Mapping[str, str] = {
     **dict.fromkeys(("--dynamic", "--dynamic-axes", "--dynamic-batch"), "not needed: the batch is always free"),
     **dict.fromkeys(("--simplify", "--optimize"), "not needed: the graph is always simplified"),
     "--opset": "not needed: the target decides",
-    "--verbose": "not needed: progress is always printed; PARAEXPORT_TRACEBACK=1 shows where an error comes from",
-    "-v": "not needed: progress is always printed; PARAEXPORT_TRACEBACK=1 shows where an error comes from",
+    **dict.fromkeys(
+        ("--verbose", "-v"),
+        "not needed: progress is always printed; PARAEXPORT_TRACEBACK=1 shows where an error comes from",
+    ),
 }
 """Options of other tools that have no counterpart."""
 VALUES: Mapping[str, Mapping[str, str]] = {

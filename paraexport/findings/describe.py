@@ -62,8 +62,7 @@ def first_look(look: FirstLook | None) -> Iterator[Section]:
         speed = f"one image: {pytorch}; the engine does not run on this machine"
     else:
         factor = look.pytorch_ms / look.engine_ms
-        faster = f"{factor:.1f} times as fast"
-        speed = f"one image: {look.engine_ms:.3g} ms here, {pytorch}: {faster}"
+        speed = f"one image: {look.engine_ms:.3g} ms here, {pytorch}: {factor:.1f} times as fast"
     note = "a rough measurement, the median of a few calls; `paraexport bench` measures with care"
     yield Section("Size and speed", (Line(size), Line(speed), Line(note)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def option_text(value: object) -> str:
     """Write a value as `--spec` takes it: (32, 48) -> `32x48`, True -> `true`, (0.5, 0.4) -> `0.5,0.4`."""
@@ -28,3 +30,8 @@ def counted(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number:,} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+
+
+def first_words(words: Sequence[str], most: int) -> str:
+    """The first of some words: `cat, dog, …`."""
+    return ", ".join([*words[:most], *(["…"] if len(words) > most else [])])

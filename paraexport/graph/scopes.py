@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import ast
 import itertools
-import re
 from typing import TYPE_CHECKING
 
 from paraexport.graph.free_names import FreeNames
 from paraexport.graph.summary import BRANCH, all_nodes
+from paraexport.model.tap_names import tap_name
 
 if TYPE_CHECKING:
     import onnx
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Here torch's exporter stores the modules around a node, the outermost first, and the name of the node last."""
-INSIDE = re.compile(r"\.(?!\d+(?:\.|$))")
-"""The dots of a module path that do not come before a number."""
 LONGEST = 10_000
 
 
@@ -25,18 +23,23 @@ def name_by_scope(model: onnx.ModelProto) -> None:
     nodes = [*all_nodes(model.graph.node)]
     names = FreeNames(itertools.chain((node.name for node in nodes), *(node.output for node in nodes)))
     for node in nodes:
-        scope = "" if BRANCH.search(node.name) else scope_of(node)
-        if BRANCH.search(f"{scope}/"):
-            node.name = names.claim(f"{scope}/{node.op_type}")
+        if not BRANCH.search(node.name):
+            text = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
+            scope = tap_name(module_in(text))
+            if BRANCH.search(f"{scope}/"):
+                node.name = names.claim(f"{scope}/{node.op_type}")
 
 
-def scope_of(node: onnx.NodeProto) -> str:
-    """`branches.3/layers.1/attention` for a node of that module; "" if the metadata do not contain it."""
-    text = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
+def module_in(scopes: str) -> str:
+    """The innermost module in the metadata `SCOPES` of a node: `branches.3.layers.1`; "" for the outermost one.
+
+    Private modules of torch's exporter count for the module around them. Damaged metadata name no module.
+    """
     try:
-        scopes = ast.literal_eval(text) if 0 < len(text) < LONGEST else []
+        names = ast.literal_eval(scopes) if 0 < len(scopes) < LONGEST else []
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return ""
-    if not isinstance(scopes, list) or len(scopes) < 2 or not isinstance(scopes[-2], str):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return ""
-    return INSIDE.sub("/", scopes[-2])
+    paths = [name for name in names[:-1] if not name.startswith("_")]
+    return paths[-1] if paths else ""

@@ -6,16 +6,12 @@ A tap is the output of one submodule. The path `branches.3.layers.1.attention` b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-
-def tap_name(module_path: str) -> str:
-    """`branches.3.layers.1.attention` -> `branches.3/layers.1/attention`."""
-    return re.sub(r"\.(?!\d+(?:\.|$))", "/", module_path)
+from paraexport.model.tap_names import tap_name
 
 
 def record_taps(module: nn.Module, images: Tensor) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import glob
 import os
 import shutil
 import warnings as python_warnings
@@ -14,9 +13,9 @@ from typing import Any
 
 from paraexport import bundle, targets
 from paraexport.bundle import Bundle, assembly, metadata, report, summary
-from paraexport.bundle.records import Manifest, Source
+from paraexport.bundle.records import Source
 from paraexport.checkpoint.given import FIELDS
-from paraexport.checkpoint.shards import bundle_name, checkpoint_digest, weight_files
+from paraexport.checkpoint.shards import bundle_name, checkpoint_digest, weights_bytes
 from paraexport.checks import engine_or_graph, golden, verdicts
 from paraexport.checks.blame import blame
 from paraexport.errors import BuildWarning, InputError, OutputError, brief
@@ -38,7 +37,7 @@ from paraexport.pipeline.pytorch_run import run_pytorch
 from paraexport.system.claim import Claim, claim
 from paraexport.system.files import without_dots
 from paraexport.system.plain_paths import name_of, plain, readable
-from paraexport.targets.folder import Folder
+from paraexport.targets.folder import Folder, model_bytes
 from paraexport.timing.clock import Clock, Progress, silent
 
 AnyPath = str | os.PathLike[str]
@@ -215,8 +214,8 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
                 chosen.engine,
                 (*warnings, *pytorch.doubts, *skipped),
                 FirstLook(
-                    sum(file.stat().st_size for file in weight_files(source)),
-                    model_bytes(manifest, folder),
+                    weights_bytes(source),
+                    model_bytes(Folder(folder), runtime.file),
                     pytorch.latency_ms,
                     outcome.latency_ms,
                 ),
@@ -224,12 +223,6 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
             report.write(folder, manifest, build_report, shown, logits)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(claimed.output, manifest)
-
-
-def model_bytes(manifest: Manifest, folder: Path) -> int:
-    """The size of the files that the target opens: the model, and weights beside it."""
-    file = manifest.runtime.file if manifest.runtime else bundle.MODEL
-    return sum(path.stat().st_size for path in folder.glob(f"{glob.escape(file)}*"))
 
 
 def require_possible_batch(model: Classifier, max_batch: int) -> None:

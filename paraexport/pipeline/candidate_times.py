@@ -16,7 +16,7 @@ from paraexport import targets
 from paraexport.errors import MissingError, on_one_line
 from paraexport.findings.graphs import CandidateTimes
 from paraexport.system import process
-from paraexport.targets.folder import MODEL, WEIGHTS, Folder
+from paraexport.targets.folder import Folder, model_bytes
 from paraexport.timing import contest
 
 BATCHES = (1, 8)
@@ -63,7 +63,7 @@ def time_candidates(
         contest.Contestant(f"{target}, {layout}", process.command(CONTESTANT, target, str(folder), workload_json))
         for target, layout, folder in candidates
     ]
-    sizes = [size_bytes(folder) for *_, folder in candidates]
+    sizes = [model_bytes(Folder(folder)) for *_, folder in candidates]
     timings = [timing for group in groups(contestants, sizes) for timing in contest.run(group, batches).values()]
     running = [timing for timing in timings if not timing.failure]
     if not running:
@@ -87,10 +87,6 @@ def time_candidates(
         )
         for (target, layout, _), timing in zip(candidates, timings, strict=True)
     )
-
-
-def size_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in (folder / MODEL, folder / WEIGHTS) if file.is_file())
 
 
 def groups(contestants: Sequence[contest.Contestant], sizes: Sequence[int]) -> Iterator[list[contest.Contestant]]:

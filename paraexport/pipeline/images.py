@@ -18,6 +18,7 @@ from paraexport.checks.golden import Array, RawImage, answers
 from paraexport.checks.verdicts import Evidence
 from paraexport.errors import InputError, shortlist
 from paraexport.findings.assumptions import Assumption
+from paraexport.findings.words import first_words
 from paraexport.images.dataset import Samples, open_samples
 from paraexport.images.made_up import made_up_samples, odd_sizes
 from paraexport.images.preprocess import prepare_pixels
@@ -55,13 +56,12 @@ def with_folder_names(loaded: Checkpoint, samples: Samples) -> tuple[Checkpoint,
     if not assumed or len(folders) != loaded.classifier.classes or all(name.isdigit() for name in folders):
         return loaded, samples
     labels = tuple(map(readable, sorted(folders, key=lambda name: folders[name])))
-    shown = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
     reason = (
         "nothing names the classes, so they have the names of the class folders, in string order; if the model was "
         "trained with another order, give a file with one name per line as --spec labels=FILE"
     )
     others = [item for item in loaded.assumptions if item.field != LABELS]
-    assumptions = (*others, Assumption(LABELS, shown, reason))
+    assumptions = (*others, Assumption(LABELS, first_words(labels, 3), reason))
     return dataclasses.replace(loaded, labels=labels, assumptions=assumptions), dataclasses.replace(samples, notes=())
 
 

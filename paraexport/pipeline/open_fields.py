@@ -27,7 +27,7 @@ BETTER_THAN_GUESSING = 1.5
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class ValueAccuracy:
     """The accuracy of a model with these values on the labelled images."""
 
     values: Mapping[str, str]
@@ -62,7 +62,7 @@ def load(source: Path, given: Reading, paths: ImagePaths, size: int, progress: P
         if not trials:
             raise
         fields = list(trials[0].values)
-        table = "; ".join(map(str, trials[:MOST_SHOWN]))
+        table = "; ".join(map(str, trials))
         raise SpecError(
             f"the checkpoint does not contain {' and '.join(fields)}; top-1 on {paths.data.name} with the best values: "
             f"{table}; {verdict(trials)}",
@@ -73,7 +73,7 @@ def load(source: Path, given: Reading, paths: ImagePaths, size: int, progress: P
 
 def measure_all(  # noqa: PLR0917
     source: Path, given: Reading, paths: ImagePaths, field: OpenField, size: int, progress: Progress
-) -> Iterator[Accuracy]:
+) -> Iterator[ValueAccuracy]:
     """Measure PyTorch on some labelled images, with the most promising values of the field.
 
     If the residual would be assumed, every kind of residual is tried with each value.
@@ -97,7 +97,7 @@ def measure_all(  # noqa: PLR0917
     best = sorted(settings, key=lambda setting: trial.loss(setting, SIEVE_IMAGES))[:MOST_SHOWN]
     for setting in best:
         result = trial.result(setting, MOST_IMAGES)
-        yield Accuracy(
+        yield ValueAccuracy(
             {name: str(getattr(setting.spec, name)) for name in fields},
             correct=int(result.right.sum()),
             images=trial.images,
@@ -106,7 +106,7 @@ def measure_all(  # noqa: PLR0917
         )
 
 
-def verdict(trials: Sequence[Accuracy]) -> str:
+def verdict(trials: Sequence[ValueAccuracy]) -> str:
     """Return one clause: whether these images show which values are right."""
     best, *others = trials
     if best.correct * best.classes <= BETTER_THAN_GUESSING * best.images:

@@ -41,3 +41,8 @@ class Folder:
         except OSError as error:
             where = self.path / name
             raise BundleError("cannot be read", where=where, got=error.strerror, remedy=COPY_AGAIN) from error
+
+
+def model_bytes(folder: Folder, file: str = MODEL) -> int:
+    """The size of the model `file`, with the weights beside it."""
+    return sum(folder.at(name).stat().st_size for name in (file, f"{file}.data") if folder.has(name))

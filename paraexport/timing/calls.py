@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -11,18 +12,24 @@ IDLE_STEP_S, IDLE_AT_MOST_S = 0.02, 1.0
 
 
 def time_calls(
-    call: Callable[[], object], *, seconds: float = 0.0, at_least: int = 1, pause_s: float = 0.0
+    call: Callable[[], object],
+    *,
+    seconds: float = 0.0,
+    at_least: int = 1,
+    at_most: float = math.inf,
+    pause_s: float = 0.0,
 ) -> list[float]:
     """Call again and again, for about `seconds`, and return the latency of each call in ms.
 
     Args:
         at_least: calls to make even if they take longer than `seconds`.
+        at_most: calls after which to stop even if `seconds` are not over.
         pause_s: rest before each call, which is not part of its latency.
     """
     latencies_ms: list[float] = []
     started_s = time.perf_counter()
     ended_s = started_s
-    while len(latencies_ms) < at_least or ended_s - started_s < seconds:
+    while len(latencies_ms) < at_least or (ended_s - started_s < seconds and len(latencies_ms) < at_most):
         if pause_s:
             time.sleep(pause_s)
         begun_s = time.perf_counter()

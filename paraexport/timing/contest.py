@@ -1,8 +1,9 @@
 """Times commands side by side: each in its own process, in turns of short bursts, so that noise hits all of them.
 
 A contestant is a command. When it is ready, it prints one line of JSON: `{}`, facts about itself, or `{"error":
-reason}`. Then it reads lines such as `{"batch": 8, "seconds": 0.1, "calls_at_least": 1}`. For each line it makes calls
-for that time and prints a list of their latencies in ms. `serve` is this side of the protocol.
+reason}`. Then it reads lines such as `{"batch": 8, "seconds": 0.1, "calls_at_least": 1, "pause_s": 0, "streams": 1}`.
+For each line it makes calls for that time and prints a list of their latencies in ms. `serve` is this side of the
+protocol.
 
 Every runtime has a process of its own, because the thread pools of two runtimes in one process slow each other down.
 """
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from paraexport.timing.calls import time_calls, wait_until_idle
-from paraexport.timing.machine_load import CpuTime
+from paraexport.timing.machine_load import BUSY_CPUS, CpuTime
 from paraexport.timing.percentiles import Summary, percentile, summarize
 from paraexport.timing.process import Process
 from paraexport.timing.stability import StoppingRule
@@ -61,7 +62,7 @@ class Rules:
     """Change the order in every round, so that no contestant always follows the same one."""
     attempts: int = 1
     """Run a burst again, up to this often in all, if other processes used more than `quiet_cpus` CPUs meanwhile."""
-    quiet_cpus: float = 0.1
+    quiet_cpus: float = BUSY_CPUS
     load_at_most_s: float = 120.0
 
     @property

@@ -14,12 +14,5 @@ SECONDS = 0.5
 
 def median_ms(call: Callable[[], object]) -> float:
     """The median latency of a few calls after a short warm-up, in ms."""
-    few_calls(call, WARM_UP)
-    return percentile(few_calls(call, MOST_CALLS), 50)
-
-
-def few_calls(call: Callable[[], object], most: int) -> list[float]:
-    latencies_ms = time_calls(call)
-    while len(latencies_ms) < most and sum(latencies_ms) < 1e3 * SECONDS:
-        latencies_ms += time_calls(call)
-    return latencies_ms
+    time_calls(call, seconds=SECONDS, at_most=WARM_UP)
+    return percentile(time_calls(call, seconds=SECONDS, at_most=MOST_CALLS), 50)

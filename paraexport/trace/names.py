@@ -7,7 +7,6 @@ the name of its tap (`paraexport.model.taps`). So values of the graph and of PyT
 
 from __future__ import annotations
 
-import ast
 import itertools
 from collections.abc import Iterator
 
@@ -15,8 +14,8 @@ import onnx_ir as ir
 
 from paraexport.graph.free_names import FreeNames
 from paraexport.graph.naming import joined
-from paraexport.graph.scopes import SCOPES
-from paraexport.model.taps import tap_name
+from paraexport.graph.scopes import SCOPES, module_in
+from paraexport.model.tap_names import tap_name
 
 
 def name_after_modules(graph: ir.Graph, parameters: set[str]) -> None:
@@ -43,9 +42,7 @@ def name_after_modules(graph: ir.Graph, parameters: set[str]) -> None:
 
 def module_path(node: ir.Node) -> str:
     """`branches.3.layers.1.attention` for a node of that module, "" for a node of the outermost module."""
-    scopes = [*ast.literal_eval(node.metadata_props.get(SCOPES, "[]"))]
-    paths = [scope for scope in scopes[:-1] if not scope.startswith("_")]
-    return paths[-1] if paths else ""
+    return module_in(node.metadata_props.get(SCOPES, ""))
 
 
 def name_nodes(modules: dict[ir.Node, str]) -> None:

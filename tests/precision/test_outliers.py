@@ -14,7 +14,7 @@ from models.outliers import gamma_outliers, layers, spread, value_outliers
 from paraexport.images.dataset import open_samples
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Preprocessing, Spec
-from paraexport.model.taps import tap_name
+from paraexport.model.tap_names import tap_name
 
 ROOT = Path(__file__).parents[2]
 PRENORM, NORMALIZED = "prenorm_digits", "noisy_digits"

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <vector>
 
 #include "bundle/files.hpp"
 #include "bundle/folder_search.hpp"
@@ -34,17 +33,9 @@ public:
     std::string path_for_runtime(const std::string &name) override { return (real_ / name).string(); }
 
     void require_no_others() override {
-        if (!has(WEIGHTS_FILE)) {
-            return;
+        if (has(WEIGHTS_FILE)) {
+            refuse_others(path(), real_, [this](const std::string &name) { return has(name) || name == MANIFEST_FILE; });
         }
-        std::vector<std::string> others;
-        for (const auto &entry : fs::recursive_directory_iterator(real_)) {
-            const std::string name = entry.path().lexically_relative(real_).generic_string();
-            if (!entry.is_directory() && !has(name) && name != MANIFEST_FILE) {
-                others.push_back(name);
-            }
-        }
-        refuse_others(path(), std::move(others));
     }
 
     void require_unchanged() override {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <vector>
 
 #include "bundle/sha256.hpp"
 #include "error.hpp"
@@ -48,7 +49,15 @@ std::unique_ptr<Files> open_folder(const std::string &given) {
     throw bad_input({"not a bundle", path, "a folder", "nothing", BUILD_ONE});
 }
 
-void refuse_others(const std::string &path, std::vector<std::string> others) {
+void refuse_others(const std::string &path, const fs::path &real,
+                   const std::function<bool(const std::string &)> &is_listed) {
+    std::vector<std::string> others;
+    for (const auto &entry : fs::recursive_directory_iterator(real)) {
+        const std::string name = entry.path().lexically_relative(real).generic_string();
+        if (!entry.is_directory() && !is_listed(name)) {
+            others.push_back(name);
+        }
+    }
     if (others.empty()) {
         return;
     }

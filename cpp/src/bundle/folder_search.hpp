@@ -1,9 +1,10 @@
 /// Finds the folder of a bundle while another process replaces it.
 #pragma once
 
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "bundle/files.hpp"
 
@@ -12,7 +13,8 @@ namespace paraexport::core {
 /// The folder at `real`, which messages call `path`; null if nothing is there.
 std::unique_ptr<Files> open_folder_at(const std::string &path, const std::string &real);
 
-/// Throw if there are files that the manifest does not list.
-void refuse_others(const std::string &path, std::vector<std::string> others);
+/// Throw if the folder at `real`, which messages call `path`, has files that are not listed.
+void refuse_others(const std::string &path, const std::filesystem::path &real,
+                   const std::function<bool(const std::string &)> &is_listed);
 
 }  // namespace paraexport::core

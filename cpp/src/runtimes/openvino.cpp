@@ -38,7 +38,7 @@ public:
     CompiledModel(const OpenVinoApi &api, const ov_core_t *core, const ov_model_t *model, const char *device,
                   const Settings &settings)
         : api_{api}, compiled_{api.ov_compiled_model_free} {
-        // The interface takes pairs as variable arguments; it reads only as many as it is told.
+        // The function takes the pairs as variable arguments, and reads as many as `count` says.
         std::array<const char *, 8> words{};
         std::size_t count = 0;
         for (const auto &[name, value] : settings) {

@@ -11,6 +11,7 @@ from paraexport.checkpoint.shards import is_checkpoint_folder
 from paraexport.cli.build_options import build_options
 from paraexport.cli.inspect import bundle, checkpoint, onnx_file
 from paraexport.cli.options import PATH, output_options
+from paraexport.pipeline.options import Reading
 
 
 @click.command("inspect")
@@ -42,8 +43,7 @@ def command(
     """
     is_onnx = path.suffix.lower() == ".onnx"
     is_bundle = path.is_dir() and ((path / MANIFEST).exists() or not is_checkpoint_folder(path))
-    given = checkpoint.Given(spec, module, weights, rename)
-    if given != checkpoint.Given({}, None, None, {}) and (is_bundle or is_onnx):
+    if (spec or module or weights or rename) and (is_bundle or is_onnx):
         message = "--spec, --module, --weights and --rename are for checkpoints"
         raise click.UsageError(message, click.get_current_context())
     if is_bundle:
@@ -51,4 +51,4 @@ def command(
     elif is_onnx:
         onnx_file.show(path, as_json=as_json, quiet=quiet)
     else:
-        checkpoint.show(path, given, as_json=as_json, quiet=quiet)
+        checkpoint.show(path, Reading(spec, module, weights, rename, None), as_json=as_json, quiet=quiet)

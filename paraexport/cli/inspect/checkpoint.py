@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paraexport.bundle import summary
 from paraexport.checkpoint.given import FIELDS, possible
-from paraexport.checkpoint.shards import weight_files
+from paraexport.checkpoint.shards import weights_bytes
 from paraexport.cli.output import emit_json, escaped, warn, warn_of
 from paraexport.cli.render import print_table
 from paraexport.cli.stages import Stages
@@ -18,41 +17,30 @@ from paraexport.errors import OpenField
 from paraexport.findings import describe
 from paraexport.findings.words import size_text
 from paraexport.pipeline.cache import require_file
+from paraexport.pipeline.options import Reading
+from paraexport.pipeline.partial import load_partly
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
 
 
-@dataclass(frozen=True)
-class Given:
-    """The options for reading the checkpoint."""
-
-    spec: dict[str, str]
-    module: str | None
-    weights: str | None
-    rename: dict[str, str]
-
-    def words(self, open_fields: Sequence[OpenField]) -> list[str]:
-        """The same options for the next command, and one for each open field."""
-        pairs = [("--spec", f"{name}={value}") for name, value in self.spec.items()]
-        pairs += [("--spec", f"{field.name}={'N' if field.values else 'HEIGHTxWIDTH'}") for field in open_fields]
-        pairs += [("--module", self.module)] if self.module else []
-        pairs += [("--weights", self.weights)] if self.weights else []
-        pairs += [("--rename", f"{old}={new}") for old, new in self.rename.items()]
-        return [word for flag, value in pairs for word in (flag, shlex.quote(value))]
+def words(given: Reading, open_fields: Sequence[OpenField]) -> list[str]:
+    """The same options for the next command, and one for each open field."""
+    pairs = [("--spec", f"{name}={value}") for name, value in given.spec.items()]
+    pairs += [("--spec", f"{field.name}={'N' if field.values else 'HEIGHTxWIDTH'}") for field in open_fields]
+    pairs += [("--module", given.module)] if given.module else []
+    pairs += [("--weights", given.weights)] if given.weights else []
+    pairs += [("--rename", f"{old}={new}") for old, new in given.rename.items()]
+    return [word for flag, value in pairs for word in (flag, shlex.quote(value))]
 
 
-def show(path: Path, given: Given, *, as_json: bool, quiet: bool) -> None:
+def show(path: Path, given: Reading, *, as_json: bool, quiet: bool) -> None:
     file = require_file(path)
     with Stages(quiet=quiet) as stages:
         stages("reading")
-        from paraexport.checkpoint.partial import load_partly
-
-        loaded, open_fields = load_partly(
-            file, given.spec, module=given.module, weights=given.weights, rename=given.rename
-        )
-    size_bytes, parameters = sum(shard.stat().st_size for shard in weight_files(file)), parameter_count(loaded)
-    following = " ".join(["paraexport build", shlex.quote(str(path)), *given.words(open_fields)])
+        loaded, open_fields = load_partly(file, given)
+    size_bytes, parameters = weights_bytes(file), parameter_count(loaded)
+    following = " ".join(["paraexport build", shlex.quote(str(path)), *words(given, open_fields)])
     unknown = dict(values_of(open_fields))
     assumed = tuple(item for item in loaded.assumptions if item.field not in unknown)
     warn_of(describe.assumptions(assumed, FIELDS))

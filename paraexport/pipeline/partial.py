@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from paraexport.checkpoint.load import Checkpoint, load_checkpoint
 from paraexport.errors import OpenField, SpecError
+from paraexport.pipeline import reading
+from paraexport.pipeline.options import Reading
+
+if TYPE_CHECKING:
+    from paraexport.checkpoint.load import Checkpoint
 
 
-def load_partly(
-    path: Path, overrides: Mapping[str, str], *, module: str | None, weights: str | None, rename: Mapping[str, str]
-) -> tuple[Checkpoint, tuple[OpenField, ...]]:
-    """Load a checkpoint as `load_checkpoint` does. Fields that it does not settle get any value that fits the weights.
+def load_partly(path: Path, given: Reading) -> tuple[Checkpoint, tuple[OpenField, ...]]:
+    """Load a checkpoint. Fields that it does not settle get any value that fits the weights.
 
     Returns the checkpoint and the open fields. Its values of these fields and of their dependents mean nothing.
 
@@ -24,9 +27,7 @@ def load_partly(
     while True:
         examples = {field.name: field.example for field in fields.values()}
         try:
-            loaded = load_checkpoint(
-                path, overrides={**overrides, **examples}, module=module, weights=weights, rename=rename
-            )
+            loaded = reading.load(path, dataclasses.replace(given, spec={**given.spec, **examples}))
         except SpecError as error:
             more = {field.name: field for field in error.open if field.name not in fields}
             if not more:

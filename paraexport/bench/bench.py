@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from paraexport.bench import worker
 from paraexport.bench.rows import Row, beside, timed, unstable
 from paraexport.bundle import Bundle, read_bundle, report
-from paraexport.bundle.records import Manifest
+from paraexport.checkpoint.shards import weights_bytes
 from paraexport.checks import golden
 from paraexport.errors import InputError
+from paraexport.pipeline.validate import options_for
 from paraexport.system import process
 from paraexport.system.plain_paths import name_of
-from paraexport.targets.folder import MODEL
+from paraexport.targets.folder import MODEL, model_bytes
 from paraexport.timing import contest
 from paraexport.timing.clock import Progress, silent
-from paraexport.timing.contest import Contestant, Rules
+from paraexport.timing.contest import Contestant, Rules, Timing
 from paraexport.timing.stability import StoppingRule
 
 BATCHES = (1, 8)
 """A single image, and a small queue."""
-RULES = Rules(
-    rounds=9, stop=StoppingRule(at_most=24), burst_s=0.2, calls_at_least=3, rotate=True, load_at_most_s=300.0
-)  # fmt: skip
+RULES = Rules(rounds=9, burst_s=0.2, calls_at_least=3, rotate=True, load_at_most_s=300.0)
 RESTED = Rules(rounds=1, warm_up_rounds=0, burst_s=0.0, calls_at_least=15, pause_s=0.05)
 """For latency after a rest."""
 
@@ -74,57 +72,57 @@ def bench(
     """
     opened = [read_bundle(path) for path in bundles]
     largest = min(bundle.manifest.max_batch for bundle in opened)
-    if settings.batches is None:
-        settings = replace(settings, batches=tuple(sorted({min(batch, largest) for batch in BATCHES})))
-    batches = settings.batches or ()
+    batches = settings.batches or tuple(sorted({min(batch, largest) for batch in BATCHES}))
     require_comparable(opened, batches)
-    names = distinct_names(bundles)
+    first = opened[0]
     with tempfile.TemporaryDirectory() as temporary:
         images = Path(temporary) / "images.npy"
-        np.save(images, golden.read(opened[0].files)[0])
+        np.save(images, golden.read(first.files)[0])
         contestants, rows = [], {}
-        for name, path, bundle in zip(names, bundles, opened, strict=True):
-            job = worker.Job(worker.BUNDLE, str(path), str(images), batches, settings.threads)
-            contestants.append(contestant(name, job))
+        for name, path, bundle in zip(distinct_names(bundles), bundles, opened, strict=True):
+            contestants.append(
+                contestant(name, worker.Job(worker.BUNDLE, str(path), str(images), batches, settings.threads))
+            )
             rows[name] = bundle_row(name, bundle, settings)
         for peer in peers:
-            overrides = {
-                field: text for field, text in opened[0].manifest.source.overrides.items() if field != "labels"
-            }
-            job = worker.Job(
-                peer.kind, str(peer.checkpoint), str(images), batches, settings.threads, overrides, peer.module
-            )
+            reading = options_for(first.manifest, {"module": peer.module}).reading
+            job = worker.Job(peer.kind, str(peer.checkpoint), str(images), batches, settings.threads, reading)
             contestants.append(contestant(peer.kind, job))
-            size = peer.checkpoint.stat().st_size
-            rows[peer.kind] = Row(peer.kind, "", "fp32", "", 0, settings.threads, size_bytes=size)
-        return measure(contestants, rows, settings, progress)
+            size_bytes = weights_bytes(peer.checkpoint)
+            rows[peer.kind] = Row(peer.kind, "", "fp32", "", 0, settings.threads, size_bytes=size_bytes)
+        return measure(contestants, rows, batches, settings, progress)
 
 
 def measure(
-    contestants: Sequence[Contestant], rows: dict[str, Row], settings: Settings, progress: Progress
+    contestants: Sequence[Contestant],
+    rows: Mapping[str, Row],
+    batches: Sequence[int],
+    settings: Settings,
+    progress: Progress,
 ) -> list[Row]:
     """Run the contest, and return the rows batch by batch."""
     rules, results = settings.rules(), []
     with contest.started(contestants, rules, progress) as processes:
-        for batch in settings.batches or ():
+        for batch in batches:
             bursts = contest.run_batch_size(processes, batch, rules, progress)
             rested = contest.run_batch_size(processes, batch, RESTED, silent) if settings.streams == 1 else {}
             first = bursts[contestants[0].name]
+            is_steady = bool(first) and not unstable(Timing({batch: tuple(first)}), batch, rules)
             for name, row in rows.items():
                 started, own = processes[name], bursts[name]
                 if started.failure or not own:
                     results.append(replace(row, batch=batch, note=f"did not run: {started.failure}"))
                     continue
-                measured = timed(replace(row, batch=batch), started.facts, own, rested.get(name, ()), rules)
+                timing = Timing({batch: tuple(own)}, facts=started.facts)
+                measured = timed(replace(row, batch=batch), timing, rested.get(name, ()), rules)
                 if name != contestants[0].name and first:
-                    steady = not (unstable(first, rules) or measured.note)
-                    measured = beside(measured, first, own, steady=steady)
+                    measured = beside(measured, first, own, steady=is_steady and not measured.note)
                 results.append(measured)
     return results
 
 
 def contestant(name: str, job: worker.Job) -> Contestant:
-    return Contestant(name, process.command(worker.STATEMENT, json.dumps(dataclasses.asdict(job))))
+    return Contestant(name, process.command(worker.STATEMENT, msgspec.json.encode(job).decode()))
 
 
 def bundle_row(name: str, bundle: Bundle, settings: Settings) -> Row:
@@ -138,16 +136,10 @@ def bundle_row(name: str, bundle: Bundle, settings: Settings) -> Row:
         manifest.layout,
         0,
         settings.threads,
-        size_bytes=model_bytes(manifest),
+        size_bytes=model_bytes(bundle.files, manifest.runtime.file if manifest.runtime else MODEL),
         accuracy=100 * accuracy.engine_correct / accuracy.images if accuracy else None,
         agreement=None if disagreement is None else 100 - disagreement,
     )
-
-
-def model_bytes(manifest: Manifest) -> int:
-    """The size of the files that the target opens: the model, and weights beside it."""
-    file = MODEL if manifest.runtime is None else manifest.runtime.file
-    return sum(entry.size_bytes for name, entry in manifest.files.items() if name in (file, f"{file}.data"))
 
 
 def require_comparable(bundles: Sequence[Bundle], batches: Sequence[int]) -> None:

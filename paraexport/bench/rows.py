@@ -6,11 +6,11 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
-from paraexport.timing.contest import Burst, Rules
+from paraexport.timing.contest import Burst, Rules, Timing
 from paraexport.timing.machine_load import BUSY_CPUS
-from paraexport.timing.percentiles import percentile, summarize
+from paraexport.timing.percentiles import percentile
 
 EQUAL_WITHIN = 0.03
 """Latencies that differ by less than this share count as equal."""
@@ -53,10 +53,9 @@ class Row:
     """`unstable` with its reason, or why the contestant did not run."""
 
 
-def timed(row: Row, facts: Mapping[str, Any], bursts: Sequence[Burst], rested: Sequence[Burst], rules: Rules) -> Row:
-    """Fill in the measured fields of a row. `facts` are those that the worker has reported."""
-    latencies_ms = [ms for burst in bursts for ms in burst.latencies_ms]
-    summary = summarize(latencies_ms)
+def timed(row: Row, timing: Timing, rested: Sequence[Burst], rules: Rules) -> Row:
+    """Fill in the measured fields of a row."""
+    summary, facts = timing.summary(row.batch), cast("Mapping[str, Any]", timing.facts)
     return replace(
         row,
         calls=summary.calls,
@@ -67,20 +66,19 @@ def timed(row: Row, facts: Mapping[str, Any], bursts: Sequence[Burst], rested: S
         load_ms=facts.get("load_ms"),
         first_call_ms=facts.get("first_call_ms"),
         peak_memory_bytes=facts.get("peak_memory_bytes"),
-        note=unstable(bursts, rules),
+        note=unstable(timing, row.batch, rules),
     )
 
 
-def unstable(bursts: Sequence[Burst], rules: Rules) -> str:
+def unstable(timing: Timing, batch: int, rules: Rules) -> str:
     """`unstable` with the likely reason if the last windows do not agree; else empty."""
     assert rules.stop is not None
-    values_ms = [burst.percentile_ms(rules.stop.percent) for burst in bursts]
+    values_ms = [burst.percentile_ms(rules.stop.percent) for burst in timing.bursts[batch]]
     if rules.stop.stable(values_ms):
         return ""
     last = values_ms[-rules.stop.windows :]
-    busy = [burst.other_cpus for burst in bursts if burst.other_cpus is not None]
-    if busy and statistics.fmean(busy) > BUSY_CPUS:
-        reason = f"other processes used {statistics.fmean(busy):.1f} CPUs"
+    if (others := timing.other_cpus(batch)) is not None and others > BUSY_CPUS:
+        reason = f"other processes used {others:.1f} CPUs"
     else:
         reason = "no other process was busy, so the CPU's frequency or the runtime's threads vary"
     return f"unstable: P{rules.stop.percent:g} from {min(last):.3g} to {max(last):.3g} ms; {reason}"

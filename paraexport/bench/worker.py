@@ -6,14 +6,18 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from paraexport.errors import ParaexportError, on_one_line
+from paraexport.pipeline.options import Reading
 from paraexport.timing import contest
+from paraexport.timing.calls import time_calls
 
 Images = NDArray[np.float32]
 Model = Callable[[Images], Images]
@@ -35,8 +39,8 @@ class Job:
     """`.npy` with images float32 [n, C, H, W], which are repeated to fill a batch."""
     batches: tuple[int, ...]
     threads: int | None = None
-    spec: dict[str, str] | None = None
-    module: str | None = None
+    reading: Reading | None = None
+    """How to read the checkpoint; None for a bundle."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Opened:
 
 
 def main(text: str) -> None:
-    job = Job(**json.loads(text))
+    job = msgspec.json.decode(text, type=Job)
     try:
         images = np.load(job.images)
         batches = {batch: np.resize(images, (batch, *images.shape[1:])) for batch in job.batches}
@@ -63,19 +67,12 @@ def main(text: str) -> None:
         model(images[:1])
         answered_s = time.perf_counter()
         for batch in batches.values():
-            warm_up(model, batch)
+            time_calls(partial(model, batch), seconds=WARM_UP_S)
     except (ParaexportError, ImportError, MemoryError) as error:
         print(json.dumps({"error": on_one_line(error)}), flush=True)
         return
     facts = Opened(1e3 * (loaded_s - started_s), 1e3 * (answered_s - loaded_s), peak_memory_bytes(), runtime)
     contest.serve(lambda batch: model(batches[batch]), asdict(facts), until_idle=True)
-
-
-def warm_up(model: Model, images: Images) -> None:
-    deadline_s = time.perf_counter() + WARM_UP_S
-    model(images)
-    while time.perf_counter() < deadline_s:
-        model(images)
 
 
 def open_bundle(job: Job) -> tuple[Model, str]:
@@ -102,12 +99,12 @@ def open_compiled(job: Job) -> tuple[Model, str]:
 def model_of(job: Job, prepare: Callable[[Any], Any]) -> Model:
     import torch
 
-    from paraexport.checkpoint.load import load_checkpoint
+    from paraexport.pipeline import reading
 
+    assert job.reading is not None
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    loaded = load_checkpoint(Path(job.path), overrides=job.spec, module=job.module)
-    module = prepare(loaded.original)
+    module = prepare(reading.load(Path(job.path), job.reading).original)
 
     def run(images: Images) -> Images:
         with torch.inference_mode():

@@ -17,7 +17,7 @@ from paraexport.bench.batches import parse_batches
 from paraexport.bench.bench import Settings, distinct_names
 from paraexport.bench.rows import Row, beside, interval, timed, unstable
 from paraexport.errors import InputError
-from paraexport.timing.contest import Burst
+from paraexport.timing.contest import Burst, Timing
 from paraexport.timing.throughput import Throughput
 
 RULES = Settings().rules()
@@ -64,23 +64,25 @@ def test_the_interval_covers_the_median_as_often_as_it_claims() -> None:
 
 def test_percentiles_are_those_of_numpy_and_need_enough_calls() -> None:
     own = bursts(0, 2.0)
-    row = timed(ROW, {"load_ms": 5.0}, own, [], RULES)
+    row = timed(ROW, Timing({8: tuple(own)}, facts={"load_ms": 5.0}), [], RULES)
     calls = np.concatenate([burst.latencies_ms for burst in own])
     assert row.calls == 450
     assert row.mean_ms == pytest.approx(calls.mean())
     assert row.percentiles_ms == pytest.approx({p: np.percentile(calls, p) for p in (50, 90, 95, 99)})
     assert row.images_per_s == pytest.approx(8 / (1e-3 * calls.mean()))
-    few = timed(ROW, {}, [Burst(tuple(calls[:20]))], [], RULES)
+    few = timed(ROW, Timing({8: (Burst(tuple(calls[:20])),)}), [], RULES)
     assert {*few.percentiles_ms} == {50}  # 29 calls are needed for P90
 
 
 def test_instability_has_a_reason() -> None:
     steady = bursts(0, 1.0, spread=0.001, other_cpus=1.0)
-    assert not unstable(steady, RULES)
+    assert not unstable(Timing({8: tuple(steady)}), 8, RULES)
     wild = [Burst((1.0,), 1.5), Burst((1.5,), 1.5), Burst((1.0,), 1.5)]
-    assert unstable(wild, RULES) == "unstable: P50 from 1 to 1.5 ms; other processes used 1.5 CPUs"
+    assert (
+        unstable(Timing({8: tuple(wild)}), 8, RULES) == "unstable: P50 from 1 to 1.5 ms; other processes used 1.5 CPUs"
+    )
     alone = [Burst((1.0,), 0.0), Burst((1.5,), 0.0), Burst((1.0,), 0.0)]
-    assert "frequency" in unstable(alone, RULES)
+    assert "frequency" in unstable(Timing({8: tuple(alone)}), 8, RULES)
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=20))
@@ -106,7 +108,10 @@ def test_impossible_batches(text: str) -> None:
 
 
 def test_tables_have_every_row() -> None:
-    rows = [timed(ROW, {}, bursts(0, 2.0), [], RULES), Row("b.bundle", "", "", "", 8, 2, note="did not run: gone")]
+    rows = [
+        timed(ROW, Timing({8: tuple(bursts(0, 2.0))}), [], RULES),
+        Row("b.bundle", "", "", "", 8, 2, note="did not run: gone"),
+    ]
     lines = list(csv.DictReader(io.StringIO(tables.as_csv(rows))))
     assert [line["name"] for line in lines] == ["a.bundle", "b.bundle"]
     assert float(lines[0]["p50_ms"]) == rows[0].percentiles_ms[50]
@@ -117,7 +122,7 @@ def test_tables_have_every_row() -> None:
 def test_throughput_counts_all_threads() -> None:
     """Four threads whose calls take 2 ms each make 2,000 calls of 8 images a second."""
     settings = Settings(streams=4)
-    row = timed(ROW, {}, [Burst((2.0,) * 300)] * 9, [], settings.rules())
+    row = timed(ROW, Timing({8: (Burst((2.0,) * 300),) * 9}), [], settings.rules())
     assert row.images_per_s == pytest.approx(Throughput(2000 * 8, 4, ()).images_per_s)
 
 

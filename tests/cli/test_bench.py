@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import paraexport
 from paraexport.bench import bench
 from paraexport.bundle import Bundle
 from tests.cli.conftest import Run
@@ -50,6 +52,17 @@ def test_rows_of_bundles_and_peers(run: Run, small: Path, small_bundle: Bundle, 
     with (tmp_path / "rows.csv").open() as file:
         assert [line["name"] for line in csv.DictReader(file)] == [row["name"] for row in rows]
     assert (tmp_path / "rows.md").read_text().count("\n| ") == 2 + len(rows)
+
+
+def test_the_peer_reads_the_checkpoint_as_the_build_did(run: Run, small: Path, tmp_path: Path) -> None:
+    """With its renames and its number of branches; the bundle records both."""
+    content = torch.load(small, weights_only=True)
+    weights = {name.replace("branches.", "limbs."): tensor for name, tensor in content["state_dict"].items()}
+    torch.save({**content, "state_dict": weights}, tmp_path / "renamed.pt")
+    built = paraexport.build(tmp_path / "renamed.pt", tmp_path / "m.bundle", rename={"limbs": "branches"}, branches=1)
+    peer = ("--against", "torch", "--checkpoint", tmp_path / "renamed.pt")
+    done = run("bench", built.path, *peer, "--batch", "1", "--json")
+    assert [row["mean_ms"] is not None for row in done.json["rows"]] == [True, True], done.json["rows"]
 
 
 def test_throughput(run: Run, small_bundle: Bundle) -> None:

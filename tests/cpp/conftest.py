@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,13 @@ def cpp_build() -> Path:
     building.require_tools()
     with building.alone(building.BUILD / "lock"):
         return building.build(building.BUILD)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def active_environment() -> None:
+    """The library looks for runtimes in the active Python environment: that of the tests, activated or not."""
+    os.environ["VIRTUAL_ENV"] = sys.prefix
+    os.environ.pop("CONDA_PREFIX", None)
 
 
 @pytest.fixture(scope="session")

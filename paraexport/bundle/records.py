@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paraexport.findings.assumptions import Assumption
+from paraexport.findings.branches import BranchReport
 from paraexport.findings.checks import Accuracy, Check
 from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite, TensorInfo
 from paraexport.findings.speed import FirstLook
@@ -103,3 +104,5 @@ class Report:
     warnings: tuple[str, ...] = ()
     """One sentence for each problem with the images or for each reason to trust the checks less."""
     first_look: FirstLook | None = None
+    branches: BranchReport | None = None
+    """None for a module that was not recognised as a Para-Former."""

@@ -63,6 +63,11 @@ class Engine:
             )
 
     @property
+    def branches(self) -> int | None:
+        """The number of branches in use; None for a module that was not recognised as a Para-Former."""
+        return None if self.manifest.spec is None else self.manifest.spec.branches
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the outputs."""
         return self.manifest.labels
@@ -162,13 +167,18 @@ def tensor_text(tensor: TensorInfo) -> str:
     return f"{tensor.name} {tensor.dtype} [{sizes}]"
 
 
-def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Engine:
+def load(path: str | os.PathLike[str], *, threads: int | None = None, branches: int | None = None) -> Engine:
     """Verify the sha256 of every file of the bundle at `path`, and open it. Exactly these files run.
 
     While another process replaces the bundle, this opens the old one or the new one.
 
+    Args:
+        threads: as in `Engine`.
+        branches: use only the first branches, this many. The bundle must have been built with `branches_at_load`.
+
     Raises:
         BundleError: the bundle is incomplete or was changed.
+        InputError: the bundle holds no model with so many branches.
         MissingError: the target's runtime is not installed here.
     """
-    return reading(Path(path), lambda bundle: Engine(bundle, threads))
+    return reading(Path(path), lambda bundle: Engine(bundle.with_branches(branches), threads))

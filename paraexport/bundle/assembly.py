@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from paraexport import __version__
 from paraexport.bundle.manifest import FORMAT, NO_DIGEST
-from paraexport.bundle.records import Manifest, Source
+from paraexport.bundle.records import FewerBranches, Manifest, Source
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite
 from paraexport.model.spec import Scores
@@ -39,6 +39,7 @@ def assemble(
     runtime: Runtime,
     chosen: ChosenGraph,
     candidates: tuple[CandidateTimes, ...],
+    smaller: tuple[FewerBranches, ...],
     graph: TracedGraph,
     checkpoint: Checkpoint,
     scores: Scores,
@@ -60,6 +61,7 @@ def assemble(
         lowering=chosen.lowering,
         candidates=candidates,
         runtime=runtime,
+        fewer_branches=smaller,
         max_batch=max_batch,
         inputs=graph.inputs,
         outputs=graph.outputs,

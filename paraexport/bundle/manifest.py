@@ -14,7 +14,7 @@ import msgspec
 from paraexport.bundle.open_file import is_inside
 from paraexport.bundle.records import Manifest
 from paraexport.errors import BundleError, on_one_line
-from paraexport.targets.folder import COPY_AGAIN, MODEL
+from paraexport.targets.folder import COPY_AGAIN, MODEL, first_branches_model
 
 FORMAT = 2
 OLDEST_FORMAT = 1
@@ -147,6 +147,7 @@ def contradictions(manifest: Manifest) -> Iterator[str]:
     if not 1 <= manifest.max_batch <= most:
         yield f"max_batch is {manifest.max_batch}, expected 1 to {most}"
     yield from file_contradictions(manifest)
+    yield from fewer_branches_contradictions(manifest)
     if (manifest.runtime is None) != (manifest.format < RUNTIME_FORMAT):
         yield f"format {manifest.format} with{'out' if manifest.runtime is None else ''} a runtime block"
     if manifest.runtime is not None and manifest.runtime.file not in manifest.files:
@@ -161,6 +162,27 @@ def file_contradictions(manifest: Manifest) -> Iterator[str]:
             yield f"{name} is a file outside the bundle"
         if entry.size_bytes < 0:
             yield f"{name} has {entry.size_bytes} bytes"
+
+
+def fewer_branches_contradictions(manifest: Manifest) -> Iterator[str]:
+    """Find contradictions in the models with fewer branches."""
+    smaller = manifest.fewer_branches
+    if not smaller:
+        return
+    if manifest.spec is None or manifest.runtime is None or manifest.runtime.file != MODEL:
+        yield "models with fewer branches, but the whole model has no spec or runs from another file"
+        return
+    counts = [model.branches for model in smaller]
+    if counts != sorted(set(counts)) or not 0 < counts[0] <= counts[-1] < manifest.spec.branches:
+        yield f"models with {', '.join(map(str, counts))} of {manifest.spec.branches} branches"
+    for model in smaller:
+        if model.file != first_branches_model(model.branches) or model.file not in manifest.files:
+            yield f"the model with {model.branches} branches is {model.file}, which is another name or not listed"
+        yield from (
+            f"check {check.name} of {model.branches} branches failed" for check in model.checks if check.passed is False
+        )
+        if (manifest.precision == "fp32") != (model.lowering is None):
+            yield f"{model.branches} branches with another precision than {manifest.precision}"
 
 
 def spec_contradictions(manifest: Manifest) -> Iterator[str]:

@@ -26,6 +26,7 @@ from paraexport.targets.folder import COPY_AGAIN, MANIFEST, MODEL, WEIGHTS, Fold
 MOST_SWAPS = 100
 """Swaps of bundles during the check of one file."""
 HANDLES = Path("/proc/self/fd")
+ONNX = ".onnx"
 IN_MEMORY_BYTES = 1 << 30
 """The largest file that is read into memory."""
 CLOCK_TICK_NS = 20_000_000
@@ -188,7 +189,7 @@ class OpenFolder(Folder):
 
     def _is_opened_by_path(self, name: str) -> bool:
         """Return whether a runtime opens the file by its name, not through the verified handle."""
-        return (name in (MODEL, WEIGHTS) and WEIGHTS in self.entries) or not HANDLES.exists()
+        return ((name == WEIGHTS or name.endswith(ONNX)) and WEIGHTS in self.entries) or not HANDLES.exists()
 
     def require_no_others(self) -> None:
         """Refuse unlisted files if the model could read them by name.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from paraexport.bundle import manifest as manifests
 from paraexport.bundle.opened import BUILD, BundleReplacedError, OpenFolder
 from paraexport.bundle.records import Manifest
-from paraexport.errors import BundleError
+from paraexport.errors import BundleError, InputError, brief
 from paraexport.system import claim
-from paraexport.targets.folder import MANIFEST, Folder
+from paraexport.targets.folder import MANIFEST, FirstBranches, Folder
 
 PATIENCE_S = 10.0
 """A bundle that is replaced again and again is read again for this long."""
@@ -34,10 +35,36 @@ class Bundle:
     opened: OpenFolder | None = field(default=None, repr=False, compare=False)
     """The handles of the verified files; None for a folder that no other process changes."""
 
+    first: int | None = None
+    """Use only the first branches: this many. None uses all."""
+
     @property
     def files(self) -> Folder:
-        """The verified files."""
-        return self.opened or Folder(self.path)
+        """The verified files. With `first`, the file of the model is the one with so many branches."""
+        whole = self.opened or Folder(self.path)
+        return whole if self.first is None else FirstBranches(whole, self.first)
+
+    def with_branches(self, count: int | None) -> Self:
+        """Return the same bundle with only the first `count` branches of the model.
+
+        Raises:
+            InputError: the bundle holds no model with so many branches.
+        """
+        spec = self.manifest.spec
+        if count is None or (spec is not None and count == spec.branches and not isinstance(count, bool)):
+            return self
+        held = {model.branches: model for model in self.manifest.fewer_branches}
+        if spec is None or count not in held or isinstance(count, bool):
+            raise no_such_branches(self, count)
+        model = held[count]
+        manifest = dataclasses.replace(
+            self.manifest,
+            spec=dataclasses.replace(spec, branches=count),
+            lowering=model.lowering,
+            checks=model.checks,
+            fewer_branches=(),
+        )
+        return dataclasses.replace(self, manifest=manifest, first=count)
 
     @property
     def size_bytes(self) -> int:
@@ -136,6 +163,19 @@ def places(path: Path) -> Iterator[Path]:
     yield path
     if (old := claim.moved_aside(path)) is not None:
         yield old
+
+
+def no_such_branches(bundle: Bundle, count: object) -> InputError:
+    spec = bundle.manifest.spec
+    counts = [model.branches for model in bundle.manifest.fewer_branches] + ([spec.branches] if spec else [])
+    many = len(counts) > 1
+    return InputError(
+        "the bundle has no model with this number of branches",
+        where=bundle.path,
+        expected=f"one of {', '.join(map(str, counts))}" if many else f"all {counts[0]} branches" if counts else None,
+        got=brief(count),
+        remedy="build it with --branches-at-load" if spec else "leave the number of branches out",
+    )
 
 
 def not_a_bundle(path: Path, *, expected: str, got: str | None = None) -> BundleError:

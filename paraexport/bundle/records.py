@@ -31,12 +31,27 @@ class Source:
     """The copy of the weights that `--weights` chose."""
     renames: tuple[tuple[str, str], ...] = ()
     """The words in names of weights that `--rename` replaced, and the new words, in order."""
+    branches: tuple[int, ...] | None = None
+    """The numbers of the branches in the checkpoint that were kept, counted from 0; None if all were."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewerBranches:
+    """A model with only the first branches, which the bundle holds beside the whole one. Both share their weights."""
+
+    branches: int
+    file: str
+    """The model; its weights are in the file of weights of the whole model."""
+    checks: tuple[Check, ...]
+    """Against PyTorch with so many branches."""
+    lowering: Lowering | None = None
+    """None in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +76,8 @@ class Manifest:
     """The candidates that `auto` timed; empty if there was no choice."""
     runtime: Runtime | None = None
     """How a program opens the model. None in format 1, which does not record it."""
+    fewer_branches: tuple[FewerBranches, ...] = ()
+    """The smaller models, by ascending number of branches."""
     max_batch: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]

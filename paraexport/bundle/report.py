@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from paraexport.bundle import REBUILD, report_page
 from paraexport.bundle.records import Manifest, Report
 from paraexport.errors import BundleError, on_one_line
+from paraexport.findings.branches import BranchReport
 from paraexport.findings.checks import Accuracy
 from paraexport.findings.speed import FirstLook
 from paraexport.images.dataset import Samples
@@ -34,6 +35,7 @@ def summarise(  # noqa: PLR0917
     engine: EngineInfo | None = None,
     warnings: tuple[str, ...] = (),
     first_look: FirstLook | None = None,
+    branches: BranchReport | None = None,
 ) -> Report:
     """Collect the report of the build that made `manifest`."""
     return Report(
@@ -51,6 +53,7 @@ def summarise(  # noqa: PLR0917
         engine=engine,
         warnings=warnings,
         first_look=first_look,
+        branches=branches,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -32,10 +32,10 @@ def build(canonical: Canonical, spec: Spec) -> ParaFormer:
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def keep_branches(model: ParaFormer, count: int) -> ParaFormer:
-    """The same model with only its first `count` branches."""
-    model.branches = model.branches[:count]
-    model.spec = replace(model.spec, branches=count)
+def keep_branches(model: ParaFormer, numbers: Sequence[int]) -> ParaFormer:
+    """The same model with only the branches with these numbers, counted from 0, in this order."""
+    model.branches = nn.ModuleList(model.branches[number] for number in numbers)
+    model.spec = replace(model.spec, branches=len(numbers))
     return model
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from paraexport.checkpoint.canonical import Canonical, numberless, shape
 from paraexport.checkpoint.given import ANOTHER, Given, Guesses
@@ -169,10 +168,3 @@ def absent_biases(canonical: Canonical, guesses: Guesses) -> None:
     if norms := [name for name in absent if "norm" in name]:
         why = f"{', '.join(norms)} have no bias, so they could be RMSNorms; for RMSNorm, use --module"
         guesses.assume("norms", "LayerNorm", why)
-
-
-def first_branches(spec: Spec, count: int) -> Spec:
-    """The spec of the first `count` branches. A SpecError if there are fewer."""
-    if not 1 <= count <= spec.branches:
-        raise SpecError(f"cannot keep {count} branches", expected=f"1..{spec.branches}")
-    return replace(spec, branches=count)

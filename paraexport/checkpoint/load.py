@@ -20,7 +20,7 @@ from paraexport.checkpoint.config_files import configs_beside
 from paraexport.checkpoint.conventions.convention import Convention
 from paraexport.checkpoint.files import CheckpointKind, checkpoint_kind, located, read_file
 from paraexport.checkpoint.given import Given, Guesses
-from paraexport.checkpoint.infer import check_agreement, first_branches, infer_spec
+from paraexport.checkpoint.infer import check_agreement, infer_spec
 from paraexport.checkpoint.leftovers import without_leftovers
 from paraexport.checkpoint.module import call_module_function, identify, refuse_choice
 from paraexport.checkpoint.native import Recorded, recorded
@@ -36,6 +36,7 @@ from paraexport.checkpoint.wrappers import Weights, unwrap
 from paraexport.errors import SpecError, shortlist
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.words import first_words
+from paraexport.model.branch_choice import BranchChoice, chosen_numbers
 from paraexport.model.reference import ParaFormer
 from paraexport.model.spec import Classifier, Preprocessing, ScoreWord, Spec
 
@@ -60,6 +61,8 @@ class Checkpoint:
     """The meaning of the outputs according to an option or a config; None if neither contains it."""
     negative: str = ""
     """For a model with one output: the label for "no"."""
+    branches: tuple[int, ...] | None = None
+    """The numbers of the branches in the file that were kept; None if all were."""
     accuracy: RecordedAccuracy | None = None
     """The accuracy that the training program has written into the file."""
 
@@ -84,7 +87,7 @@ def load_checkpoint(
     *,
     overrides: Mapping[str, str] | None = None,
     module: str | None = None,
-    branches: int | None = None,
+    branches: BranchChoice | None = None,
     weights: str | None = None,
     rename: Mapping[str, str] | None = None,
 ) -> Checkpoint:
@@ -94,7 +97,7 @@ def load_checkpoint(
         overrides: fields that the checkpoint leaves open, as text: `{"heads": "3", "image_size": "32x48"}`.
         module: `FILE.py:FUNCTION`, which returns the module; this code is run. It is called with `path` if it has
             a parameter without a default; if not, the weights at `path` are loaded into the module that it returns.
-        branches: keep only this number of branches, from the first.
+        branches: keep only the first K branches, or those with these numbers.
         weights: the copy to use if the file holds several: `ema`, `state_dict.teacher`.
         rename: words in names of tensors, and the words that replace them: `{"towers": "branches"}`.
 
@@ -124,7 +127,7 @@ def load_checkpoint(
             checkpoint = from_weights(state, content.config, option, guesses)
             if weights is None:
                 checkpoint = dataclasses.replace(checkpoint, accuracy=recorded_accuracy(content.value))
-        return checkpoint if branches is None else with_first_branches(checkpoint, branches)
+        return checkpoint if branches is None else with_branches(checkpoint, branches)
 
 
 def from_weights(weights: Weights, beside: Mapping[str, Any], option: Given, guesses: Guesses) -> Checkpoint:
@@ -201,12 +204,14 @@ def finish(known: Known, given: Given, guesses: Guesses) -> Checkpoint:
     )
 
 
-def with_first_branches(checkpoint: Checkpoint, branches: int) -> Checkpoint:
-    """The checkpoint with only its first `branches` branches. The user's own module has them all, so it is dropped."""
+def with_branches(checkpoint: Checkpoint, choice: BranchChoice) -> Checkpoint:
+    """The checkpoint with only the chosen branches. The user's own module has them all, so it is dropped."""
     if checkpoint.spec is None or not isinstance(checkpoint.module, ParaFormer):
         raise SpecError(
             "branches cannot be left out: the module was not recognised as a Para-Former", remedy="leave --branches out"
         )
-    spec = first_branches(checkpoint.spec, branches)
-    first = keep_branches(checkpoint.module, branches)
-    return dataclasses.replace(checkpoint, module=first, original=first, classifier=spec, accuracy=None)
+    numbers = chosen_numbers(choice, checkpoint.spec.branches)
+    model = keep_branches(checkpoint.module, numbers)
+    return dataclasses.replace(
+        checkpoint, module=model, original=model, classifier=model.spec, accuracy=None, branches=numbers
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 FILE = "golden.safetensors"
 IMAGES, LOGITS = "images", "logits"
 RAW = ("pixels", "prepared", "logits")
+FIRST = "first_branches."
+"""The beginning of the names of logits with fewer branches."""
 PREPARED = "preprocessing"
 MOST_NAMES = 4
 
@@ -65,13 +69,31 @@ class Golden:
     """PyTorch's logits for them, [n, classes]."""
     raw: tuple[RawImage, ...]
     """Empty in bundles of format 1."""
+    first: Mapping[int, Array] = field(default_factory=dict)
+    """PyTorch's logits for `images` with only the first branches, by their number."""
+
+    def with_branches(self, count: int) -> Golden:
+        """The same images, with the logits of the first `count` branches. Raw images are left out."""
+        return Golden(self.images, self.first[count], ())
 
 
-def write(folder: Path, images: Array, logits: Array, origin: str, raw: Sequence[RawImage] = ()) -> None:
-    """Write images float32 [N, C, H, W], PyTorch's logits float32 [N, classes] and raw images into the bundle."""
+def write(  # noqa: PLR0917
+    folder: Path,
+    images: Array,
+    logits: Array,
+    origin: str,
+    raw: Sequence[RawImage] = (),
+    first: Mapping[int, Array] = MappingProxyType({}),
+) -> None:
+    """Write images float32 [N, C, H, W], PyTorch's logits float32 [N, classes] and raw images into the bundle.
+
+    Args:
+        first: PyTorch's logits with only the first branches, by their number: for the images, then for the raw ones.
+    """
     tensors: dict[str, NDArray[np.generic]] = {IMAGES: images, LOGITS: logits}
     for number, image in enumerate(raw):
         tensors |= {f"{name}.{number}": np.ascontiguousarray(getattr(image, name)) for name in RAW}
+    tensors |= {f"{FIRST}{count}": np.ascontiguousarray(values) for count, values in first.items()}
     save_file(tensors, folder / FILE, {"origin": origin})
 
 
@@ -104,13 +126,25 @@ def read_all(folder: Folder) -> Golden:
         got = f"{images.dtype} {list(images.shape)} and {logits.dtype} {list(logits.shape)}"
         expected = "float32 images [n, C, H, W] and logits [n, classes], n at least 1"
         raise BundleError("the golden file is malformed", where=where, expected=expected, got=got, remedy=REBUILD)
+    first = read_first(tensors)
     raw = read_raw(tensors, images.shape[1:], logits.shape[1:], where)
-    if not all(np.isfinite(tensor).all() for tensor in (images, logits, *tensors.values())):
+    if not all(np.isfinite(tensor).all() for tensor in (images, logits, *tensors.values(), *first.values())):
         raise BundleError("the golden file has numbers that are not finite", where=where, remedy=REBUILD)
     if raw:
         images = np.concatenate([images, np.stack([image.prepared for image in raw])])
         logits = np.concatenate([logits, np.stack([image.logits for image in raw])])
-    return Golden(images, logits, raw)
+    for count, values in first.items():
+        if values.dtype != np.float32 or values.shape != logits.shape:
+            expected, got = f"float32 {list(logits.shape)}", f"{values.dtype} {list(values.shape)}"
+            what = f"the logits of {count} branches in the golden file are malformed"
+            raise BundleError(what, where=where, expected=expected, got=got, remedy=REBUILD)
+    return Golden(images, logits, raw, first)
+
+
+def read_first(tensors: dict[str, Array]) -> dict[int, Array]:
+    """Take the tensors `first_branches.K` out of `tensors`, by K."""
+    names = [name for name in tensors if re.fullmatch(rf"{re.escape(FIRST)}[1-9]\d{{0,8}}", name)]
+    return {int(name.removeprefix(FIRST)): tensors.pop(name) for name in sorted(names)}
 
 
 def read_raw(

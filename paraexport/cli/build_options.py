@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from paraexport.cli.options import PATH
+from paraexport.model.branch_choice import BranchChoice, BranchCounts, parse_choice, parse_counts
 from paraexport.pipeline.declaration import Option, declared_options
 from paraexport.pipeline.options import Options
 from paraexport.targets.compilation import EngineOptions
@@ -116,6 +117,8 @@ def click_option(option: Option) -> Callable[[Command], Command]:
         settings["type"] = NUMBERS[option.kind](declaration.least, declaration.most)
         if option.default is not None:
             settings |= {"default": option.default, "show_default": True}
+    elif option.kind in TEXTS:
+        settings["callback"] = TEXTS[option.kind]
     elif option.kind == Path | None:
         settings["type"] = PATH
     elif option.kind in MANY:
@@ -157,6 +160,10 @@ MANY = {
     Mapping[str, str]: pairs,
     Mapping[str, float]: limits,
     tuple[str, ...]: lambda _ctx, _param, given: given,
+}
+TEXTS: Mapping[Any, Callable[..., Any]] = {
+    BranchChoice | None: lambda _ctx, _param, text: None if text is None else parse_choice(text),
+    BranchCounts | None: lambda _ctx, _param, text: None if text is None else parse_counts(text),
 }
 NUMBERS: Mapping[Any, Callable[[Any, Any], Any]] = {
     int: click.IntRange,

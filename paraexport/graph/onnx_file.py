@@ -99,6 +99,15 @@ def save(model: ir.Model, path: Path, *, apart: bool = False) -> None:
         # Else, weights in another file would stay there.
         ir.external_data.load_to_model(model)
     ir.save(model, path, external_data=beside, alignment=ALIGNMENT_BYTES, align_threshold=0)
+    check(path)
+
+
+def check(path: Path) -> None:
+    """Check the model at `path`, shapes included.
+
+    Raises:
+        TraceError: the graph is not valid ONNX.
+    """
     try:
         onnx.checker.check_model(plain(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

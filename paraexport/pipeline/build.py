@@ -9,10 +9,10 @@ import shutil
 import warnings as python_warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paraexport import bundle, targets
-from paraexport.bundle import Bundle, assembly, metadata, report, summary
+from paraexport.bundle import Bundle, assembly, report, summary
 from paraexport.bundle.records import Source
 from paraexport.checkpoint.given import FIELDS
 from paraexport.checkpoint.shards import bundle_name, checkpoint_digest, weights_bytes
@@ -26,6 +26,7 @@ from paraexport.pipeline import (
     assumptions,
     cache,
     candidates,
+    fewer_branches,
     image_evidence,
     images,
     open_fields,
@@ -39,6 +40,9 @@ from paraexport.system.files import without_dots
 from paraexport.system.plain_paths import name_of, plain, readable
 from paraexport.targets.folder import Folder, model_bytes
 from paraexport.timing.clock import Clock, Progress, silent
+
+if TYPE_CHECKING:
+    from paraexport.checkpoint.load import Checkpoint
 
 AnyPath = str | os.PathLike[str]
 UNCHANGED = "unchanged"
@@ -135,7 +139,9 @@ def refuse_mistakes(source: Path, options: Options) -> None:
     reading.load(source, options.reading)
 
 
-def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, force: bool, progress: Progress) -> Bundle:
+def run_stages(  # noqa: PLR0915
+    source: Path, claimed: Claim, key: str, options: Options, *, force: bool, progress: Progress
+) -> Bundle:
     """Run the stages of a build in order."""
     clock, possible = Clock(progress), options.targets
     reading.require_libraries()
@@ -147,7 +153,8 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
         skipped = images.skipped_of(calibration) if options.images.separate else ()
         loaded, samples = images.with_folder_names(loaded, samples)
     with clock.stage("PyTorch"):
-        pytorch = run_pytorch(loaded, samples, calibration, options, progress)
+        fewer = fewer_branches.counts(loaded, options)
+        pytorch = run_pytorch(loaded, samples, calibration, options, progress, fewer)
         shown, logits = pytorch.golden
     with bundle.staging(claimed.output, force=force, claimed=claimed) as staged:
         folder = plain(staged.parent) / staged.name
@@ -164,15 +171,17 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
             workload = targets.Workload(image=image, max_batch=options.max_batch, precision=options.precision)
             chosen, times = selection.fastest(selection.most_accurate(written, judged, workload), workload)
         shutil.copytree(chosen.folder, folder, dirs_exist_ok=True)
+        smaller = fewer_branches.add(graph.path, chosen, options, judged, pytorch.first, folder, progress=progress)
         runtime = targets.get(chosen.target).runtime(Folder(folder), workload, reading.opset(folder / bundle.MODEL))
         manifest = assembly.assemble(
             key=key,
-            source=source_record(source, loaded.convention, options.reading),
+            source=source_record(source, loaded, options.reading),
             precision=options.precision,
             max_batch=options.max_batch,
             runtime=runtime,
             chosen=chosen,
             candidates=times,
+            smaller=smaller,
             graph=graph,
             checkpoint=loaded,
             scores=scores,
@@ -184,9 +193,9 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
             evidence=pytorch.evidence.text,
             versions=cache.library_versions(),
         )
-        metadata.add_to(folder / bundle.MODEL, manifest)
+        fewer_branches.add_metadata(folder, manifest)
         with clock.stage("golden"):
-            golden.write(folder, shown, logits, samples.origin, pytorch.raw)
+            golden.write(folder, shown, logits, samples.origin, pytorch.raw, pytorch.golden_first)
         with clock.stage("checks"):
             built = Bundle(folder, manifest)
             evidence = images.evidence(samples, pytorch.answers, pytorch.golden, manifest)
@@ -202,8 +211,9 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
                 return culprit or blame(original, folder / bundle.MODEL, shown, graph.path, chosen.lowering)
 
             verdicts.require_passed(outcome.checks, where)
+            checked = fewer_branches.check(built, samples, pytorch, options)
         with clock.stage("bundle"):
-            manifest = dataclasses.replace(manifest, checks=outcome.checks)
+            manifest = dataclasses.replace(manifest, checks=outcome.checks, fewer_branches=checked.models)
             warnings = image_evidence.warnings(pytorch.evidence, pytorch.answers.logits, manifest)
             build_report = report.summarise(
                 manifest,
@@ -218,6 +228,9 @@ def run_stages(source: Path, claimed: Claim, key: str, options: Options, *, forc
                     model_bytes(Folder(folder), runtime.file),
                     pytorch.latency_ms,
                     outcome.latency_ms,
+                ),
+                fewer_branches.completed(
+                    pytorch.branches, manifest, folder, {None: outcome.latency_ms, **checked.latency_ms}, graph.path
                 ),
             )
             report.write(folder, manifest, build_report, shown, logits)
@@ -237,7 +250,7 @@ def require_possible_batch(model: Classifier, max_batch: int) -> None:
         )
 
 
-def source_record(source: Path, convention: str, given: Reading) -> Source:
+def source_record(source: Path, loaded: Checkpoint, given: Reading) -> Source:
     """Describe the checkpoint for the manifest."""
     spec = {readable(name): readable(value) for name, value in given.spec.items()}
     if "labels" in spec:
@@ -247,9 +260,10 @@ def source_record(source: Path, convention: str, given: Reading) -> Source:
     return Source(
         name=readable(source.name),
         sha256=checkpoint_digest(source),
-        convention=convention,
+        convention=loaded.convention,
         overrides=spec,
         module=module,
         weights=given.weights,
         renames=tuple((readable(old), readable(new)) for old, new in given.rename.items()),
+        branches=loaded.branches,
     )

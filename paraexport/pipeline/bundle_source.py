@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from paraexport.bundle.records import Manifest
 from paraexport.checkpoint.shards import checkpoint_digest
 from paraexport.errors import InputError
+from paraexport.model.branch_choice import BranchChoice
 from paraexport.pipeline.options import Options
 from paraexport.timing.clock import Progress
 
@@ -64,6 +65,13 @@ class SourceFile:
         """Warn before a comparison with another file than the bundle was built from."""
         if not self.is_the_one:
             warn(f"{self.file.name} is not the file that the bundle was built from, {self.source.name}")
+
+
+def kept_branches(manifest: Manifest) -> BranchChoice | None:
+    """Return the `--branches` option of the build. Older bundles only record how many branches they have."""
+    if manifest.source.branches is not None:
+        return manifest.source.branches
+    return manifest.spec.branches if manifest.spec else None
 
 
 def built_with(manifest: Manifest) -> dict[str, str]:

@@ -12,6 +12,7 @@ import msgspec
 from paraexport import targets
 from paraexport.checks.limits import LIMITS
 from paraexport.errors import InputError, brief
+from paraexport.model.branch_choice import AT_LOAD
 from paraexport.pipeline.choices import AUTO, PRECISIONS
 from paraexport.pipeline.declaration import Option
 from paraexport.targets.compilation import EngineOptions
@@ -39,6 +40,18 @@ def check_precision(precision: str, target: str, given: Iterable[Option]) -> Non
     if flags and precision != "int8":
         got, remedy = f"--precision {precision}", "leave it out"
         raise InputError("this option is only for int8", where=", ".join(flags), got=got, remedy=remedy)
+
+
+def check_branches_at_load(target: str) -> None:
+    """Refuse `--branches-at-load` for a target that compiles engines."""
+    if target != AUTO and targets.compiler(target) is not None:
+        fit = [name for name in targets.TARGETS if targets.compiler(name) is None]
+        raise InputError(
+            "an engine holds its own weights, so several models cannot share them",
+            where=f"{AT_LOAD} with --target {target}",
+            expected=f"one of {', '.join(fit)}",
+            remedy="build one bundle for each number of --branches",
+        )
 
 
 def check_engine(engine: object, target: str, max_batch: int) -> None:

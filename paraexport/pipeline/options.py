@@ -11,6 +11,7 @@ from paraexport import targets
 from paraexport.checks.verdicts import EVERYTHING
 from paraexport.errors import InputError
 from paraexport.findings.words import option_text
+from paraexport.model.branch_choice import BranchChoice, BranchCounts, checked_choice, checked_counts
 from paraexport.pipeline import candidate_times, option_checks
 from paraexport.pipeline.choices import AUTO, CALIBRATORS, FOLDED, LAYOUTS, MOST, PRECISIONS
 from paraexport.pipeline.declaration import declared_options, documented, option
@@ -28,7 +29,7 @@ class Reading:
     module: str | None
     weights: str | None
     rename: Mapping[str, str]
-    branches: int | None
+    branches: BranchChoice | None
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,18 @@ class Options:
         "auto times all three on the target and uses the fastest. [default: folded; auto with --target auto]",
         choices=(*LAYOUTS, AUTO),
     )
-    branches: int | None = option(None, "Keep only the first K branches.", metavar="K", least=1, most=MOST)
+    branches: BranchChoice | None = option(
+        None,
+        "Keep only the first K branches, or those with these numbers, counted from 0: 0,2,5. A comma at the end keeps "
+        "one branch alone: 5,",
+        metavar="K|N,N,...",
+    )
+    branches_at_load: BranchCounts | None = option(
+        None,
+        "Put models with fewer branches into the same bundle: all, or how many, such as 1,2,4. They share the weights. "
+        "load(path, branches=2) then runs the first 2.",
+        metavar="all|K,K,...",
+    )
     spec: Mapping[str, str] = option(
         dict,
         "Set a field that the checkpoint does not settle, such as heads=4, residual=input, activation=gelu, pool=mean, "
@@ -140,6 +152,10 @@ class Options:
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(path))
         object.__setattr__(self, "keep", tuple(self.keep))
+        if self.branches is not None:
+            object.__setattr__(self, "branches", checked_choice(self.branches))
+        if self.branches_at_load is not None:
+            object.__setattr__(self, "branches_at_load", checked_counts(self.branches_at_load))
         object.__setattr__(self, "spec", {name: spec_text(name, value) for name, value in self.spec.items()})
         if self.layout is None:
             object.__setattr__(self, "layout", AUTO if self.target == AUTO else FOLDED)
@@ -150,6 +166,8 @@ class Options:
         is_measured = self.data is not None or self.precision == "int8"
         option_checks.check_drop(self.max_drop, self.limits, is_measured=is_measured)
         option_checks.check_precision(self.precision, self.target, given)
+        if self.branches_at_load is not None:
+            option_checks.check_branches_at_load(self.target)
         option_checks.check_engine(self.engine, self.target, self.max_batch)
 
     @property
@@ -178,7 +196,8 @@ class Options:
             EngineError: the installed version of the target cannot compile such an engine.
         """
         if self.target == AUTO:
-            return candidate_times.installed_targets(self.precision)
+            here = candidate_times.installed_targets(self.precision)
+            return tuple(name for name in here if self.branches_at_load is None or not targets.compiler(name))
         targets.require(self.target)
         if (compiler := targets.compiler(self.target)) is not None:
             compiler.check(self.engine)

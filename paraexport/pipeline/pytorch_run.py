@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paraexport.checks import golden
 from paraexport.checks.comparison import Pair
 from paraexport.checks.golden import RawImage
+from paraexport.findings.branches import BranchReport
 from paraexport.images.dataset import Samples
 from paraexport.pipeline import doubtful_fields, image_evidence, images
 from paraexport.pipeline.image_evidence import ImageEvidence
@@ -19,6 +24,9 @@ from paraexport.timing.first_look import median_ms
 
 if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
+
+ENOUGH_FOR_BRANCHES = 512
+"""What the branches are worth is measured on so many images, evenly spaced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +42,26 @@ class PyTorchRun:
     evidence: ImageEvidence
     doubts: tuple[str, ...]
     """Warnings about fields that do not fit the labels."""
+    branches: BranchReport | None
+    """What the branches are worth; None for values, and for a module that was not recognised as a Para-Former."""
+    first: dict[int, NDArray[np.float32]]
+    """The logits of all images with only the first branches, by their number, [N, classes]."""
+    golden_first: dict[int, NDArray[np.float32]]
+    """The same for the golden images, then for the raw ones, [n, classes]."""
 
 
-def run_pytorch(
-    loaded: Checkpoint, samples: Samples, calibration: Samples, options: Options, progress: Progress
+def run_pytorch(  # noqa: PLR0917
+    loaded: Checkpoint,
+    samples: Samples,
+    calibration: Samples,
+    options: Options,
+    progress: Progress,
+    fewer: Sequence[int] = (),
 ) -> PyTorchRun:
     """Run the module on all images.
+
+    Args:
+        fewer: the numbers of first branches that the bundle will also run with.
 
     Raises:
         DataError: int8 cannot be calibrated on these images.
@@ -51,10 +73,14 @@ def run_pytorch(
     evidence = image_evidence.weigh(samples, answers.variety, calibration, options.images, std)
     shown, logits = images.golden_pair(loaded, samples, answers.variety)
     model = golden.answers(loaded.original)
+    raw = images.raw_images(loaded, samples, answers.variety)
+    branches, first = branch_answers(loaded, samples, options.max_batch, fewer)
+    everything = np.concatenate([shown, *(image.prepared[None] for image in raw)])
+    _, golden_first = branch_answers(loaded, None, options.max_batch, fewer, everything) if fewer else (None, {})
     return PyTorchRun(
         answers,
         (shown, logits),
-        images.raw_images(loaded, samples, answers.variety),
+        raw,
         median_ms(lambda: model(shown[:1])),
         evidence,
         doubtful_fields.doubts(
@@ -66,4 +92,35 @@ def run_pytorch(
             pytorch_s=pytorch_s,
             progress=progress,
         ),
+        branches,
+        first,
+        golden_first,
     )
+
+
+def branch_answers(
+    loaded: Checkpoint,
+    samples: Samples | None,
+    size: int,
+    fewer: Sequence[int],
+    stored: NDArray[np.float32] | None = None,
+) -> tuple[BranchReport | None, dict[int, NDArray[np.float32]]]:
+    """Measure what the branches are worth. Without `fewer`, some of the images are enough.
+
+    Args:
+        samples: the images; or None, to run the images `stored` [n, C, H, W].
+        fewer: the numbers of first branches whose logits are needed, for all images.
+    """
+    from paraexport.model.reference import ParaFormer
+    from paraexport.pipeline import branch_worth
+
+    if not isinstance(loaded.module, ParaFormer):
+        return None, {}
+    if samples is None:
+        assert stored is not None
+        parts = (stored[start : start + size] for start in range(0, len(stored), size))
+        return None, branch_worth.measure(loaded.module, parts, len(stored), None, fewer).first
+    count = len(samples) if fewer else min(len(samples), ENOUGH_FOR_BRANCHES)
+    labels = None if samples.labels is None else samples.labels[samples.spread(count)]
+    worth = branch_worth.measure(loaded.module, samples.batches(size, count), count, labels, fewer)
+    return None if loaded.scores == "regression" else worth.report, worth.first

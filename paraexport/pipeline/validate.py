@@ -21,7 +21,7 @@ from paraexport.model.scores import class_names, classes_of, recorded
 from paraexport.pipeline import cache, image_evidence, reading
 from paraexport.pipeline import images as image_sets
 from paraexport.pipeline.bisect import BISECTING, engine_options, read_golden
-from paraexport.pipeline.bundle_source import SourceFile, built_with, require_module, require_same_shapes
+from paraexport.pipeline.bundle_source import SourceFile, built_with, kept_branches, require_module, require_same_shapes
 from paraexport.pipeline.options import Options
 from paraexport.timing.clock import Clock, Progress, silent
 
@@ -166,7 +166,7 @@ def options_for(manifest: Manifest, given: Mapping[str, Any]) -> Options:
     """Combine the options of the build with those given now."""
     return Options(
         precision=manifest.precision,
-        branches=manifest.spec.branches if manifest.spec else None,
+        branches=kept_branches(manifest),
         spec={**built_with(manifest), **(given.get("spec") or {})},
         module=given.get("module"),
         weights=given.get("weights") or manifest.source.weights,

@@ -12,6 +12,11 @@ WEIGHTS = f"{MODEL}.data"
 COPY_AGAIN = "copy the bundle again, or rebuild it with `paraexport build CKPT -o BUNDLE`"
 
 
+def first_branches_model(count: int) -> str:
+    """The model with only the first `count` branches, in a bundle that holds several."""
+    return f"model.first{count}.onnx"
+
+
 class Folder:
     """A folder that no other process changes, such as one that a build is filling."""
 
@@ -41,6 +46,29 @@ class Folder:
         except OSError as error:
             where = self.path / name
             raise BundleError("cannot be read", where=where, got=error.strerror, remedy=COPY_AGAIN) from error
+
+
+class FirstBranches(Folder):
+    """The same folder, but `model.onnx` is the model with only the first `count` branches."""
+
+    def __init__(self, whole: Folder, count: int) -> None:
+        super().__init__(whole.path)
+        self.whole, self.file = whole, first_branches_model(count)
+
+    def name(self, name: str) -> str:
+        return self.file if name == MODEL else name
+
+    def at(self, name: str) -> Path:
+        return self.whole.at(self.name(name))
+
+    def named(self, text: str) -> str:
+        return self.whole.named(text)
+
+    def has(self, name: str) -> bool:
+        return self.whole.has(self.name(name))
+
+    def read(self, name: str) -> bytes:
+        return self.whole.read(self.name(name))
 
 
 def model_bytes(folder: Folder, file: str = MODEL) -> int:

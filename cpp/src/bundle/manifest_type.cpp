@@ -22,7 +22,7 @@ constexpr Type one_of(const char *choices) {
     return {Type::STR, nullptr, 0, nullptr, choices};
 }
 
-constexpr Type STRINGS = list_of(STR), FLOATS = list_of(FLOAT);
+constexpr Type STRINGS = list_of(STR), FLOATS = list_of(FLOAT), INTS_OR_NULL{Type::ARRAY | Type::NIL, &INT};
 constexpr Type STRING_MAP = map_of(STR), INT_MAP = map_of(INT), FLOAT_MAP = map_of(FLOAT);
 constexpr Type TWO_INTS{Type::ARRAY, &INT, 2}, INT_OR_TWO{Type::INT | Type::ARRAY, &INT, 2};
 constexpr Type TWO_STRINGS{Type::ARRAY, &STR, 2}, STRING_PAIRS = list_of(TWO_STRINGS);
@@ -34,6 +34,7 @@ constexpr Field SOURCE_FIELDS[] = {{"name", &STR},
                                    {"module", &STR_OR_NULL, false},
                                    {"weights", &STR_OR_NULL, false},
                                    {"renames", &STRING_PAIRS, false},
+                                   {"branches", &INTS_OR_NULL, false},
                                    {}};
 constexpr Type SOURCE = object_of(SOURCE_FIELDS);
 

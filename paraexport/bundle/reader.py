@@ -174,7 +174,7 @@ def no_such_branches(bundle: Bundle, count: object) -> InputError:
         where=bundle.path,
         expected=f"one of {', '.join(map(str, counts))}" if many else f"all {counts[0]} branches" if counts else None,
         got=brief(count),
-        remedy="build it with --branches-at-load" if spec else "leave the number of branches out",
+        remedy="give one of these" if many else "build it with --branches-at-load" if spec else "leave the number out",
     )
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from paraexport.bundle.records import Manifest, Report
 from paraexport.checkpoint.given import FIELDS
-from paraexport.findings import describe
+from paraexport.findings import describe, describe_branches
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.document import Block, Cell, Line, Section, Table, fields, lines
 from paraexport.findings.graphs import TensorInfo
@@ -70,6 +70,13 @@ def results(manifest: Manifest, report: Report) -> Iterator[Section]:
     yield describe.checks(manifest.checks, manifest.evidence)
     yield from describe.accuracy(report.accuracy)
     yield from describe.first_look(report.first_look)
+    yield from describe_branches.first_branches(report.branches, measured=True)
+
+
+def branches(report: Report) -> Iterator[Section]:
+    """Describe what each branch is worth, and what the first ones do alone."""
+    yield from describe_branches.branches(report.branches)
+    yield from describe_branches.first_branches(report.branches)
 
 
 def cautions(manifest: Manifest, report: Report) -> Iterator[Section]:

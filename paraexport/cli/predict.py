@@ -32,9 +32,19 @@ if TYPE_CHECKING:
     help="How many labels to print for each image.",
 )
 @click.option("--threads", metavar="N", callback=threads, help="Threads of the runtime. [default: its own]")
+@click.option(
+    "--branches", metavar="K", type=int, help="Use only the first K branches. The bundle must hold that model."
+)
 @output_options
 def command(
-    *, bundle: Path, images: tuple[Path, ...], top: int, threads: int | None, as_json: bool, quiet: bool
+    *,
+    bundle: Path,
+    images: tuple[Path, ...],
+    top: int,
+    threads: int | None,
+    branches: int | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Print the labels that a bundle gives to images.
 
@@ -52,7 +62,7 @@ def command(
     from paraexport.engine import load
     from paraexport.model.scores import recorded
 
-    engine = load(bundle, threads=threads)
+    engine = load(bundle, threads=threads, branches=branches)
     require_image_files(engine.manifest)
     scores = recorded(engine.manifest.scores, len(engine.manifest.labels))
     if scores != engine.manifest.scores:

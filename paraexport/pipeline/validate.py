@@ -18,7 +18,7 @@ from paraexport.findings.bisection import Bisection
 from paraexport.findings.checks import Accuracy, Check
 from paraexport.images.dataset import Samples
 from paraexport.model.scores import class_names, classes_of, recorded
-from paraexport.pipeline import cache, image_evidence, reading
+from paraexport.pipeline import cache, image_evidence, reading, validate_fewer
 from paraexport.pipeline import images as image_sets
 from paraexport.pipeline.bisect import BISECTING, engine_options, read_golden
 from paraexport.pipeline.bundle_source import SourceFile, built_with, kept_branches, require_module, require_same_shapes
@@ -95,6 +95,7 @@ def run(
     options, scores = options_for(manifest, given), recorded(manifest.scores, len(manifest.labels))
     evidence = verdicts.Evidence([(proof.images, proof.logits)], None, proof.images, proof.logits, scores=scores)
     loaded: Checkpoint | None = None
+    samples: Samples | None = None
     source = None if checkpoint is None else SourceFile(cache.require_file(Path(checkpoint)), manifest)
     if source is not None:
         require_module(manifest, options)
@@ -106,7 +107,7 @@ def run(
             source.warn_of_another(warn)
             evidence = with_new_logits(evidence, loaded)
             if options.data is not None:
-                evidence = on_images(evidence, loaded, manifest, options, warn)
+                evidence, samples = on_images(evidence, loaded, manifest, options, warn)
     with clock.stage("checks"):
         evidence = dataclasses.replace(
             evidence,
@@ -118,7 +119,8 @@ def run(
         if loaded is None and options.data is not None:
             reason = "not run: without the checkpoint, PyTorch's accuracy is not known"
             outcome = with_reason(outcome, "accuracy_drop", reason)
-        checks = (golden.check_preparation(proof.raw, manifest.preprocessing), *outcome.checks)
+        smaller = validate_fewer.checks(opened, proof, evidence, loaded, samples, options.moved_limits())
+        checks = (golden.check_preparation(proof.raw, manifest.preprocessing), *outcome.checks, *smaller)
 
     def where() -> str | Bisection:
         if all(importlib.util.find_spec(name) for name in BISECTING):
@@ -188,11 +190,11 @@ def on_images(
     manifest: Manifest,
     options: Options,
     warn: Callable[[str], None],
-) -> verdicts.Evidence:
-    """Replace the golden images by the images of `--data`, with PyTorch's logits."""
+) -> tuple[verdicts.Evidence, Samples]:
+    """Replace the golden images by the images of `--data`, with PyTorch's logits. Also return these images."""
     samples, answers = answer_images(golden.answers(loaded.original), manifest, options, warn)
     pairs = image_sets.with_logits(samples, answers.logits, manifest.max_batch)
-    return dataclasses.replace(evidence, pairs=pairs, labels=samples.labels)
+    return dataclasses.replace(evidence, pairs=pairs, labels=samples.labels), samples
 
 
 def accuracy_alone(engine: Engine, options: Options, warn: Callable[[str], None]) -> Accuracy | None:

@@ -201,8 +201,7 @@ def test_the_header_is_c89(cpp_build: Path, tmp_path: Path) -> None:
     building.must(building.run("cc", *strict, *folders, "-fsyntax-only", tmp_path / "a.c"))
 
 
-def test_calls_cost_little_and_allocate_nothing(cpp_build: Path, int8_bundle: Bundle) -> None:
-    """Beyond the runtime's own call. The limit is far above the 0.5 µs that it takes, because machines are busy."""
+def test_calls_allocate_nothing(cpp_build: Path, int8_bundle: Bundle) -> None:
+    """Beyond the runtime's own call. `benchmarks.cpp.latency` measures the time of the same calls."""
     facts = json.loads(building.must(building.run(cpp_build / "tests" / "overhead", int8_bundle.path, 500)))
     assert facts["interface_allocations"] <= facts["session_allocations"] + 1
-    assert facts["interface_us"] - facts["session_us"] <= max(10, 0.02 * facts["session_us"])

@@ -17,6 +17,7 @@ from paraexport.pipeline.options import Reading
 @click.command("inspect")
 @click.argument("path", type=PATH, metavar="CKPT|BUNDLE|MODEL.onnx")
 @build_options("spec", "module", "weights", "rename")
+@click.option("--branches", is_flag=True, help="For a bundle: show what each branch is worth.")
 @output_options
 def command(
     *,
@@ -25,6 +26,7 @@ def command(
     module: str | None,
     weights: str | None,
     rename: dict[str, str],
+    branches: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -39,6 +41,7 @@ def command(
       paraexport inspect model.pt
       paraexport inspect model.pt --spec heads=3 --spec residual=normalized
       paraexport inspect model.bundle --json
+      paraexport inspect model.bundle --branches
       paraexport inspect model.bundle/model.onnx
     """
     is_onnx = path.suffix.lower() == ".onnx"
@@ -46,8 +49,10 @@ def command(
     if (spec or module or weights or rename) and (is_bundle or is_onnx):
         message = "--spec, --module, --weights and --rename are for checkpoints"
         raise click.UsageError(message, click.get_current_context())
+    if branches and not is_bundle:
+        raise click.UsageError("--branches is for bundles", click.get_current_context())
     if is_bundle:
-        bundle.show(path, as_json=as_json)
+        bundle.show(path, branches=branches, as_json=as_json)
     elif is_onnx:
         onnx_file.show(path, as_json=as_json, quiet=quiet)
     else:

@@ -136,6 +136,7 @@ def bundle_row(name: str, bundle: Bundle, settings: Settings) -> Row:
         manifest.layout,
         0,
         settings.threads,
+        branches=None if manifest.spec is None else manifest.spec.branches,
         size_bytes=model_bytes(bundle.files, manifest.runtime.file if manifest.runtime else MODEL),
         accuracy=100 * accuracy.engine_correct / accuracy.images if accuracy else None,
         agreement=None if disagreement is None else 100 - disagreement,

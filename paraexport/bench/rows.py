@@ -29,6 +29,8 @@ class Row:
     batch: int
     threads: int | None
     """None for the runtime's default."""
+    branches: int | None = None
+    """The number of branches in use; None in PyTorch and for a module that is no known Para-Former."""
     size_bytes: int | None = None
     """Of the model, or of the checkpoint."""
     accuracy: float | None = None

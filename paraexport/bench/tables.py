@@ -11,17 +11,22 @@ from paraexport.findings.document import Cell, Section, Table, number
 from paraexport.findings.words import size_text
 from paraexport.timing.percentiles import PERCENTS
 
+FIRST = "the first"
 HEAD = (
-    "batch", "name", "beside the first", "mean ms", *(f"P{percent}" for percent in PERCENTS), "after rest", "images/s",
+    "batch", "name", "beside", "mean ms", *(f"P{percent}" for percent in PERCENTS), "after rest", "images/s",
     "size", "memory", "top-1 %", "same answer %", "note",
 )  # fmt: skip
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """One line for each contestant and batch size; columns that are empty everywhere are left out."""
+def table(rows: Sequence[Row], beside: str = FIRST) -> Table:
+    """One line for each contestant and batch size; columns that are empty everywhere are left out.
+
+    Args:
+        beside: what the others are compared with.
+    """
     lines = [cells(row) for row in rows]
     shown = [place for place in range(len(HEAD)) if any(line[place].text not in ("-", "") for line in lines)]
-    head = tuple(HEAD[place] for place in shown)
+    head = tuple(f"beside {beside}" if HEAD[place] == "beside" else HEAD[place] for place in shown)
     return Table(head, tuple(tuple(line[place] for place in shown) for line in lines))
 
 
@@ -48,12 +53,12 @@ def size(size_bytes: int | None) -> Cell:
     return Cell("-" if size_bytes is None else size_text(size_bytes), is_number=True)
 
 
-def section(rows: Sequence[Row], machine: str) -> Section:
-    return Section(f"Latency of one call, on {machine}", (table(rows),))
+def section(rows: Sequence[Row], machine: str, beside: str = FIRST) -> Section:
+    return Section(f"Latency of one call, on {machine}", (table(rows, beside),))
 
 
-def as_markdown(rows: Sequence[Row], machine: str) -> str:
-    content = table(rows)
+def as_markdown(rows: Sequence[Row], machine: str, beside: str = FIRST) -> str:
+    content = table(rows, beside)
     lines = [
         content.head,
         tuple("-" for _ in content.head),

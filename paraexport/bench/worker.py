@@ -41,6 +41,8 @@ class Job:
     threads: int | None = None
     reading: Reading | None = None
     """How to read the checkpoint; None for a bundle."""
+    branches: int | None = None
+    """Use only the first branches of a bundle; None for all."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def main(text: str) -> None:
 def open_bundle(job: Job) -> tuple[Model, str]:
     from paraexport.engine import load
 
-    engine = load(Path(job.path), threads=job.threads)
+    engine = load(Path(job.path), threads=job.threads, branches=job.branches)
     runtime = engine.manifest.runtime
     return engine, engine.manifest.target if runtime is None else runtime.library
 

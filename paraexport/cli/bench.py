@@ -17,7 +17,9 @@ from paraexport.cli.stages import Stages
 from paraexport.errors import InputError
 
 if TYPE_CHECKING:
-    from paraexport.bench.bench import Peer
+    from paraexport.bench.bench import Peer, Settings
+    from paraexport.bench.sweep import Sweep
+    from paraexport.timing.clock import Progress
 
 PEERS = ("torch", "compile")
 
@@ -55,6 +57,19 @@ PEERS = ("torch", "compile")
 @click.option(
     "--streams", metavar="N", type=click.IntRange(2, 1024), help="Threads that call, for throughput. [default: 2]"
 )
+@click.option(
+    "--sweep-branches",
+    is_flag=True,
+    help="Time one bundle with its first 1, 2, ... branches, and find how many are enough. It must be built with "
+    "--branches-at-load.",
+)
+@click.option("--data", metavar="PATH", type=PATH, help="For --sweep-branches: labelled images, as in build.")
+@click.option(
+    "--max-drop",
+    metavar="PP",
+    type=click.FloatRange(0, 100),
+    help="For --sweep-branches: how many points of top-1 may be lost. [default: 0.5]",
+)
 @click.option("--csv", "csv_file", metavar="FILE", type=PATH, help="Also write the rows as CSV.")
 @click.option("--markdown", "markdown_file", metavar="FILE", type=PATH, help="Also write the table as Markdown.")
 @output_options
@@ -69,6 +84,9 @@ def command(
     percentile: float,
     mode: str,
     streams: int | None,
+    sweep_branches: bool,
+    data: Path | None,
+    max_drop: float | None,
     csv_file: Path | None,
     markdown_file: Path | None,
     as_json: bool,
@@ -86,31 +104,56 @@ def command(
       paraexport bench fp32.bundle int8.bundle --batch 1-64*2
       paraexport bench model.bundle --against torch,compile --checkpoint model.pt
       paraexport bench model.bundle --mode throughput --streams 4
+      paraexport bench model.bundle --sweep-branches --data photos/test --max-drop 1
     """
     from paraexport.bench import bench, tables
     from paraexport.bench.batches import parse_batches
 
     if streams is not None and mode != "throughput":
-        raise click.UsageError("--streams needs --mode throughput", click.get_current_context())
+        raise usage("--streams needs --mode throughput")
+    if sweep_branches and (len(bundles) > 1 or against is not None):
+        raise usage("--sweep-branches takes one bundle, without --against")
+    if not sweep_branches and (data is not None or max_drop is not None):
+        raise usage("--data and --max-drop need --sweep-branches")
     batches = None if batch is None else parse_batches(batch)
     callers = (streams or 2) if mode == "throughput" else 1
     settings = bench.Settings(batches, threads, percentile, callers)
     for file in (csv_file, markdown_file):
         if file is not None:
             write(file, "")  # to fail before the measurement, not after it
+    more: dict[str, object] = {}
+    beside, conclusion = "the first", ""
     with Stages(quiet=quiet) as stages:
-        rows = bench.bench(bundles, settings, peers(against, checkpoint, module), progress=stages)
+        if sweep_branches:
+            swept = run_sweep(bundles[0], settings, data, max_drop, stages)
+            rows, beside, conclusion = [*swept.rows], "all branches", swept.conclusion
+            more = {"enough": swept.enough, "max_drop": swept.max_drop}
+        else:
+            rows = bench.bench(bundles, settings, peers(against, checkpoint, module), progress=stages)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
-    for file, text in ((csv_file, tables.as_csv(rows)), (markdown_file, tables.as_markdown(rows, machine))):
+    for file, text in ((csv_file, tables.as_csv(rows)), (markdown_file, tables.as_markdown(rows, machine, beside))):
         if file is not None:
             write(file, text)
-    for row in rows:
-        if row.note:
-            warn(f"{row.name}, batch {row.batch}: {row.note}")
     if as_json:
-        emit_json({"machine": machine, "settings": settings, "rows": rows})
+        for row in rows:
+            if row.note:
+                warn(f"{row.name}, batch {row.batch}: {row.note}")
+        emit_json({"machine": machine, "settings": settings, "rows": rows, **more})
         return
-    print_sections([tables.section(rows, machine)])
+    print_sections([tables.section(rows, machine, beside)])
+    if conclusion:
+        print(f"\n{conclusion}")
+
+
+def usage(message: str) -> click.UsageError:
+    return click.UsageError(message, click.get_current_context())
+
+
+def run_sweep(path: Path, settings: Settings, data: Path | None, max_drop: float | None, progress: Progress) -> Sweep:
+    from paraexport.bench import sweep
+
+    drop = sweep.MAX_DROP if max_drop is None else max_drop
+    return sweep.sweep(path, settings, data=data, max_drop=drop, progress=progress, warn=warn)
 
 
 def peers(against: str | None, checkpoint: Path | None, module: str | None) -> Sequence[Peer]:
@@ -122,7 +165,7 @@ def peers(against: str | None, checkpoint: Path | None, module: str | None) -> S
         if name not in PEERS:
             raise InputError("unknown name", where="--against", expected=f"{' or '.join(PEERS)}", got=name)
     if bool(names) != (checkpoint is not None):
-        raise click.UsageError("--against and --checkpoint belong together", click.get_current_context())
+        raise usage("--against and --checkpoint belong together")
     return [Peer(name, require_file(checkpoint), module) for name in dict.fromkeys(names) if checkpoint is not None]
 
 

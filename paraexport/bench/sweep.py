@@ -1,0 +1,186 @@
+"""Defines sweep(), which measures a bundle with its first 1, 2, … branches, and finds how many are enough."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from paraexport.bench import worker
+from paraexport.bench.bench import Settings, contestant, measure, require_comparable
+from paraexport.bench.rows import Row
+from paraexport.bundle import Bundle, read_bundle, report
+from paraexport.checks import golden
+from paraexport.engine import Engine
+from paraexport.errors import InputError
+from paraexport.findings.words import counted
+from paraexport.model.scores import classes_of, recorded
+from paraexport.pipeline.validate import answer_images, options_for
+from paraexport.timing.clock import Progress, silent
+
+MAX_DROP = 0.5
+"""Percentage points. The default of `--max-drop`."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good the answers with some branches are, in percent. None if it was not measured."""
+
+    accuracy: float | None
+    agreement: float | None
+    """Images with the same answer as from all branches."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The rows of a sweep and its result."""
+
+    rows: tuple[Row, ...]
+    enough: int | None
+    """The smallest number of branches within `max_drop`; None if the quality was not measured."""
+    max_drop: float
+    """Percentage points of top-1; without labels, percent of images with another answer than from all branches."""
+    conclusion: str
+
+
+def sweep(
+    path: Path,
+    settings: Settings,
+    *,
+    data: Path | None = None,
+    max_drop: float = MAX_DROP,
+    progress: Progress = silent,
+    warn: Callable[[str], None] = silent,
+) -> Sweep:
+    """Time the bundle at `path` with every number of branches that it holds, and compare the answers.
+
+    Args:
+        data: labelled images. Without them, accuracy and agreement are those that the build measured with PyTorch.
+        warn: called with a sentence for each problem with the images.
+
+    Raises:
+        InputError: the bundle holds one number of branches only, or the batch or the images do not fit.
+    """
+    bundle = read_bundle(path)
+    counts = held(bundle)
+    batches = settings.batches or (1,)
+    require_comparable([bundle], batches)
+    if data is None:
+        qualities = measured_by_build(bundle, counts)
+    else:
+        progress("answers with every number of branches")
+        qualities = measured_here(bundle, counts, data, warn)
+    whole = counts[-1]
+    with tempfile.TemporaryDirectory() as temporary:
+        images = Path(temporary) / "images.npy"
+        np.save(images, golden.read(bundle.files)[0])
+        contestants, rows = [], {}
+        for count in (whole, *counts[:-1]):  # the others are compared with the first contestant
+            name = counted(count, "branch")
+            job = worker.Job(worker.BUNDLE, str(path), str(images), batches, settings.threads, branches=count)
+            contestants.append(contestant(name, job))
+            rows[name] = row_of(bundle, count, name, settings, qualities[count])
+        measured = measure(contestants, rows, batches, settings, progress)
+    ordered = sorted(measured, key=lambda row: (row.batch, row.branches or 0))
+    enough = smallest(qualities, whole, max_drop)
+    return Sweep(tuple(ordered), enough, max_drop, conclusion(qualities, whole, enough, max_drop))
+
+
+def held(bundle: Bundle) -> list[int]:
+    """Return the numbers of branches that the bundle holds, ascending.
+
+    Raises:
+        InputError: only one.
+    """
+    manifest = bundle.manifest
+    if manifest.spec is None or not manifest.fewer_branches:
+        what = "the bundle has no models with fewer branches"
+        remedy = "build it with --branches-at-load all" if manifest.spec else None
+        if manifest.spec is None:
+            what = "the module was not recognised as a Para-Former, so it has no branches to leave out"
+        raise InputError(what, where=bundle.path, remedy=remedy)
+    return [*(model.branches for model in manifest.fewer_branches), manifest.spec.branches]
+
+
+def measured_by_build(bundle: Bundle, counts: Sequence[int]) -> dict[int, Quality]:
+    branches = report.read(bundle.files).branches
+    by_count = {first.branches: first for first in branches.first} if branches else {}
+    return {
+        count: Quality(percent(by_count[count].accuracy), percent(by_count[count].agreement))
+        if count in by_count
+        else Quality(None, None)
+        for count in counts
+    }
+
+
+def percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def measured_here(bundle: Bundle, counts: Sequence[int], data: Path, warn: Callable[[str], None]) -> dict[int, Quality]:
+    """Run the target on the images with every number of branches."""
+    scores = recorded(bundle.manifest.scores, len(bundle.manifest.labels))
+    if scores.kind == "values":
+        raise InputError("the outputs are values, not classes, so there is no accuracy", where=f"--data {data}")
+    options = options_for(bundle.manifest, {"data": data})
+    given, truth = {}, None
+    for count in reversed(counts):
+        engine = Engine(bundle.with_branches(count))
+        samples, answers = answer_images(engine, engine.manifest, options, warn if count == counts[-1] else silent)
+        given[count], truth = classes_of(answers.logits, scores), samples.labels
+    whole = given[counts[-1]]
+    return {
+        count: Quality(
+            None if truth is None else 100 * float((answers == truth).mean()), 100 * float((answers == whole).mean())
+        )
+        for count, answers in given.items()
+    }
+
+
+def row_of(bundle: Bundle, count: int, name: str, settings: Settings, quality: Quality) -> Row:
+    manifest = bundle.manifest
+    branches = report.read(bundle.files).branches
+    sizes = {first.branches: first.model_bytes for first in branches.first} if branches else {}
+    return Row(
+        name,
+        manifest.target,
+        manifest.precision,
+        manifest.layout,
+        0,
+        settings.threads,
+        branches=count,
+        size_bytes=sizes.get(count),
+        accuracy=quality.accuracy,
+        agreement=quality.agreement,
+    )
+
+
+def smallest(qualities: Mapping[int, Quality], whole: int, max_drop: float) -> int | None:
+    """The smallest number of branches that loses at most `max_drop`; None if nothing was measured."""
+    losses = {count: loss(quality, qualities[whole]) for count, quality in qualities.items()}
+    return min((count for count, lost in losses.items() if lost is not None and lost <= max_drop + 1e-9), default=None)
+
+
+def loss(quality: Quality, whole: Quality) -> float | None:
+    """Points of top-1 lost; without labels, percent of images with another answer."""
+    if quality.accuracy is not None and whole.accuracy is not None:
+        return whole.accuracy - quality.accuracy
+    return None if quality.agreement is None else 100 - quality.agreement
+
+
+def conclusion(qualities: Mapping[int, Quality], whole: int, enough: int | None, max_drop: float) -> str:
+    """Say in one sentence how many branches are enough."""
+    if enough is None:
+        return "nothing shows how good the answers are; give --data"
+    lost = loss(qualities[enough], qualities[whole]) or 0.0
+    if qualities[enough].accuracy is None:
+        limit, effect = f"at most {max_drop:g} % other answers", f"{lost:.2f} % of the images get another answer"
+    else:
+        limit = f"at most {max_drop:g} points of top-1 lost"
+        effect = f"{abs(lost):.2f} points {'more' if lost < 0 else 'less'} than with all {whole}" if lost else "no loss"
+    if enough == whole:
+        return f"all {whole} branches are needed ({limit})"
+    return f"{counted(enough, 'branch')} of {whole} {'is' if enough == 1 else 'are'} enough ({limit}): {effect}"

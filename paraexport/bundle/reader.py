@@ -51,10 +51,11 @@ class Bundle:
             InputError: the bundle holds no model with so many branches.
         """
         spec = self.manifest.spec
-        if count is None or (spec is not None and count == spec.branches and not isinstance(count, bool)):
+        is_whole = isinstance(count, int) and not isinstance(count, bool)
+        if count is None or (spec is not None and is_whole and count == spec.branches):
             return self
         held = {model.branches: model for model in self.manifest.fewer_branches}
-        if spec is None or count not in held or isinstance(count, bool):
+        if spec is None or not is_whole or count not in held:
             raise no_such_branches(self, count)
         model = held[count]
         manifest = dataclasses.replace(

@@ -18,6 +18,7 @@ from paraexport.errors import InputError
 
 if TYPE_CHECKING:
     from paraexport.bench.bench import Peer, Settings
+    from paraexport.bench.rows import Row
     from paraexport.bench.sweep import Sweep
     from paraexport.timing.clock import Progress
 
@@ -109,18 +110,12 @@ def command(
     from paraexport.bench import bench, tables
     from paraexport.bench.batches import parse_batches
 
-    if streams is not None and mode != "throughput":
-        raise usage("--streams needs --mode throughput")
-    if sweep_branches and (len(bundles) > 1 or against is not None):
-        raise usage("--sweep-branches takes one bundle, without --against")
-    if not sweep_branches and (data is not None or max_drop is not None):
-        raise usage("--data and --max-drop need --sweep-branches")
+    require_fitting(mode, streams, bundles, against, data, max_drop, sweep_branches=sweep_branches)
     batches = None if batch is None else parse_batches(batch)
     callers = (streams or 2) if mode == "throughput" else 1
     settings = bench.Settings(batches, threads, percentile, callers)
     for file in (csv_file, markdown_file):
-        if file is not None:
-            write(file, "")  # to fail before the measurement, not after it
+        write(file, "")  # to fail before the measurement, not after it
     more: dict[str, object] = {}
     beside, conclusion = "the first", ""
     with Stages(quiet=quiet) as stages:
@@ -131,18 +126,40 @@ def command(
         else:
             rows = bench.bench(bundles, settings, peers(against, checkpoint, module), progress=stages)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
-    for file, text in ((csv_file, tables.as_csv(rows)), (markdown_file, tables.as_markdown(rows, machine, beside))):
-        if file is not None:
-            write(file, text)
+    write(csv_file, tables.as_csv(rows))
+    write(markdown_file, tables.as_markdown(rows, machine, beside))
     if as_json:
-        for row in rows:
-            if row.note:
-                warn(f"{row.name}, batch {row.batch}: {row.note}")
+        warn_of_notes(rows)
         emit_json({"machine": machine, "settings": settings, "rows": rows, **more})
         return
     print_sections([tables.section(rows, machine, beside)])
     if conclusion:
         print(f"\n{conclusion}")
+
+
+def require_fitting(  # noqa: PLR0917
+    mode: str,
+    streams: int | None,
+    bundles: Sequence[Path],
+    against: str | None,
+    data: Path | None,
+    max_drop: float | None,
+    *,
+    sweep_branches: bool,
+) -> None:
+    """Refuse options that do not fit together."""
+    if streams is not None and mode != "throughput":
+        raise usage("--streams needs --mode throughput")
+    if sweep_branches and (len(bundles) > 1 or against is not None):
+        raise usage("--sweep-branches takes one bundle, without --against")
+    if not sweep_branches and (data is not None or max_drop is not None):
+        raise usage("--data and --max-drop need --sweep-branches")
+
+
+def warn_of_notes(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row.note:
+            warn(f"{row.name}, batch {row.batch}: {row.note}")
 
 
 def usage(message: str) -> click.UsageError:
@@ -169,7 +186,10 @@ def peers(against: str | None, checkpoint: Path | None, module: str | None) -> S
     return [Peer(name, require_file(checkpoint), module) for name in dict.fromkeys(names) if checkpoint is not None]
 
 
-def write(file: Path, text: str) -> None:
+def write(file: Path | None, text: str) -> None:
+    """Write a file that the user asked for."""
+    if file is None:
+        return
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -73,9 +73,10 @@ def add(  # noqa: PLR0917
     smaller, copies, work = [], {chosen.folder / MODEL: folder / MODEL}, folder.parent
     for count in sorted(logits, reverse=True):
         progress(f"rewrite: first {count} of the branches")
-        graph = first_branches(traced, count, work / f"traced-first{count}")
-        own = work / f"first{count}"
-        own.mkdir()
+        own, graph = work / f"first{count}", work / f"traced-first{count}" / MODEL
+        for new in (own, graph.parent):
+            new.mkdir()
+        first_branches(traced, count, graph)
         keep = tuple(part for part in options.keep if is_within(part, count))
         layout, target = chosen.layout, chosen.target
         fixed = dataclasses.replace(

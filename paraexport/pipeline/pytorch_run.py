@@ -111,8 +111,8 @@ def branch_answers(
         samples: the images; or None, to run the images `stored` [n, C, H, W].
         fewer: the numbers of first branches whose logits are needed, for all images.
     """
+    from paraexport.model import branch_worth
     from paraexport.model.reference import ParaFormer
-    from paraexport.pipeline import branch_worth
 
     if not isinstance(loaded.module, ParaFormer):
         return None, {}

@@ -71,8 +71,8 @@ def first_logits(
     loaded: Checkpoint, batches: Iterable[Array], count: int, wanted: Sequence[int]
 ) -> Mapping[int, Array]:
     """PyTorch's logits of the first branches, by their number."""
+    from paraexport.model import branch_worth
     from paraexport.model.reference import ParaFormer
-    from paraexport.pipeline import branch_worth
 
     assert isinstance(loaded.module, ParaFormer)
     return branch_worth.measure(loaded.module, batches, count, None, wanted).first

@@ -10,16 +10,15 @@ from onnx_ir.passes import common
 from paraexport.errors import TraceError
 from paraexport.graph.onnx_file import load, save
 from paraexport.graph.query import is_op
-from paraexport.targets.folder import MODEL
 
 SUM = "sum"
 """The module that adds up the branches. A trace names its node after it."""
 
 
-def first_branches(traced: Path, count: int, folder: Path) -> Path:
-    """Write the traced graph with only its first `count` branches to the new `folder`: Σ_{l<k} branch_l(x).
+def first_branches(traced: Path, count: int, path: Path) -> None:
+    """Write the traced graph with only its first `count` branches to `path`: Σ_{l<k} branch_l(x).
 
-    `traced` is the trace of a `ParaFormer`. The weights go to a separate file.
+    `traced` is the trace of a `ParaFormer`. The weights go to `path` + `.data`.
 
     Raises:
         TraceError: no sum over more than `count` branches was found.
@@ -42,9 +41,7 @@ def first_branches(traced: Path, count: int, folder: Path) -> Path:
         total.outputs[0].replace_all_uses_with(smaller.outputs[0])
         model.graph.remove(total, safe=True)
     common.RemoveUnusedNodesPass()(model)
-    folder.mkdir()
-    save(model, folder / MODEL, apart=True)
-    return folder / MODEL
+    save(model, path, apart=True)
 
 
 def sum_over_branches(graph: ir.Graph) -> ir.Node | None:

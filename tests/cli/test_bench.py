@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,3 +108,56 @@ def test_other_models_are_refused(run: Run, small_bundle: Bundle, digits: Bundle
     assert done.code == 2
     assert "the bundles hold different models" in done.err
     assert run("bench", tmp_path / "none.bundle").code == 2
+
+
+@pytest.fixture(scope="module")
+def several(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with 1, 2 and all 3 branches."""
+    output = tmp_path_factory.mktemp("several") / "several.bundle"
+    return paraexport.build(small, output, branches_at_load="all", layout="stacked")
+
+
+def test_a_sweep_over_the_first_branches(run: Run, several: Bundle, tmp_path: Path) -> None:
+    """Every image has the class that one branch gives it, so one branch is enough, and all are worse."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 12, 1), np.uint8)
+    prepared = paraexport.load(several.path).preprocess([*images])
+    answers = {count: paraexport.load(several.path, branches=count)(prepared).argmax(1) for count in (1, 2, 3)}
+    np.savez(tmp_path / "data.npz", images=images, labels=answers[1])
+    done = run("bench", several.path, "--sweep-branches", "--data", tmp_path / "data.npz", "--json", "--threads", 1)
+    assert done.code == 0, done.err
+    rows = done.json["rows"]
+    assert [(row["name"], row["branches"], row["batch"]) for row in rows] == [
+        ("1 branch", 1, 1), ("2 branches", 2, 1), ("3 branches", 3, 1)
+    ]  # fmt: skip
+    assert all(row["mean_ms"] > 0 for row in rows)
+    assert [row["ratio"] is None for row in rows] == [False, False, True]
+    for row in rows:
+        count = row["branches"]
+        assert row["accuracy"] == pytest.approx(100 * (answers[count] == answers[1]).mean())
+        assert row["agreement"] == pytest.approx(100 * (answers[count] == answers[3]).mean())
+    assert rows[0]["size_bytes"] < rows[2]["size_bytes"]
+    assert (done.json["enough"], done.json["max_drop"]) == (1, 0.5)
+
+
+def test_a_sweep_prints_how_many_are_enough(run: Run, several: Bundle) -> None:
+    """Without --data, agreement is that of the build, on images without labels."""
+    done = run("bench", several.path, "--sweep-branches", "--max-drop", 100)
+    assert done.code == 0, done.err
+    assert "beside all branches" in done.out
+    assert "1 branch of 3 is enough (at most 100 % other answers)" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "x"], "--data and --max-drop need --sweep-branches"),
+        (["--max-drop", "1"], "--data and --max-drop need --sweep-branches"),
+        (["--sweep-branches", "--against", "torch"], "--sweep-branches takes one bundle"),
+        (["--sweep-branches"], "no models with fewer branches; build it with --branches-at-load all"),
+    ],
+)
+def test_bad_input_of_a_sweep(run: Run, small_bundle: Bundle, arguments: list[str], message: str) -> None:
+    done = run("bench", small_bundle.path, *arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert done.err.count("error:") == 1

@@ -204,3 +204,21 @@ def test_an_image_size_that_is_no_square_is_open(run: Run, tmp_path: Path) -> No
     assert [item["field"] for item in shown["open"]] == ["image_size"]
     assert (shown["spec"]["image_size"], shown["spec"]["heads"]) == (None, 4)
     assert "14 patches, which form no square" in shown["open"][0]["reason"]
+
+
+def test_the_worth_of_branches(run: Run, digits: Bundle) -> None:
+    done = run("inspect", digits.path, "--branches")
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines() if line.startswith("branches.")] == [
+        f"branches.{number}" for number in range(4)
+    ]
+    assert "The first branches alone" in done.out
+    content = run("inspect", digits.path, "--branches", "--json").json["branches"]
+    assert [first["branches"] for first in content["first"]] == [1, 2, 3, 4]
+    assert sum(branch["contribution"] for branch in content["branches"]) == pytest.approx(1)
+
+
+def test_the_worth_of_branches_is_for_bundles_with_branches(run: Run, digits: Bundle) -> None:
+    done = run("inspect", DIGITS, "--branches")
+    assert done.code == 2
+    assert "--branches is for bundles" in done.err

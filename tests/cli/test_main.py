@@ -56,7 +56,8 @@ def test_each_command_explains_itself_with_examples_of_its_own_options(run: Run,
 def test_build_offers_the_options_of_the_contract_and_none_that_does_not_exist_yet(run: Run) -> None:
     offered = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", run("build", "--help").out, re.MULTILINE))
     assert offered == {
-        "--output", "--target", "--precision", "--layout", "--branches", "--spec", "--module", "--weights", "--rename",
+        "--output", "--target", "--precision", "--layout", "--branches", "--branches-at-load", "--spec", "--module",
+        "--weights", "--rename",
         "--max-batch", "--calib",
         "--data", "--max-drop", "--limit", "--calibrator", "--keep", "--no-equalise", "--profile",
         "--compute-capability", "--engine", "--force", "--json", "--quiet", "--help",
@@ -92,7 +93,6 @@ def test_importing_the_command_line_imports_neither_numpy_nor_rich() -> None:
         (["build", "a.pt", "--precision", "int4"], "'int4' is not "),
         (["build", "a.pt", "--layout", "round"], "'round' is not one of 'branches', 'folded', 'stacked'"),
         (["build", "a.pt", "--max-batch", "0"], "0 is not in the range"),
-        (["build", "a.pt", "--branches", "two"], "'two' is not a valid integer"),
         (["build", "a.pt", "--max-drop", "-1"], "is not in the range"),
         (["build", "a.pt", "--spec", "heads"], "'heads' is not NAME=VALUE"),
         (["build", "a.pt", "--spec", "=4"], "'=4' is not NAME=VALUE"),
@@ -117,6 +117,21 @@ def test_bad_usage_is_one_line_and_exit_code_2(run: Run, arguments: list[str], m
     assert told.code == told.json["exit_code"] == 2
     assert re.search(message, told.json["error"]["what"])
     assert told.json["error"]["remedy"].startswith("see `paraexport")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--branches", "two", "invalid choice of branches (expected how many to keep"),
+        ("--branches", "0,2,0", "a branch is chosen twice (got 0 more than once)"),
+        ("--branches-at-load", "2-4", "invalid numbers of branches (expected all, or numbers"),
+    ],
+)
+def test_a_wrong_choice_of_branches_is_one_line(run: Run, option: str, value: str, message: str) -> None:
+    done = run("build", "a.pt", option, value)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {option}: {message}")
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["build", "inspect"])

@@ -2,9 +2,9 @@
 
     python -m benchmarks.branches [-o RESULTS.md]
 
-Models: the two example checkpoints, and the released architecture with 16 branches and random weights. `size` is that of
-all models and weights in the bundle with `--branches-at-load all`, divided by the size of the model alone. `equal` counts
-the numbers of branches whose logits have the bits of a build of its own with `--branches K`.
+Models: the two example checkpoints, and the released architecture with 16 branches and random weights. `size` is the
+size of all models and weights with `--branches-at-load all`, divided by that of the model alone. `equal` counts the
+numbers of branches whose logits have the bits of a build of its own with `--branches K`.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ ROOMS = (
     "targets",
     "precision",
     "bundle",
+    "page",
     "engine",
     "checks",
     "pipeline",

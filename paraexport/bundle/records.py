@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from paraexport.findings.answers import AnswerReport
 from paraexport.findings.assumptions import Assumption
 from paraexport.findings.branches import BranchReport
 from paraexport.findings.checks import Accuracy, Check
+from paraexport.findings.costs import CostReport
 from paraexport.findings.graphs import CandidateTimes, Lowering, Rewrite, TensorInfo
 from paraexport.findings.speed import FirstLook
 from paraexport.model.spec import LOGITS, Preprocessing, Scores, Spec
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.runtime import Runtime
+
+SCHEMA = 2
+"""The version of the form of `report.json`. It rises if the meaning of a field changes, not if a field is added."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +62,10 @@ class FewerBranches:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """Everything that a program needs to run a bundle. `docs/bundle.md` explains each field."""
+class Subject:
+    """What a bundle holds: the model, its images, its outputs, and how it was made."""
 
-    format: int
-    digest: str
-    """sha256 of this manifest's own bytes, with zeros in place of these 64 digits."""
     paraexport: str
-    key: str
-    """sha256 of everything that decides the bundle's content. Builds with equal keys give the same bundle."""
     source: Source
     target: str
     precision: str
@@ -87,18 +89,42 @@ class Manifest:
     """How the outputs become scores."""
     spec: Spec | None
     """None for a traced module that is not a known Para-Former."""
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Subject):
+    """Everything that a program needs to run a bundle. `docs/bundle.md` explains each field."""
+
+    format: int
+    digest: str
+    """sha256 of this manifest's own bytes, with zeros in place of these 64 digits."""
+    key: str
+    """sha256 of everything that decides the bundle's content. Builds with equal keys give the same bundle."""
     assumptions: tuple[Assumption, ...]
     evidence: str
     """A description of the images that the checks ran on."""
     checks: tuple[Check, ...]
-    versions: dict[str, str]
     files: dict[str, FileEntry]
+
+    @property
+    def subject(self) -> Subject:
+        """The part that a report repeats."""
+        return Subject(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Subject)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How a build went: the content of `report.json` and `report.html`."""
+    """How a build went: the content of `report.json`. `report.html` shows it and nothing else."""
 
+    schema: int = 1
+    """The version of this form, `SCHEMA`. Reports without this field have version 1."""
+    bundle: str = ""
+    """The name that the build gave to the bundle's folder."""
+    command: str = ""
+    """The command line that gives the same build, with the names of files but not their folders."""
+    subject: Subject | None = None
+    """What the bundle holds. Version 1 leaves this to the manifest."""
     created: str
     """UTC, ISO 8601."""
     machine: str
@@ -123,3 +149,22 @@ class Report:
     first_look: FirstLook | None = None
     branches: BranchReport | None = None
     """None for a module that was not recognised as a Para-Former."""
+    answers: AnswerReport | None = None
+    """None if the engine could not run on the machine of the build."""
+    costs: CostReport | None = None
+    """None in version 1."""
+
+    def problems(self) -> Iterator[str]:
+        """Find contradictions that would make a page wrong or impossible, each as one clause."""
+        if self.accuracy is not None and self.accuracy.images < 1:
+            yield f"accuracy on {self.accuracy.images} images"
+        if self.branches is not None:
+            yield from self.branches.problems()
+        if (subject := self.subject) is None:
+            return
+        yield from subject.preprocessing.problems()
+        yield from subject.scores.problems(len(subject.labels))
+        if subject.spec is not None:
+            yield from subject.spec.problems()
+        if self.answers is not None:
+            yield from self.answers.problems(max(len(subject.labels), 2))

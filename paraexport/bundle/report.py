@@ -1,29 +1,37 @@
-"""Writes the report of a build for programs (`report.json`) and for people (`report.html`, a self-contained page)."""
+"""Collects, writes and reads `report.json`, the report of a build for programs. `page/` makes `report.html` of it."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from paraexport.bundle import REBUILD, report_page
-from paraexport.bundle.records import Manifest, Report
+from paraexport.bundle import REBUILD
+from paraexport.bundle.records import SCHEMA, Manifest, Report
 from paraexport.errors import BundleError, on_one_line
+from paraexport.findings.answers import AnswerReport
 from paraexport.findings.branches import BranchReport
 from paraexport.findings.checks import Accuracy
+from paraexport.findings.costs import CostReport
 from paraexport.findings.speed import FirstLook
 from paraexport.images.dataset import Samples
 from paraexport.targets.compilation import EngineInfo
 from paraexport.targets.folder import Folder
 from paraexport.timing.clock import Clock
 
-JSON, HTML = "report.json", "report.html"
+JSON = "report.json"
+
+
+@dataclass(frozen=True)
+class Version:
+    """The only field that every version of a report shares."""
+
+    schema: int = 1
 
 
 def summarise(  # noqa: PLR0917
@@ -36,9 +44,18 @@ def summarise(  # noqa: PLR0917
     warnings: tuple[str, ...] = (),
     first_look: FirstLook | None = None,
     branches: BranchReport | None = None,
+    *,
+    name: str = "",
+    command: str = "",
+    answers: AnswerReport | None = None,
+    costs: CostReport | None = None,
 ) -> Report:
     """Collect the report of the build that made `manifest`."""
     return Report(
+        schema=SCHEMA,
+        bundle=name,
+        command=command,
+        subject=manifest.subject,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}",
         stages_s=dict(clock.seconds),
@@ -54,27 +71,38 @@ def summarise(  # noqa: PLR0917
         warnings=warnings,
         first_look=first_look,
         branches=branches,
+        answers=answers,
+        costs=costs,
     )
 
 
-def write(
-    folder: Path, manifest: Manifest, report: Report, images: NDArray[np.float32], logits: NDArray[np.float32]
-) -> None:
-    """Write both files into `folder`. The page shows `images` [n, C, H, W] with the labels of `logits` [n, classes]."""
-    content = json.dumps(msgspec.to_builtins(report), indent=2, ensure_ascii=False)
+def write(folder: Path, report: Report) -> None:
+    """Write `report.json` into `folder`."""
+    content = json.dumps(msgspec.to_builtins(report), indent=1, ensure_ascii=False)
     (folder / JSON).write_text(content + "\n", encoding="utf-8")
-    (folder / HTML).write_text(report_page.render(manifest, report, images, logits), encoding="utf-8")
+
+
+def json_schema() -> str:
+    """The JSON schema of `report.json`. `docs/report.schema.json` is a copy."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Report)}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 def read(folder: Folder) -> Report:
     """Read the report of a bundle.
 
     Raises:
-        BundleError: the report is missing, or has another form because another version of paraexport wrote it.
+        BundleError: the report is missing, is damaged, contradicts itself, or needs a newer paraexport.
     """
-    content = folder.read(JSON)
+    content, where = folder.read(JSON), folder.path / JSON
     try:
-        return msgspec.json.decode(content, type=Report)
+        version = msgspec.json.decode(content, type=Version).schema
+        report = msgspec.json.decode(content, type=Report) if version <= SCHEMA else None
     except (ValueError, RecursionError) as error:  # msgspec raises a ValueError
-        where, got = folder.path / JSON, on_one_line(error)
-        raise BundleError("the report cannot be read", where=where, got=got, remedy=REBUILD) from error
+        raise BundleError("the report cannot be read", where=where, got=on_one_line(error), remedy=REBUILD) from error
+    if report is None:
+        expected, remedy = f"at most {SCHEMA}", "update paraexport"
+        raise BundleError("the report has a newer form", where=where, expected=expected, got=version, remedy=remedy)
+    if problems := list(report.problems()):
+        raise BundleError(f"the report contradicts itself: {'; '.join(problems)}", where=where, remedy=REBUILD)
+    return report

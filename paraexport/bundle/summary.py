@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from paraexport.bundle.records import Manifest, Report
+from paraexport.bundle.records import Manifest, Report, Subject
 from paraexport.checkpoint.given import FIELDS
 from paraexport.findings import describe, describe_branches
 from paraexport.findings.assumptions import Assumption
@@ -21,26 +21,23 @@ MOST_LABELS, INTRODUCED = 8, 5
 NATIVE = "paraformer"
 
 
-def heading(manifest: Manifest) -> tuple[str, ...]:
+def heading(subject: Subject) -> tuple[str, ...]:
     """Describe the bundle in a few lines."""
     return (
-        f"{manifest.target} {manifest.precision}, layout {manifest.layout}, batches up to {manifest.max_batch}",
-        model_line(manifest.spec) if manifest.spec else "a module that was not recognised as a Para-Former",
-        f"scores: {scores.describe(manifest.scores)}",
+        f"{subject.target} {subject.precision}, layout {subject.layout}, batches up to {subject.max_batch}",
+        model_line(subject.spec) if subject.spec else "a module that was not recognised as a Para-Former",
+        f"scores: {scores.describe(subject.scores)}",
     )
 
 
-def introduction(manifest: Manifest) -> tuple[str, ...]:
+def introduction(subject: Subject) -> tuple[str, ...]:
     """Explain the bundle to somebody who has received it, in a few sentences."""
-    classes = counted(max(len(manifest.labels), 2), "class")
-    results = "one value" if manifest.scores.kind == "values" else classes
-    labels = first_words(manifest.labels, INTRODUCED)
-    passed = sum(check.passed is True for check in manifest.checks)
+    classes = counted(max(len(subject.labels), 2), "class")
+    results = "one value" if subject.scores.kind == "values" else classes
+    labels = first_words(subject.labels, INTRODUCED)
     return (
-        f"This folder holds a model for images with {results}: {labels}. It runs in {manifest.target}.",
-        f"It was built from {manifest.source.name}. {counted(passed, 'check')} against PyTorch passed (listed below).",
-        "To use it: paraexport predict FOLDER IMAGE, or paraexport.load(FOLDER).predict(IMAGE) in Python. In "
-        "paraexport, docs/bundle.md shows how other programs read it.",
+        f"This folder holds a model for images with {results} ({labels}).",
+        f"It runs in {subject.target} and was built from {subject.source.name}.",
     )
 
 
@@ -61,13 +58,13 @@ def model_line(spec: Spec) -> str:
     )
 
 
-def results(manifest: Manifest, report: Report) -> Iterator[Section]:
-    """Describe the steps of the build and their results: for the end of `build`, for `inspect` and for the page."""
-    yield from describe.rewrites(manifest.rewrites, refusals=manifest.spec is None)
-    yield from describe.precision(manifest.lowering)
-    yield from describe.candidates(manifest.candidates)
+def results(subject: Subject, report: Report) -> Iterator[Section]:
+    """Describe the steps of the build and their results: for the end of `build` and for `inspect`."""
+    yield from describe.rewrites(subject.rewrites, refusals=subject.spec is None)
+    yield from describe.precision(subject.lowering)
+    yield from describe.candidates(subject.candidates)
     yield from engine(report.engine)
-    yield describe.checks(manifest.checks, manifest.evidence)
+    yield describe.checks(report.checks, report.evidence)
     yield from describe.accuracy(report.accuracy)
     yield from describe.first_look(report.first_look)
     yield from describe_branches.first_branches(report.branches, measured=True)
@@ -79,9 +76,9 @@ def branches(report: Report) -> Iterator[Section]:
     yield from describe_branches.first_branches(report.branches)
 
 
-def cautions(manifest: Manifest, report: Report) -> Iterator[Section]:
+def cautions(report: Report) -> Iterator[Section]:
     """List what the user must know before using the bundle."""
-    yield from describe.assumptions(manifest.assumptions, FIELDS)
+    yield from describe.assumptions(report.assumptions, FIELDS)
     yield from describe.warnings(report.warnings)
     yield from describe.warnings([f"skipped {line}" for line in report.unreadable], "Files that could not be read")
     if report.made_up:
@@ -92,25 +89,28 @@ def cautions(manifest: Manifest, report: Report) -> Iterator[Section]:
         yield from describe.warnings([f"the engine was compiled but not run: {report.engine.not_inspected}"], "Engine")
 
 
-def caution_texts(manifest: Manifest, report: Report) -> Iterator[str]:
+def caution_texts(report: Report) -> Iterator[str]:
     """List the lines of `cautions`, without titles and remedies."""
-    for section in cautions(manifest, report):
+    for section in cautions(report):
         yield from (block.text for block in section.blocks if isinstance(block, Line) and block.tone == "note")
 
 
-def details(manifest: Manifest, report: Report) -> Iterator[Section]:
+def details(subject: Subject, report: Report) -> Iterator[Section]:
     """Describe everything else that the page shows."""
-    spec = manifest.spec
+    spec = subject.spec
     text = "a module that was not recognised as a Para-Former: it was traced without changes"
-    yield Section("Model", (fields(vars(spec)) if spec else Line(text),))
-    reason = manifest.scores.reason
-    yield Section("Scores", lines([scores.describe(manifest.scores), *([reason] if reason else [])]))
-    yield Section("Preprocessing", (fields(vars(manifest.preprocessing)),))
+    yield Section("Model", (fields(vars(spec)) if spec else Line(text), Line(origin(subject.source.convention))))
+    reason = subject.scores.reason
+    yield Section("Scores", lines([scores.describe(subject.scores), *([reason] if reason else [])]))
+    yield Section("Preprocessing", (fields(vars(subject.preprocessing)),))
+    yield Section("Inputs and outputs", (tensors_table(subject.inputs, subject.outputs),))
     if report.engine is not None:
         yield from compiler_details(report.engine)
     note = f", {report.export_s:.1f} s of it in torch's own export, on {report.machine}"
     yield describe.seconds(report.stages_s, report.total_s, note)
-    yield Section("Versions", (fields(manifest.versions),))
+    yield Section("Versions", (fields({"paraexport": subject.paraexport, **subject.versions}),))
+    source = subject.source
+    yield Section("Checkpoint", (fields({"name": source.name, "sha256": source.sha256}),))
 
 
 def engine(info: EngineInfo | None) -> Iterator[Section]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class Comparison:
     engine_correct: int
     cosine: float
     """The cosine similarity of all logits, taken as one vector; NaN if a logit is not finite."""
+    outputs: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    """The outputs of the engine for all images, [N, classes]; None if only a stand-in ran."""
 
     @property
     def relative_difference(self) -> float:
@@ -95,6 +97,7 @@ def compare(
         reference_correct=int((classes_of(reference, scores) == labels).sum()) if labelled else 0,
         engine_correct=int((classes_of(output, scores) == labels).sum()) if labelled else 0,
         cosine=cosine(reference_logits, output_logits),
+        outputs=np.concatenate([got for _, got in answered]),
     )
 
 

@@ -78,8 +78,8 @@ def check_graph(bundle: Bundle, evidence: Evidence, moved: Mapping[str, float], 
         for check in outcome.checks
         if check.name in GRAPH_CHECKS or (check.name in PLAN_CHECKS and check.passed is not None)
     ]
-    # The accuracy of the graph says nothing about the accuracy of the engine.
-    unlabelled = dataclasses.replace(outcome.comparison, labelled=0)
+    # The answers of the graph say nothing about the answers of the engine.
+    unlabelled = dataclasses.replace(outcome.comparison, labelled=0, outputs=None)
     return Outcome((*engine_checks, *graph_checks), unlabelled)
 
 

@@ -90,7 +90,7 @@ class Result:
 
 def show(result: Result, *, as_json: bool) -> None:
     manifest, report = result.bundle.manifest, result.report
-    warn_of(summary.cautions(manifest, report))
+    warn_of(summary.cautions(report))
     if as_json:
         emit_json(as_object(result))
         return

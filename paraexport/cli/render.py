@@ -41,7 +41,7 @@ def print_blocks(blocks: Iterable[Block]) -> None:
     for block in blocks:
         if isinstance(block, Line):
             print_text(line_of(block.text), STYLES[block.tone])
-        else:
+        elif isinstance(block, Table):
             print_table(block)
 
 

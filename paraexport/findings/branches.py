@@ -6,6 +6,7 @@ measured with PyTorch in float32 unless a field names another source.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -61,3 +62,11 @@ class BranchReport:
     """k = 1, 2, …, L."""
     shared_multiply_adds: int
     """For one image, outside the branches: embedding and head."""
+
+    def problems(self) -> Iterator[str]:
+        """Find contradictions, each as one clause."""
+        count = len(self.branches)
+        if not count:
+            yield "a report on no branches"
+        if any(len(row) != count for row in (self.similarity, *self.similarity)):
+            yield f"similarities that do not fit {count} branches"

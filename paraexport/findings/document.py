@@ -22,6 +22,8 @@ class Cell:
     """A shorter text for the terminal."""
     bar: float | None = None
     """In HTML, draw a bar with this share of the full width, from 0 to 1, instead of the text."""
+    shade: float | None = None
+    """In HTML, colour the cell with this strength, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,30 @@ class Line:
     tone: Tone = ""
 
 
-Block: TypeAlias = Line | Table
+@dataclass(frozen=True)
+class Series:
+    """Named numbers of a chart; None leaves a gap."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines or points over `x`, for HTML only: a table beside it has the same numbers for a terminal."""
+
+    title: str
+    x_title: str
+    y_title: str
+    x: tuple[float, ...]
+    series: tuple[Series, ...]
+    names: tuple[str, ...] = ()
+    """The name of each point. With names, points are drawn instead of lines."""
+    from_zero: bool = False
+    """Whether the vertical axis begins at 0."""
+
+
+Block: TypeAlias = Line | Table | Chart
 
 
 @dataclass(frozen=True)

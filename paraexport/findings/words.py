@@ -25,6 +25,22 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} GB"
 
 
+def count_text(number: int | None) -> str:
+    """7046784 -> `7.05 M`, with three digits; a dash for None."""
+    if number is None:
+        return "-"
+    value, units = float(number), ["", " k", " M", " G", " T"]
+    while value >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{number:,}" if units[0] == "" else f"{f'{value:#.3g}'.rstrip('.')}{units[0]}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.125 -> `12.5 %`; a dash for None."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
 def counted(number: int, noun: str) -> str:
     """1, "image" -> `1 image`; 2, "branch" -> `2 branches`."""
     if number == 1:

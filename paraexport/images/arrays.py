@@ -38,6 +38,9 @@ class ArraySource:
     def pixels(self, index: int) -> NDArray[np.uint8] | None:
         return None if self.preprocessing is None else np.asarray(self.images[index])
 
+    def name(self, index: int) -> str:
+        return f"image {index}"
+
     def identify(self, sha256: Any) -> None:
         sha256.update(f"array {self.images.dtype.str} {self.images.shape} {self.preprocessing}".encode())
         for chunk in _chunks(self.images):

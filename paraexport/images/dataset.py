@@ -38,6 +38,7 @@ class _Source(Protocol):
     def pixels(self, index: int) -> NDArray[np.uint8] | None: ...
     def read(self, indices: NDArray[np.intp]) -> NDArray[np.float32]: ...
     def identify(self, sha256: Any) -> None: ...
+    def name(self, index: int) -> str: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +95,10 @@ class Samples:
         """The image at this place before preprocessing, [H, W, C]; None if it was given preprocessed."""
         return self.source.pixels(place)
 
+    def name(self, place: int) -> str:
+        """The name of the file at this place, without its folder; or `image 17` for images of an array."""
+        return self.source.name(place)
+
     def without_each(self, step: int) -> Samples:
         """These samples without every `step`-th image, in the same order."""
         kept = np.flatnonzero(np.arange(len(self)) % step != step - 1)
@@ -131,6 +136,9 @@ class _Files:
     def pixels(self, index: int) -> NDArray[np.uint8]:
         return read_image(self.paths[index], self.preprocessing.channels)
 
+    def name(self, index: int) -> str:
+        return self.paths[index].name
+
     def identify(self, sha256: Any) -> None:
         sha256.update(f"files {len(self)} {self.preprocessing}".encode())
         for path in self.paths:
@@ -152,6 +160,9 @@ class _Subset:
 
     def pixels(self, index: int) -> NDArray[np.uint8] | None:
         return self.source.pixels(int(self.places[index]))
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.places[index]))
 
     def identify(self, sha256: Any) -> None:
         self.source.identify(sha256)

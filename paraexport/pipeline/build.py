@@ -22,17 +22,19 @@ from paraexport.errors import BuildWarning, InputError, OutputError, brief
 from paraexport.findings.bisection import Bisection
 from paraexport.findings.speed import FirstLook
 from paraexport.model.spec import Classifier
+from paraexport.page import report as page
 from paraexport.pipeline import (
+    answer_report,
     assumptions,
     cache,
     candidates,
     fewer_branches,
-    image_evidence,
     images,
     open_fields,
     reading,
     selection,
 )
+from paraexport.pipeline.command_line import command_line
 from paraexport.pipeline.options import Options, Reading
 from paraexport.pipeline.pytorch_run import run_pytorch
 from paraexport.system.claim import Claim, claim
@@ -83,7 +85,7 @@ def build(
     source = Path(checkpoint)
     path = Path(output) if output is not None else Path(bundle_name(source))
     built = run(source, path, options, force, progress)
-    for text in summary.caution_texts(built.manifest, report.read(built.files)):
+    for text in summary.caution_texts(report.read(built.files)):
         if warn is not None:
             warn(text)
         else:
@@ -212,9 +214,11 @@ def run_stages(  # noqa: PLR0915
 
             verdicts.require_passed(outcome.checks, where)
             checked = fewer_branches.check(built, samples, pytorch, options)
+        with clock.stage("report"):
+            compared = answer_report.answer_report(samples, pytorch.answers.logits, outcome.comparison, manifest)
+            costs = reading.costs(graph, folder / bundle.MODEL)
         with clock.stage("bundle"):
             manifest = dataclasses.replace(manifest, checks=outcome.checks, fewer_branches=checked.models)
-            warnings = image_evidence.warnings(pytorch.evidence, pytorch.answers.logits, manifest)
             build_report = report.summarise(
                 manifest,
                 samples,
@@ -222,7 +226,7 @@ def run_stages(  # noqa: PLR0915
                 clock,
                 graph.export_s,
                 chosen.engine,
-                (*warnings, *pytorch.doubts, *skipped),
+                (*pytorch.warnings(manifest), *skipped),
                 FirstLook(
                     weights_bytes(source),
                     model_bytes(Folder(folder), runtime.file),
@@ -232,8 +236,12 @@ def run_stages(  # noqa: PLR0915
                 fewer_branches.completed(
                     pytorch.branches, manifest, folder, {None: outcome.latency_ms, **checked.latency_ms}, graph.path
                 ),
+                name=readable(name_of(claimed.output)),
+                command=command_line(source, claimed.output, options),
+                answers=compared,
+                costs=costs,
             )
-            report.write(folder, manifest, build_report, shown, logits)
+            page.write(folder, build_report)
             manifest = bundle.write_manifest(folder, manifest)
     return Bundle(claimed.output, manifest)
 

@@ -33,6 +33,7 @@ LIBRARIES = (
     "safetensors",
 )
 LARGE_BYTES = 1 << 30
+SOURCE_SUFFIXES = {".py", ".jinja", ".css"}
 BESIDE = ("config.json", "preprocessor_config.json")
 """Files that are read from the checkpoint's folder if they exist."""
 
@@ -80,10 +81,11 @@ def refuse_junk(checkpoint: Path | None, files: Iterable[Path]) -> None:
 
 
 def sources() -> Iterator[tuple[str, Path]]:
-    """List every source file of this package with its name."""
+    """List every source file of this package with its name, the templates of pages included."""
     root = Path(__file__).parents[1]
-    for file in sorted(root.rglob("*.py")):
-        yield file.relative_to(root).as_posix(), file
+    for file in sorted(root.rglob("*")):
+        if file.suffix in SOURCE_SUFFIXES:
+            yield file.relative_to(root).as_posix(), file
 
 
 def up_to_date(output: Path, key: str) -> Bundle | None:

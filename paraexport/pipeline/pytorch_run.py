@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from paraexport.bundle.records import Manifest
 from paraexport.checks import golden
 from paraexport.checks.comparison import Pair
 from paraexport.checks.golden import RawImage
@@ -48,6 +49,10 @@ class PyTorchRun:
     """The logits of all images with only the first branches, by their number, [N, classes]."""
     golden_first: dict[int, NDArray[np.float32]]
     """The same for the golden images, then for the raw ones, [n, classes]."""
+
+    def warnings(self, manifest: Manifest) -> tuple[str, ...]:
+        """List reasons to trust the checks less, and fields that do not fit the labels."""
+        return (*image_evidence.warnings(self.evidence, self.answers.logits, manifest), *self.doubts)
 
 
 def run_pytorch(  # noqa: PLR0917

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paraexport.errors import MissingError
+from paraexport.findings.costs import CostReport
 from paraexport.pipeline.options import Reading
 from paraexport.system.extras import install
 from paraexport.system.memory import give_back
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from paraexport.checkpoint.load import Checkpoint
     from paraexport.trace.trace import TracedGraph
 
-LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript")
+LIBRARIES = ("torch", "onnx", "onnx_ir", "onnxscript", "jinja2", "matplotlib")
 
 
 def require_libraries() -> None:
@@ -63,3 +64,10 @@ def opset(path: Path) -> int:
     from paraexport.graph.onnx_file import read_opset
 
     return read_opset(path)
+
+
+def costs(graph: TracedGraph, final: Path) -> CostReport:
+    """Compare the costs of the traced graph and of the graph at `final`."""
+    from paraexport.graph.cost_report import cost_report
+
+    return cost_report(graph.path, final)

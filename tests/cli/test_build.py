@@ -43,6 +43,7 @@ def test_a_build_tells_what_it_made_and_what_to_do_next(run: Run, small: Path, t
         "rewrite...",
         "golden...",
         "checks...",
+        "report...",
         "bundle...",
     ]
 

@@ -101,6 +101,14 @@ def test_build_says_what_to_install(bare: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_report_says_what_to_install(bare: Path, digits: Bundle, tmp_path: Path) -> None:
+    done = run(bare, CLI, "report", digits.path, "-o", tmp_path / "a.html")
+    assert done.returncode == 3
+    assert pip_install("report") in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
 def test_doctor_tells_what_is_missing(bare: Path) -> None:
     done = run(bare, CLI, "doctor")
     assert done.returncode == 0, done.stderr

@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 from click.shell_completion import shell_complete
 
-from paraexport.cli.failure import failure_of, farewell, report
+from paraexport.cli.failure import failure_of, farewell, print_failure
 from paraexport.cli.habits import command_hint
 from paraexport.cli.options import help_option, json_option, version_option
 from paraexport.cli.signals import heeded, interruptible
 from paraexport.cli.watchdog import CAN_WATCH, watched
 from paraexport.errors import InputError
 
-COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "bench", "doctor")
+COMMANDS = ("build", "inspect", "optimize", "validate", "predict", "report", "bench", "doctor")
 CLOSED_PIPE = 141
 COMPLETION = "_PARAEXPORT_COMPLETE"
 """Shells set this variable to request completions. README.md shows how to turn them on."""
@@ -62,6 +62,7 @@ def program(ctx: click.Context, *, as_json: bool) -> None:
       paraexport inspect model.pt              show the contents of a checkpoint
       paraexport build model.pt                build model.bundle, and check it against PyTorch
       paraexport predict model.bundle cat.jpg  print the label of an image
+      paraexport report model.bundle           write its report as one HTML page
       paraexport bench model.bundle            time it on this machine
     """
     if ctx.invoked_subcommand is not None:
@@ -138,7 +139,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 def fail(error: BaseException, *, as_json: bool) -> int:
     failure = failure_of(error)
     try:
-        report(failure, error, as_json=as_json)
+        print_failure(failure, error, as_json=as_json)
         sys.stdout.flush()
     except OSError:
         abandon_stdout()

@@ -27,7 +27,11 @@ from paraexport.system.extras import install
 
 ENDED = "a library did not stop, so the process was ended; the next build removes the unfinished files"
 TRACEBACK = "PARAEXPORT_TRACEBACK"
-EXTRAS = {"onnxruntime": "cpu", "torch": "build", "onnx": "build", "onnx_ir": "build", "onnxscript": "build"}
+EXTRAS = {
+    "onnxruntime": "cpu",
+    **dict.fromkeys(("torch", "onnx", "onnx_ir", "onnxscript"), "build"),
+    **dict.fromkeys(("jinja2", "markupsafe", "matplotlib"), "report"),
+}
 """The extra that installs a module which may be missing."""
 
 
@@ -101,7 +105,7 @@ def library_of(error: ImportError) -> str:
     return next((name for name in possible if name in EXTRAS), "")
 
 
-def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
+def print_failure(failure: Failure, error: BaseException, *, as_json: bool) -> None:
     """Print one line on stderr. Print failed checks on stdout, or one object with `as_json`."""
     if os.environ.get(TRACEBACK, "0") not in ("", "0"):
         traceback.print_exception(error, file=sys.stderr)
@@ -118,7 +122,7 @@ def report(failure: Failure, error: BaseException, *, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def farewell(*, as_json: bool) -> Iterator[Farewell]:
-    """Yield the last words of the watchdog. They are those of `report`, but nothing here may wait or import."""
+    """Yield the last words of the watchdog. They are those of `print_failure`, but nothing here may wait or import."""
     stdout = None
     with contextlib.suppress(OSError):
         stdout = os.dup(STDOUT) if as_json else None  # stages redirect stdout

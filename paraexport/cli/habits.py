@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("simplify", "rewrite", "fuse", "slim"), "optimize"),
     **dict.fromkeys(("env", "version", "checks"), "doctor"),
     **dict.fromkeys(("benchmark", "time", "profile", "perf", "latency"), "bench"),
+    **dict.fromkeys(("html", "page", "summarise", "summarize", "plot", "visualise", "visualize"), "report"),
 }
 OPTIONS: Mapping[str, str] = {
     **{f"--{field.replace('_', '-')}": f"--spec {field}=VALUE" for field in FIELDS},

@@ -8,20 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+import msgspec
 import numpy as np
 import onnx
 import onnx.parser
 from safetensors.numpy import save
 
 from paraexport.bundle import report, write_manifest
+from paraexport.bundle.records import SCHEMA
 from paraexport.checks import golden
 from paraexport.engine import load
+from paraexport.page.report import page
 from paraexport.targets.folder import Folder
 from paraexport.targets.trt import info
 from tests.bundle.forging import sealed
 from tests.bundle.test_bundle import manifest
 from tests.faults.json_damage import damage_json
 from tests.faults.reader import Reader
+from tests.page.samples import branches_of
 
 GRAPH = """<ir_version: 10, opset_import: ["" : 20]>
     g (float[batch, 1, 8, 12] images) => (float[batch, 5] logits)
@@ -30,6 +34,7 @@ GRAPH = """<ir_version: 10, opset_import: ["" : 20]>
         logits = Gather <axis = 1> (flat, first)
     }
 """
+PART = {"name": "stem", "nodes": 2, "multiply_adds": 10, "weights_bytes": 40}
 WORDS = (
     "format",
     "digest",
@@ -102,7 +107,28 @@ def reports(folder: Path) -> Sequence[bytes]:
         ],
         "assumptions": [{"field": "heads", "value": "2", "reason": "x"}], "engine": None,
     }  # fmt: skip
-    return [json.dumps(found).encode()]
+    newer = {
+        **found, "schema": SCHEMA, "bundle": "a.bundle", "command": "paraexport build a.pt",
+        "subject": msgspec.to_builtins(manifest().subject), "branches": msgspec.to_builtins(branches_of(3)),
+        "answers": {
+            "images": 4, "changed": 1, "classes": 1,
+            "confusions": [{"truth": 0, "answer": 1, "pytorch": 1, "engine": 2}],
+            "by_class": [{"number": 0, "images": 4, "pytorch_correct": 3, "engine_correct": 2}],
+            "compared": [{
+                "name": "a.png", "png": "aa==", "truth": "a", "pytorch": [{"label": "a", "score": 0.5}],
+                "engine": [{"label": "b", "score": 0.5}], "largest_change": 0.1, "same_answer": False,
+            }],
+        },
+        "costs": {name: {"parts": [PART], "operators": [PART]} for name in ("traced", "final")},
+    }  # fmt: skip
+    return [json.dumps(found).encode(), json.dumps(newer).encode()]
+
+
+def read_report(file: Path) -> None:
+    """Read the report, and draw its page if it has what a page needs."""
+    found = report.read(as_in_bundle(report.JSON, file))
+    if found.subject is not None:
+        page(found)
 
 
 def engine_files(folder: Path) -> Sequence[bytes]:
@@ -124,6 +150,6 @@ READERS = (
         ".safetensors",
         damage_header,
     ),
-    Reader("bundle-report", reports, lambda file: report.read(as_in_bundle(report.JSON, file)), ".json", damage),
+    Reader("bundle-report", reports, read_report, ".json", damage),
     Reader("bundle-engine", engine_files, lambda file: info.read(as_in_bundle(info.INFO, file)), ".json", damage),
 )

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: cpp demo test faults fuzz gpu-check check format lint types env clean
+.PHONY: browser cpp demo test faults fuzz gpu-check check format lint types env clean
 
 env: $(VENV)/.installed
 
@@ -20,8 +20,17 @@ demo: env
 	@echo "next: $(BIN)/paraexport validate demo/digits.bundle models/digits.pt"
 	@echo "your own: $(BIN)/paraexport build CHECKPOINT --data FOLDER"
 
-test: env
+test: env browser
 	$(BIN)/pytest -n auto
+
+# Without npm, the tests of pages in a browser are skipped by name.
+browser:
+	@command -v npm > /dev/null \
+	    || { echo "no npm: pages are not tested in a browser; apt install chromium nodejs npm" >&2; exit 0; }; \
+	    [ tests/browser/node_modules -nt tests/browser/package.json ] \
+	    || { npm install --prefix tests/browser --no-package-lock --ignore-scripts --no-audit --no-fund --silent \
+	        && touch tests/browser/node_modules; } \
+	    || echo "npm failed: pages are not tested in a browser" >&2
 
 faults: env
 	$(BIN)/python -m tests.faults
@@ -64,4 +73,4 @@ format: env
 check: lint types test
 
 clean:
-	rm -rf $(VENV) cpp/build cpp/headers demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) cpp/build cpp/headers tests/browser/node_modules demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

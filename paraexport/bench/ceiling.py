@@ -31,9 +31,9 @@ def multiply_adds_per_s(threads: int | None = None) -> float | None:
         threads: threads of the product; None for all CPUs.
     """
     environment = {**os.environ, **({} if threads is None else dict.fromkeys(THREADS, str(threads)))}
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 (our own statement)
         process.command(STATEMENT), capture_output=True, text=True, check=False, env=environment
-    )  # fmt: skip
+    )
     try:
         return float(done.stdout) if done.returncode == 0 else None
     except ValueError:

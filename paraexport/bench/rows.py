@@ -44,6 +44,11 @@ class Row:
     after_rest_ms: float | None = None
     """The median of calls that each come after a rest."""
     images_per_s: float | None = None
+    multiply_adds: int | None = None
+    """For one image, in the graph that runs; None if the bundle does not record it."""
+    multiply_adds_per_s: float | None = None
+    of_ceiling: float | None = None
+    """The share, 0 to 1, of the multiply-adds a second that one large float32 product reaches on this machine."""
     load_ms: float | None = None
     first_call_ms: float | None = None
     peak_memory_bytes: int | None = None
@@ -57,6 +62,7 @@ class Row:
 
 def timed(row: Row, timing: Timing, rested: Sequence[Burst], rules: Rules) -> Row:
     """Fill in the measured fields of a row."""
+    images_per_s = 1e3 * row.batch * rules.streams / timing.summary(row.batch).mean_ms
     summary, facts = timing.summary(row.batch), cast("Mapping[str, Any]", timing.facts)
     return replace(
         row,
@@ -64,12 +70,20 @@ def timed(row: Row, timing: Timing, rested: Sequence[Burst], rules: Rules) -> Ro
         mean_ms=summary.mean_ms,
         percentiles_ms=dict(summary.percentiles_ms),
         after_rest_ms=statistics.median([ms for burst in rested for ms in burst.latencies_ms]) if rested else None,
-        images_per_s=1e3 * row.batch * rules.streams / summary.mean_ms,
+        images_per_s=images_per_s,
+        multiply_adds_per_s=None if row.multiply_adds is None else row.multiply_adds * images_per_s,
         load_ms=facts.get("load_ms"),
         first_call_ms=facts.get("first_call_ms"),
         peak_memory_bytes=facts.get("peak_memory_bytes"),
         note=unstable(timing, row.batch, rules),
     )
+
+
+def with_ceiling(row: Row, ceiling: float | None) -> Row:
+    """Compare the multiply-adds a second of a row with those that this machine can reach."""
+    if ceiling is None or row.multiply_adds_per_s is None:
+        return row
+    return replace(row, of_ceiling=row.multiply_adds_per_s / ceiling)
 
 
 def unstable(timing: Timing, batch: int, rules: Rules) -> str:

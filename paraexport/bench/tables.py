@@ -13,8 +13,8 @@ from paraexport.timing.percentiles import PERCENTS
 
 FIRST = "the first"
 HEAD = (
-    "batch", "name", "beside", "mean ms", *(f"P{percent}" for percent in PERCENTS), "after rest", "images/s",
-    "size", "memory", "top-1 %", "same answer %", "note",
+    "batch", "name", "beside", "mean ms", *(f"P{percent}" for percent in PERCENTS), "after rest", "images/s", "GMAC/s",
+    "of ceiling", "size", "memory", "top-1 %", "same answer %", "note",
 )  # fmt: skip
 
 
@@ -41,6 +41,8 @@ def cells(row: Row) -> tuple[Cell, ...]:
         *(number(row.percentiles_ms.get(percent)) for percent in PERCENTS),
         number(row.after_rest_ms),
         Cell("-" if row.images_per_s is None else f"{row.images_per_s:,.0f}", is_number=True),
+        number(None if row.multiply_adds_per_s is None else row.multiply_adds_per_s / 1e9),
+        Cell("-" if row.of_ceiling is None else f"{100 * row.of_ceiling:.0f} %", is_number=True),
         size(row.size_bytes),
         size(row.peak_memory_bytes),
         number(row.accuracy),

@@ -8,6 +8,7 @@ set(paraexport_sources
     src/bundle/bundle.cpp
     src/bundle/contradictions.cpp
     src/bundle/external_data.cpp
+    src/bundle/fewer_branches.cpp
     src/bundle/files.cpp
     src/bundle/folder_portable.cpp
     src/bundle/folder_posix.cpp

@@ -82,9 +82,13 @@ typedef struct paraexport_options {
     int threads;         /* threads inside one call; 0 for the runtime's default, one for each physical core */
     const char *target;  /* refuse a bundle for another target; NULL for any */
     const char *runtime; /* file or folder of the runtime's shared library; NULL to search for it */
+    int branches;        /* use only the first branches: this many; 0 for all */
 } paraexport_options;
 
 /* Verify the sha256 of every file of the bundle at `path`, and open it. Exactly these bytes run.
+ *
+ * With `options->branches`, the model with only the first branches is opened. A bundle has such models if it was built
+ * with `--branches-at-load`; any other number is PARAEXPORT_BAD_INPUT, and the error lists the numbers of the bundle.
  *
  * `options` may be NULL. The runtime's library is searched in this order: `options->runtime`, the environment variable
  * PARAEXPORT_ONNXRUNTIME, PARAEXPORT_OPENVINO, PARAEXPORT_TENSORRT or PARAEXPORT_TENSORRT_RTX, the folder of this
@@ -135,6 +139,7 @@ typedef struct paraexport_info {
     const char *layout;          /* "branches", "folded", "stacked" */
     const char *runtime_version; /* of the library that runs the model, such as "1.32.0" */
     const char *runtime_path;    /* the file of that library */
+    size_t branches;             /* the branches in use; 0 if the model was not recognised as a Para-Former */
 } paraexport_info;
 
 PARAEXPORT_API paraexport_status paraexport_get_info(const paraexport_engine *engine, paraexport_info *info);
@@ -192,8 +197,8 @@ PARAEXPORT_API paraexport_status paraexport_answers(const paraexport_engine *eng
 /* ---- Checks ---- */
 
 /* Replay the golden data of the bundle: prepare its raw images, which must give the same bits as in the build, and run
- * all of its images. `*difference` becomes max |difference of logits| / max |logit|; it may be NULL.
- * PARAEXPORT_CHECK_FAILED if it exceeds the limit that the manifest records for `parity`. */
+ * all of its images. The reference is PyTorch with as many branches as this engine uses. `*difference` becomes max |difference of logits| / max |logit|; it may be NULL.
+ * PARAEXPORT_CHECK_FAILED if it exceeds the limit that the manifest records for `parity` of this model. */
 PARAEXPORT_API paraexport_status paraexport_check(const paraexport_engine *engine, double *difference);
 
 /* Verify every file of the bundle at `path`. This needs no runtime. */

@@ -33,11 +33,13 @@ struct Options {
     int threads = 0;      ///< threads inside one call; 0 for the runtime's default
     std::string target;   ///< refuse a bundle for another target; empty for any
     std::string runtime;  ///< file or folder of the runtime's library; empty to search for it
+    int branches = 0;     ///< use only the first branches: this many; 0 for all
 };
 
 struct Info {
     std::size_t channels, height, width, classes, max_batch;
     std::string target, precision, layout, runtime_version, runtime_path;
+    std::size_t branches;  ///< the branches in use; 0 if the model was not recognised as a Para-Former
 };
 
 struct Label {
@@ -160,8 +162,13 @@ private:
     }
 
     static paraexport_options c_options(const Options &options) {
-        return {sizeof(paraexport_options), options.threads, options.target.empty() ? nullptr : options.target.c_str(),
-                options.runtime.empty() ? nullptr : options.runtime.c_str()};
+        paraexport_options read;
+        PARAEXPORT_INIT(read);  // also zeros the bytes after the last field, which a later field may take
+        read.threads = options.threads;
+        read.target = options.target.empty() ? nullptr : options.target.c_str();
+        read.runtime = options.runtime.empty() ? nullptr : options.runtime.c_str();
+        read.branches = options.branches;
+        return read;
     }
 
     static paraexport_pixels c_pixels(const Pixels &pixels) {
@@ -178,8 +185,8 @@ private:
             paraexport_close(handle_);
             throw failure;
         }
-        info_ = {info.channels, info.height,    info.width,  info.classes,         info.max_batch,
-                 info.target,   info.precision, info.layout, info.runtime_version, info.runtime_path};
+        info_ = {info.channels,  info.height, info.width,           info.classes,      info.max_batch, info.target,
+                 info.precision, info.layout, info.runtime_version, info.runtime_path, info.branches};
     }
 
     template <typename Ask>

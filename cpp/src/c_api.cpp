@@ -61,6 +61,7 @@ EngineOptions options_in(const paraexport_options *given) {
         options.threads = checked_threads(read.threads);
         options.target = read.target == nullptr ? "" : read.target;
         options.library = read.runtime == nullptr ? "" : read.runtime;
+        options.branches = read.branches;
     }
     return options;
 }
@@ -172,7 +173,8 @@ paraexport_status paraexport_get_info(const paraexport_engine *engine, paraexpor
         const Preprocessing &image = facts.preprocessing;
         write_struct(paraexport_info{0, image.channels, image.height, image.width, facts.labels.size(), facts.max_batch,
                                      facts.target.c_str(), facts.precision.c_str(), facts.layout.c_str(),
-                                     open->session().runtime_version().c_str(), open->session().runtime_path().c_str()},
+                                     open->session().runtime_version().c_str(), open->session().runtime_path().c_str(),
+                                     static_cast<std::size_t>(facts.branches)},
                      info, info->size);
         return PARAEXPORT_OK;
     });

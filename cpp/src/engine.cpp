@@ -79,7 +79,7 @@ int checked_threads(int threads) {
 }
 
 Engine::Engine(std::shared_ptr<Files> files, const EngineOptions &options)
-    : bundle_{verified_bundle(std::move(files))}, session_{opened(bundle_, options)} {
+    : bundle_{verified_bundle(std::move(files), options.branches)}, session_{opened(bundle_, options)} {
     bundle_.model = {};  // the runtime has its own copy
     bundle_.weights = {};
     if (bundle_.files->in_memory() && bundle_.files->has(GOLDEN_FILE)) {
@@ -118,7 +118,7 @@ std::vector<Answer> Engine::answers(const float *logits) const {
 double Engine::check() const {
     const Manifest &facts = bundle_.manifest;
     const std::string where = bundle_.files->where(GOLDEN_FILE);
-    const Golden golden = parse_golden(golden_.empty() ? bundle_.files->read(GOLDEN_FILE) : golden_, facts, where);
+    const Golden golden = parse_golden(golden_.empty() ? bundle_.files->read(GOLDEN_FILE) : golden_, facts, bundle_.first, where);
     std::vector<float> image(facts.image_numbers());
     for (std::size_t number = 0; number < golden.raw.size(); ++number) {
         const RawImage &raw = golden.raw[number];

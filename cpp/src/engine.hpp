@@ -17,6 +17,7 @@ struct EngineOptions {
     int threads = 0;      ///< 0 for the runtime's default
     std::string target;   ///< empty for any
     std::string library;  ///< empty to search
+    int branches = 0;     ///< use only the first ones: this many; 0 for all
 };
 
 class Engine {

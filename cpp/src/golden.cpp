@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <stdexcept>
 
 #include "bundle/safetensors.hpp"
@@ -12,6 +13,9 @@ namespace {
 
 using Tensors = std::map<std::string, Tensor>;
 using Shape = std::vector<std::size_t>;
+
+/// The beginning of the names of logits with fewer branches.
+constexpr std::string_view FIRST = "first_branches.";
 
 Error malformed(const std::string &where, std::string expected, std::string got) {
     return bad_input({"the golden file is malformed", where, std::move(expected), std::move(got), COPY_AGAIN});
@@ -86,9 +90,54 @@ void add_raw(const Tensors &tensors, const Shape &image, const Shape &classes, c
     golden.count += count;
 }
 
+/// Whether it is the name of a tensor `first_branches.K`.
+bool is_first(const std::string &name) {
+    if (name.rfind(FIRST, 0) != 0) {
+        return false;
+    }
+    const std::string number = name.substr(FIRST.size());
+    return !number.empty() && number.size() <= 9 && number[0] != '0' &&
+           std::all_of(number.begin(), number.end(), [](char letter) { return letter >= '0' && letter <= '9'; });
+}
+
+/// Take the tensors `first_branches.K` out of `tensors`.
+Tensors take_first(Tensors &tensors) {
+    Tensors first;
+    for (auto named = tensors.begin(); named != tensors.end();) {
+        const auto next = std::next(named);
+        if (is_first(named->first)) {
+            first.insert(tensors.extract(named));
+        }
+        named = next;
+    }
+    return first;
+}
+
+/// Check the logits of fewer branches, and make those of the first `count` branches the logits; 0 for all.
+void use_first(const Tensors &first, std::int64_t count, std::size_t classes, const std::string &where,
+               Golden &golden) {
+    const Shape expected{golden.count, classes};
+    for (const auto &[name, tensor] : first) {
+        if (tensor.dtype != "F32" || tensor.shape != expected) {
+            throw bad_input({"the logits of " + name.substr(FIRST.size()) + " branches in the golden file are malformed",
+                             where, "float32 " + list_text(expected), tensor.text(), COPY_AGAIN});
+        }
+        require_finite(tensor.floats(), where);
+    }
+    if (count == 0) {
+        return;
+    }
+    const auto chosen = first.find(std::string{FIRST} + std::to_string(count));
+    if (chosen == first.end()) {
+        throw bad_input({"the golden file has no logits for " + std::to_string(count) + " branches", where, {}, {},
+                         COPY_AGAIN});
+    }
+    golden.logits = chosen->second.floats();
+}
+
 }  // namespace
 
-Golden parse_golden(std::string_view content, const Manifest &manifest, const std::string &where) {
+Golden parse_golden(std::string_view content, const Manifest &manifest, std::int64_t first, const std::string &where) {
     Tensors tensors = parse(content, where);
     const Tensor images = tensors.at("images"), logits = tensors.at("logits");
     if (images.dtype != "F32" || images.shape.size() != 4 || logits.dtype != "F32" || logits.shape.size() != 2 ||
@@ -100,9 +149,11 @@ Golden parse_golden(std::string_view content, const Manifest &manifest, const st
     tensors.erase("logits");
     const Shape image{images.shape.begin() + 1, images.shape.end()}, classes{logits.shape[1]};
     Golden golden{images.shape[0], images.floats(), logits.floats(), {}};
+    const Tensors fewer = take_first(tensors);
     add_raw(tensors, image, classes, where, golden);
     require_finite(golden.images, where);
     require_finite(golden.logits, where);
+    use_first(fewer, first, classes[0], where, golden);
     const Preprocessing &size = manifest.preprocessing;
     const Shape expected{size.channels, size.height, size.width};
     if (image != expected || classes[0] != manifest.labels.size()) {

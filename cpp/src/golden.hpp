@@ -19,11 +19,12 @@ struct RawImage {
 struct Golden {
     std::size_t count;
     std::vector<float> images;  ///< [count, C, h, w], with those of `raw` at the end
-    std::vector<float> logits;  ///< [count, classes]
+    std::vector<float> logits;  ///< [count, classes], of the chosen number of branches
     std::vector<RawImage> raw;
 };
 
-/// Decode `golden.safetensors`. `where` is its path, for messages.
-Golden parse_golden(std::string_view content, const Manifest &manifest, const std::string &where);
+/// Decode `golden.safetensors`, with the logits of the first `first` branches; 0 for all. `where` is its path, for
+/// messages.
+Golden parse_golden(std::string_view content, const Manifest &manifest, std::int64_t first, const std::string &where);
 
 }  // namespace paraexport::core

@@ -47,7 +47,7 @@ TEST_CASE("structs without a size, and with unknown fields, are refused") {
     struct Newer {
         paraexport_options known;
         const char *unknown;
-    } newer{{sizeof(Newer), 0, nullptr, nullptr}, "x"};
+    } newer{{sizeof(Newer), 0, nullptr, nullptr, 0}, "x"};
     CHECK(paraexport_open("x", &newer.known, &engine) == PARAEXPORT_BAD_INPUT);
     CHECK(says("a field that this library does not know"));
     newer.unknown = nullptr;

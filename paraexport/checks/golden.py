@@ -143,7 +143,7 @@ def read_all(folder: Folder) -> Golden:
 
 def read_first(tensors: dict[str, Array]) -> dict[int, Array]:
     """Take the tensors `first_branches.K` out of `tensors`, by K."""
-    names = [name for name in tensors if re.fullmatch(rf"{re.escape(FIRST)}[1-9]\d{{0,8}}", name)]
+    names = [name for name in tensors if re.fullmatch(rf"{re.escape(FIRST)}[1-9][0-9]{{0,8}}", name)]
     return {int(name.removeprefix(FIRST)): tensors.pop(name) for name in sorted(names)}
 
 

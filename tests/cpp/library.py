@@ -16,7 +16,7 @@ RGB, BGR = 0, 1
 
 
 class Options(ctypes.Structure):
-    _fields_ = (("size", c_size_t), ("threads", c_int), ("target", c_char_p), ("runtime", c_char_p))
+    _fields_ = (("size", c_size_t), ("threads", c_int), ("target", c_char_p), ("runtime", c_char_p), ("branches", c_int))
 
 
 class File(ctypes.Structure):
@@ -40,6 +40,7 @@ class Info(ctypes.Structure):
         ("size", c_size_t),
         *((name, c_size_t) for name in SIZES),
         *((name, c_char_p) for name in TEXTS),
+        ("branches", c_size_t),
     )
 
 
@@ -95,24 +96,30 @@ class Library:
         return str(self.c.paraexport_last_error().decode())
 
     def open(
-        self, path: Path | str, threads: int = 0, target: str | None = None, runtime: str | None = None
+        self,
+        path: Path | str,
+        threads: int = 0,
+        target: str | None = None,
+        runtime: str | None = None,
+        branches: int = 0,
     ) -> CEngine:
         options = Options(
-            ctypes.sizeof(Options), threads, target and target.encode(), runtime and runtime.encode()
+            ctypes.sizeof(Options), threads, target and target.encode(), runtime and runtime.encode(), branches
         )  # fmt: skip
         handle = c_void_p()
         self.require(self.c.paraexport_open(str(path).encode(), ctypes.byref(options), ctypes.byref(handle)))
         return CEngine(self, handle)
 
-    def open_memory(self, files: dict[str, bytes]) -> CEngine:
+    def open_memory(self, files: dict[str, bytes], branches: int = 0) -> CEngine:
         array = (File * len(files))(
             *(File(ctypes.sizeof(File), name.encode(), data, len(data)) for name, data in files.items())
         )
-        handle = c_void_p()
-        self.require(self.c.paraexport_open_memory(array, c_size_t(len(files)), None, ctypes.byref(handle)))
+        handle, options = c_void_p(), Options(ctypes.sizeof(Options), branches=branches)
+        count = c_size_t(len(files))
+        self.require(self.c.paraexport_open_memory(array, count, ctypes.byref(options), ctypes.byref(handle)))
         return CEngine(self, handle)
 
-    def open_reader(self, files: dict[str, bytes]) -> CEngine:
+    def open_reader(self, files: dict[str, bytes], branches: int = 0) -> CEngine:
         def find(context: object, name: bytes, size: Any) -> int:
             if name.decode() not in files:
                 return 1
@@ -124,8 +131,10 @@ class Library:
             return 0
 
         reader = Reader(ctypes.sizeof(Reader), None, FIND(find), READ(read))
-        handle = c_void_p()
-        self.require(self.c.paraexport_open_reader(ctypes.byref(reader), None, ctypes.byref(handle)))
+        handle, options = c_void_p(), Options(ctypes.sizeof(Options), branches=branches)
+        self.require(
+            self.c.paraexport_open_reader(ctypes.byref(reader), ctypes.byref(options), ctypes.byref(handle))
+        )
         return CEngine(self, handle)
 
     def verify(self, path: Path) -> None:
@@ -141,7 +150,8 @@ class CEngine:
     def info(self) -> dict[str, Any]:
         info = Info(ctypes.sizeof(Info))
         self.library.require(self.library.c.paraexport_get_info(self.handle, ctypes.byref(info)))
-        return {name: getattr(info, name) for name in SIZES} | {name: getattr(info, name).decode() for name in TEXTS}
+        texts = {name: getattr(info, name).decode() for name in TEXTS}
+        return {name: getattr(info, name) for name in (*SIZES, "branches")} | texts
 
     def labels(self) -> tuple[str, ...]:
         count = self.info()["classes"]

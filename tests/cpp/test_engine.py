@@ -48,7 +48,7 @@ def test_facts_and_labels_are_those_of_the_manifest(library: Library, every_bund
         assert info == {
             "channels": 1, "height": 32, "width": 32, "classes": 10, "max_batch": manifest.max_batch,
             "target": manifest.target, "precision": manifest.precision, "layout": manifest.layout,
-            "runtime_version": VERSIONS[manifest.target],
+            "runtime_version": VERSIONS[manifest.target], "branches": 4,
         }  # fmt: skip
         assert ours.labels() == manifest.labels
 

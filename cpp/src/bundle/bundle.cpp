@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "bundle/fewer_branches.hpp"
 #include "error.hpp"
 
 namespace paraexport::core {
@@ -20,13 +21,19 @@ Manifest opened_manifest(Files &files) {
 
 }  // namespace
 
-Bundle verified_bundle(std::shared_ptr<Files> files) {
-    Bundle bundle{opened_manifest(*files), std::move(files), {}, {}, false};
+Bundle verified_bundle(std::shared_ptr<Files> files, std::int64_t branches) {
+    Bundle bundle;
+    bundle.manifest = opened_manifest(*files);
+    bundle.files = std::move(files);
+    bundle.model_file = bundle.manifest.runtime ? bundle.manifest.runtime->file : MODEL_FILE;
+    if (branches != 0 && branches != bundle.manifest.branches) {
+        bundle.model_file = choose_branches(bundle.manifest, branches, bundle.files->path());
+        bundle.first = branches;
+    }
     const bool outside = bundle.manifest.files.count(WEIGHTS_FILE) != 0;
-    bundle.by_path = outside && !bundle.files->path_for_runtime(MODEL_FILE).empty();
-    const std::string opened = bundle.manifest.runtime ? bundle.manifest.runtime->file : MODEL_FILE;
+    bundle.by_path = outside && !bundle.files->path_for_runtime(bundle.model_file).empty();
     for (const auto &[name, entry] : bundle.manifest.files) {
-        if (!bundle.by_path && name == opened) {
+        if (!bundle.by_path && name == bundle.model_file) {
             bundle.model = bundle.files->verified(name, entry);
         } else if (!bundle.by_path && name == WEIGHTS_FILE) {
             bundle.weights = bundle.files->verified(name, entry);

@@ -12,8 +12,10 @@ namespace paraexport::core {
 
 /// A bundle whose files agree with its manifest.
 struct Bundle {
-    Manifest manifest;
+    Manifest manifest;  ///< of the chosen model
     std::shared_ptr<Files> files;
+    std::int64_t first = 0;  ///< use only the first branches: this many; 0 for all
+    std::string model_file;  ///< the file that the runtime opens
     /// The bytes of the file that the runtime opens. Empty if its weights are in a second file of a folder: then the
     /// runtime must open both by path.
     std::string model;
@@ -21,8 +23,10 @@ struct Bundle {
     bool by_path = false;
 };
 
-/// Verify every file.
-Bundle verified_bundle(std::shared_ptr<Files> files);
+/// Verify every file, and choose the model with the first `branches` of the branches; 0 for all.
+///
+/// Throws an Error if the bundle has no model with this number.
+Bundle verified_bundle(std::shared_ptr<Files> files, std::int64_t branches);
 /// Verify every file without keeping the model.
 void verify_only(Files &files);
 

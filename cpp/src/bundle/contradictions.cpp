@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "bundle/fewer_branches.hpp"
 #include "bundle/manifest.hpp"
 #include "error.hpp"
 
@@ -187,6 +188,14 @@ std::int64_t most_images(const std::vector<const Json *> &image) {
 
 }  // namespace
 
+void add_failed_checks(const Json &checks, const std::string &whose, Clauses &clauses) {
+    for (const Json &check : checks.items) {
+        if (const Json &passed = get(check, "passed"); passed.kind == Json::Kind::boolean && !passed.boolean) {
+            clauses.push_back("check " + get(check, "name").string + whose + " failed");
+        }
+    }
+}
+
 std::vector<std::string> contradictions(const Json &manifest) {
     Clauses clauses;
     const Json &inputs = get(manifest, "inputs"), &outputs = get(manifest, "outputs");
@@ -216,11 +225,7 @@ std::vector<std::string> contradictions(const Json &manifest) {
     if (const Json &spec = get(manifest, "spec"); spec.kind == Json::Kind::object) {
         check_spec(spec, sizes, clauses);
     }
-    for (const Json &check : get(manifest, "checks").items) {
-        if (const Json &passed = get(check, "passed"); passed.kind == Json::Kind::boolean && !passed.boolean) {
-            clauses.push_back("check " + get(check, "name").string + " failed");
-        }
-    }
+    add_failed_checks(get(manifest, "checks"), "", clauses);
     const std::string &precision = get(manifest, "precision").string;
     const bool lowered = get(manifest, "lowering").kind == Json::Kind::object;
     if ((precision == "fp32") == lowered) {
@@ -231,6 +236,7 @@ std::vector<std::string> contradictions(const Json &manifest) {
         clauses.push_back("max_batch is " + std::to_string(max_batch) + ", expected 1 to " + std::to_string(most));
     }
     check_files(manifest, clauses);
+    check_fewer_branches(manifest, clauses);
     check_runtime(manifest, clauses);
     return clauses;
 }

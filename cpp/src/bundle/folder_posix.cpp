@@ -42,7 +42,7 @@ public:
 
     std::string path_for_runtime(const std::string &name) override {
         // A later write within the same tick of the clock would not change the file's time.
-        for (const char *file : {MODEL_FILE, WEIGHTS_FILE}) {
+        for (const std::string &file : {name, std::string{WEIGHTS_FILE}}) {
             if (const auto at = files_.find(file); at != files_.end()) {
                 const auto age = std::chrono::system_clock::now().time_since_epoch() - modified(at->second.status);
                 if (age >= age.zero() && age < CLOCK_TICK) {

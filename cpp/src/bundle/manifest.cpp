@@ -137,6 +137,16 @@ Preprocessing preprocessing_in(const Json &raw) {
             floats_in(raw, "std")};
 }
 
+std::optional<double> parity_limit_in(const Json &checks) {
+    std::optional<double> limit;
+    for (const Json &check : checks.items) {
+        if (check.find("name")->string == "parity") {
+            limit = check.find("limit")->real;
+        }
+    }
+    return limit;
+}
+
 Scores scores_in(const Json *raw, std::size_t outputs) {
     Scores scores;
     std::string reason;
@@ -218,9 +228,14 @@ Manifest decode_manifest(std::string_view content, const std::string &bundle) {
         manifest.labels.push_back(label.string);
     }
     manifest.scores = scores_in(raw.find("scores"), manifest.labels.size());
-    for (const Json &check : raw.find("checks")->items) {
-        if (check.find("name")->string == "parity") {
-            manifest.parity_limit = check.find("limit")->real;
+    manifest.parity_limit = parity_limit_in(*raw.find("checks"));
+    if (const Json *spec = raw.find("spec"); spec->kind == Json::Kind::object) {
+        manifest.branches = spec->find("branches")->integer;
+    }
+    if (const Json *smaller = raw.find("fewer_branches")) {
+        for (const Json &model : smaller->items) {
+            manifest.fewer_branches.push_back({model.find("branches")->integer, model.find("file")->string,
+                                               parity_limit_in(*model.find("checks"))});
         }
     }
     for (const auto &[name, entry] : raw.find("files")->members) {

@@ -57,9 +57,18 @@ struct Scores {
     bool probabilities() const { return kind == "exclusive" || kind == "independent"; }
 };
 
+/// A model with only the first branches. It shares its weights with the whole one.
+struct FewerBranches {
+    std::int64_t branches;
+    std::string file;
+    std::optional<double> parity_limit;
+};
+
 struct Manifest {
     std::string target, precision, layout;
     std::optional<Runtime> runtime;  ///< format 1 has none
+    std::int64_t branches = 0;       ///< 0 for a module that was not recognised as a Para-Former
+    std::vector<FewerBranches> fewer_branches;
     std::size_t max_batch = 1;
     TensorInfo input, output;
     Preprocessing preprocessing{};

@@ -131,6 +131,10 @@ constexpr Field CHECK_FIELDS[] = {{"name", &STR},    {"value", &FLOAT_OR_NULL}, 
                                   {"samples", &INT}, {"passed", &BOOL_OR_NULL}, {"reason", &STR},  {}};
 constexpr Type CHECK = object_of(CHECK_FIELDS), CHECKS = list_of(CHECK);
 
+constexpr Field FEWER_BRANCHES_FIELDS[] = {
+    {"branches", &INT}, {"file", &STR}, {"checks", &CHECKS}, {"lowering", &LOWERING, false}, {}};
+constexpr Type FEWER_BRANCHES = object_of(FEWER_BRANCHES_FIELDS), FEWER_BRANCHES_LIST = list_of(FEWER_BRANCHES);
+
 constexpr Field FILE_FIELDS[] = {{"sha256", &STR}, {"size_bytes", &INT}, {}};
 constexpr Type FILE_ENTRY = object_of(FILE_FIELDS), FILES = map_of(FILE_ENTRY);
 
@@ -146,6 +150,7 @@ constexpr Field MANIFEST_FIELDS[] = {{"format", &INT},
                                      {"lowering", &LOWERING, false},
                                      {"candidates", &CANDIDATES, false},
                                      {"runtime", &RUNTIME, false},
+                                     {"fewer_branches", &FEWER_BRANCHES_LIST, false},
                                      {"max_batch", &INT},
                                      {"inputs", &TENSORS},
                                      {"outputs", &TENSORS},

@@ -73,9 +73,9 @@ private:
         }
         const Runtime &how = *bundle.manifest.runtime;
         const bool saturates = !how.settings_if_int8_saturates.empty() && runtime_.saturates();
-        apply(how.settings_for(saturates), options.get(), bundle.files->where(MODEL_FILE));
+        apply(how.settings_for(saturates), options.get(), bundle.files->where(bundle.model_file));
         if (bundle.by_path) {
-            const std::string path = bundle.files->path_for_runtime(MODEL_FILE);
+            const std::string path = bundle.files->path_for_runtime(bundle.model_file);
 #if defined(_WIN32)
             const std::wstring wide{path.begin(), path.end()};
             runtime_.check(api.CreateSession(runtime_.environment(), wide.c_str(), options.get(), session_.out()));

@@ -207,7 +207,7 @@ private:
         const Runtime &how = *bundle.manifest.runtime;
         OpenVinoOwner<ov_model_t> model{api.ov_model_free};
         if (bundle.by_path) {
-            const std::string path = bundle.files->path_for_runtime(MODEL_FILE);
+            const std::string path = bundle.files->path_for_runtime(bundle.model_file);
             api.check(api.ov_core_read_model(runtime.core.get(), path.c_str(), nullptr, model.out()));
         } else if (!bundle.weights.empty()) {
             throw bad_input({"OpenVINO cannot read weights of a second file from memory",

@@ -14,6 +14,7 @@ import paraexport
 from paraexport.bundle import Bundle
 from paraexport.checkpoint.native import save_checkpoint
 from paraexport.model.spec import Preprocessing
+from tests.bundle.forging import add_fewer_branches, copied
 from tests.trace.test_trace import random_model, small_spec
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +42,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_bundle(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return paraexport.build(small, tmp_path_factory.mktemp("bundles") / "small.bundle", max_batch=5)
+
+
+@pytest.fixture(scope="session")
+def small_with_fewer(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small bundle with models of 1 and 2 of its 3 branches."""
+    bundle = copied(small_bundle.path, tmp_path_factory.mktemp("fewer") / "small.bundle")
+    add_fewer_branches(bundle, 1, 2)
+    return bundle
 
 
 @pytest.fixture(scope="session")

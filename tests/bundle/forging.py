@@ -30,6 +30,46 @@ def forge(bundle: Path, change: Change = lambda raw: None) -> None:
     write(bundle, json.dumps(raw))
 
 
+def add_fewer_branches(bundle: Path, *counts: int) -> None:
+    """Add models that give the logits of the whole one times (-2)^K and stand for those of K branches."""
+    import onnx
+    import onnx.helper
+    from safetensors.numpy import load_file, save_file
+
+    from paraexport.checks.golden import FILE, FIRST, read_all
+    from paraexport.graph.shared_weights import share_weights
+    from paraexport.targets.folder import MODEL, WEIGHTS, Folder, first_branches_model
+
+    logits = read_all(Folder(bundle)).logits
+    tensors = load_file(bundle / FILE)
+    whole = (bundle / MODEL).rename(bundle.with_suffix(".onnx"))
+    copies = {whole: bundle / MODEL}
+    for count in counts:
+        model = onnx.load(whole)
+        *_, last = (node for node in model.graph.node if "logits" in node.output)
+        last.output[[*last.output].index("logits")] = "whole"
+        factor = onnx.helper.make_tensor("factor", onnx.TensorProto.FLOAT, [], [(-2.0) ** count])
+        model.graph.initializer.append(factor)
+        model.graph.node.append(onnx.helper.make_node("Mul", ["whole", "factor"], ["logits"]))
+        changed = bundle.with_suffix(f".{count}.onnx")
+        onnx.save(model, changed)
+        copies[changed] = bundle / first_branches_model(count)
+        tensors[f"{FIRST}{count}"] = logits * (-2.0) ** count
+    share_weights(copies, bundle / WEIGHTS)
+    save_file(tensors, bundle / FILE)
+
+    def change(raw: dict[str, Any]) -> None:
+        parts = ("checks", "lowering")
+        raw["fewer_branches"] = [
+            {"branches": count, "file": first_branches_model(count), **{part: raw[part] for part in parts}}
+            for count in counts
+        ]
+        raw["files"] |= {name: {} for name in (WEIGHTS, *map(first_branches_model, counts))}
+
+    forge(bundle, change)
+    forge(bundle)
+
+
 def write(bundle: Path, text: str) -> None:
     """Write a manifest with the digest that fits it."""
     (bundle / "manifest.json").write_bytes(sealed(text.encode("utf-8", "surrogatepass")))

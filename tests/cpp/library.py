@@ -16,7 +16,13 @@ RGB, BGR = 0, 1
 
 
 class Options(ctypes.Structure):
-    _fields_ = (("size", c_size_t), ("threads", c_int), ("target", c_char_p), ("runtime", c_char_p), ("branches", c_int))
+    _fields_ = (
+        ("size", c_size_t),
+        ("threads", c_int),
+        ("target", c_char_p),
+        ("runtime", c_char_p),
+        ("branches", c_int),
+    )
 
 
 class File(ctypes.Structure):
@@ -132,9 +138,7 @@ class Library:
 
         reader = Reader(ctypes.sizeof(Reader), None, FIND(find), READ(read))
         handle, options = c_void_p(), Options(ctypes.sizeof(Options), branches=branches)
-        self.require(
-            self.c.paraexport_open_reader(ctypes.byref(reader), ctypes.byref(options), ctypes.byref(handle))
-        )
+        self.require(self.c.paraexport_open_reader(ctypes.byref(reader), ctypes.byref(options), ctypes.byref(handle)))
         return CEngine(self, handle)
 
     def verify(self, path: Path) -> None:

@@ -19,10 +19,11 @@ from safetensors.numpy import save_file
 import paraexport
 from paraexport.bundle import MANIFEST, Bundle, read_bundle
 from paraexport.bundle.swap import exchange
-from paraexport.errors import ParaexportError
+from paraexport.errors import BundleError, ParaexportError
 from paraexport.pipeline import validate
-from tests.bundle import test_bundle, test_forged, test_opened
+from tests.bundle import test_bundle, test_fewer_branches, test_forged, test_opened
 from tests.bundle.forging import Change, copied, forge, sealed, write
+from tests.bundle.test_fewer_branches import LOWERING
 from tests.bundle.test_forged import for_target, put
 from tests.cpp.library import FailedError, Library
 from tests.faults.json_damage import damage_json
@@ -68,6 +69,28 @@ def test_a_manifest_that_cannot_be(path: str, value: object, message: str, libra
     else:
         forge(forged, put(path, value))
     require_refused(library, forged, message)
+
+
+@pytest.mark.parametrize(("change", "message"), cases(test_fewer_branches.test_what_cannot_be_is_refused))
+def test_models_with_fewer_branches_that_cannot_be(
+    change: Change, message: str, library: Library, small_with_fewer: Path, tmp_path: Path
+) -> None:
+    bundle = copied(small_with_fewer, tmp_path / "a.bundle")
+    forge(bundle, change)
+    require_refused(library, bundle, message)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), cases(test_fewer_branches.test_golden_logits_of_fewer_branches_must_fit)
+)
+def test_golden_logits_of_fewer_branches_of_another_form(
+    values: Any, message: str, library: Library, small_with_fewer: Path, tmp_path: Path
+) -> None:
+    bundle = copied(small_with_fewer, tmp_path / "a.bundle")
+    test_fewer_branches.replace_first(bundle, values)
+    with library.open(bundle, branches=1) as ours, pytest.raises(FailedError, match=message) as caught:
+        ours.check()
+    assert caught.value.status == BundleError.exit_code
 
 
 @pytest.mark.parametrize(
@@ -237,8 +260,9 @@ def test_a_repeated_field_counts_once_as_in_python(library: Library, forged: Pat
 DAMAGED = 600
 
 
-def test_drawn_damage_gets_the_verdict_of_python(library: Library, forged: Path) -> None:
+def test_drawn_damage_gets_the_verdict_of_python(library: Library, small_with_fewer: Path, tmp_path: Path) -> None:
     """Structural damage of the manifest, with a digest that fits: both readers accept it, or both refuse it."""
+    forged = copied(small_with_fewer, tmp_path / "a.bundle")
     content = (forged / MANIFEST).read_bytes()
     words = sorted({match.decode() for match in re.findall(rb'"([a-z_0-9]+)":', content)})
     damage = damage_json(words)
@@ -276,12 +300,12 @@ def test_every_field_has_the_type_of_python(
 ) -> None:
     """Remove each field, or give it each type of JSON. This compares the table of C++ with the dataclasses."""
     manifest = json.loads((small_bundle.path / MANIFEST).read_text())
-    manifest["lowering"] = {
-        "calibration": "", "calibrator": "", "equalised": False, "kept": ["a"], "reason": "", "additivity": 0.5,
-        "errors": [{"part": "a", "error": 1.0, "kept": True}], "float32": ["a"], "products": {"a": 1},
-        "linear_multiply_adds": 1, "effects": [{"remedy": "a", "error": 1.0}], "rounding": 0.5, "constant": ["a"],
-    }  # fmt: skip
+    manifest["lowering"] = LOWERING
     manifest["precision"] = "int8"
+    fewer = {"branches": 2, "file": "model.first2.onnx", "checks": manifest["checks"][:1], "lowering": {**LOWERING}}
+    manifest["fewer_branches"] = [fewer]
+    manifest["files"]["model.first2.onnx"] = manifest["files"]["model.onnx"]
+    shutil.copy(forged / "model.onnx", forged / "model.first2.onnx")
     manifest["candidates"] = [{"target": "a", "layout": "b", "latency_ms": {"1": 0.5}, "chosen": True, "failure": ""}]
     manifest["rewrites"] = [{"name": "a", "times": 1, "refusals": ["x"]}]
     manifest["assumptions"] = [{"field": "a", "value": "b", "reason": "c"}]

@@ -159,6 +159,13 @@ def test_classify_labels_image_files(cpp_build: Path, float_bundle: Bundle) -> N
     for line, prediction in zip(lines, predictions, strict=True):
         shares = " ".join(f"{label.label} {100 * label.score:.1f} %" for label in prediction.top)
         assert line == f"{prediction.image}: {shares}"
+    branches = ("--branches", 4)
+    assert building.must(building.run(program, *branches, float_bundle.path, *files)).splitlines() == lines
+    done = building.run(program, "--branches", 3, float_bundle.path, *files)
+    assert done.returncode == 2
+    assert "expected all 4 branches, got 3" in done.stderr
+    for number in ("0", "-1", "x", "1x", ""):
+        assert building.run(program, "--branches", number, float_bundle.path, *files).returncode == 2
     done = building.run(program, float_bundle.path, __file__)
     assert done.returncode == 2
     assert "not an image that is read here (expected PNG or JPEG" in done.stderr

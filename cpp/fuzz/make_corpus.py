@@ -8,6 +8,7 @@ import json
 import struct
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,27 +33,44 @@ def put(kind: str, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
 
 
+CALIBRATION = ROOT / "calib/digits/calibration"
+SEEDS = {
+    "onnxruntime-fp32": {"target": "onnxruntime", "precision": "fp32", "calib": CALIBRATION},
+    "openvino-int8": {"target": "openvino", "precision": "int8", "calib": CALIBRATION},
+    "fewer-branches": {"target": "onnxruntime", "precision": "int8", "calib": CALIBRATION, "branches_at_load": "1"},
+}
+
+
 def manifests() -> None:
-    for target, precision in (("onnxruntime", "fp32"), ("openvino", "int8")):
+    for name, options in SEEDS.items():
         with tempfile.TemporaryDirectory() as folder:
-            options = {"target": target, "precision": precision, "calib": ROOT / "calib/digits/calibration"}
             bundle = paraexport.build(ROOT / "models/digits.pt", Path(folder) / "a.bundle", **options)
             raw = json.loads((bundle.path / "manifest.json").read_text())
-        for name in ("rewrites", "checks", "labels"):
-            raw[name] = raw[name][:2]
-        if raw["lowering"]:
-            raw["lowering"]["products"] = dict([*raw["lowering"]["products"].items()][:2])
-            raw["lowering"]["errors"] = raw["lowering"]["errors"][:2]
-        raw["outputs"][0]["shape"][1] = 2
-        raw["spec"]["classes"] = 2
-        files = {"model.onnx": b"model", "golden.safetensors": b"golden"}
-        raw["files"] = {
-            name: {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)} for name, data in files.items()
-        }
-        raw["versions"] = {"onnx": "1"}
-        content = json.dumps(raw, indent=2, sort_keys=True).encode()
-        put("manifest", f"{target}-{precision}.json", content)
-        put("bundle", f"{target}-{precision}.json", content)
+        write_manifest(name, raw)
+
+
+def write_manifest(kind: str, raw: dict[str, Any]) -> None:
+    """Write a shortened manifest, whose files have the content that `bundle.cpp` gives them."""
+    for name in ("rewrites", "labels"):
+        raw[name] = raw[name][:2]
+    raw["fewer_branches"] = raw["fewer_branches"][:1]
+    for model in (raw, *raw["fewer_branches"]):
+        model["checks"] = model["checks"][:2]
+        if model["lowering"]:
+            model["lowering"]["products"] = dict([*model["lowering"]["products"].items()][:2])
+            model["lowering"]["errors"] = model["lowering"]["errors"][:2]
+    raw["outputs"][0]["shape"][1] = 2
+    raw["spec"]["classes"] = 2
+    files = {"model.onnx": b"model", "golden.safetensors": b"golden"}
+    if raw["fewer_branches"]:
+        files |= {"model.first1.onnx": b"model", "model.onnx.data": b"weights"}
+    raw["files"] = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)} for name, data in files.items()
+    }
+    raw["versions"] = {"onnx": "1"}
+    content = json.dumps(raw, indent=2, sort_keys=True).encode()
+    put("manifest", f"{kind}.json", content)
+    put("bundle", f"{kind}.json", content)
 
 
 def others() -> None:
@@ -60,6 +78,7 @@ def others() -> None:
     put("safetensors", "images", save(golden))
     raw = {"pixels.0": np.zeros((3, 2, 1), np.uint8), "prepared.0": np.ones((1, 2, 2), np.float32)}
     put("safetensors", "raw", save(golden | raw | {"logits.0": np.ones(2, np.float32)}))
+    put("safetensors", "first", save(golden | {f"first_branches.{count}": golden["logits"] for count in (1, 2)}))
     model = onnx.parser.parse_model(GRAPH)
     put("external_data", "inside.onnx", model.SerializeToString())
     tensor = model.graph.initializer[0]

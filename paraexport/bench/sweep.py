@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ from paraexport.model.scores import classes_of, recorded
 from paraexport.pipeline.validate import answer_images, options_for
 from paraexport.timing.clock import Progress, silent
 
+LONGEST_S, WINDOW_S = 30.0, 0.3
+"""All windows together take about this long, even if latencies are unstable; one window with its pauses."""
+FEWEST_WINDOWS = 5
 MAX_DROP = 0.5
 """Percentage points. The default of `--max-drop`."""
 
@@ -83,6 +86,8 @@ def sweep(
             job = worker.Job(worker.BUNDLE, str(path), str(images), batches, settings.threads, branches=count)
             contestants.append(contestant(name, job))
             rows[name] = row_of(bundle, count, name, settings, qualities[count])
+        most_windows = int(LONGEST_S / (WINDOW_S * len(counts) * len(batches)))
+        settings = replace(settings, most_windows=max(FEWEST_WINDOWS, min(most_windows, settings.most_windows)))
         measured = measure(contestants, rows, batches, settings, progress)
     ordered = sorted(measured, key=lambda row: (row.batch, row.branches or 0))
     enough = smallest(qualities, whole, max_drop)

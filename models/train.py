@@ -11,6 +11,7 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calib import make_digits
@@ -107,11 +108,42 @@ RECIPES = {
 
 def train(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ParaFormer:
     """A model trained from scratch on uint8 [N, H, W, C] and int64 [N]; the same weights each time on one machine."""
+    make_deterministic(recipe.seed)
+    model = ParaFormer(recipe.spec)
+
+    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+        return prefix_loss(model.prefix_logits(inputs), targets)
+
+    def print_loss(epoch: int, mean_loss: float) -> None:
+        click.echo(f"epoch {epoch}/{recipe.epochs}: loss {mean_loss:.4f}", err=True)
+
+    fit(model, loss, recipe, images, labels, report=print_loss)
+    return model
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed PyTorch, and let it use one thread and deterministic kernels only."""
     torch.set_num_threads(1)  # a sum's order, and so its last bits, changes with the number of threads
     torch.use_deterministic_algorithms(True)
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(seed)
+
+
+def fit(
+    model: nn.Module,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    recipe: Recipe,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    report: Callable[[int, float], None] = lambda _epoch, _loss: None,
+) -> None:
+    """Train `model` as the recipe says, on uint8 [N, H, W, C] and int64 [N], and leave it in evaluation mode.
+
+    Args:
+        loss_of: computes the loss of `model` for float32 [B, C, H, W] and int64 [B].
+        report: gets the number of each epoch, from 1, and its mean loss.
+    """
     stream = np.random.RandomState(recipe.seed)
-    model = ParaFormer(recipe.spec)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     batches = -(-len(images) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -128,15 +160,15 @@ def train(recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.int64]) 
         order = torch.from_numpy(stream.permutation(len(images)))
         for start in range(0, len(images), recipe.batch_size):
             batch = order[start : start + recipe.batch_size]
-            loss = prefix_loss(model.prefix_logits(inputs[batch]), targets[batch])
+            loss = loss_of(inputs[batch], targets[batch])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
-        click.echo(f"epoch {epoch}/{recipe.epochs}: loss {np.mean(losses):.4f}", err=True)
-    return model.eval()
+        report(epoch, float(np.mean(losses)))
+    model.eval()
 
 
 def prefix_loss(prefixes: list[Tensor], targets: Tensor) -> Tensor:

@@ -14,6 +14,7 @@
 | `loading` | time and memory of `paraexport.load` |
 | `large` | time and memory of builds of large models |
 | `costs` | time of import, build and first answer |
+| `paper.*` | the claims of the Para-Former paper, tried in the small |
 
 `experiments` holds scripts that answered one question once. `harness` holds what the scripts share: models and graphs,
 the contest with its workers, pages and pictures. `results` holds the committed results. The timing itself is

@@ -23,7 +23,6 @@ from models.train import Recipe
 from paraexport.model.reference import ParaFormer
 
 BRANCHES, DEPTH = 4, 2
-SEEDS = (0, 1, 2, 3, 4)
 GENERATED = 20_000
 REAL = (50, 100, 300, 1000)
 STEPS, QUICK_STEPS = 400, 20
@@ -118,7 +117,7 @@ def draw(runs: Sequence[Run], folder: Path) -> None:
 
 
 @click.command(help="Pre-training on generated digits, then few real ones.")
-@seed_options(SEEDS)
+@seed_options(training.SEEDS)
 @click.option("--real", multiple=True, default=REAL, show_default=True, help="Real images to train on.")
 @click.option("--generated", default=GENERATED, show_default=True, help="Generated images to pre-train on.")
 def main(*, seeds: tuple[int, ...], quick: bool, output: Path | None, real: tuple[int, ...], generated: int) -> None:

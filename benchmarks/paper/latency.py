@@ -40,6 +40,8 @@ class Run:
     """The median of the medians of the bursts. Their quartiles follow."""
     quartile_1_ms: float
     quartile_3_ms: float
+    fastest_ms: float
+    """The fastest call, which other work on the machine disturbs least."""
     gflop: float | None = None
     other_cpus: float | None = None
     """CPUs that other processes kept busy meanwhile. Do not trust times if it is above 0.1."""
@@ -64,14 +66,12 @@ def on_cpu(depths: Sequence[int], layers: int, batches: Sequence[int], threads: 
             entries = {(name, layout): subject for name, subject in subjects.items() for layout in LAYOUTS}
             rows = timing.run_contest(entries, batch, timing.rules(quick=quick), threads)
             for (name, layout), row in rows.items():
-                if row.latency_ms is None or row.quartile_1_ms is None or row.quartile_3_ms is None:
+                times_ms = row.latency_ms, row.quartile_1_ms, row.quartile_3_ms, row.fastest_ms
+                if None in times_ms:
                     raise RuntimeError(f"{name}, {layout}: {row.note}")
                 runs.append(
-                    Run(
-                        *names[name], batch, layout, row.latency_ms, row.quartile_1_ms, row.quartile_3_ms, row.gflop,
-                        row.other_cpus, row.note,
-                    )
-                )  # fmt: skip
+                    Run(*names[name], batch, layout, *times_ms, row.gflop, row.other_cpus, row.note)  # type: ignore[arg-type]
+                )
     return runs
 
 
@@ -96,20 +96,27 @@ def describe(runs: Sequence[Run]) -> str:
                 *(text for d in depths for text in (f"M = {d}, ms", f"× (claim N/{d})")),
             ]
             parts.append(f"Batch {batch}, {way}\n\n{table(headings, lines)}")
-    bound = [
-        [str(r.batch), r.way, str(depth), f"{layers // depth}", ratio(r, found[1, depth, r.batch, r.way])]
-        for r in runs
-        if (r.branches, r.depth) == (1, layers)
-        for depth in depths
-    ]
-    headings = ["batch", "way", "M", "claim N/M", "serial / one branch"]
+    whole = []
+    for serial in (r for r in runs if (r.branches, r.depth) == (1, layers)):
+        for depth in depths:
+            branches = layers // depth
+            parallel, alone = (found[count, depth, serial.batch, serial.way] for count in (branches, 1))
+            fastest = f"{serial.fastest_ms / parallel.fastest_ms:.2f}"
+            whole.append(
+                [
+                    str(serial.batch), serial.way, f"{branches} × {depth}", str(branches), ratio(serial, parallel),
+                    fastest, ratio(serial, alone),
+                ]
+            )  # fmt: skip
+    headings = ["batch", "way", "L × M", "claim N/M", "serial / parallel", "fastest calls", "serial / one branch"]
     busiest = max((r.other_cpus or 0 for r in runs), default=0)
     return "\n\n".join(
         [
             "In brackets: quartiles of the bursts. × is the latency of the serial network divided by that on its left.",
             *parts,
-            f"If every branch had a device of its own, and sending cost nothing, the time would be that of one branch. "
-            f"N = {layers}:\n\n{table(headings, bound)}",
+            f"The serial network of N = {layers} layers divided by L × M: by the medians, by the fastest calls, and by "
+            "one branch alone. The last holds if every branch has a device of its own, and sending costs "
+            f"nothing.\n\n{table(headings, whole)}",
             f"Other processes used at most {busiest:.2f} CPUs on average during the bursts of a model.",
         ]
     )

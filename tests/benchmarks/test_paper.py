@@ -132,12 +132,12 @@ def test_shapes_have_every_serial_network_to_compare_with() -> None:
 
 def test_the_page_of_latencies_divides_the_serial_network_by_the_parallel_one() -> None:
     times = {(1, 1): 1.0, (2, 1): 1.5, (1, 2): 3.0}
-    runs = [latency.Run(*shape, 1, "stacked", ms, ms, ms) for shape, ms in times.items()]
+    runs = [latency.Run(*shape, 1, "stacked", ms, ms, ms, ms / 2) for shape, ms in times.items()]
     text = latency.describe(runs)
     (line,) = (line for line in text.splitlines() if line.startswith("| 2 "))
     assert [cell.strip() for cell in line.split("|")[2:5]] == ["3 (3 – 3)", "1.5 (1.5 – 1.5)", "2.00"]
-    (bound,) = (line for line in text.splitlines() if line.startswith("| 1     | stacked"))
-    assert bound.split("|")[-2].strip() == "3.00"
+    (whole,) = (line for line in text.splitlines() if line.startswith("| 1     | stacked"))
+    assert [cell.strip() for cell in whole.split("|")[3:-1]] == ["2 × 1", "2", "2.00", "2.00", "3.00"]
 
 
 def test_models_are_timed_and_their_calls_need_memory(tmp_path: Path) -> None:

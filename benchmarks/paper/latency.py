@@ -12,6 +12,7 @@ take turns. `--device cuda` times PyTorch on a GPU instead.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +23,13 @@ import click
 from benchmarks.harness.subjects import OURS, released, seeded_model
 from benchmarks.paper import timing
 from benchmarks.paper.reporting import Header, output_option, print_progress, report, table
+from paraexport.timing.contest import Rules
+from paraexport.timing.stability import StoppingRule
 
 DEPTHS, LAYERS, BATCHES = (1, 2, 4), 16, (1, 8)
 LAYOUTS = (OURS[0], OURS[2])
+RULES = dataclasses.replace(timing.TIMED, rounds=5, stop=StoppingRule(at_most=8), attempts=3)
+"""A contest has 28 models, so its rounds are long."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,10 @@ def shapes(depths: Sequence[int], layers: int) -> list[tuple[int, int]]:
     return list(dict.fromkeys([*parallel, *((1, count) for count in counts)]))
 
 
+def rules_for(*, quick: bool) -> Rules:
+    return timing.rules(quick=True) if quick else RULES
+
+
 def on_cpu(depths: Sequence[int], layers: int, batches: Sequence[int], threads: int, *, quick: bool) -> list[Run]:
     sizes = shapes(depths, layers)
     names = {f"L = {branches}, M = {depth}": (branches, depth) for branches, depth in sizes}
@@ -64,7 +73,7 @@ def on_cpu(depths: Sequence[int], layers: int, batches: Sequence[int], threads: 
         subjects = timing.prepare(models, batches, Path(temporary), LAYOUTS)
         for batch in batches:
             entries = {(name, layout): subject for name, subject in subjects.items() for layout in LAYOUTS}
-            rows = timing.run_contest(entries, batch, timing.rules(quick=quick), threads)
+            rows = timing.run_contest(entries, batch, rules_for(quick=quick), threads)
             for (name, layout), row in rows.items():
                 times_ms = row.latency_ms, row.quartile_1_ms, row.quartile_3_ms, row.fastest_ms
                 if None in times_ms:
@@ -101,34 +110,38 @@ def describe(runs: Sequence[Run]) -> str:
         for depth in depths:
             branches = layers // depth
             parallel, alone = (found[count, depth, serial.batch, serial.way] for count in (branches, 1))
-            fastest = f"{serial.fastest_ms / parallel.fastest_ms:.2f}"
             whole.append(
                 [
                     str(serial.batch), serial.way, f"{branches} × {depth}", str(branches), ratio(serial, parallel),
-                    fastest, ratio(serial, alone),
+                    fastest_ratio(serial, parallel), fastest_ratio(serial, alone),
                 ]
             )  # fmt: skip
-    headings = ["batch", "way", "L × M", "claim N/M", "serial / parallel", "fastest calls", "serial / one branch"]
+    headings = ["batch", "way", "L × M", "claim N/M", "by medians", "by fastest calls", "one branch, by fastest calls"]
+    unstable = [r for r in runs if r.note]
     busiest = max((r.other_cpus or 0 for r in runs), default=0)
     return "\n\n".join(
         [
             "In brackets: quartiles of the bursts. × is the latency of the serial network divided by that on its left.",
             *parts,
-            f"The serial network of N = {layers} layers divided by L × M: by the medians, by the fastest calls, and by "
-            "one branch alone. The last holds if every branch has a device of its own, and sending costs "
-            f"nothing.\n\n{table(headings, whole)}",
+            f"The latency of the serial network of N = {layers} layers divided by that of L × M. The last column "
+            "divides by one branch alone: so it would be if every branch had a device of its own, and sending cost nothing.\n\n"
+            f"{table(headings, whole)}",
+            f"{len(unstable)} of {len(runs)} measurements never became stable: the last bursts differ by over 10 %.",
             f"Other processes used at most {busiest:.2f} CPUs on average during the bursts of a model.",
         ]
     )
 
 
 def milliseconds(run: Run) -> str:
-    text = f"{run.latency_ms:.3g} ({run.quartile_1_ms:.3g} – {run.quartile_3_ms:.3g})"
-    return f"{text} {run.note}".rstrip()
+    return f"{run.latency_ms:.3g} ({run.quartile_1_ms:.3g} – {run.quartile_3_ms:.3g})"
 
 
 def ratio(serial: Run, parallel: Run) -> str:
     return f"{serial.latency_ms / parallel.latency_ms:.2f}"
+
+
+def fastest_ratio(serial: Run, parallel: Run) -> str:
+    return f"{serial.fastest_ms / parallel.fastest_ms:.2f}"
 
 
 def draw(runs: Sequence[Run], folder: Path, note: str) -> None:
@@ -162,7 +175,7 @@ def main(
     *, device: str, depths: tuple[int, ...], layers: int, batches: tuple[int, ...], threads: int, quick: bool,
     output: Path | None,
 ) -> None:  # fmt: skip
-    name, rules = "latency", timing.rules(quick=quick)
+    name, rules = "latency", rules_for(quick=quick)
     if device == "cuda":
         from benchmarks.paper import latency_cuda
 

@@ -13,6 +13,7 @@ take turns. `--device cuda` times PyTorch on a GPU instead.
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ def describe(runs: Sequence[Run]) -> str:
             "In brackets: quartiles of the bursts. × is the latency of the serial network divided by that on its left.",
             *parts,
             f"The latency of the serial network of N = {layers} layers divided by that of L × M. The last column "
-            "divides by one branch alone: so it would be if every branch had a device of its own, and sending cost nothing.\n\n"
+            "divides by one branch alone: so it would be if every branch had its own device, and sending cost nothing."
+            "\n\n"
             f"{table(headings, whole)}",
             f"{len(unstable)} of {len(runs)} measurements never became stable: the last bursts differ by over 10 %.",
             f"Other processes used at most {busiest:.2f} CPUs on average during the bursts of a model.",
@@ -155,7 +157,7 @@ def draw(runs: Sequence[Run], folder: Path, note: str) -> None:
             f"M = {depth}": {r.branches * depth: quartiles(r) for r in here if r.depth == depth} for depth in DEPTHS
         }
         curves["serial, L = 1"] = {r.depth: quartiles(r) for r in here if r.branches == 1}
-        panels.append(Panel(f"{way}, batch {batch}", "N = L · M, layers in all", "ms", curves, log_y=True))
+        panels.append(Panel(f"{way}, batch {batch}", "N = L · M, layers in all", "ms", curves, True, statistics.median))
     draw(panels, folder / "latency.svg", note)
 
 

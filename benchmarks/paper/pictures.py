@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from benchmarks.harness.pictures import BLUE, FAINT, INK, ORANGE, STYLE
 COLOURS = (BLUE, ORANGE, "#009E73", "#D55E00", "#CC79A7", INK)
 MARKERS = "os^Dv*"
 Curve = Mapping[int, Sequence[float]]
-"""By x, the values at this point: the mean is drawn, with a line from the smallest to the largest."""
+"""By x, the values at this point: their middle is drawn, with a line from the smallest to the largest."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Panel:
     y: str
     curves: Mapping[str, Curve]
     log_y: bool = False
+    middle: Callable[[Sequence[float]], float] = statistics.fmean
+    """The mean or the median."""
 
 
 def draw(panels: Sequence[Panel], path: Path, note: str) -> None:
@@ -37,11 +39,11 @@ def draw(panels: Sequence[Panel], path: Path, note: str) -> None:
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for (name, curve), colour, marker in zip(panel.curves.items(), COLOURS, MARKERS, strict=False):
                 xs = sorted(curve)
-                means = [statistics.fmean(curve[x]) for x in xs]
-                below = [mean - min(curve[x]) for x, mean in zip(xs, means, strict=True)]
-                above = [max(curve[x]) - mean for x, mean in zip(xs, means, strict=True)]
+                middles = [panel.middle(curve[x]) for x in xs]
+                below = [middle - min(curve[x]) for x, middle in zip(xs, middles, strict=True)]
+                above = [max(curve[x]) - middle for x, middle in zip(xs, middles, strict=True)]
                 axes.errorbar(
-                    xs, means, yerr=[below, above], label=name, color=colour, marker=marker, markersize=4,
+                    xs, middles, yerr=[below, above], label=name, color=colour, marker=marker, markersize=4,
                     linewidth=1.5, elinewidth=0.9, capsize=2,
                 )  # fmt: skip
             axes.set_title(panel.title)

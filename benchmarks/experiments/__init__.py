@@ -3,7 +3,7 @@
 | script | question | answer in |
 |-|-|-|
 | `attention_forms` | Which forms of attention does TensorRT-RTX compile, and which does it fuse? | docs/tensorrt.md |
-| `bench_itself` | Do the numbers of `paraexport bench` agree with another timing, and does it notice load? | docs/benchmarks.md |
+| `bench_itself` | Does `paraexport bench` agree with another timing, and notice load? | docs/benchmarks.md |
 | `outliers` | How much of the int8 accuracy that outliers cost does each remedy bring back? | docs/precision.md |
 | `patches` | In which order does ONNX Runtime cut images into patches faster? | docs/rewrites.md |
 """

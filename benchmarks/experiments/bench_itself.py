@@ -1,4 +1,4 @@
-"""Can `paraexport bench` be trusted? Compare it with another timing, put the machine under load, and bench equal bundles.
+"""Can `paraexport bench` be trusted? Compare it with another timing, load the machine, and bench equal bundles.
 
     python -m benchmarks.experiments.bench_itself
 

@@ -119,12 +119,17 @@ def int8(
 def half(traced: Path, options: Options, possible: Sequence[str], work: Path, images: Images) -> list[Candidate]:
     """Write every layout for every target in fp16 or bf16."""
     from paraexport.precision.half import lowering
+    from paraexport.precision.half.branch_errors import branch_errors
 
     calibration, origin, data = in_batches(images.calibration), images.calibration.origin, judged_images(images)
     kind: HalfType = "fp16" if options.precision == "fp16" else "bf16"
+    errors, rest = branch_errors(traced, kind, calibration)
 
     def write(layout: str, dialect: targets.Dialect, folder: Path) -> History:
-        return lowering.write(traced, layout, kind, dialect, folder, images=calibration, origin=origin, data=data)
+        return lowering.write(
+            traced, layout, kind, dialect, folder,
+            images=calibration, origin=origin, data=data, errors=errors, additivity=rest,
+        )  # fmt: skip
 
     return write_each(options, possible, work, write, lambda dialect: kind in dialect.weights_only)
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from paraexport.precision.int8.branch_terms import BranchTerms, find_branch_terms
+from paraexport.precision.branch_terms import BranchTerms, find_branch_terms
 from paraexport.precision.preparation import prepare
 from tests.precision.small import KINDS, TEST_IMAGES, on_runtime, relative, spec_of, traced_file
 from tests.rewrite.graphs import graph64, model_of

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from paraexport.precision.branch_terms import BranchTerms, find_branch_terms
 from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.int8 import for_target
-from paraexport.precision.int8.branch_terms import BranchTerms, find_branch_terms
 from paraexport.precision.int8.errors_at_sum import ErrorMeter, SumErrors, lower_parts, norm
 from paraexport.precision.int8.linears import parts_of
 from paraexport.precision.preparation import prepare

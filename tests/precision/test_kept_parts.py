@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paraexport.errors import CheckFailed, InputError
+from paraexport.precision.branch_terms import find_branch_terms
 from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.int8 import for_target
-from paraexport.precision.int8.branch_terms import find_branch_terms
 from paraexport.precision.int8.errors_at_sum import ErrorMeter, SumErrors, lower_parts
 from paraexport.precision.int8.kept_parts import MOST_TRIED, KeptParts, candidate_sets, smallest_set
 from paraexport.precision.int8.lowering import check_parts, describe_choice

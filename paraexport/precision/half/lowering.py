@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from paraexport.findings.graphs import Lowering, Rewrite
+from paraexport.findings.graphs import Lowering, PartError, Rewrite
 from paraexport.graph.onnx_file import save
 from paraexport.graph.query import operands
 from paraexport.model.scores import largest_difference
@@ -29,8 +29,14 @@ def write(
     images: ImageBatches,
     origin: str,
     data: JudgedImages,
+    errors: tuple[PartError, ...] = (),
+    additivity: float | None = None,
 ) -> tuple[tuple[Rewrite, ...], Lowering]:
-    """Write the graph in a layout, for targets of this dialect, into the new `folder`."""
+    """Write the graph in a layout, for targets of this dialect, into the new `folder`.
+
+    Args:
+        errors: those of each branch, and `additivity`, from `branch_errors`.
+    """
     prepared = prepare(traced, layout, (), equalised=False)
     model = prepared.model
     ranges = largest_magnitudes(model, conversion.values_to_observe(model.graph), images)
@@ -51,8 +57,8 @@ def write(
         equalised=False,
         kept=(),
         reason="",
-        errors=(),
-        additivity=None,
+        errors=errors,
+        additivity=additivity,
         float32=tuple(applied.refusals),
         products=products,
         linear_multiply_adds=prepared.linear_multiply_adds,

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from paraexport.precision.branch_terms import BranchTerms
 from paraexport.precision.calibration.calibrators import Scale
-from paraexport.precision.int8.branch_terms import BranchTerms
 from paraexport.precision.int8.linears import holds, is_within, linears, parts_of
 from paraexport.precision.int8.quantise import apply
 from paraexport.targets.ort.probe import open_probe

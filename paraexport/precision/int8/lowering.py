@@ -14,10 +14,10 @@ from paraexport.errors import CheckFailed, InputError
 from paraexport.findings.graphs import Effect, Lowering, PartError, Rewrite
 from paraexport.findings.words import counted
 from paraexport.graph.onnx_file import save
+from paraexport.precision.branch_terms import find_branch_terms
 from paraexport.precision.calibration.calibration import Calibration
 from paraexport.precision.calibration.calibrators import Scale
 from paraexport.precision.int8 import for_target
-from paraexport.precision.int8.branch_terms import find_branch_terms
 from paraexport.precision.int8.effects import logit_errors, measure_effects, quantised_copy
 from paraexport.precision.int8.errors_at_sum import ErrorMeter, SumErrors
 from paraexport.precision.int8.kept_parts import KeptParts, smallest_set

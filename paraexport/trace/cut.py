@@ -45,7 +45,8 @@ def first_branches(traced: Path, count: int, path: Path) -> None:
 
 
 def sum_over_branches(graph: ir.Graph) -> ir.Node | None:
-    return next((node for node in graph if is_op(node, "Sum") and module_of(node) == SUM), None)
+    """The node that adds up the branches. A trace of two branches has an Add."""
+    return next((node for node in graph if is_op(node, "Sum", "Add") and module_of(node) == SUM), None)
 
 
 def module_of(node: ir.Node) -> str:

@@ -41,6 +41,12 @@ def test_logits_are_those_of_the_first_branches(model: ParaFormer, traced: Path,
     assert weights <= (tmp_path / "cut.onnx.data").stat().st_size <= 1.5 * weights + 400_000
 
 
+def test_one_of_two_branches_can_be_cut(tmp_path: Path) -> None:
+    model = random_model(dataclasses.replace(small_spec(), branches=2))
+    path = trace(model, model.spec, tmp_path / "model.onnx", apart=True).path
+    test_logits_are_those_of_the_first_branches(model, path, 1, tmp_path)
+
+
 def kept(name: str, count: int) -> bool:
     return not name.startswith("branches.") or int(name.split(".")[1]) < count
 

@@ -120,7 +120,8 @@ def run(
             reason = "not run: without the checkpoint, PyTorch's accuracy is not known"
             outcome = with_reason(outcome, "accuracy_drop", reason)
         smaller = validate_fewer.checks(opened, proof, evidence, loaded, samples, options.moved_limits())
-        checks = (golden.check_preparation(proof.raw, manifest.preprocessing), *outcome.checks, *smaller)
+        of_models = (*outcome.checks, *smaller)
+        checks = (golden.check_preparation(proof.raw, manifest.preprocessing), *of_models)
 
     def where() -> str | Bisection:
         if all(importlib.util.find_spec(name) for name in BISECTING):
@@ -138,7 +139,8 @@ def run(
             return f"the bundle was built from another file: {manifest.source.name}, sha256 {manifest.source.sha256}"
         return blame(loaded, opened.files.at(bundle.MODEL), evidence.images, lowering=manifest.lowering)
 
-    require_preparation(checks, outcome.checks)
+    require_preparation(checks, of_models)
+    require_fewer_branches(checks, outcome.checks)
     verdicts.require_passed(checks, where)
     accuracy = outcome.accuracy
     if loaded is None and options.data is not None:
@@ -147,14 +149,21 @@ def run(
     return Validation(checks, accuracy)
 
 
-def require_preparation(checks: Sequence[Check], of_model: Sequence[Check]) -> None:
-    """Raise a `CheckFailed` with its own remedy if the model is right and only the preprocessing is not."""
-    if any(check.passed is False for check in checks) and all(check.passed is not False for check in of_model):
+def require_preparation(checks: Sequence[Check], of_models: Sequence[Check]) -> None:
+    """Raise a `CheckFailed` with its own remedy if the models are right and only the preprocessing is not."""
+    if any(check.passed is False for check in checks) and all(check.passed is not False for check in of_models):
         remedy = (
             "resize, interpolation, mean or std in the manifest were changed, or Pillow resizes differently; build "
             "the bundle again"
         )
         verdicts.require_passed(checks, lambda: f"images are prepared differently than at the build: {remedy}")
+
+
+def require_fewer_branches(checks: Sequence[Check], of_whole: Sequence[Check]) -> None:
+    """Raise a `CheckFailed` that says so if the model with all branches is right and one with fewer is not."""
+    if all(check.passed is not False for check in of_whole):
+        what = "only models with fewer branches differ; the model with all branches passed its checks"
+        verdicts.require_passed(checks, lambda: what)
 
 
 def with_reason(outcome: verdicts.Outcome, name: str, reason: str) -> verdicts.Outcome:
@@ -216,5 +225,7 @@ def answer_images(
     answers = image_sets.answers_of(model, samples, manifest.max_batch)
     judged = image_evidence.without_calibration(samples, answers.variety)
     for line in image_evidence.warnings(judged, answers.logits, manifest):
-        warn(line)
+        # The warnings are about PyTorch's answers; here they may be those of the bundle.
+        is_of_bundle = isinstance(model, Engine) and line.startswith("PyTorch")
+        warn("the bundle" + line.removeprefix("PyTorch") if is_of_bundle else line)
     return samples, answers

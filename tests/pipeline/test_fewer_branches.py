@@ -104,8 +104,10 @@ def test_validate_checks_every_number(of_digits: Bundle, tmp_path: Path) -> None
     tensors["first_branches.1"] = tensors["first_branches.1"] + 1
     save_file(tensors, broken / "golden.safetensors")
     forge(broken, lambda _: None)
-    with pytest.raises(paraexport.errors.CheckFailed, match="first1_parity"):
+    with pytest.raises(paraexport.errors.CheckFailed, match="first1_parity") as failed:
         validate(broken)
+    assert "only models with fewer branches differ" in str(failed.value)
+    assert "images are prepared differently" not in str(failed.value)
 
 
 def test_a_moved_bundle_still_runs_every_number(of_digits: Bundle, images: Any, tmp_path: Path) -> None:
@@ -122,6 +124,8 @@ def test_a_number_that_the_bundle_does_not_hold_is_refused(of_digits: Bundle, br
 def test_a_bundle_with_one_number_says_how_to_get_more(small_bundle: Bundle) -> None:
     with pytest.raises(InputError, match=r"expected all \d branches, got 1\); build it with --branches-at-load"):
         paraexport.load(small_bundle.path, branches=1)
+    with pytest.raises(InputError, match=r"expected all \d branches, got 9\); leave the number out"):
+        paraexport.load(small_bundle.path, branches=9)
 
 
 @pytest.mark.parametrize(

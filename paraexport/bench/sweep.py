@@ -26,6 +26,8 @@ LONGEST_S, WINDOW_S = 30.0, 0.3
 FEWEST_WINDOWS = 5
 MAX_DROP = 0.5
 """Percentage points. The default of `--max-drop`."""
+VALUES = "the outputs are values, not classes, so only the times are compared"
+"""The conclusion for a model without classes."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def sweep(
         measured = measure(contestants, rows, batches, settings, progress)
     ordered = sorted(measured, key=lambda row: (row.batch, row.branches or 0))
     enough = smallest(qualities, whole, max_drop)
-    return Sweep(tuple(ordered), enough, max_drop, conclusion(qualities, whole, enough, max_drop))
+    has_classes = recorded(bundle.manifest.scores, len(bundle.manifest.labels)).kind != "values"
+    text = conclusion(qualities, whole, enough, max_drop) if has_classes else VALUES
+    return Sweep(tuple(ordered), enough, max_drop, text)
 
 
 def held(bundle: Bundle) -> list[int]:
@@ -102,11 +106,13 @@ def held(bundle: Bundle) -> list[int]:
     """
     manifest = bundle.manifest
     if manifest.spec is None or not manifest.fewer_branches:
-        what = "the bundle has no models with fewer branches"
-        remedy = "build it with --branches-at-load all" if manifest.spec else None
+        what, remedy = "the bundle has no models with fewer branches", "build it with --branches-at-load all"
         if manifest.spec is None:
             what = "the module was not recognised as a Para-Former, so it has no branches to leave out"
-        raise InputError(what, where=bundle.path, remedy=remedy)
+        elif manifest.spec.branches == 1:
+            what = "the model has only 1 branch, so there is none to leave out"
+        can_build = manifest.spec is not None and manifest.spec.branches > 1
+        raise InputError(what, where=bundle.path, remedy=remedy if can_build else None)
     return [*(model.branches for model in manifest.fewer_branches), manifest.spec.branches]
 
 
@@ -129,7 +135,9 @@ def measured_here(bundle: Bundle, counts: Sequence[int], data: Path, warn: Calla
     """Run the target on the images with every number of branches."""
     scores = recorded(bundle.manifest.scores, len(bundle.manifest.labels))
     if scores.kind == "values":
-        raise InputError("the outputs are values, not classes, so there is no accuracy", where=f"--data {data}")
+        raise InputError(
+            "the outputs are values, not classes, so there is no accuracy", where=f"--data {data}", remedy="leave it out"
+        )
     options = options_for(bundle.manifest, {"data": data})
     given, truth = {}, None
     for count in reversed(counts):

@@ -22,6 +22,7 @@ PATIENCE_S = 10.0
 LOOKS = 3
 """A path must be empty this often in a row before it counts as missing."""
 
+LEAVE_OUT = "leave the number out"
 T = TypeVar("T")
 
 
@@ -170,12 +171,14 @@ def no_such_branches(bundle: Bundle, count: object) -> InputError:
     spec = bundle.manifest.spec
     counts = [model.branches for model in bundle.manifest.fewer_branches] + ([spec.branches] if spec else [])
     many = len(counts) > 1
+    whole = f"all {counts[0]} branches" if counts and counts[0] > 1 else "its 1 branch" if counts else None
+    can_build = spec is not None and isinstance(count, int) and 1 <= count < spec.branches
     return InputError(
         "the bundle has no model with this number of branches",
         where=bundle.path,
-        expected=f"one of {', '.join(map(str, counts))}" if many else f"all {counts[0]} branches" if counts else None,
+        expected=f"one of {', '.join(map(str, counts))}" if many else whole,
         got=brief(count),
-        remedy="give one of these" if many else "build it with --branches-at-load" if spec else "leave the number out",
+        remedy="give one of these" if many else "build it with --branches-at-load" if can_build else LEAVE_OUT,
     )
 
 

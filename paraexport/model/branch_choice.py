@@ -63,7 +63,10 @@ def parse_counts(text: str) -> BranchCounts:
         return ALL
     if not re.fullmatch(r"\d{1,9}(\s*,\s*\d{1,9})*", plain):
         raise refused_counts(brief(text))
-    return checked_counts(tuple(int(part) for part in plain.split(",")))
+    counts = tuple(int(part) for part in plain.split(","))
+    if min(counts) < 1:
+        raise refused_counts(brief(text))
+    return checked_counts(counts)
 
 
 def checked_counts(counts: object) -> BranchCounts:
@@ -98,7 +101,7 @@ def smaller_counts(counts: BranchCounts, available: int) -> tuple[int, ...]:
 
 
 def refused_counts(got: str) -> InputError:
-    expected = f"{ALL}, or numbers of branches such as 1,2,4"
+    expected = f"{ALL}, or numbers of branches from 1, such as 1,2,4"
     return InputError("invalid numbers of branches", where=AT_LOAD, expected=expected, got=got)
 
 
@@ -114,7 +117,7 @@ def chosen_numbers(choice: BranchChoice, available: int) -> tuple[int, ...]:
     """
     if isinstance(choice, int):
         if not 1 <= choice <= available:
-            raise SpecError(f"cannot keep {choice} branches", expected=f"1..{available}")
+            raise SpecError(f"cannot keep {choice} branches", where="--branches", expected=f"1..{available}")
         return tuple(range(choice))
     if missing := [number for number in choice if number >= available]:
         raise SpecError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from paraexport import __version__
-from paraexport.bundle.records import Report
+from paraexport.bundle.records import Report, Subject
 from paraexport.errors import InputError
 from paraexport.findings.document import Cell, Chart, Line, Section, Series, Table, Tone, number
 from paraexport.findings.words import counted, percent, size_text
@@ -22,6 +23,10 @@ class Row:
     precision: str
     layout: str
     source: str
+    sha256: str
+    """The digest of the checkpoint."""
+    branches: tuple[int, ...] | None
+    """The branches of the checkpoint in use, counted from 0; None for a module that is no known Para-Former."""
     accuracy: float | None
     """Top-1, 0 to 1; None without labels."""
     same_answers: float | None
@@ -49,6 +54,8 @@ def row(report: Report) -> Row:
         precision=subject.precision,
         layout=subject.layout,
         source=subject.source.name,
+        sha256=subject.source.sha256,
+        branches=branches_of(subject),
         accuracy=None if accuracy is None else accuracy.engine_correct / accuracy.images,
         same_answers=None if disagreement is None else 1 - disagreement / 100,
         model_bytes=look.model_bytes if look else None,
@@ -59,6 +66,20 @@ def row(report: Report) -> Row:
         images=report.evidence,
         machine=report.machine,
     )
+
+
+def branches_of(subject: Subject) -> tuple[int, ...] | None:
+    """The branches of the checkpoint that a bundle uses."""
+    if subject.source.branches is not None or subject.spec is None:
+        return subject.source.branches
+    return tuple(range(subject.spec.branches))
+
+
+def branches_text(branches: tuple[int, ...] | None) -> str:
+    """(0, 1, 2) -> `first 3`; (2, 0) -> `2, 0`."""
+    if branches is None:
+        return "-"
+    return f"first {len(branches)}" if branches == tuple(range(len(branches))) else ", ".join(map(str, branches))
 
 
 def require_same_model(reports: Sequence[Report]) -> None:
@@ -82,7 +103,7 @@ def page(reports: Sequence[Report]) -> str:
     rows = [row(report) for report in reports]
     names = list(dict.fromkeys(entry.source for entry in rows))
     sources = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-    peers = {peer.source: peer for peer in map(pytorch, reports) if peer is not None}
+    peers = {(peer.sha256, peer.branches): peer for peer in map(pytorch, reports) if peer is not None}
     return render(
         "comparison.html.jinja",
         title="comparison",
@@ -101,11 +122,13 @@ def pytorch(report: Report) -> Row | None:
         return None
     correct = accuracy.pytorch_correct if accuracy else None
     return Row(
-        name=f"{subject.source.name}",
+        name=subject.source.name,
         target="PyTorch",
         precision="fp32",
         layout="",
         source=subject.source.name,
+        sha256=subject.source.sha256,
+        branches=branches_of(subject),
         accuracy=correct / accuracy.images if accuracy and correct is not None else None,
         same_answers=None,
         model_bytes=look.checkpoint_bytes,
@@ -126,7 +149,7 @@ def cautions(rows: Sequence[Row]) -> Iterator[str]:
     if len({entry.images for entry in rows}) > 1:
         images = "; ".join(dict.fromkeys(entry.images for entry in rows))
         yield f"accuracy was measured on different images: {images}"
-    if len({entry.source for entry in rows}) > 1:
+    if len({entry.sha256 for entry in rows}) > 1:
         yield "the bundles hold different models"
 
 
@@ -144,17 +167,20 @@ def table(rows: Sequence[Row]) -> Table:
     most_ms = max((entry.latency_ms or 0 for entry in rows), default=0) or 1.0
     most_bytes = max((entry.model_bytes or 0 for entry in rows), default=0) or 1
     head = (
-        "bundle", "target", "precision", "layout", "accuracy", "same answers", "latency, ms", "", "size", "",
-        "checks passed", "cautions",
+        "bundle", "branches", "target", "precision", "layout", "accuracy", "same answers", "latency, ms", "", "size",
+        "", "checks passed", "cautions",
     )  # fmt: skip
-    return Table(head, tuple(table_row(entry, most_ms, most_bytes) for entry in rows))
+    shown = [name != "branches" or len({entry.branches for entry in rows}) > 1 for name in head]
+    cells = (table_row(entry, most_ms, most_bytes) for entry in rows)
+    return Table(tuple(compress(head, shown)), tuple(tuple(compress(row, shown)) for row in cells))
 
 
 def table_row(entry: Row, most_ms: float, most_bytes: int) -> tuple[Cell, ...]:
     tone: Tone = "bad" if entry.cautions else ""
     size = "-" if entry.model_bytes is None else size_text(entry.model_bytes)
     return (
-        Cell(entry.name), Cell(entry.target), Cell(entry.precision), Cell(entry.layout),
+        Cell(entry.name), Cell(branches_text(entry.branches)), Cell(entry.target), Cell(entry.precision),
+        Cell(entry.layout),
         Cell(percent(entry.accuracy, 2), is_number=True), Cell(percent(entry.same_answers, 2), is_number=True),
         number(entry.latency_ms), Cell("", bar=(entry.latency_ms or 0) / most_ms),
         Cell(size, is_number=True), Cell("", bar=(entry.model_bytes or 0) / most_bytes),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from paraexport.bundle import Bundle, write_manifest
+from paraexport.page import comparison
 from tests.cli.conftest import Run
+from tests.page.samples import report_of
 
 
 @pytest.fixture
@@ -61,6 +65,16 @@ def test_different_models_are_compared_only_if_asked(
     assert not (tmp_path / "both.html").exists()
     assert run(*given, "--different-models").code == 0
     assert "accuracy was measured on different images" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_other_branches_of_one_checkpoint_are_kept_apart(small_bundle: Bundle) -> None:
+    report = report_of(small_bundle)
+    assert report.subject is not None
+    source = dataclasses.replace(report.subject.source, branches=(2, 0))
+    fewer = dataclasses.replace(report, bundle="fewer", subject=dataclasses.replace(report.subject, source=source))
+    page = re.sub(r"<[^>]*>", " ", comparison.page([report, fewer]))
+    assert len(re.findall(r"small\.pt\s+(?:first 3|2, 0)\s+PyTorch", page)) == 2
+    assert "branches" not in re.sub(r"<[^>]*>", " ", comparison.page([report, report])).partition("All bundles")[2]
 
 
 def test_a_report_without_newer_fields_shows_what_it_has(run: Run, digits: Bundle, copy: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def command(
     callers = (streams or 2) if mode == "throughput" else 1
     settings = bench.Settings(batches, threads, percentile, callers)
     for file in (csv_file, markdown_file):
-        write(file, "")  # to fail before the measurement, not after it
+        write(file, "", mode="a")  # to fail before the measurement, not after it, and keep the file if it fails
     more: dict[str, object] = {}
     beside, conclusion = "the first", ""
     with Stages(quiet=quiet) as stages:
@@ -186,11 +186,12 @@ def peers(against: str | None, checkpoint: Path | None, module: str | None) -> S
     return [Peer(name, require_file(checkpoint), module) for name in dict.fromkeys(names) if checkpoint is not None]
 
 
-def write(file: Path | None, text: str) -> None:
+def write(file: Path | None, text: str, mode: str = "w") -> None:
     """Write a file that the user asked for."""
     if file is None:
         return
     try:
-        file.write_text(text, encoding="utf-8")
+        with file.open(mode, encoding="utf-8") as opened:
+            opened.write(text)
     except OSError as error:
         raise InputError("cannot be written", where=file, got=error.strerror, remedy="give another path") from error

@@ -104,8 +104,9 @@ class Engine:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse to pickle or copy an engine, because its session belongs to one process."""
-        path = str(self.bundle.path)
-        raise TypeError(f"an Engine cannot be pickled or copied; call paraexport.load({path!r}) in the worker")
+        branches = "" if self.bundle.first is None else f", branches={self.bundle.first}"
+        call = f"paraexport.load({str(self.bundle.path)!r}{branches})"
+        raise TypeError(f"an Engine cannot be pickled or copied; call {call} in the worker")
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run images float32 [N, C, H, W], and return logits float32 [N, classes].

@@ -136,7 +136,9 @@ def measured_here(bundle: Bundle, counts: Sequence[int], data: Path, warn: Calla
     scores = recorded(bundle.manifest.scores, len(bundle.manifest.labels))
     if scores.kind == "values":
         raise InputError(
-            "the outputs are values, not classes, so there is no accuracy", where=f"--data {data}", remedy="leave it out"
+            "the outputs are values, not classes, so there is no accuracy",
+            where=f"--data {data}",
+            remedy="leave it out",
         )
     options = options_for(bundle.manifest, {"data": data})
     given, truth = {}, None

@@ -161,3 +161,18 @@ def test_bad_input_of_a_sweep(run: Run, small_bundle: Bundle, arguments: list[st
     assert done.code == 2
     assert message in done.err
     assert done.err.count("error:") == 1
+
+
+def test_a_failed_run_keeps_an_earlier_csv(run: Run, small_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("earlier")
+    assert run("bench", small_bundle.path, "--sweep-branches", "--csv", tmp_path / "rows.csv").code == 2
+    assert (tmp_path / "rows.csv").read_text() == "earlier"
+
+
+def test_a_sweep_of_values_compares_only_times(run: Run, small: Path, tmp_path: Path) -> None:
+    spec = {"scores": "regression"}
+    built = paraexport.build(small, tmp_path / "values.bundle", branches_at_load=(1,), spec=spec)
+    done = run("bench", built.path, "--sweep-branches", "--batch", 1)
+    assert (done.code, "only the times are compared" in done.out) == (0, True)
+    refused = run("bench", built.path, "--sweep-branches", "--data", tmp_path)
+    assert (refused.code, "there is no accuracy" in refused.err) == (2, True)

@@ -99,7 +99,7 @@ class Meter:
         def share(count: int) -> float:
             return int(count) / self.images
 
-        total = float(self.terms.sum())
+        total = abs(float(self.terms.sum()))
         size = 4 * sum(parameter.numel() for parameter in self.model.branches[0].parameters())
         return BranchReport(
             images=self.images,
@@ -150,10 +150,11 @@ def winning_terms(model: ParaFormer, outputs: list[Tensor], total: Tensor) -> ND
         gamma = model.norm.weight.double()
         at_norm = [gamma * (part - part.mean(-1, keepdim=True)) / deviation for part in at_norm]
     parts = [(model.pool(part) if before else part) @ head.T for part in at_norm]
-    combined = torch.stack(parts).sum(0)
-    if combined.shape[1] == 1:
-        return np.array([float((part[:, 0] * combined[:, 0].sign()).sum()) for part in parts])
-    winners = model.classify(total).argmax(1, keepdim=True)
+    answers = classes(model.classify(total))
+    if spec.classes == 1:
+        side = 2 * answers - 1  # towards the answer: up for yes, down for no
+        return np.array([float((part[:, 0] * side).sum()) for part in parts])
+    winners = answers[:, None]
     return np.array([float((part.gather(1, winners)[:, 0] - part.mean(1)).sum()) for part in parts])
 
 

@@ -142,5 +142,22 @@ def test_equal_branches_share_the_answer_equally() -> None:
     model = model_of()
     model.branches = nn.ModuleList([model.branches[0]] * 3)
     report = measure(model, batches(images_of(model)), IMAGES, None, ()).report
-    assert [branch.contribution for branch in report.branches] == pytest.approx([1 / 3] * 3)
+    # They pull away from the answers of this model, which the constant decides.
+    assert [branch.contribution for branch in report.branches] == pytest.approx([-1 / 3] * 3)
     assert np.array(report.similarity) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("bias", [0.0, 3.0, -30.0])
+def test_one_output_has_the_shares_of_two_classes(bias: float) -> None:
+    """The logit z of one output answers as the logits -z/2 and z/2 of two classes."""
+    one, two = model_of(classes=1), model_of(classes=2)
+    weights = one.state_dict() | {"head.bias": torch.tensor([bias])}
+    one.load_state_dict(weights)
+    half = {name: torch.cat([-weights[name], weights[name]]) / 2 for name in ("head.weight", "head.bias")}
+    two.load_state_dict(weights | half)
+    images = images_of(one)
+    shares = [
+        [b.contribution for b in measure(m, batches(images), IMAGES, None, ()).report.branches] for m in (one, two)
+    ]
+    assert shares[0] == pytest.approx(shares[1], rel=1e-4)
+    assert abs(sum(shares[0])) == pytest.approx(1)

@@ -49,7 +49,7 @@ def command(
     if (spec or module or weights or rename) and (is_bundle or is_onnx):
         message = "--spec, --module, --weights and --rename are for checkpoints"
         raise click.UsageError(message, click.get_current_context())
-    if branches and not is_bundle:
+    if branches and not is_bundle and path.exists():
         raise click.UsageError("--branches is for bundles", click.get_current_context())
     if is_bundle:
         bundle.show(path, branches=branches, as_json=as_json)

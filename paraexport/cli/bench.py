@@ -110,7 +110,8 @@ def command(
     from paraexport.bench import bench, tables
     from paraexport.bench.batches import parse_batches
 
-    require_fitting(mode, streams, bundles, against, data, max_drop, sweep_branches=sweep_branches)
+    of_peers = (against, checkpoint, module)
+    require_fitting(mode, streams, bundles, of_peers, data, max_drop, sweep_branches=sweep_branches)
     batches = None if batch is None else parse_batches(batch)
     callers = (streams or 2) if mode == "throughput" else 1
     settings = bench.Settings(batches, threads, percentile, callers)
@@ -141,17 +142,17 @@ def require_fitting(  # noqa: PLR0917
     mode: str,
     streams: int | None,
     bundles: Sequence[Path],
-    against: str | None,
+    of_peers: Sequence[object],
     data: Path | None,
     max_drop: float | None,
     *,
     sweep_branches: bool,
 ) -> None:
-    """Refuse options that do not fit together."""
+    """Refuse options that do not fit together. `of_peers` are --against, --checkpoint and --module."""
     if streams is not None and mode != "throughput":
         raise usage("--streams needs --mode throughput")
-    if sweep_branches and (len(bundles) > 1 or against is not None):
-        raise usage("--sweep-branches takes one bundle, without --against")
+    if sweep_branches and (len(bundles) > 1 or any(given is not None for given in of_peers)):
+        raise usage("--sweep-branches takes one bundle, without --against, --checkpoint and --module")
     if not sweep_branches and (data is not None or max_drop is not None):
         raise usage("--data and --max-drop need --sweep-branches")
 
@@ -183,6 +184,8 @@ def peers(against: str | None, checkpoint: Path | None, module: str | None) -> S
             raise InputError("unknown name", where="--against", expected=f"{' or '.join(PEERS)}", got=name)
     if bool(names) != (checkpoint is not None):
         raise usage("--against and --checkpoint belong together")
+    if module is not None and not names:
+        raise usage("--module needs --against")
     return [Peer(name, require_file(checkpoint), module) for name in dict.fromkeys(names) if checkpoint is not None]
 
 

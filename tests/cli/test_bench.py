@@ -153,6 +153,8 @@ def test_a_sweep_prints_how_many_are_enough(run: Run, several: Bundle) -> None:
         (["--data", "x"], "--data and --max-drop need --sweep-branches"),
         (["--max-drop", "1"], "--data and --max-drop need --sweep-branches"),
         (["--sweep-branches", "--against", "torch"], "--sweep-branches takes one bundle"),
+        (["--sweep-branches", "--checkpoint", "x"], "--sweep-branches takes one bundle"),
+        (["--module", "x.py:make"], "--module needs --against"),
         (["--sweep-branches"], "no models with fewer branches; build it with --branches-at-load all"),
     ],
 )

@@ -17,7 +17,7 @@ class BranchWorth:
     name: str
     """`branches.3`."""
     contribution: float
-    """Its mean share of the winning logit above the mean logit. The shares of all branches add up to 1; to -1
+    """Its mean share of the winning logit above the mean logit. The shares of all branches add up to 1, or to -1
     if the constant part of the logits outweighs the branches."""
     agreement_without: float
     """The share of images, 0 to 1, whose first answer stays the same without this branch."""

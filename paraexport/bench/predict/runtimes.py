@@ -1,0 +1,105 @@
+"""The numbers of the formula for CPU runtimes, fitted by `python -m benchmarks.predictions`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paraexport.bench.ceiling import multiply_adds_per_s
+from paraexport.bench.predict.devices import CPU
+from paraexport.bench.predict.latency import Device
+from paraexport.errors import InputError
+from paraexport.system import process
+
+COPY_VALUES, COPIES = 2**24, 8
+"""Numbers of float32 in a copy, and how often it runs. The fastest copy counts."""
+COPY = f"""
+import time
+import numpy as np
+source = np.ones({COPY_VALUES}, np.float32)
+target = np.empty_like(source)
+seconds = []
+for _ in range({COPIES}):
+    started_s = time.perf_counter()
+    np.copyto(target, source)
+    seconds.append(time.perf_counter() - started_s)
+print(2 * source.nbytes / min(seconds))
+"""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The numbers of one runtime. All were fitted on one machine, an AMD EPYC with 2 CPUs and AVX-512."""
+
+    efficiency: float
+    """The share of one large float32 product's rate that products reach, without the time for their bytes."""
+    start_s: float
+    """The time of an operator beyond its arithmetic and bytes."""
+    bandwidth: float
+    """Bytes a second for weights and activations, on that machine."""
+    int8_speed: float
+    """Peak in int8 divided by that in float32."""
+    quantised_s: float
+    """More time for a product in int8."""
+
+
+RUNTIMES: Mapping[str, Runtime] = {
+    "onnxruntime": Runtime(0.722, 0.863e-6, 52.2e9, 4.0, 10e-6),
+    "openvino": Runtime(0.933, 2.68e-6, 94.4e9, 4.0, 10e-6),
+}
+"""Rounded to three digits. By the name of the target."""
+SOURCE = "fitted on benchmarks/results/ by `python -m benchmarks.predictions`; see benchmarks/results/predictions.md"
+
+
+def cpu(runtime: str, peak: float, bandwidth: float | None = None, measured: str = "measured here") -> Device:
+    """A CPU with a runtime.
+
+    Args:
+        runtime: one of `RUNTIMES`.
+        peak: operations a second of one large float32 product.
+        bandwidth: bytes a second of a large copy, read and written; None for the machine of the fit.
+        measured: the source of both.
+
+    Raises:
+        InputError: the runtime was never fitted.
+    """
+    if (numbers := RUNTIMES.get(runtime)) is None:
+        expected = f"a bundle for {' or '.join(RUNTIMES)}"
+        raise InputError("no prediction for this target on a CPU", where="--predict cpu", expected=expected, got=runtime)
+    sources = {"peaks": f"one large float32 product, {measured}; int8: {SOURCE}", "bandwidth": f"a large copy, {measured}"}
+    if bandwidth is None:
+        sources["bandwidth"] = SOURCE
+    return Device(
+        CPU,
+        f"this CPU with {runtime}",
+        {"fp32": peak, "int8": numbers.int8_speed * peak},
+        numbers.bandwidth if bandwidth is None else bandwidth,
+        numbers.efficiency,
+        1.0,
+        numbers.start_s,
+        quantised_s=numbers.quantised_s,
+        overlaps=False,
+        sources=sources | dict.fromkeys(("efficiency", "bandwidth_share", "start_s", "quantised_s"), SOURCE),
+    )
+
+
+def measured_cpu(runtime: str, threads: int | None) -> Device:
+    """The CPU of this machine. Its ceilings are measured now, which takes a second.
+
+    Raises:
+        InputError: they cannot be measured, or the runtime was never fitted.
+    """
+    rate, copied = multiply_adds_per_s(threads), copy_bytes_per_s()
+    if rate is None or copied is None:
+        raise InputError("cannot measure the ceilings of this CPU", where="--predict cpu", remedy="check NumPy")
+    return cpu(runtime, 2 * rate, copied)
+
+
+def copy_bytes_per_s() -> float | None:
+    """Bytes a second of a large copy, read and written together; None if NumPy cannot run."""
+    done = subprocess.run(process.command(COPY), capture_output=True, text=True, check=False)  # noqa: S603
+    try:
+        return float(done.stdout) if done.returncode == 0 else None
+    except ValueError:
+        return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from paraexport.cli import bench_predict
 from paraexport.cli.options import PATH, output_options, threads
 from paraexport.cli.output import emit_json, warn
 from paraexport.cli.render import print_sections
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from paraexport.timing.clock import Progress
 
 PEERS = ("torch", "compile")
+PERCENTILE = 50.0
 
 
 @click.command("bench")
@@ -42,7 +44,7 @@ PEERS = ("torch", "compile")
 @click.option("--threads", metavar="N", callback=threads, help="Threads of each contestant. [default: its own]")
 @click.option(
     "--percentile",
-    default=50.0,
+    default=PERCENTILE,
     show_default=True,
     metavar="P",
     type=click.FloatRange(1, 99),
@@ -71,6 +73,12 @@ PEERS = ("torch", "compile")
     type=click.FloatRange(0, 100),
     help="For --sweep-branches: how many points of top-1 may be lost. [default: 0.5]",
 )
+@click.option(
+    "--predict",
+    metavar="DEVICES",
+    help="Run nothing: predict the latency of every layout on these devices, such as h200,rtx4090,orin, or on the cpu "
+    "of this machine. An unknown name lists all.",
+)
 @click.option("--csv", "csv_file", metavar="FILE", type=PATH, help="Also write the rows as CSV.")
 @click.option("--markdown", "markdown_file", metavar="FILE", type=PATH, help="Also write the table as Markdown.")
 @output_options
@@ -88,6 +96,7 @@ def command(
     sweep_branches: bool,
     data: Path | None,
     max_drop: float | None,
+    predict: str | None,
     csv_file: Path | None,
     markdown_file: Path | None,
     as_json: bool,
@@ -106,6 +115,7 @@ def command(
       paraexport bench model.bundle --against torch,compile --checkpoint model.pt
       paraexport bench model.bundle --mode throughput --streams 4
       paraexport bench model.bundle --sweep-branches --data photos/test --max-drop 1
+      paraexport bench model.bundle --predict h200,orin --batch 1-64*2
     """
     from paraexport.bench import bench, tables
     from paraexport.bench.batches import parse_batches
@@ -113,6 +123,17 @@ def command(
     of_peers = (against, checkpoint, module)
     require_fitting(mode, streams, bundles, of_peers, data, max_drop, sweep_branches=sweep_branches)
     batches = None if batch is None else parse_batches(batch)
+    if predict is not None:
+        others = {
+            "--against": against, "--checkpoint": checkpoint, "--module": module, "--mode throughput": mode != "latency",
+            "--streams": streams, "--sweep-branches": sweep_branches, "--data": data, "--max-drop": max_drop,
+            "--percentile": percentile != PERCENTILE,
+        }  # fmt: skip
+        if reason := bench_predict.require_alone({name: bool(given) for name, given in others.items()}):
+            raise usage(reason)
+        files = {"csv": csv_file, "markdown": markdown_file}
+        bench_predict.run(bundles, predict, batches, threads, files=files, as_json=as_json)
+        return
     callers = (streams or 2) if mode == "throughput" else 1
     settings = bench.Settings(batches, threads, percentile, callers)
     for file in (csv_file, markdown_file):

@@ -11,6 +11,7 @@ from paraexport.bench.predict.devices import CPU
 from paraexport.bench.predict.latency import Device
 from paraexport.errors import InputError
 from paraexport.system import process
+from paraexport.system.cpus import usable_cpus
 
 COPY_VALUES, COPIES = 2**24, 8
 """Numbers of float32 in a copy, and how often it runs. The fastest copy counts."""
@@ -41,59 +42,69 @@ class Runtime:
     int8_speed: float
     """Peak in int8 divided by that in float32."""
     quantised_s: float
-    """More time for a product in int8."""
+    """More time for a product in int8, with several threads. One thread has to wait for no other."""
 
 
 RUNTIMES: Mapping[str, Runtime] = {
-    "onnxruntime": Runtime(0.722, 0.863e-6, 52.2e9, 4.0, 10e-6),
-    "openvino": Runtime(0.933, 2.68e-6, 94.4e9, 4.0, 10e-6),
+    "onnxruntime": Runtime(0.726, 1.27e-6, 54.4e9, 3.03, 21.9e-6),
+    "openvino": Runtime(0.899, 3.53e-6, 127e9, 2.70, 26.2e-6),
 }
-"""Rounded to three digits. By the name of the target."""
+"""By the name of the target. `python -m benchmarks.predictions` fails if its fit gives other numbers."""
 SOURCE = "fitted on benchmarks/results/ by `python -m benchmarks.predictions`; see benchmarks/results/predictions.md"
 
 
-def cpu(runtime: str, peak: float, bandwidth: float | None = None, measured: str = "measured here") -> Device:
+def runtime(target: str) -> Runtime:
+    """The numbers of the runtime of a target.
+
+    Raises:
+        InputError: it was never fitted.
+    """
+    if (numbers := RUNTIMES.get(target)) is None:
+        expected = f"a bundle for {' or '.join(RUNTIMES)}"
+        raise InputError("no prediction for this target on a CPU", where="--predict cpu", expected=expected, got=target)
+    return numbers
+
+
+def cpu(
+    numbers: Runtime, peak: float, bandwidth: float | None = None, *, threads: int | None = None, title: str = "this CPU"
+) -> Device:
     """A CPU with a runtime.
 
     Args:
-        runtime: one of `RUNTIMES`.
+        numbers: those of the runtime.
         peak: operations a second of one large float32 product.
         bandwidth: bytes a second of a large copy, read and written; None for the machine of the fit.
-        measured: the source of both.
-
-    Raises:
-        InputError: the runtime was never fitted.
+        threads: of the runtime; None for all CPUs.
+        title: for people.
     """
-    if (numbers := RUNTIMES.get(runtime)) is None:
-        expected = f"a bundle for {' or '.join(RUNTIMES)}"
-        raise InputError("no prediction for this target on a CPU", where="--predict cpu", expected=expected, got=runtime)
-    sources = {"peaks": f"one large float32 product, {measured}; int8: {SOURCE}", "bandwidth": f"a large copy, {measured}"}
-    if bandwidth is None:
-        sources["bandwidth"] = SOURCE
+    sources = dict.fromkeys(("efficiency", "bandwidth_share", "start_s", "quantised_s"), SOURCE)
+    sources["peaks"] = f"float32: one large product, measured in the same run; int8 relative to it: {SOURCE}"
+    sources["bandwidth"] = SOURCE if bandwidth is None else "one large copy, measured in the same run"
     return Device(
         CPU,
-        f"this CPU with {runtime}",
+        title,
         {"fp32": peak, "int8": numbers.int8_speed * peak},
         numbers.bandwidth if bandwidth is None else bandwidth,
         numbers.efficiency,
         1.0,
         numbers.start_s,
-        quantised_s=numbers.quantised_s,
+        quantised_s=0.0 if (threads or usable_cpus()) == 1 else numbers.quantised_s,
         overlaps=False,
-        sources=sources | dict.fromkeys(("efficiency", "bandwidth_share", "start_s", "quantised_s"), SOURCE),
+        sources=sources,
     )
 
 
-def measured_cpu(runtime: str, threads: int | None) -> Device:
+def measured_cpu(target: str, threads: int | None) -> Device:
     """The CPU of this machine. Its ceilings are measured now, which takes a second.
 
     Raises:
         InputError: they cannot be measured, or the runtime was never fitted.
     """
+    numbers = runtime(target)
     rate, copied = multiply_adds_per_s(threads), copy_bytes_per_s()
     if rate is None or copied is None:
         raise InputError("cannot measure the ceilings of this CPU", where="--predict cpu", remedy="check NumPy")
-    return cpu(runtime, 2 * rate, copied)
+    return cpu(numbers, 2 * rate, copied, threads=threads, title=f"this CPU with {target}")
 
 
 def copy_bytes_per_s() -> float | None:

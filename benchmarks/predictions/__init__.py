@@ -1,5 +1,5 @@
 """The cost model beside every latency in `benchmarks/results/`, and what it says about large models and many GPUs.
 
-    python -m benchmarks.predictions -o benchmarks/results/
-    python -m benchmarks.predictions --scaling
+python -m benchmarks.predictions -o benchmarks/results/
+python -m benchmarks.predictions --scaling
 """

@@ -45,9 +45,7 @@ def held_kernels(row: Measurement) -> Sequence[Kernel]:
     return kernels_of(row.spec, row.layout, row.batch)
 
 
-def compare(
-    rows: Sequence[Measurement], runtimes: Mapping[str, Runtime], peaks: Mapping[str, float]
-) -> Iterator[Row]:
+def compare(rows: Sequence[Measurement], runtimes: Mapping[str, Runtime], peaks: Mapping[str, float]) -> Iterator[Row]:
     for row in rows:
         predicted_ms = 1e3 * latency_s(row, runtimes[row.runtime], peaks[row.file], held_kernels)
         yield Row(

@@ -101,9 +101,7 @@ def fit_all(
     """The numbers of every runtime, and the peak of every file."""
     fitted = [row for row in rows if row.part == "fit"]
     runtimes = {
-        name: fit_runtime(
-            [row for row in fitted if row.runtime == name and row.precision == "fp32"], peaks, kernels_of
-        )
+        name: fit_runtime([row for row in fitted if row.runtime == name and row.precision == "fp32"], peaks, kernels_of)
         for name in dict.fromkeys(row.runtime for row in fitted)
     }
     peaks = dict(peaks)

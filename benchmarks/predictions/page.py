@@ -13,7 +13,8 @@ from paraexport.bench.predict.runtimes import Runtime
 
 REASONS = {
     "ModelOpt, ONNX Runtime": "measured no faster than float32, so it probably ran without int8 kernels",
-    "ONNX Runtime: Q/DQ, activations int8": "ONNX Runtime has slow kernels for signed activations; no bundle has this form",
+    "ONNX Runtime: Q/DQ, activations int8": "slow kernels for signed activations; no bundle has this form",
+    "stacked, ONNX Runtime": "ONNX Runtime does not pack batched weights; at batch 1 that costs most",
     "ModelOpt, OpenVINO": "an int8 graph of another tool; the numbers for int8 are those of our graphs",
 }
 """By contestant, why the model does not know."""
@@ -29,8 +30,8 @@ Predicted divided by measured, for every latency in `benchmarks/results/`. {shar
 - `fit`: the numbers of the model come from these rows. `scale`: they give the speed of the machine in their file.
   `check`: the model was compared with them afterwards.
 - No GPU was measured in this project. `published` are results of others, with large batches.
-- Not latencies, so not predicted: `engines*`, `attention_forms`, `large-2400`, `loading`, `int8-accuracy`. The products of
-  two large matrices in `peers` give the peak.
+- Not latencies, so not predicted: `engines*`, `attention_forms`, `large-2400`, `loading`, `int8-accuracy`. The products
+  of two large matrices in `peers` give the peak.
 
 {markdown_table([*summary(rows)])}
 
@@ -45,8 +46,9 @@ For PyTorch, only one layout was measured, so bytes have no number of their own.
 
 {markdown_table([*numbers(runtimes)])}
 
-The speed of one large float32 product, GFLOP/s. It was measured for `peers` and the operators. `scaling` ran six minutes after
-`peers`. In the other files it is the one with which the median of the `scale` rows is right: {", ".join(peak_texts(peaks))}.
+The speed of one large float32 product was measured for `peers` and the operators. `scaling` ran six minutes after
+`peers`. In the other files it is the one with which the median of the `scale` rows is right. In GFLOP/s:
+{", ".join(peak_texts(peaks))}.
 
 ## Devices
 

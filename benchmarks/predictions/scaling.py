@@ -167,6 +167,8 @@ def parse_prices(texts: Sequence[str]) -> dict[str, float]:
         except ValueError:
             price = -1.0
         if name not in DEVICES or not 0 < price < 1e6:
-            raise click.BadParameter(f"{text!r}: expected DEVICE=USD with one of {', '.join(DEVICES)}", param_hint="--price")
+            raise click.BadParameter(
+                f"{text!r}: expected DEVICE=USD with one of {', '.join(DEVICES)}", param_hint="--price"
+            )
         prices[name] = price
     return prices

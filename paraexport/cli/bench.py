@@ -125,9 +125,8 @@ def command(
     batches = None if batch is None else parse_batches(batch)
     if predict is not None:
         others = {
-            "--against": against, "--checkpoint": checkpoint, "--module": module, "--mode throughput": mode != "latency",
-            "--streams": streams, "--sweep-branches": sweep_branches, "--data": data, "--max-drop": max_drop,
-            "--percentile": percentile != PERCENTILE,
+            "--against": against, "--checkpoint": checkpoint, "--module": module, "--sweep-branches": sweep_branches,
+            "--mode throughput": mode != "latency", "--percentile": percentile != PERCENTILE,
         }  # fmt: skip
         if reason := bench_predict.require_alone({name: bool(given) for name, given in others.items()}):
             raise usage(reason)

@@ -33,7 +33,10 @@ def run(
     from paraexport.bench.predict.devices import parse_devices
     from paraexport.cli.bench import write
 
-    prediction = rows.predict_bundles(bundles, parse_devices(devices), batches, threads)
+    names = parse_devices(devices)
+    for file in files.values():
+        write(file, "")  # to fail before the work, not after it
+    prediction = rows.predict_bundles(bundles, names, batches, threads)
     write(files["csv"], tables.as_csv(prediction))
     write(files["markdown"], tables.as_markdown(prediction))
     if as_json:

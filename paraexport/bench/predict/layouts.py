@@ -47,8 +47,11 @@ class LayoutGraphs:
         return few if wanted == self.branches else with_branches(few, self.branches, wanted)
 
 
-def write_layouts(spec: Spec, layouts: tuple[str, ...] = LAYOUTS) -> LayoutGraphs:
+def write_layouts(spec: Spec, layouts: tuple[str, ...] = LAYOUTS, most_branches: int = FEW) -> LayoutGraphs:
     """Trace a model of `spec` with random weights, and rewrite it into the layouts.
+
+    Args:
+        most_branches: in the graphs.
 
     Raises:
         MissingError: a library that traces or rewrites is not installed.
@@ -61,11 +64,14 @@ def write_layouts(spec: Spec, layouts: tuple[str, ...] = LAYOUTS) -> LayoutGraph
     from paraexport.rewrite import rewrite
     from paraexport.trace.trace import trace
 
-    few = dataclasses.replace(spec, branches=min(spec.branches, FEW))
+    few = dataclasses.replace(spec, branches=min(spec.branches, most_branches))
     with tempfile.TemporaryDirectory() as temporary, torch.random.fork_rng():
         torch.manual_seed(0)
-        path = Path(temporary) / "model.onnx"
-        trace(ParaFormer(few).eval().requires_grad_(requires_grad=False), few, path)
+        path, model = Path(temporary) / "model.onnx", ParaFormer(few).eval().requires_grad_(requires_grad=False)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # new norms and biases are all 1 or 0, which a rewrite would leave out
+                parameter.add_(torch.randn(parameter.shape))
+        trace(model, few, path)
         graphs = {}
         for layout in layouts:
             folder = Path(temporary) / layout

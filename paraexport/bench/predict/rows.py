@@ -14,6 +14,7 @@ from paraexport.bench.predict.latency import Device, Latency, predict
 from paraexport.bench.predict.layouts import LAYOUTS, require, write_layouts
 from paraexport.bench.predict.runtimes import measured_cpu
 from paraexport.bundle import MODEL, Bundle, read_bundle
+from paraexport.bundle.records import Manifest
 from paraexport.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def predict_bundles(
                 kernels = kernels_of(layout, batch)
                 for each in own.values():
                     latency = predict(kernels, each, manifest.precision, batch * values)
-                    rows.append(row(each, name, layout, bundle, batch, latency))
+                    rows.append(row(each, name, layout, manifest, batch=batch, latency=latency))
     rows.sort(key=lambda row: (list(devices).index(row.device), row.batch))
     return Prediction(tuple(rows), tuple(used.values()))
 
@@ -142,14 +143,14 @@ def layouts_of(bundle: Bundle) -> tuple[tuple[str, ...], KernelsOf]:
     return (bundle.manifest.layout,), kernels_of
 
 
-def row(device: Device, name: str, layout: str, bundle: Bundle, batch: int, latency: Latency) -> Row:
+def row(device: Device, name: str, layout: str, manifest: Manifest, *, batch: int, latency: Latency) -> Row:
     factor = CHECKED if device.name == CPU or latency.bound in ("arithmetic", "memory") else UNCHECKED
     return Row(
         device.name,
         name,
         layout,
-        layout == bundle.manifest.layout,
-        bundle.manifest.precision,
+        layout == manifest.layout,
+        manifest.precision,
         batch,
         1e3 * latency.total_s,
         1e3 * latency.total_s / factor,

@@ -46,8 +46,8 @@ class Runtime:
 
 
 RUNTIMES: Mapping[str, Runtime] = {
-    "onnxruntime": Runtime(0.726, 1.27e-6, 54.4e9, 3.03, 21.9e-6),
-    "openvino": Runtime(0.899, 3.53e-6, 127e9, 2.70, 26.2e-6),
+    "onnxruntime": Runtime(0.738, 1.1e-6, 52.5e9, 3.1, 22.1e-6),
+    "openvino": Runtime(0.935, 2.68e-6, 94.4e9, 2.75, 27.5e-6),
 }
 """By the name of the target. `python -m benchmarks.predictions` fails if its fit gives other numbers."""
 SOURCE = "fitted on benchmarks/results/ by `python -m benchmarks.predictions`; see benchmarks/results/predictions.md"
@@ -66,7 +66,12 @@ def runtime(target: str) -> Runtime:
 
 
 def cpu(
-    numbers: Runtime, peak: float, bandwidth: float | None = None, *, threads: int | None = None, title: str = "this CPU"
+    numbers: Runtime,
+    peak: float,
+    bandwidth: float | None = None,
+    *,
+    threads: int | None = None,
+    title: str = "this CPU",
 ) -> Device:
     """A CPU with a runtime.
 

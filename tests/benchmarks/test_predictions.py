@@ -13,6 +13,7 @@ import pytest
 from benchmarks.harness.subjects import released
 from benchmarks.predictions import fit, measurements, published, scaling
 from benchmarks.predictions.measurements import RESULTS, Measurement
+from paraexport.bench.predict.devices import DEVICES
 from paraexport.bench.predict.runtimes import RUNTIMES, Runtime
 from paraexport.graph.kernels import Kernel
 
@@ -87,7 +88,7 @@ def test_more_gpus_are_never_slower_than_their_share(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         scaling, "kernels_of", lambda spec, layout, batch, branches=None: [Kernel("x", 10**9, 10**6, 10**5)] * branches
     )
-    device, spec = scaling.DEVICES["h200"], released(16, 2, "cls")
+    device, spec = DEVICES["h200"], released(16, 2, "cls")
     alone_s = scaling.model_parallel_s(spec, device, 1, 8)
     for count in (2, 4, 8):
         together_s = scaling.model_parallel_s(spec, device, count, 8)

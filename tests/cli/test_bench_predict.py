@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from paraexport.bench.predict import layouts, rows
+from paraexport.bench.predict.runtimes import RUNTIMES, cpu
 from paraexport.bundle import Bundle
 from paraexport.errors import InputError, MissingError
 from tests.cli.conftest import Run
@@ -69,9 +70,9 @@ def test_unknown_shapes_are_an_error(small_bundle: Bundle, monkeypatch: pytest.M
         kernels_of("folded", 1)
 
 
-def test_a_precision_that_was_never_measured(small_bundle: Bundle) -> None:
+def test_a_precision_that_was_never_measured() -> None:
     with pytest.raises(InputError, match=r"--predict cpu: this precision .*expected fp32 or int8, got fp16"):
-        rows.require_precision(rows.measured_cpu("openvino", 1), "fp16")
+        rows.require_precision(cpu(RUNTIMES["openvino"], 1e11), "fp16")
 
 
 def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

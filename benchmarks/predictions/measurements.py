@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 Part = Literal["fit", "scale", "check"]
 CONTESTS = ("peers", "scaling", "forms-fp32", "forms", "int8")
 OPERATORS = ("operators-openvino-folded", "operators-openvino-stacked")
-CPP = "cpp"
+CPP, PAPER = "cpp", "paper/latency"
 RUNTIMES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "openvino-ir": "openvino", "torch": "torch",
             "inductor": "compile", "inductor-frozen": "compile"}  # fmt: skip
 LAYOUTS = {
@@ -61,11 +61,14 @@ class Measurement:
     """Whether the numbers of the model were fitted on it (`fit`), whether it gave the peak of its file (`scale`), or
     whether it only checks the model."""
     threads: int = THREADS
+    stable: bool = True
+    """Whether the file does not call it unstable."""
 
 
 def read_all() -> list[Measurement]:
     """Every latency of a whole call; products of matrices, which are the peaks, are left out."""
-    return [*(row for name in CONTESTS for row in read_contest(name)), *read_operators(), *read_cpp()]
+    contests = (row for name in CONTESTS for row in read_contest(name))
+    return [*contests, *read_operators(), *read_cpp(), *read_paper()]
 
 
 def read_contest(name: str) -> Iterator[Measurement]:
@@ -123,6 +126,17 @@ def read_cpp() -> Iterator[Measurement]:
         yield Measurement(
             f"{CPP}.md", f"digits, folded, {target}", True, DIGITS, "folded", precision, target, int(batch),
             float(latency_us) / 1e3, part, threads=1,
+        )  # fmt: skip
+
+
+def read_paper() -> Iterator[Measurement]:
+    """One thread beside other work. The fastest calls are read, because all medians of this file are unstable."""
+    for row in contest_rows(PAPER):
+        spec, layout = released(int(row["branches"]), int(row["depth"]), "cls"), row["way"]
+        part: Part = "scale" if layout == "branches" else "check"
+        yield Measurement(
+            f"{PAPER}.csv", f"{layout}, one thread, fastest call", True, spec, layout, "fp32", "onnxruntime",
+            int(row["batch"]), float(row["fastest_ms"]), part, threads=1, stable=not row["note"],
         )  # fmt: skip
 
 

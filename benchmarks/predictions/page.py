@@ -30,8 +30,10 @@ Predicted divided by measured, for every latency in `benchmarks/results/`. {shar
 - `fit`: the numbers of the model come from these rows. `scale`: they give the speed of the machine in their file.
   `check`: the model was compared with them afterwards.
 - No GPU was measured in this project. `published` are results of others, with large batches.
-- Not latencies, so not predicted: `engines*`, `attention_forms`, `large-2400`, `loading`, `int8-accuracy`. The products
-  of two large matrices in `peers` give the peak.
+- `paper/latency.csv` ran beside other work on another CPU, and calls all its rows unstable. Its fastest calls are read.
+  `branches.md` has first looks of such a machine, so it is left out.
+- Not latencies, so not predicted: `engines*`, `attention_forms`, `large-2400`, `loading`, `int8-accuracy`, the
+  other files of `paper`. The products of two large matrices in `peers` give the peak.
 
 {markdown_table([*summary(rows)])}
 

@@ -5,6 +5,7 @@ Nothing here was measured.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import click
@@ -23,6 +24,8 @@ DEPTH = 2
 FREE = 1.25
 """More branches are free up to this factor of the latency of one branch, as in the gate of `make gpu-check`."""
 MOST_BRANCHES = 1024
+OTHER_STARTS_S = (1e-6, 4e-6)
+"""The time between kernels is an assumption, and decides how many branches are free."""
 RELEASED = released(16, DEPTH, "cls")
 WIDTHS = (384, 768, 1024)
 """D of the larger models: ViT-S, ViT-B and ViT-L, with 197 tokens."""
@@ -73,7 +76,11 @@ def free_table() -> Iterator[list[str]]:
     columns = [(name, batch) for name in models for batch in (BATCHES if name == "D = 192" else (1, 8))]
     yield ["device", *(f"{name}, batch {batch}" for name, batch in columns)]
     yield ["-"] * (1 + len(columns))
-    for device in DEVICES.values():
+    others = [
+        dataclasses.replace(DEVICES["h200"], name=f"h200, a start takes {1e6 * start_s:g} µs", start_s=start_s)
+        for start_s in OTHER_STARTS_S
+    ]
+    for device in (*DEVICES.values(), *others):
         yield [device.name, *(str(free_branches(models[name], device, batch)) for name, batch in columns)]
 
 

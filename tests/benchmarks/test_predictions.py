@@ -56,9 +56,10 @@ def test_every_latency_in_the_results_is_read() -> None:
         for name in measurements.CONTESTS
         for line in measurements.contest_rows(name)
     )
-    assert len(rows) == lines + 8 + 8  # two profiles of four calls, and eight rows of cpp.md
+    assert len(rows) == lines + 8 + 8 + 56  # two profiles of four calls, eight rows of cpp.md, and those of the paper
     assert {row.part for row in rows} == {"fit", "scale", "check"}
     assert all(row.latency_ms > 0 for row in rows)
+    assert {row.file for row in rows if not row.stable} == {"paper/latency.csv"}
 
 
 def test_the_committed_rows_are_those_of_the_results() -> None:

@@ -8,6 +8,7 @@
 | `roofline` | how much of the latency the products of matrices explain |
 | `int8.peers` | accuracy and speed of our int8 compared with other tools |
 | `forms` | the ways to write a graph for the CPU kernels of both runtimes |
+| `predictions` | nothing: predicts every latency in `results`, and compares |
 | `rewrites` | nodes and multiply-adds that each layout leaves |
 | `engines` | what TensorRT-RTX compiles, ahead of time |
 | `gpu.check` | everything that needs a GPU, in one run (`make gpu-check`) |

@@ -14,7 +14,7 @@ from paraexport.bench.predict.runtimes import Runtime
 REASONS = {
     "ModelOpt, ONNX Runtime": "measured no faster than float32, so it probably ran without int8 kernels",
     "ONNX Runtime: Q/DQ, activations int8": "slow kernels for signed activations; no bundle has this form",
-    "stacked, ONNX Runtime": "ONNX Runtime does not pack batched weights, which probably costs most at batch 1",
+    "stacked, ONNX Runtime": "batched weights are not packed, which probably costs most at batch 1",
     "ModelOpt, OpenVINO": "an int8 graph of another tool; the numbers for int8 are those of our graphs",
 }
 """By contestant, why the model does not know."""

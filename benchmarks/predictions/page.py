@@ -29,8 +29,8 @@ Predicted divided by measured, for every latency in `benchmarks/results/`. {shar
 
 - `fit`: the numbers of the model come from these rows. `scale`: they give the speed of the machine in their file.
   `check`: the model was compared with them afterwards.
-- `check` rows are not all blind. The form of the formula was chosen with `peers` and `scaling` in sight, and the rows for
-  int8 after a first fit to `int8.csv` alone. `paper/latency.csv` came after the formula was fixed.
+- `check` rows are not all blind. The form of the formula was chosen with `peers` and `scaling` in sight, and the rows
+  for int8 after a first fit to `int8.csv` alone. `paper/latency.csv` came after the formula was fixed.
 - No GPU was measured in this project. `published` are results of others, with large batches.
 - `paper/latency.csv` ran beside other work on another CPU, and calls all its rows unstable. Its fastest calls are read.
   `branches.md` has first looks of such a machine, so it is left out.

@@ -55,8 +55,9 @@ def size(size_bytes: int | None) -> Cell:
     return Cell("-" if size_bytes is None else size_text(size_bytes), is_number=True)
 
 
-def section(rows: Sequence[Row], machine: str, beside: str = FIRST) -> Section:
-    return Section(f"Latency of one call, on {machine}", (table(rows, beside),))
+def section(rows: Sequence[Row], machine: str, beside: str = FIRST, streams: int = 1) -> Section:
+    title = "Latency of one call" if streams == 1 else f"{streams} threads that call at the same time"
+    return Section(f"{title}, on {machine}", (table(rows, beside),))
 
 
 def as_markdown(rows: Sequence[Row], machine: str, beside: str = FIRST) -> str:

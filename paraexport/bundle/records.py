@@ -148,7 +148,7 @@ class Report:
     """One sentence for each problem with the images or for each reason to trust the checks less."""
     first_look: FirstLook | None = None
     branches: BranchReport | None = None
-    """None for a module that was not recognised as a Para-Former."""
+    """None for values, and for a module that was not recognised as a Para-Former."""
     answers: AnswerReport | None = None
     """None if the engine could not run on the machine of the build."""
     costs: CostReport | None = None

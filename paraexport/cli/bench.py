@@ -153,7 +153,7 @@ def command(
         warn_of_notes(rows)
         emit_json({"machine": machine, "settings": settings, "rows": rows, **more})
         return
-    print_sections([tables.section(rows, machine, beside)])
+    print_sections([tables.section(rows, machine, beside, callers)])
     if conclusion:
         print(f"\n{conclusion}")
 

@@ -33,6 +33,7 @@ PURPOSES = {
     "gpu-rtx": "running bundles on an NVIDIA RTX GPU with ONNX Runtime",
     "openvino": "running bundles with OpenVINO",
     "build": "building bundles",
+    "report": "pages of bundles",
     "tensorrt": "TensorRT engines, built on the GPU that runs them",
     "rtx": "TensorRT-RTX engines, built with or without a GPU",
     "bench": "benchmarks against similar tools",

@@ -98,7 +98,8 @@ def test_probabilities_of_a_module_are_shown_as_they_are(run: Run, work: Path) -
     expected = (400 * centres * pixels.mean() - 200 * centres**2).softmax(0)
     found = run("predict", work / "softmax.bundle", image, "--json").json["predictions"][0]
     assert found["probability"] == found["score"] == pytest.approx(float(expected[7]), abs=1e-6)
-    assert f"7 {100 * float(expected[7]):.1f} %" in (work / "softmax.bundle/report.html").read_text("utf-8")
+    page = (work / "softmax.bundle/report.html").read_text("utf-8")
+    assert f"{100 * float(expected[7]):.1f} %" in page
     assert "the outputs themselves: probabilities that sum to 1" in run("inspect", work / "softmax.bundle").out
 
 

@@ -282,7 +282,7 @@ def test_validate_measures_accuracy_without_the_checkpoint(digits: Bundle) -> No
         ({"precision": "fp4"}, "--precision: unknown precision .*fp32"),
         ({"layout": "round"}, "--layout: unknown layout .*branches"),
         ({"max_batch": 0}, "--max-batch: invalid value .*at least 1"),
-        ({"branches": 0}, "--branches: invalid value"),
+        ({"branches": 0}, "--branches: invalid choice of branches"),
         ({"branches": 9}, "9 branches"),
         ({"limits": {"partiy": 1.0}}, "no such check .*parity.*partiy"),
         ({"limits": {"parity": float("nan")}}, "limit of parity is not valid"),

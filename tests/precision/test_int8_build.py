@@ -119,7 +119,7 @@ def test_an_example_from_end_to_end(run: Run, tmp_path: Path) -> None:
     for words in (
         "% of the multiply-adds in products with weights run in lower precision",
         "64 images from",
-        "branches.3/layers.1",
+        "Error of each branch and layer",
     ):
         assert words in page
     shown = run("validate", output)

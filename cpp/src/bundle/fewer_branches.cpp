@@ -27,8 +27,10 @@ Error no_such_branches(const Manifest &manifest, std::int64_t count, const std::
         expected += all;
         remedy = "give one of these";
     } else if (manifest.branches != 0) {
-        expected = "all " + all + " branches";
-        remedy = "build it with --branches-at-load";
+        expected = manifest.branches > 1 ? "all " + all + " branches" : "its 1 branch";
+        if (count >= 1 && count < manifest.branches) {
+            remedy = "build it with --branches-at-load";
+        }
     }
     return bad_input({"the bundle has no model with this number of branches", bundle, expected, std::to_string(count),
                       remedy});

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from paraexport.bench import worker
-from paraexport.bench.bench import Settings, contestant, measure, require_comparable
+from paraexport.bench.bench import Settings, bundle_row, contestant, measure, require_comparable
 from paraexport.bench.rows import Row
 from paraexport.bundle import Bundle, read_bundle, report
 from paraexport.checks import golden
 from paraexport.engine import Engine
 from paraexport.errors import InputError
+from paraexport.findings.branches import FirstBranches
 from paraexport.findings.words import counted
 from paraexport.model.scores import classes_of, recorded
 from paraexport.pipeline.validate import answer_images, options_for
@@ -73,8 +74,9 @@ def sweep(
     counts = held(bundle)
     batches = settings.batches or (1,)
     require_comparable([bundle], batches)
+    of_build = first_of_build(bundle)
     if data is None:
-        qualities = measured_by_build(bundle, counts)
+        qualities = measured_by_build(of_build, counts)
     else:
         progress("answers with every number of branches")
         qualities = measured_here(bundle, counts, data, warn)
@@ -83,11 +85,19 @@ def sweep(
         images = Path(temporary) / "images.npy"
         np.save(images, golden.read(bundle.files)[0])
         contestants, rows = [], {}
+        row = replace(bundle_row("", bundle, settings), multiply_adds=None)  # known for the whole model only
         for count in (whole, *counts[:-1]):  # the others are compared with the first contestant
             name = counted(count, "branch")
             job = worker.Job(worker.BUNDLE, str(path), str(images), batches, settings.threads, branches=count)
             contestants.append(contestant(name, job))
-            rows[name] = row_of(bundle, count, name, settings, qualities[count])
+            rows[name] = replace(
+                row,
+                name=name,
+                branches=count,
+                size_bytes=of_build[count].model_bytes if count in of_build else None,
+                accuracy=qualities[count].accuracy,
+                agreement=qualities[count].agreement,
+            )
         most_windows = int(LONGEST_S / (WINDOW_S * len(counts) * len(batches)))
         settings = replace(settings, most_windows=max(FEWEST_WINDOWS, min(most_windows, settings.most_windows)))
         measured = measure(contestants, rows, batches, settings, progress)
@@ -116,12 +126,16 @@ def held(bundle: Bundle) -> list[int]:
     return [*(model.branches for model in manifest.fewer_branches), manifest.spec.branches]
 
 
-def measured_by_build(bundle: Bundle, counts: Sequence[int]) -> dict[int, Quality]:
+def first_of_build(bundle: Bundle) -> dict[int, FirstBranches]:
+    """What the build measured of the first branches, by their number; empty if it measured nothing."""
     branches = report.read(bundle.files).branches
-    by_count = {first.branches: first for first in branches.first} if branches else {}
+    return {first.branches: first for first in branches.first} if branches else {}
+
+
+def measured_by_build(of_build: Mapping[int, FirstBranches], counts: Sequence[int]) -> dict[int, Quality]:
     return {
-        count: Quality(percent(by_count[count].accuracy), percent(by_count[count].agreement))
-        if count in by_count
+        count: Quality(percent(of_build[count].accuracy), percent(of_build[count].agreement))
+        if count in of_build
         else Quality(None, None)
         for count in counts
     }
@@ -153,24 +167,6 @@ def measured_here(bundle: Bundle, counts: Sequence[int], data: Path, warn: Calla
         )
         for count, answers in given.items()
     }
-
-
-def row_of(bundle: Bundle, count: int, name: str, settings: Settings, quality: Quality) -> Row:
-    manifest = bundle.manifest
-    branches = report.read(bundle.files).branches
-    sizes = {first.branches: first.model_bytes for first in branches.first} if branches else {}
-    return Row(
-        name,
-        manifest.target,
-        manifest.precision,
-        manifest.layout,
-        0,
-        settings.threads,
-        branches=count,
-        size_bytes=sizes.get(count),
-        accuracy=quality.accuracy,
-        agreement=quality.agreement,
-    )
 
 
 def smallest(qualities: Mapping[int, Quality], whole: int, max_drop: float) -> int | None:

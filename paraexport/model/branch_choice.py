@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from paraexport.errors import InputError, SpecError, brief
@@ -41,9 +42,7 @@ def checked_choice(choice: object) -> BranchChoice:
     numbers = tuple(choice) if isinstance(choice, list | tuple | range) else ()
     if not numbers or not all(is_whole(number) and 0 <= number < MOST for number in numbers):
         raise refusal(brief(choice))
-    if repeated := [number for number, count in Counter(numbers).items() if count > 1]:
-        got = f"{', '.join(map(str, repeated))} more than once"
-        raise InputError("a branch is chosen twice", where="--branches", got=got, remedy="give each number once")
+    require_distinct(numbers, "a branch is chosen twice", "--branches")
     return numbers
 
 
@@ -80,9 +79,7 @@ def checked_counts(counts: object) -> BranchCounts:
     numbers = tuple(counts) if isinstance(counts, list | tuple | range) else ()
     if not numbers or not all(is_whole(number) and 1 <= number <= MOST for number in numbers):
         raise refused_counts(brief(counts))
-    if repeated := [number for number, count in Counter(numbers).items() if count > 1]:
-        got = f"{', '.join(map(str, repeated))} more than once"
-        raise InputError("a number is given twice", where=AT_LOAD, got=got, remedy="give each number once")
+    require_distinct(numbers, "a number is given twice", AT_LOAD)
     return tuple(sorted(numbers))
 
 
@@ -103,6 +100,12 @@ def smaller_counts(counts: BranchCounts, available: int) -> tuple[int, ...]:
 def refused_counts(got: str) -> InputError:
     expected = f"{ALL}, or numbers of branches from 1, such as 1,2,4"
     return InputError("invalid numbers of branches", where=AT_LOAD, expected=expected, got=got)
+
+
+def require_distinct(numbers: Sequence[int], what: str, option: str) -> None:
+    if repeated := [number for number, count in Counter(numbers).items() if count > 1]:
+        got = f"{', '.join(map(str, repeated))} more than once"
+        raise InputError(what, where=option, got=got, remedy="give each number once")
 
 
 def is_whole(value: object) -> bool:

@@ -54,6 +54,19 @@ def measure(
     return BranchAnswers(meter.report(), {k: np.concatenate(parts) for k, parts in meter.first.items()})
 
 
+def first_logits(
+    model: ParaFormer, batches: Iterable[NDArray[np.float32]], wanted: Collection[int]
+) -> dict[int, Logits]:
+    """The logits of the first branches, [N, classes] for each number in `wanted`, on images in batches [B, C, H, W]."""
+    parts: dict[int, list[Logits]] = {count: [] for count in wanted}
+    with torch.inference_mode():
+        for batch in batches:
+            logits = model.prefix_logits(torch.from_numpy(batch))
+            for count, own in parts.items():
+                own.append(logits[count - 1].numpy())
+    return {count: np.concatenate(own) for count, own in parts.items()}
+
+
 class Meter:
     """Adds up what a report on branches needs, batch by batch."""
 

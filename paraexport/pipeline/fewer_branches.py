@@ -16,6 +16,7 @@ from paraexport.bundle.records import FewerBranches, Manifest
 from paraexport.checks import engine_or_graph, verdicts
 from paraexport.errors import SpecError
 from paraexport.findings.branches import BranchReport, FirstBranches
+from paraexport.findings.costs import GraphCost
 from paraexport.images.dataset import Samples
 from paraexport.model.branch_choice import AT_LOAD, smaller_counts
 from paraexport.pipeline import candidates, images
@@ -138,20 +139,19 @@ def completed(
     manifest: Manifest,
     folder: Path,
     latency_ms: Mapping[int | None, float | None],
-    traced: Path,
+    traced: GraphCost,
 ) -> BranchReport | None:
     """Add to the report what only the finished build knows: costs, errors of the precision, sizes and latencies.
 
     Args:
         latency_ms: by number of branches; None stands for the whole model.
+        traced: the cost of the traced graph, by part.
     """
     if report is None or manifest.spec is None:
         return None
-    from paraexport.graph.cost import multiply_adds_by_branch
-    from paraexport.graph.onnx_file import load
     from paraexport.graph.shared_weights import model_bytes
 
-    costs = multiply_adds_by_branch(load(traced).graph)
+    costs = {part.name: part.multiply_adds or 0 for part in traced.parts}
     errors = {} if manifest.lowering is None else {item.part: item.error for item in manifest.lowering.errors}
     sizes = {model.branches: model_bytes(folder / model.file) for model in manifest.fewer_branches}
     whole = manifest.spec.branches
@@ -165,9 +165,11 @@ def completed(
     return dataclasses.replace(
         report,
         branches=tuple(
-            dataclasses.replace(branch, multiply_adds=costs.get(number, 0), precision_error=errors.get(branch.name))
+            dataclasses.replace(
+                branch, multiply_adds=costs.pop(f"branch {number}", 0), precision_error=errors.get(branch.name)
+            )
             for number, branch in enumerate(report.branches)
         ),
         first=tuple(map(with_measurements, report.first)),
-        shared_multiply_adds=costs.get(None, 0),
+        shared_multiply_adds=sum(costs.values()),  # of what is left: stem, sum and head
     )

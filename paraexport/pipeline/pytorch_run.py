@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,7 +81,6 @@ def run_pytorch(  # noqa: PLR0917
     raw = images.raw_images(loaded, samples, answers.variety)
     branches, first = branch_answers(loaded, samples, options.max_batch, fewer)
     everything = np.concatenate([shown, *(image.prepared[None] for image in raw)])
-    _, golden_first = branch_answers(loaded, None, options.max_batch, fewer, everything) if fewer else (None, {})
     return PyTorchRun(
         answers,
         (shown, logits),
@@ -99,21 +98,16 @@ def run_pytorch(  # noqa: PLR0917
         ),
         branches,
         first,
-        golden_first,
+        first_logits(loaded, [everything], fewer) if fewer else {},
     )
 
 
 def branch_answers(
-    loaded: Checkpoint,
-    samples: Samples | None,
-    size: int,
-    fewer: Sequence[int],
-    stored: NDArray[np.float32] | None = None,
+    loaded: Checkpoint, samples: Samples, size: int, fewer: Sequence[int]
 ) -> tuple[BranchReport | None, dict[int, NDArray[np.float32]]]:
     """Measure what the branches are worth. Without `fewer`, some of the images are enough.
 
     Args:
-        samples: the images; or None, to run the images `stored` [n, C, H, W].
         fewer: the numbers of first branches whose logits are needed, for all images.
     """
     from paraexport.model import branch_worth
@@ -121,11 +115,18 @@ def branch_answers(
 
     if not isinstance(loaded.module, ParaFormer):
         return None, {}
-    if samples is None:
-        assert stored is not None
-        parts = (stored[start : start + size] for start in range(0, len(stored), size))
-        return None, branch_worth.measure(loaded.module, parts, len(stored), None, fewer).first
     count = len(samples) if fewer else min(len(samples), ENOUGH_FOR_BRANCHES)
     labels = None if samples.labels is None else samples.labels[samples.spread(count)]
     worth = branch_worth.measure(loaded.module, samples.batches(size, count), count, labels, fewer)
     return None if loaded.scores == "regression" else worth.report, worth.first
+
+
+def first_logits(
+    loaded: Checkpoint, batches: Iterable[NDArray[np.float32]], wanted: Sequence[int]
+) -> dict[int, NDArray[np.float32]]:
+    """PyTorch's logits of the first branches, by their number. The checkpoint must hold a `ParaFormer`."""
+    from paraexport.model import branch_worth
+    from paraexport.model.reference import ParaFormer
+
+    assert isinstance(loaded.module, ParaFormer)
+    return branch_worth.first_logits(loaded.module, batches, wanted)

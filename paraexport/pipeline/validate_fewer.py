@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from paraexport import targets
@@ -15,6 +15,7 @@ from paraexport.errors import BundleError
 from paraexport.findings.checks import Check
 from paraexport.images.dataset import Samples
 from paraexport.pipeline import images
+from paraexport.pipeline.pytorch_run import first_logits
 from paraexport.targets.folder import COPY_AGAIN
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def checks(  # noqa: PLR0917
     size = bundle.manifest.max_batch
     logits: Mapping[int, Array] = golden.first
     if loaded is not None:
-        logits = first_logits(loaded, [golden.images], len(golden.images), counts)
+        logits = first_logits(loaded, [golden.images], counts)
     everything: Mapping[int, Array] = {}
     if loaded is not None and samples is not None:
-        everything = first_logits(loaded, samples.batches(size), len(samples), counts)
+        everything = first_logits(loaded, samples.batches(size), counts)
     for count in counts:
         own = bundle.with_branches(count)
         pairs = [(golden.images, logits[count])]
@@ -67,14 +68,3 @@ def checks(  # noqa: PLR0917
         outcome = verdicts.run_checks(own.manifest.precision, Engine(own), of_count, max_batch=size, moved=limits)
         for check in outcome.checks:
             yield dataclasses.replace(check, name=f"first{count}_{check.name}")
-
-
-def first_logits(
-    loaded: Checkpoint, batches: Iterable[Array], count: int, wanted: Sequence[int]
-) -> Mapping[int, Array]:
-    """PyTorch's logits of the first branches, by their number."""
-    from paraexport.model import branch_worth
-    from paraexport.model.reference import ParaFormer
-
-    assert isinstance(loaded.module, ParaFormer)
-    return branch_worth.measure(loaded.module, batches, count, None, wanted).first

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from paraexport.graph.query import readers, result
 from paraexport.graph.summary import BRANCH
 from paraexport.precision.int8.linears import is_linear
 from paraexport.rewrite.patterns.sums import all_terms, ancestry, is_inner, is_sum
+
+Number = TypeVar("Number", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,11 @@ class BranchTerms:
     def values(self) -> list[str]:
         """The total, then the terms of every branch."""
         return [self.total, *(name for names in self.terms.values() for name in names)]
+
+    def by_branch(self, values: Sequence[NDArray[Number]]) -> dict[str, NDArray[Number]]:
+        """Add up the terms of each branch. `values` are those of `self.values`, or their errors, in the same order."""
+        terms = iter(values[1:])
+        return {branch: np.sum([next(terms) for _ in names], axis=0) for branch, names in self.terms.items()}
 
 
 def find_branch_terms(graph: ir.Graph) -> BranchTerms | None:

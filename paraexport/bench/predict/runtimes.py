@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from paraexport.bench.ceiling import multiply_adds_per_s
+from paraexport.bench.ceiling import copy_bytes_per_s, multiply_adds_per_s
 from paraexport.bench.predict.devices import CPU
 from paraexport.bench.predict.latency import Device
 from paraexport.errors import InputError
-from paraexport.system import process
 from paraexport.system.cpus import usable_cpus
-
-COPY_VALUES, COPIES = 2**24, 8
-"""Numbers of float32 in a copy, and how often it runs. The fastest copy counts."""
-COPY = f"""
-import time
-import numpy as np
-source = np.ones({COPY_VALUES}, np.float32)
-target = np.empty_like(source)
-seconds = []
-for _ in range({COPIES}):
-    started_s = time.perf_counter()
-    np.copyto(target, source)
-    seconds.append(time.perf_counter() - started_s)
-print(2 * source.nbytes / min(seconds))
-"""
 
 
 @dataclass(frozen=True)
@@ -110,12 +93,3 @@ def measured_cpu(target: str, threads: int | None) -> Device:
     if rate is None or copied is None:
         raise InputError("cannot measure the ceilings of this CPU", where="--predict cpu", remedy="check NumPy")
     return cpu(numbers, 2 * rate, copied, threads=threads, title=f"this CPU with {target}")
-
-
-def copy_bytes_per_s() -> float | None:
-    """Bytes a second of a large copy, read and written together; None if NumPy cannot run."""
-    done = subprocess.run(process.command(COPY), capture_output=True, text=True, check=False)  # noqa: S603
-    try:
-        return float(done.stdout) if done.returncode == 0 else None
-    except ValueError:
-        return None

@@ -49,9 +49,8 @@ def branch_errors(
     rounded = run(model, in_float32(model.graph, terms.values), batches)
     differences = [got - expected for got, expected in zip(rounded, exact, strict=True)]
     size = float(np.linalg.norm(exact[0])) or 1.0
-    together, rest = differences[0], iter(differences[1:])
-    by_branch = {branch: sum_of([next(rest) for _ in names]) for branch, names in terms.terms.items()}
-    unexplained = together - sum_of([*by_branch.values()])
+    together, by_branch = differences[0], terms.by_branch(differences)
+    unexplained = together - np.sum([*by_branch.values()], axis=0)
     parts = tuple(
         PartError(branch, float(np.linalg.norm(error)) / size, kept=False) for branch, error in by_branch.items()
     )
@@ -74,7 +73,3 @@ def run(model: ir.Model, names: Sequence[str], batches: Sequence[NDArray[np.floa
     with open_probe(model, names) as probe:
         by_batch = [probe(images) for images in batches]
     return [np.concatenate(values).astype(np.float64) for values in zip(*by_batch, strict=True)]
-
-
-def sum_of(errors: Sequence[Array]) -> Array:
-    return np.sum(errors, axis=0)

@@ -113,11 +113,7 @@ class ErrorMeter:
 
     def branch_errors(self, exact: Sequence[Array], got: Sequence[Array]) -> dict[str, Array]:
         """The error of each branch, from the sum and its terms in float32 and lowered."""
-        # The first value is the sum itself. A branch may have several terms, in the order of `terms`.
-        differences = iter(np.subtract(value, reference) for value, reference in zip(got[1:], exact[1:], strict=True))
-        return {
-            branch: np.sum([next(differences) for _ in names], axis=0) for branch, names in self.terms.terms.items()
-        }
+        return self.terms.by_branch([value - reference for value, reference in zip(got, exact, strict=True)])
 
 
 def lower_parts(model: ir.Model, scales: Mapping[str, Scale], parts: Iterable[str]) -> ir.Model:

@@ -12,7 +12,8 @@ import numpy as np
 
 from paraexport.bench import worker
 from paraexport.bench.ceiling import multiply_adds_per_s
-from paraexport.bench.rows import Row, beside, timed, unstable, with_ceiling
+from paraexport.bench.comparison import all_decided, compare
+from paraexport.bench.rows import Row, beside, doubt, timed, with_ceiling
 from paraexport.bundle import Bundle, read_bundle, report
 from paraexport.checkpoint.shards import weights_bytes
 from paraexport.checks import golden
@@ -44,12 +45,12 @@ class Settings:
     """The percentile that must be stable."""
     streams: int = 1
     """Threads that call at the same time, for throughput."""
-    most_windows: int = 24
+    most_windows: int = 40
 
     def rules(self) -> Rules:
         stop = StoppingRule(percent=self.percent, at_most=self.most_windows)
         rounds = min(RULES.rounds, self.most_windows)
-        return replace(RULES, stop=stop, rounds=rounds, streams=self.streams)
+        return replace(RULES, stop=stop, enough=all_decided, rounds=rounds, streams=self.streams)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def measure(
             bursts = contest.run_batch_size(processes, batch, rules, progress)
             rested = contest.run_batch_size(processes, batch, RESTED, silent) if settings.streams == 1 else {}
             first = bursts[contestants[0].name]
-            is_steady = bool(first) and not unstable(Timing({batch: tuple(first)}), batch, rules)
+            is_steady = bool(first) and not doubt(Timing({batch: tuple(first)}), batch, rules)
             for name, row in rows.items():
                 started, own = processes[name], bursts[name]
                 if started.failure or not own:
@@ -118,7 +119,7 @@ def measure(
                 timing = Timing({batch: tuple(own)}, facts=started.facts)
                 measured = timed(replace(row, batch=batch), timing, rested.get(name, ()), rules)
                 if name != contestants[0].name and first:
-                    measured = beside(measured, first, own, steady=is_steady and not measured.note)
+                    measured = beside(measured, compare(first, own), steady=is_steady and not measured.note)
                 results.append(measured)
     # Other work on the machine can only lower what was measured, so the larger value counts.
     ceilings.append(multiply_adds_per_s(settings.threads))

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from paraexport.bench.comparison import Comparison
 from paraexport.timing.contest import Burst, Rules, Timing
 from paraexport.timing.machine_load import BUSY_CPUS
-from paraexport.timing.percentiles import percentile
-
-EQUAL_WITHIN = 0.03
-"""Latencies that differ by less than this share count as equal."""
-CLEAR = 1.5
-"""A ratio beyond this counts even if the latencies are not stable."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +48,12 @@ class Row:
     peak_memory_bytes: int | None = None
     ratio: float | None = None
     """Median latency of the first contestant divided by this one's: 2 means twice as fast."""
+    ratio_interval: tuple[float, float] | None = None
+    """The ratio lies between these, with a confidence of 99 %."""
     verdict: str = ""
     """Beside the first contestant: `equal`, `faster`, `slower`, or `unclear`."""
     note: str = ""
-    """`unstable` with its reason, or why the contestant did not run."""
+    """`unstable` with its reason, `under load`, or why the contestant did not run."""
 
 
 def timed(row: Row, timing: Timing, rested: Sequence[Burst], rules: Rules) -> Row:
@@ -75,7 +71,7 @@ def timed(row: Row, timing: Timing, rested: Sequence[Burst], rules: Rules) -> Ro
         load_ms=facts.get("load_ms"),
         first_call_ms=facts.get("first_call_ms"),
         peak_memory_bytes=facts.get("peak_memory_bytes"),
-        note=unstable(timing, row.batch, rules),
+        note=doubt(timing, row.batch, rules),
     )
 
 
@@ -86,46 +82,24 @@ def with_ceiling(row: Row, ceiling: float | None) -> Row:
     return replace(row, of_ceiling=row.multiply_adds_per_s / ceiling)
 
 
-def unstable(timing: Timing, batch: int, rules: Rules) -> str:
-    """`unstable` with the likely reason if the last windows do not agree; else empty."""
+def doubt(timing: Timing, batch: int, rules: Rules) -> str:
+    """Why not to trust the latencies: the last windows do not agree, or other processes were busy; else empty."""
     assert rules.stop is not None
+    others = timing.other_cpus(batch)
+    busy = others is not None and others > BUSY_CPUS and f"other processes used {others:.1f} CPUs"
     values_ms = [burst.percentile_ms(rules.stop.percent) for burst in timing.bursts[batch]]
     if rules.stop.stable(values_ms):
-        return ""
+        return f"under load: {busy}" if busy else ""
     last = values_ms[-rules.stop.windows :]
-    if (others := timing.other_cpus(batch)) is not None and others > BUSY_CPUS:
-        reason = f"other processes used {others:.1f} CPUs"
-    else:
-        reason = "no other process was busy, so the CPU's frequency or the runtime's threads vary"
+    reason = busy or "no other process was busy, so the CPU's frequency or the runtime's threads vary"
     return f"unstable: P{rules.stop.percent:g} from {min(last):.3g} to {max(last):.3g} ms; {reason}"
 
 
-def beside(row: Row, first: Sequence[Burst], own: Sequence[Burst], *, steady: bool) -> Row:
-    """Compare a row with the first contestant, whose bursts ran in the same rounds.
-
-    If one of the two is not `steady`, only a large difference counts.
-    """
-    ratios = sorted(other.median_ms / mine.median_ms for other, mine in zip(first, own, strict=False))
-    ratio = percentile(ratios, 50)
-    low, high = interval(ratios)
-    if abs(ratio - 1) <= EQUAL_WITHIN and steady:
-        verdict = "equal"
-    elif low <= 1 <= high or (not steady and abs(math.log(ratio)) <= math.log(CLEAR)):
-        verdict = "equal" if high / low <= (1 + EQUAL_WITHIN) ** 2 else "unclear"
-    else:
-        verdict = "faster" if ratio > 1 else "slower"
-    return replace(row, ratio=ratio, verdict=verdict)
-
-
-def interval(ordered: Sequence[float]) -> tuple[float, float]:
-    """The interval of the median from the sign test: order statistics with a confidence of at least 95 %.
-
-    With fewer than six values it reaches from the first to the last, with less confidence.
-    """
-    count = len(ordered)
-    below = 0
-    # The chance that at most `below` of n values lie under the median is the sum of C(n, k) / 2^n.
-    while 2 * sum(math.comb(count, k) for k in range(below + 1)) / 2**count <= 0.05:
-        below += 1
-    below = max(below - 1, 0)
-    return ordered[below], ordered[count - 1 - below]
+def beside(row: Row, comparison: Comparison, *, steady: bool) -> Row:
+    """Add the comparison with the first contestant. `steady`: the latencies of both are stable."""
+    return replace(
+        row,
+        ratio=comparison.ratio,
+        ratio_interval=(comparison.low, comparison.high),
+        verdict=comparison.verdict(steady=steady),
+    )

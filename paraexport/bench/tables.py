@@ -32,7 +32,7 @@ def table(rows: Sequence[Row], beside: str = FIRST) -> Table:
 
 def cells(row: Row) -> tuple[Cell, ...]:
     tone = {"faster": "good", "slower": "bad"}.get(row.verdict, "")
-    beside = "" if row.ratio is None else f"{row.verdict}, {row.ratio:.2f} times" if row.verdict != "equal" else "equal"
+    beside = "" if row.ratio is None else f"{row.verdict}, {row.ratio:.2f} times{between(row.ratio_interval)}"
     return (
         Cell(str(row.batch), is_number=True),
         Cell(row.name),
@@ -49,6 +49,10 @@ def cells(row: Row) -> tuple[Cell, ...]:
         number(row.agreement),
         Cell(row.note, "note"),
     )
+
+
+def between(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
 
 
 def size(size_bytes: int | None) -> Cell:
@@ -73,10 +77,13 @@ def as_markdown(rows: Sequence[Row], machine: str, beside: str = FIRST) -> str:
 def as_csv(rows: Sequence[Row]) -> str:
     """One line for each row, with a column for each percentile."""
     stream = io.StringIO()
-    names = [name for name in vars(rows[0]) if name != "percentiles_ms"]
+    names = [name for name in vars(rows[0]) if name not in ("percentiles_ms", "ratio_interval")]
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*names, *(f"p{percent}_ms" for percent in PERCENTS)])
+    writer.writerow([*names, "ratio_low", "ratio_high", *(f"p{percent}_ms" for percent in PERCENTS)])
     for row in rows:
-        percentiles = [row.percentiles_ms.get(percent, "") for percent in PERCENTS]
+        percentiles = [
+            *(row.ratio_interval or ("", "")),
+            *(row.percentiles_ms.get(percent, "") for percent in PERCENTS),
+        ]
         writer.writerow(["" if (value := getattr(row, name)) is None else value for name in names] + percentiles)
     return stream.getvalue()

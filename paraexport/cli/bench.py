@@ -106,7 +106,8 @@ def command(
 
     Each contestant has a process of its own. They take turns in short windows, so that other work on the machine hits
     all of them. Windows go on until the last three of every contestant agree within 10 %. If they never do, the note
-    says unstable, with the likely reason. All others are compared with the first bundle.
+    says unstable, with the likely reason. All others are compared with the first bundle, until the ratio is known
+    to about 10 %.
 
     \b
     Examples:

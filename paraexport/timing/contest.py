@@ -49,6 +49,8 @@ class Rules:
     """Rounds before these, which do not count."""
     stop: StoppingRule | None = None
     """If set, rounds go on after `rounds` until the last bursts of every contestant agree, or until `stop.at_most`."""
+    enough: Callable[[Sequence[Sequence[Burst]]], bool] | None = None
+    """If set, and if `stop` is set too, rounds also go on until this is true of the bursts of every contestant."""
     burst_s: float = 0.1
     calls_at_least: int = 1
     """Calls in a burst, even if they take longer than `burst_s`."""
@@ -175,7 +177,8 @@ def is_over(rules: Rules, rounds_done: int, bursts: Sequence[Sequence[Burst]]) -
         return False
     if stop is None or rounds_done >= stop.at_most:
         return True
-    return all(stop.stable([burst.percentile_ms(stop.percent) for burst in own]) for own in bursts)
+    is_stable = all(stop.stable([burst.percentile_ms(stop.percent) for burst in own]) for own in bursts)
+    return is_stable and (rules.enough is None or rules.enough(bursts))
 
 
 def in_turn(items: Sequence[T], number: int) -> list[T]:

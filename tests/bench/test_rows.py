@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from hypothesis import strategies as st
 from paraexport.bench import tables
 from paraexport.bench.batches import parse_batches
 from paraexport.bench.bench import Settings, distinct_names
-from paraexport.bench.rows import Row, beside, interval, timed, unstable
+from paraexport.bench.comparison import all_decided, compare, signed_rank
+from paraexport.bench.rows import Row, doubt, timed
 from paraexport.errors import InputError
 from paraexport.timing.contest import Burst, Timing
 from paraexport.timing.throughput import Throughput
@@ -29,37 +29,70 @@ def bursts(
 ) -> list[Burst]:
     """Log-normal latencies around a median; each round has noise of its own."""
     rng = np.random.default_rng(seed)
-    levels = median_ms * np.exp(rng.normal(0, spread, 9))
+    levels = median_ms * np.exp(rng.normal(0, spread, rounds))
     return [Burst(tuple(level * np.exp(rng.normal(0, 0.01, 50))), other_cpus) for level in levels]
 
 
-def test_equal_contestants_are_equal() -> None:
+@pytest.mark.parametrize(("spread", "rounds"), [(0.02, 9), (0.1, 30)])
+def test_equal_contestants_are_equal(spread: float, rounds: int) -> None:
     verdicts = [
-        beside(ROW, bursts(2 * seed, 1.0), bursts(2 * seed + 1, 1.0), steady=True).verdict for seed in range(200)
+        compare(
+            bursts(2 * seed, 1.0, spread=spread, rounds=rounds), bursts(2 * seed + 1, 1.0, spread=spread, rounds=rounds)
+        ).verdict(steady=bool(seed % 2))
+        for seed in range(200)
     ]
-    assert verdicts.count("equal") >= 190
+    assert verdicts.count("equal") >= 180
+
+
+def test_few_rounds_of_noise_are_not_equal() -> None:
+    """Nine rounds that differ by 15 % cannot show that two contestants differ by less than 10 %."""
+    verdicts = [
+        compare(bursts(2 * seed, 1.0, spread=0.15), bursts(2 * seed + 1, 1.0, spread=0.15)).verdict(steady=True)
+        for seed in range(50)
+    ]
+    assert verdicts.count("unclear") >= 40
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(0.8, "faster"), (1.25, "slower")])
 def test_different_contestants_are_different(factor: float, verdict: str) -> None:
     for seed in range(50):
-        row = beside(ROW, bursts(2 * seed, 1.0), bursts(2 * seed + 1, factor), steady=True)
-        assert row.verdict == verdict
-        assert row.ratio == pytest.approx(1 / factor, rel=0.05)
+        comparison = compare(bursts(2 * seed, 1.0), bursts(2 * seed + 1, factor))
+        assert comparison.verdict(steady=True) == verdict
+        assert comparison.ratio == pytest.approx(1 / factor, rel=0.05)
+        assert comparison.low <= 1.04 / factor
+        assert comparison.high >= 0.96 / factor
 
 
 def test_unstable_contestants_differ_only_if_it_is_clear() -> None:
     first = bursts(0, 1.0, spread=0.3)
-    assert beside(ROW, first, bursts(1, 1.2, spread=0.3), steady=False).verdict == "unclear"
-    assert beside(ROW, first, bursts(1, 10.0, spread=0.3), steady=False).verdict == "slower"
+    assert compare(first, bursts(1, 1.2, spread=0.3)).verdict(steady=False) == "unclear"
+    assert compare(first, bursts(1, 10.0, spread=0.3)).verdict(steady=False) == "slower"
 
 
-def test_the_interval_covers_the_median_as_often_as_it_claims() -> None:
+def test_rounds_go_on_until_the_ratio_is_known_well_enough() -> None:
+    noisy = [bursts(seed, 1.0, spread=0.2, rounds=120) for seed in (0, 1)]
+    assert not all_decided([own[:9] for own in noisy])
+    assert all_decided(noisy)
+    slow = bursts(2, 5.0, spread=0.2, rounds=9)
+    assert all_decided([noisy[0][:9], slow]), "it is clearly slower, so the exact factor needs no more rounds"
+    assert not all_decided([noisy[0][:9], slow, noisy[1][:9]])
+    assert all_decided([noisy[0][:9]]), "one contestant has nothing to be compared with"
+
+
+def test_the_interval_covers_the_centre_as_often_as_it_claims() -> None:
     rng = np.random.default_rng(0)
-    for rounds in (6, 9, 15, 24):
-        samples = np.sort(rng.exponential(1.0, (2000, rounds)))
-        covered = [low <= math.log(2) <= high for low, high in map(interval, samples.tolist())]
-        assert np.mean(covered) >= 0.94
+    for rounds in (8, 15, 30):
+        intervals = [signed_rank(values)[1:] for values in rng.laplace(1.0, 1.0, (1000, rounds)).tolist()]
+        assert np.mean([low <= 1 <= high for low, high in intervals]) >= 0.98
+
+
+def test_the_interval_is_the_one_of_the_tables() -> None:
+    """For 10 values, tables of the signed-rank test allow at most 3 of the 55 means beyond each end at 1 %."""
+    values = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0, 255.0, 511.0]
+    means = np.sort([(a + b) / 2 for k, a in enumerate(values) for b in values[k:]])
+    assert signed_rank(values) == (np.median(means), means[3], means[-4])
+    assert signed_rank([1.0, 2.0]) == (1.5, 1.0, 2.0)
+    assert signed_rank([1.0]) == (1.0, 1.0, 1.0)
 
 
 def test_percentiles_are_those_of_numpy_and_need_enough_calls() -> None:
@@ -74,15 +107,16 @@ def test_percentiles_are_those_of_numpy_and_need_enough_calls() -> None:
     assert {*few.percentiles_ms} == {50}  # 29 calls are needed for P90
 
 
-def test_instability_has_a_reason() -> None:
-    steady = bursts(0, 1.0, spread=0.001, other_cpus=1.0)
-    assert not unstable(Timing({8: tuple(steady)}), 8, RULES)
-    wild = [Burst((1.0,), 1.5), Burst((1.5,), 1.5), Burst((1.0,), 1.5)]
-    assert (
-        unstable(Timing({8: tuple(wild)}), 8, RULES) == "unstable: P50 from 1 to 1.5 ms; other processes used 1.5 CPUs"
-    )
-    alone = [Burst((1.0,), 0.0), Burst((1.5,), 0.0), Burst((1.0,), 0.0)]
-    assert "frequency" in unstable(Timing({8: tuple(alone)}), 8, RULES)
+def test_doubts_have_a_reason() -> None:
+    def doubt_of(*times_ms: float, other_cpus: float | None) -> str:
+        return doubt(Timing({8: tuple(Burst((time_ms,), other_cpus) for time_ms in times_ms)}), 8, RULES)
+
+    unstable = "unstable: P50 from 1 to 1.5 ms; "
+    assert doubt_of(1.0, 1.5, 1.0, other_cpus=1.5) == unstable + "other processes used 1.5 CPUs"
+    assert "frequency" in doubt_of(1.0, 1.5, 1.0, other_cpus=0.0)
+    assert doubt_of(1.0, 1.0, 1.0, other_cpus=1.5) == "under load: other processes used 1.5 CPUs"
+    assert not doubt_of(1.0, 1.0, 1.0, other_cpus=0.05)
+    assert not doubt_of(1.0, 1.0, 1.0, other_cpus=None), "a system that does not report it"
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=20))

@@ -85,7 +85,7 @@ def sweep(
         images = Path(temporary) / "images.npy"
         np.save(images, golden.read(bundle.files)[0])
         contestants, rows = [], {}
-        row = replace(bundle_row("", bundle, settings), multiply_adds=None)  # known for the whole model only
+        row = bundle_row("", bundle, settings)
         for count in (whole, *counts[:-1]):  # the others are compared with the first contestant
             name = counted(count, "branch")
             job = worker.Job(worker.BUNDLE, str(path), str(images), batches, settings.threads, branches=count)
@@ -95,6 +95,7 @@ def sweep(
                 name=name,
                 branches=count,
                 size_bytes=of_build[count].model_bytes if count in of_build else None,
+                multiply_adds=of_build[count].multiply_adds if count in of_build else None,
                 accuracy=qualities[count].accuracy,
                 agreement=qualities[count].agreement,
             )

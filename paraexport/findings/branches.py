@@ -44,6 +44,8 @@ class FirstBranches:
     """The median for one image on the target; None if it was not measured."""
     model_bytes: int | None = None
     """The size of the model with only these branches; None if it was not built."""
+    multiply_adds: int | None = None
+    """For one image, in the graph that runs; None if it was not built."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -234,7 +234,7 @@ def run_stages(  # noqa: PLR0915
                     outcome.latency_ms,
                 ),
                 fewer_branches.completed(
-                    pytorch.branches, manifest, folder, {None: outcome.latency_ms, **checked.latency_ms}, costs.traced
+                    pytorch.branches, manifest, folder, {None: outcome.latency_ms, **checked.latency_ms}, costs
                 ),
                 name=readable(name_of(claimed.output)),
                 command=command_line(source, claimed.output, options),

@@ -16,7 +16,7 @@ from paraexport.bundle.records import FewerBranches, Manifest
 from paraexport.checks import engine_or_graph, verdicts
 from paraexport.errors import SpecError
 from paraexport.findings.branches import BranchReport, FirstBranches
-from paraexport.findings.costs import GraphCost
+from paraexport.findings.costs import CostReport
 from paraexport.images.dataset import Samples
 from paraexport.model.branch_choice import AT_LOAD, smaller_counts
 from paraexport.pipeline import candidates, images
@@ -139,37 +139,46 @@ def completed(
     manifest: Manifest,
     folder: Path,
     latency_ms: Mapping[int | None, float | None],
-    traced: GraphCost,
+    costs: CostReport,
 ) -> BranchReport | None:
     """Add to the report what only the finished build knows: costs, errors of the precision, sizes and latencies.
 
     Args:
         latency_ms: by number of branches; None stands for the whole model.
-        traced: the cost of the traced graph, by part.
+        costs: those of the traced graph, and of the whole model in the bundle.
     """
     if report is None or manifest.spec is None:
         return None
+    from paraexport.graph.cost_report import graph_cost
+    from paraexport.graph.onnx_file import load
     from paraexport.graph.shared_weights import model_bytes
 
-    costs = {part.name: part.multiply_adds or 0 for part in traced.parts}
+    parts = {part.name: part.multiply_adds or 0 for part in costs.traced.parts}
     errors = {} if manifest.lowering is None else {item.part: item.error for item in manifest.lowering.errors}
     sizes = {model.branches: model_bytes(folder / model.file) for model in manifest.fewer_branches}
     whole = manifest.spec.branches
     sizes[whole] = model_bytes(folder / MODEL)
+    totals = {
+        model.branches: graph_cost(load(folder / model.file).graph).total.multiply_adds
+        for model in manifest.fewer_branches
+    }
+    totals[whole] = costs.final.total.multiply_adds
 
     def with_measurements(first: FirstBranches) -> FirstBranches:
         count = first.branches
         own = latency_ms.get(None if count == whole else count)
-        return dataclasses.replace(first, latency_ms=own, model_bytes=sizes.get(count))
+        return dataclasses.replace(
+            first, latency_ms=own, model_bytes=sizes.get(count), multiply_adds=totals.get(count)
+        )
 
     return dataclasses.replace(
         report,
         branches=tuple(
             dataclasses.replace(
-                branch, multiply_adds=costs.pop(f"branch {number}", 0), precision_error=errors.get(branch.name)
+                branch, multiply_adds=parts.pop(f"branch {number}", 0), precision_error=errors.get(branch.name)
             )
             for number, branch in enumerate(report.branches)
         ),
         first=tuple(map(with_measurements, report.first)),
-        shared_multiply_adds=sum(costs.values()),  # of what is left: stem, sum and head
+        shared_multiply_adds=sum(parts.values()),  # of what is left: stem, sum and head
     )

@@ -13,7 +13,7 @@ import numpy as np
 from paraexport.bench import worker
 from paraexport.bench.ceiling import multiply_adds_per_s
 from paraexport.bench.comparison import all_decided, compare
-from paraexport.bench.rows import Row, beside, doubt, timed, with_ceiling
+from paraexport.bench.rows import Row, beside, timed, with_ceiling
 from paraexport.bundle import Bundle, read_bundle, report
 from paraexport.checkpoint.shards import weights_bytes
 from paraexport.checks import golden
@@ -110,7 +110,6 @@ def measure(
             bursts = contest.run_batch_size(processes, batch, rules, progress)
             rested = contest.run_batch_size(processes, batch, RESTED, silent) if settings.streams == 1 else {}
             first = bursts[contestants[0].name]
-            is_steady = bool(first) and not doubt(Timing({batch: tuple(first)}), batch, rules)
             for name, row in rows.items():
                 started, own = processes[name], bursts[name]
                 if started.failure or not own:
@@ -119,7 +118,7 @@ def measure(
                 timing = Timing({batch: tuple(own)}, facts=started.facts)
                 measured = timed(replace(row, batch=batch), timing, rested.get(name, ()), rules)
                 if name != contestants[0].name and first:
-                    measured = beside(measured, compare(first, own), steady=is_steady and not measured.note)
+                    measured = beside(measured, compare(first, own))
                 results.append(measured)
     # Other work on the machine can only lower what was measured, so the larger value counts.
     ceilings.append(multiply_adds_per_s(settings.threads))

@@ -19,7 +19,7 @@ RESOLUTION = 1.2
 SAME = 1.03
 """Ratios nearer to 1 than this are no difference that matters."""
 CLEAR = 1.5
-"""A ratio beyond this counts even if the latencies are not stable."""
+"""If all of the interval is beyond this, its width does not matter."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,12 @@ class Comparison:
         """Whether more rounds would hardly change the verdict."""
         return self.is_narrow or self.low > CLEAR or self.high < 1 / CLEAR
 
-    def verdict(self, *, steady: bool) -> Verdict:
-        """What the ratio shows. If one of the two is not `steady`, only a large difference counts."""
-        if self.is_narrow and (self.low <= 1 <= self.high or is_within(self.ratio, SAME)):
+    @property
+    def verdict(self) -> Verdict:
+        holds_one = self.low <= 1 <= self.high
+        if self.is_narrow and (holds_one or is_within(self.ratio, SAME)):
             return "equal"
-        if self.low <= 1 <= self.high or is_within(self.ratio, SAME if steady else CLEAR):
+        if holds_one or is_within(self.ratio, SAME):
             return "unclear"
         return "faster" if self.ratio > 1 else "slower"
 

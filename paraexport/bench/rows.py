@@ -95,11 +95,7 @@ def doubt(timing: Timing, batch: int, rules: Rules) -> str:
     return f"unstable: P{rules.stop.percent:g} from {min(last):.3g} to {max(last):.3g} ms; {reason}"
 
 
-def beside(row: Row, comparison: Comparison, *, steady: bool) -> Row:
-    """Add the comparison with the first contestant. `steady`: the latencies of both are stable."""
-    return replace(
-        row,
-        ratio=comparison.ratio,
-        ratio_interval=(comparison.low, comparison.high),
-        verdict=comparison.verdict(steady=steady),
-    )
+def beside(row: Row, comparison: Comparison) -> Row:
+    """Add the comparison with the first contestant."""
+    interval = (comparison.low, comparison.high)
+    return replace(row, ratio=comparison.ratio, ratio_interval=interval, verdict=comparison.verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,13 +53,13 @@ class Bundle:
             InputError: the bundle holds no model with so many branches.
         """
         spec = self.manifest.spec
-        is_whole = isinstance(count, int) and not isinstance(count, bool)
+        is_whole = isinstance(count, numbers.Integral) and not isinstance(count, bool)  # int, and those of NumPy
         if count is None or (spec is not None and is_whole and count == spec.branches):
             return self
         held = {model.branches: model for model in self.manifest.fewer_branches}
         if spec is None or not is_whole or count not in held:
             raise no_such_branches(self, count)
-        model = held[count]
+        model, count = held[count], int(count)
         manifest = dataclasses.replace(
             self.manifest,
             spec=dataclasses.replace(spec, branches=count),

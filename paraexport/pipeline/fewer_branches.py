@@ -167,9 +167,7 @@ def completed(
     def with_measurements(first: FirstBranches) -> FirstBranches:
         count = first.branches
         own = latency_ms.get(None if count == whole else count)
-        return dataclasses.replace(
-            first, latency_ms=own, model_bytes=sizes.get(count), multiply_adds=totals.get(count)
-        )
+        return dataclasses.replace(first, latency_ms=own, model_bytes=sizes.get(count), multiply_adds=totals.get(count))
 
     return dataclasses.replace(
         report,

@@ -38,7 +38,7 @@ def test_equal_contestants_are_equal(spread: float, rounds: int) -> None:
     verdicts = [
         compare(
             bursts(2 * seed, 1.0, spread=spread, rounds=rounds), bursts(2 * seed + 1, 1.0, spread=spread, rounds=rounds)
-        ).verdict(steady=bool(seed % 2))
+        ).verdict
         for seed in range(200)
     ]
     assert verdicts.count("equal") >= 180
@@ -47,7 +47,7 @@ def test_equal_contestants_are_equal(spread: float, rounds: int) -> None:
 def test_few_rounds_of_noise_are_not_equal() -> None:
     """Nine rounds that differ by 15 % cannot show that two contestants differ by less than 10 %."""
     verdicts = [
-        compare(bursts(2 * seed, 1.0, spread=0.15), bursts(2 * seed + 1, 1.0, spread=0.15)).verdict(steady=True)
+        compare(bursts(2 * seed, 1.0, spread=0.15), bursts(2 * seed + 1, 1.0, spread=0.15)).verdict
         for seed in range(50)
     ]
     assert verdicts.count("unclear") >= 40
@@ -57,16 +57,16 @@ def test_few_rounds_of_noise_are_not_equal() -> None:
 def test_different_contestants_are_different(factor: float, verdict: str) -> None:
     for seed in range(50):
         comparison = compare(bursts(2 * seed, 1.0), bursts(2 * seed + 1, factor))
-        assert comparison.verdict(steady=True) == verdict
+        assert comparison.verdict == verdict
         assert comparison.ratio == pytest.approx(1 / factor, rel=0.05)
         assert comparison.low <= 1.04 / factor
         assert comparison.high >= 0.96 / factor
 
 
-def test_unstable_contestants_differ_only_if_it_is_clear() -> None:
+def test_noisy_contestants_differ_only_if_it_is_clear() -> None:
     first = bursts(0, 1.0, spread=0.3)
-    assert compare(first, bursts(1, 1.2, spread=0.3)).verdict(steady=False) == "unclear"
-    assert compare(first, bursts(1, 10.0, spread=0.3)).verdict(steady=False) == "slower"
+    assert compare(first, bursts(1, 1.2, spread=0.3)).verdict == "unclear"
+    assert compare(first, bursts(1, 10.0, spread=0.3)).verdict == "slower"
 
 
 def test_rounds_go_on_until_the_ratio_is_known_well_enough() -> None:

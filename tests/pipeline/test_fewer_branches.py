@@ -60,7 +60,7 @@ def test_each_number_of_branches_gives_the_bits_of_a_build_of_its_own(  # noqa: 
     assert engine.branches == 2
     assert np.array_equal(engine(images), paraexport.load(alone.path)(images))
     whole = paraexport.load(several.path)
-    assert np.array_equal(whole(images), paraexport.load(several.path, branches=3)(images))
+    assert np.array_equal(whole(images), paraexport.load(several.path, branches=np.int64(3))(images))  # type: ignore[arg-type]
     assert not np.array_equal(whole(images), engine(images))
     (model,) = several.manifest.fewer_branches
     assert {check.name for check in model.checks} == {check.name for check in alone.manifest.checks}
